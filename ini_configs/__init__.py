@@ -1,0 +1,1 @@
+"""INI files that are shipped with the package."""
