@@ -1,0 +1,131 @@
+"""Puts a training run together: devices, network, optimiser, step, data, log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sfgkeras.applications import building, windows
+from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.checkpoints import CheckpointFolder
+from sfgkeras.applications.distribution import build_strategy, configure_devices
+from sfgkeras.applications.finetuning import freeze_variables, restore_variables
+from sfgkeras.applications.grouping_log import GroupingLog
+from sfgkeras.applications.reporter import Reporter
+from sfgkeras.applications.steps import TrainingStep, ValidationPass, build_optimizer
+from sfgkeras.applications.training import RunFolder, Trainer
+from sfgkeras.config import Config
+from sfgkeras.data.pipeline import training_dataset, validation_dataset
+from sfgkeras.data.windows import PreparedSubject
+from sfgkeras.errors import ConfigError
+from sfgkeras.networks import count_multiplies, count_parameters
+
+
+def prepare_devices(config: Config) -> Any:
+    """Sets devices and precision; returns the strategy.
+
+    Raises:
+        ConfigError: If the batch cannot be shared by the devices.
+    """
+    configure_devices(config.system.cuda_devices)
+    building.set_precision(config)
+    strategy = build_strategy(config.system.strategy, config.system.num_gpus)
+    batch_size, devices = config.network.batch_size, strategy.num_replicas_in_sync
+    if batch_size % devices:
+        raise ConfigError(f"[NETWORK] batch_size = {batch_size} cannot be shared by {devices} devices; it counts the "
+                          f"windows over all of them: make it a multiple of {devices}")
+    return strategy
+
+
+def build_trainer(
+    config: Config,
+    tasks: Mapping[str, TaskType],
+    image_channels: int,
+    strategy: Any,
+    has_validation: bool,
+    checkpoints: CheckpointFolder,
+    reporter: Reporter,
+) -> tuple[Trainer, Any]:
+    """Builds network, optimiser, step and log under the strategy, restored from the newest saved state.
+
+    Returns:
+        The trainer and its network.
+    """
+    with strategy.scope():
+        network = building.build_network(config, tasks, image_channels)
+        restore_variables(network, config.training, reporter)
+        freeze_variables(network, config.training.vars_to_freeze, reporter)
+        optimizer = build_optimizer(config.training.optimiser, config.training.lr, config.system.mixed_precision)
+        optimizer.build(network.trainable_variables)
+        metrics = {name: task.build_metrics() for name, task in tasks.items()}
+    use_validation_statistics(network, config)
+    losses = {name: task.build_loss() for name, task in tasks.items()}
+    weights = {name: task.settings.weight for name, task in tasks.items()}
+    step = TrainingStep(
+        network, optimizer, losses, weights, strategy, config.network.batch_size, config.system.jit_compile
+    )
+    validate = ValidationPass(network, losses, weights, metrics, strategy) if has_validation else None
+    log = GroupingLog(RunFolder(config.system.model_dir).logs / "grouping.npz", config.training)
+    trainer = Trainer(config, network, optimizer, step, validate, log, reporter)
+    resume(trainer, checkpoints, config.training.starting_iter, reporter)
+    return trainer, network
+
+
+def use_validation_statistics(network: Any, config: Config) -> None:
+    """Lets validation during training normalise with batch statistics, unless moving averages are asked for.
+
+    Recalibrated statistics exist only after training, and the moving averages lag behind the kernels (Bragman et al.
+    2019, supplement 1.4).
+    """
+    network.batch_norm = "population" if config.network.batch_norm == "population" else "batch"
+
+
+def resume(trainer: Trainer, checkpoints: CheckpointFolder, starting_iter: int, reporter: Reporter) -> None:
+    """Restores the newest state that loads, or the one of `starting_iter` where it is positive."""
+    if starting_iter > 0:
+        state, warnings = checkpoints.read(starting_iter), []
+    else:
+        state, warnings = checkpoints.read_newest()
+    for warning in warnings:
+        reporter.warning(warning)
+    if state is not None:
+        trainer.restore(state)
+        reporter.message(f"resumed from iteration {trainer.progress.iteration} ({checkpoints.folder})")
+
+
+def build_batches(
+    config: Config,
+    tasks: Mapping[str, TaskType],
+    subjects: Sequence[PreparedSubject],
+    held_out: Sequence[PreparedSubject],
+    strategy: Any,
+    start_iteration: int,
+) -> tuple[Any, Any]:
+    """Builds the training batches from an iteration on, and the fixed validation batches (empty without subjects)."""
+    batch_size = config.network.batch_size
+    source = windows.build_window_source(config, tasks, subjects, augment=True)
+    training = training_dataset(source, batch_size, start_iteration, num_threads=config.system.num_threads)
+    training = training.prefetch(config.network.queue_length)
+    batches = strategy.experimental_distribute_dataset(training)
+    if not held_out:
+        return batches, ()
+    held_out_source = windows.build_window_source(config, tasks, held_out, augment=False, validation=True)
+    validation = validation_dataset(held_out_source, batch_size, config.training.validation_max_iter * batch_size)
+    return batches, strategy.experimental_distribute_dataset(validation)
+
+
+def describe_run(
+    network: Any, config: Config, num_subjects: Mapping[str, int], strategy: Any, reporter: Reporter
+) -> None:
+    """Says what will be trained on what: size, cost, devices, subjects."""
+    shape = [size + 2 * config.multitask.loss_border for size in config.window_size if size != 1]
+    image_channels = network.image_channels
+    multiplies = count_multiplies(network, (*shape, image_channels))
+    tasks = ", ".join(f"{name} ({task.type})" for name, task in config.tasks.items())
+    subjects = ", ".join(f"{count} {phase}" for phase, count in num_subjects.items())
+    reporter.message(f"tasks: {tasks}")
+    reporter.message(
+        f"network: {config.network.name}, sharing {config.network.sharing}, {count_parameters(network):,} parameters, "
+        f"{multiplies:,} multiplies per window of {' x '.join(map(str, shape))}"
+    )
+    reporter.message(f"subjects: {subjects}; devices: {strategy.num_replicas_in_sync}")
+    if config.network.batch_norm == "batch":
+        reporter.message("batch_norm = batch: results depend on which windows share a batch")

@@ -1,0 +1,96 @@
+"""What every task type gives to an application: its output, loss, metrics, targets and files."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sfgkeras.errors import DataError
+
+Resample = Callable[[np.ndarray, int, float], np.ndarray]
+
+
+@dataclass(frozen=True)
+class TaskType(ABC):
+    """One task of a run: plain values from the INI file and what its type makes of them.
+
+    Attributes:
+        name: The task's name; outputs, losses, logs and files are keyed by it.
+        source: The input section of its target.
+        settings: The `[TASK name]` section.
+        source_settings: The input section's settings.
+    """
+
+    name: str
+    source: str
+    settings: Any
+    source_settings: Any
+
+    type_name: ClassVar[str]
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether the target is one value per subject."""
+        return self.settings.attribute is not None
+
+    @property
+    @abstractmethod
+    def num_outputs(self) -> int:
+        """Output channels of the network for this task."""
+
+    @property
+    @abstractmethod
+    def target_kind(self) -> str:
+        """How windows carry the target: `map`, `labels`, `value` or `class`."""
+
+    @abstractmethod
+    def build_loss(self) -> Any:
+        """Builds the loss; it has `per_sample(y_true, y_pred, sample_weight)`."""
+
+    @abstractmethod
+    def build_metrics(self) -> Mapping[str, Any]:
+        """Builds the validation metrics by name."""
+
+    @abstractmethod
+    def prepare_map(self, volume: np.ndarray) -> np.ndarray:
+        """Turns a target volume as read, `(x, y, z)`, into what the network learns."""
+
+    @abstractmethod
+    def prepare_value(self, text: str) -> np.ndarray:
+        """Turns a scalar target's text into what the network learns."""
+
+    @abstractmethod
+    def activate(self, outputs: np.ndarray) -> np.ndarray:
+        """Turns network outputs `(..., channels)` into what may be averaged over windows."""
+
+    @abstractmethod
+    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> np.ndarray:
+        """Turns an aggregated volume into what is written.
+
+        Args:
+            aggregated: Activated outputs on the network's grid, `(x, y, z, channels)`.
+            resample: Brings a volume onto the subject's own grid: `resample(volume, order, fill)`.
+            order: Interpolation order that the INI asks for.
+            fill: Value outside the network's grid that the INI asks for.
+        """
+
+    @abstractmethod
+    def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
+        """Turns one subject's activated output `(channels,)` into named values for the result table."""
+
+    def parse_number(self, text: str) -> float:
+        """Reads a scalar target.
+
+        Raises:
+            DataError: If the text is not a finite number.
+        """
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not np.isfinite(value):
+            raise DataError(f"[{self.source}] {self.settings.attribute} = {text!r} is not a number; "
+                            f"task {self.name!r} needs one for every training subject")
+        return value

@@ -1,0 +1,101 @@
+"""Builds the network, its losses and its random seed from a configuration."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sfgkeras.applications.base import TaskType
+from sfgkeras.config import Config
+from sfgkeras.errors import lookup
+
+PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+
+
+def spatial_rank(config: Config) -> int:
+    """Returns 2 where the window has an axis of one voxel, else 3."""
+    return 2 if 1 in config.window_size else 3
+
+
+def set_precision(config: Config) -> None:
+    """Sets the Keras policy of `[SYSTEM] mixed_precision` for what is built from here on."""
+    import keras
+
+    keras.mixed_precision.set_global_policy(PRECISIONS[config.system.mixed_precision])
+
+
+def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels: int) -> Any:
+    """Builds the network of a configuration, with all variables made.
+
+    Args:
+        config: The configuration.
+        tasks: The tasks by name.
+        image_channels: Channels of the input.
+    """
+    from sfgkeras.networks import NETWORKS
+
+    settings, multitask = config.network, config.multitask
+    rank = spatial_rank(config)
+    network = lookup(NETWORKS, settings.name, "network")(
+        tasks={name: task.num_outputs for name, task in tasks.items()},
+        sharing=settings.sharing,
+        spatial_rank=rank,
+        width=settings.width,
+        masks=config.inference.masks,
+        seed=config.system.seed,
+        batch_norm=settings.batch_norm,
+        activation=settings.activation_function,
+        mask_residual=settings.mask_residual,
+        assignment="hard" if multitask.use_hardcat else "soft",
+        per_sample=multitask.batch_sampling,
+        routing=multitask.group_connection,
+        initial_probabilities=_initial_probabilities(config),
+        learn_grouping=multitask.learn_categorical,
+        initial_temperature=multitask.tau,
+        temperature_rate=multitask.gs_anneal_r if multitask.use_tau_annealing else 0.0,
+        minimum_temperature=min(multitask.min_temp, multitask.tau),
+        kernel_decay=settings.decay,
+        kernel_decay_type=settings.reg_type.lower(),
+        entropy_decay=multitask.entropy_decay,
+        kernel_initializer=settings.weight_initializer,
+        bias_initializer=settings.bias_initializer,
+        dropout=1.0 - settings.keep_prob,
+    )
+    network.build((None, *(None,) * rank, image_channels))
+    return network
+
+
+def _initial_probabilities(config: Config) -> Any:
+    return "dirichlet" if config.multitask.random_p_init else config.multitask.init_categorical
+
+
+def network_fingerprint(config: Config) -> dict[str, Any]:
+    """Returns the settings that decide which variables a network has, as plain values.
+
+    A checkpoint carries them, so that a run is resumed only by the configuration that wrote it.
+    """
+    return {
+        "name": config.network.name,
+        "sharing": config.network.sharing,
+        "width": config.network.width,
+        "activation_function": config.network.activation_function,
+        "optimiser": config.training.optimiser,
+        "mixed_precision": config.system.mixed_precision,
+        "spatial_rank": spatial_rank(config),
+        "tasks": {name: [task.type, task.num_classes] for name, task in config.tasks.items()},
+        "image": list(config.image),
+        "seed": config.system.seed,
+    }
+
+
+def refuse_other_network(config: Config, saved: Mapping[str, Any], folder: Path) -> None:
+    """Refuses to use a saved state with a configuration of another network.
+
+    Raises:
+        ConfigError: Names the first setting that differs.
+    """
+    wanted = json.loads(json.dumps(network_fingerprint(config)))
+    for key, value in wanted.items():
+        if saved.get(key) != value:
+            raise ConfigError(f"{folder} was trained with {key} = {saved.get(key)!r}, the configuration now says "
+                              f"{value!r}; restore it, choose another model_dir, or begin anew with --restart")

@@ -1,0 +1,70 @@
+"""Classification: one class per subject."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import softmax
+
+from sfgkeras.applications.base import Resample, TaskType
+from sfgkeras.errors import DataError, lookup
+
+
+@dataclass(frozen=True)
+class ClassificationTask(TaskType):
+    """Predicts one of `num_classes` classes per subject; the probabilities go to the result table."""
+
+    type_name: ClassVar[str] = "classification"
+
+    @property
+    def num_outputs(self) -> int:
+        """One channel per class."""
+        return int(self.settings.num_classes)
+
+    @property
+    def target_kind(self) -> str:
+        """`class`."""
+        return "class"
+
+    def build_loss(self) -> Any:
+        """Builds the loss named in the INI file."""
+        from sfgkeras.losses import CLASSIFICATION_LOSSES
+
+        return lookup(CLASSIFICATION_LOSSES, self.settings.loss, "classification loss")(name=f"{self.name}_loss")
+
+    def build_metrics(self) -> Mapping[str, Any]:
+        """Builds accuracy."""
+        from sfgkeras.metrics import METRICS
+
+        return {"accuracy": METRICS["classification"]["accuracy"](name=f"{self.name}_accuracy")}
+
+    def prepare_map(self, volume: np.ndarray) -> np.ndarray:
+        """Refuses: a classification has no target volume."""
+        raise DataError(f"task {self.name!r} is a classification and needs one class per subject; set attribute to "
+                        "a column of a table or a part of the file name")
+
+    def prepare_value(self, text: str) -> np.ndarray:
+        """Returns the class index.
+
+        Raises:
+            DataError: If it is not an integer of `0 .. num_classes - 1`.
+        """
+        value = self.parse_number(text)
+        if value != int(value) or not 0 <= value < self.num_outputs:
+            raise DataError(f"[{self.source}] {self.settings.attribute} = {text!r} is no class of task {self.name!r}: "
+                            f"classes are 0 .. {self.num_outputs - 1}")
+        return np.asarray(int(value), np.int32)
+
+    def activate(self, outputs: np.ndarray) -> np.ndarray:
+        """Returns class probabilities."""
+        return softmax(outputs, axis=-1)
+
+    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> np.ndarray:
+        """Refuses: a classification has no result volume."""
+        raise DataError(f"task {self.name!r} is a classification; use a network with one output per image: vgg11")
+
+    def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
+        """Returns the class and every class's probability."""
+        probabilities = {f"{self.name}_probability_{c}": float(p) for c, p in enumerate(outputs)}
+        return {self.name: int(np.argmax(outputs)), **probabilities}

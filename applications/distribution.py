@@ -1,0 +1,51 @@
+"""Chooses the devices: tf.distribute strategies by the names of the INI file."""
+
+from typing import Any
+
+from sfgkeras.errors import ConfigError
+
+
+def configure_devices(cuda_devices: str | None) -> None:
+    """Hides every GPU but the listed ones, and lets TensorFlow take GPU memory as it needs it.
+
+    Args:
+        cuda_devices: Indices such as `"0,2"`; None leaves all visible.
+
+    Raises:
+        ConfigError: If an index names no GPU.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if cuda_devices:
+        indices = [int(index) for index in cuda_devices.replace(" ", "").split(",")]
+        missing = [index for index in indices if index >= len(gpus)]
+        if missing:
+            raise ConfigError(f"[SYSTEM] cuda_devices = {cuda_devices!r} names GPU {missing[0]}, but {len(gpus)} "
+                              "are there; leave the key out to use what there is")
+        gpus = [gpus[index] for index in indices]
+        tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def build_strategy(name: str = "auto", num_gpus: int = 1) -> Any:
+    """Builds the tf.distribute strategy.
+
+    Args:
+        name: `auto` (mirrored where there are several GPUs to use, otherwise one device), `one_device` or `mirrored`.
+        num_gpus: Upper limit on the GPUs used. Without a GPU, `mirrored` runs on the logical CPU devices.
+
+    Raises:
+        ConfigError: If `mirrored` is asked for and there are fewer than two devices.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_logical_devices("GPU")[: max(num_gpus, 0)]
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if name == "one_device" or (name == "auto" and len(gpus) < 2):
+        return tf.distribute.OneDeviceStrategy(devices[0].name)
+    if len(devices) < 2:
+        raise ConfigError(f"[SYSTEM] strategy = 'mirrored' needs two devices, found {len(devices)} "
+                          f"(num_gpus = {num_gpus}); use strategy = auto")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])

@@ -1,0 +1,100 @@
+"""Names and provenance of what a run writes: nothing is overwritten unless it was asked for, nothing is done twice."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sfgkeras.config import Config
+from sfgkeras.data.files import replacing
+from sfgkeras.errors import DataError
+
+VALUES_FILE = "values.csv"
+
+
+def prediction_path(config: Config, subject_id: str, task: str) -> Path:
+    """Returns the file of one subject's predicted volume."""
+    return config.inference.save_seg_dir / f"{subject_id}_{task}{config.inference.output_postfix}.nii.gz"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small text file under a temporary name and moves it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as stream:
+        stream.write(text.encode())
+
+
+def make_writable(folder: Path) -> None:
+    """Makes a folder and refuses one that cannot be written, before any long work.
+
+    Raises:
+        DataError: If the folder cannot be made or written.
+    """
+    probe = folder / f".probe_{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("writable")
+        probe.unlink()
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
+
+
+def digest(values: Any) -> str:
+    """Returns a short digest of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class Provenance:
+    """Remembers by what each result in a folder was made.
+
+    Args:
+        folder: The folder of results.
+        made_by: Digest of checkpoint and settings of the present run.
+    """
+
+    def __init__(self, folder: Path, made_by: str) -> None:
+        self._path = folder / "provenance.json"
+        self._made_by = made_by
+        self._known: dict[str, str] = self._read()
+
+    def _read(self) -> dict[str, str]:
+        try:
+            known = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def is_done(self, paths: Iterable[Path]) -> bool:
+        """Says whether all files exist and were made by the present checkpoint and settings."""
+        return all(path.is_file() and self._known.get(path.name) == self._made_by for path in paths)
+
+    def refuse_foreign(self, paths: Iterable[Path]) -> None:
+        """Refuses to go on where a file exists that something else made.
+
+        Raises:
+            DataError: Names the first such file.
+        """
+        foreign = [path for path in paths if path.exists() and self._known.get(path.name) != self._made_by]
+        if foreign:
+            raise DataError(f"{foreign[0]} exists and was made by another checkpoint or other settings ({len(foreign)} "
+                            "such files); add --overwrite, or choose another [INFERENCE] save_seg_dir")
+
+    def record(self, paths: Iterable[Path]) -> None:
+        """Notes that the present run made these files."""
+        self._known |= {path.name: self._made_by for path in paths}
+        write_text(self._path, json.dumps(self._known, indent=1, sort_keys=True) + "\n")
+
+
+def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what decides the result of an inference, as plain values for a digest."""
+    inference = config.inference.model_dump(mode="json")
+    return {
+        "iteration": state_record["iteration"],
+        "fingerprint": state_record["fingerprint"],
+        "progress": state_record.get("progress"),
+        "inference": {key: value for key, value in inference.items() if key not in ("save_seg_dir", "dataset_to_infer")},
+        "network": config.network.model_dump(mode="json"),
+        "sources": {name: config.sources[name].model_dump(mode="json") for name in config.image},
+    }

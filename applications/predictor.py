@@ -1,0 +1,83 @@
+"""Runs a network over whole volumes: windows out, outputs back, weighted where they overlap."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sfgkeras.applications.base import TaskType
+from sfgkeras.data.aggregators import WindowAggregator, grid_starts
+
+
+class Predictor:
+    """Predicts every task of a volume.
+
+    Args:
+        network: Maps a batch of windows to `{task: outputs}`.
+        tasks: The tasks by name.
+        window_size: Voxels per window along x, y, z; 0 takes the volume's whole extent; one axis may be 1.
+        border: Voxels of every window's rim that are not used, along x, y, z.
+        blending: `gaussian` or `none`.
+        batch_size: Windows per call of the network.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        tasks: Mapping[str, TaskType],
+        window_size: Sequence[int],
+        border: Sequence[int],
+        blending: str,
+        batch_size: int,
+    ) -> None:
+        import tensorflow as tf
+
+        self._tasks = tasks
+        self._window_size = tuple(window_size)
+        self._border = tuple(border)
+        self._blending = blending
+        self._batch_size = batch_size
+        # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
+        self._call = tf.function(lambda windows: network(windows, training=False), reduce_retracing=True)
+
+    def volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Predicts volumes.
+
+        Args:
+            image: `(x, y, z, channels)`.
+
+        Returns:
+            Activated outputs `(x, y, z, outputs)` by task.
+        """
+        shape = image.shape[:3]
+        window = tuple(min(size or length, length) for size, length in zip(self._window_size, shape, strict=True))
+        sliced = next((axis for axis, size in enumerate(self._window_size) if size == 1), None)
+        border = tuple(b if size < n else 0 for b, size, n in zip(self._border, window, shape, strict=True))
+        aggregators = {
+            name: WindowAggregator(shape, task.num_outputs, window, border, self._blending)
+            for name, task in self._tasks.items()
+        }
+        starts = grid_starts(shape, window, border)
+        for first in range(0, len(starts), self._batch_size):
+            chunk = starts[first : first + self._batch_size]
+            outputs = self._outputs(np.stack([_cut(image, start, window, sliced) for start in chunk]))
+            for name, task in self._tasks.items():
+                for output, start in zip(task.activate(outputs[name]), chunk, strict=True):
+                    aggregators[name].add(output, start)
+        return {name: aggregator.result() for name, aggregator in aggregators.items()}
+
+    def values(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        """Predicts scalar tasks for a batch of whole images `(batch, *window, channels)`; `(batch, outputs)` by task."""
+        outputs = self._outputs(windows)
+        return {name: task.activate(outputs[name]) for name, task in self._tasks.items()}
+
+    def _outputs(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        outputs = self._call(tf.convert_to_tensor(windows, tf.float32))
+        return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+
+
+def _cut(image: np.ndarray, start: Sequence[int], window: Sequence[int], sliced: int | None) -> np.ndarray:
+    piece = image[tuple(slice(int(s), int(s) + size) for s, size in zip(start, window, strict=True))]
+    return np.asarray(piece if sliced is None else np.squeeze(piece, axis=sliced), np.float32)

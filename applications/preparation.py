@@ -1,0 +1,276 @@
+"""From files to what the network sees: orientation, spacing, intensities, all kept in a content-addressed store.
+
+The first image source sets a subject's grid (after `axcodes` and `pixdim`); every other source is brought onto it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sfgkeras
+from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.cohort import Cohort, target_sources
+from sfgkeras.config import Config
+from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map, reorient
+from sfgkeras.data.subjects import Subject
+from sfgkeras.data.volumes import VolumeStore, file_fingerprint
+from sfgkeras.data.windows import PreparedSubject
+from sfgkeras.errors import DataError
+from sfgkeras.preprocessing.ct import scale_ct
+from sfgkeras.preprocessing.foreground import foreground_mask, fuse_foregrounds
+from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks
+from sfgkeras.preprocessing.resampling import spacing_grid, resample_like
+from sfgkeras.preprocessing.whitening import whiten
+
+GRID_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A voxel grid in space.
+
+    Attributes:
+        shape: Voxels along x, y, z.
+        affine: Voxel indices to RAS mm, `(4, 4)`.
+    """
+
+    shape: tuple[int, ...]
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in mm."""
+        return tuple(float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    def is_like(self, other: "Grid") -> bool:
+        """Says whether two grids are the same to a thousandth of a millimetre."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+        corners[:, :3] *= np.asarray(self.shape) - 1
+        return bool(np.abs(corners @ (self.affine - other.affine).T).max() < GRID_TOLERANCE)
+
+    def key(self) -> dict[str, Any]:
+        """Returns what identifies the grid, as plain values."""
+        return {"shape": list(self.shape), "affine": np.round(self.affine, 6).tolist()}
+
+
+class Preparation:
+    """Prepares the subjects of one cohort, each array once; later runs find it in the store.
+
+    Args:
+        config: The configuration.
+        tasks: The tasks by name.
+        cohort: The subjects.
+        landmarks: Histogram landmarks by image source; empty without histogram normalisation.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tasks: Mapping[str, TaskType],
+        cohort: Cohort,
+        landmarks: Mapping[str, NyulLandmarks] | None = None,
+    ) -> None:
+        self._config = config
+        self._tasks = tasks
+        self._cohort = cohort
+        self.landmarks = dict(landmarks or {})
+        self._store = VolumeStore(config.system.cache_dir)
+        window = config.window_size
+        self._sliced_axis = window.index(1) if 1 in window else None
+
+    def subject(self, subject: Subject) -> PreparedSubject:
+        """Prepares image and targets of a training or validation subject.
+
+        Raises:
+            DataError: If a target is missing or an image cannot be used; names the file.
+        """
+        grid = self.grid(subject)
+        targets = {task.name: self._target(subject, task, grid) for task in self._tasks.values()}
+        weight = None
+        if self._config.network.window_sampling in ("weighted", "balanced") and self._config.sampler:
+            weight = self._sampling_weight(subject, self._config.sampler, grid)
+        return PreparedSubject(subject.subject_id, self.image(subject), targets, weight, spacing=grid.spacing)
+
+    def native_grid(self, subject: Subject) -> Grid:
+        """Returns the grid of the first image source's file."""
+        header = self._header(subject, self._config.image[0])
+        return Grid(tuple(header.shape[:3]), header.affine)
+
+    def grid(self, subject: Subject) -> Grid:
+        """Returns the grid that the network sees: the first image source after `axcodes` and `pixdim`."""
+        name = self._config.image[0]
+        native = self.native_grid(subject)
+        source = self._config.sources[name]
+        shape, affine = native.shape, native.affine
+        if source.axcodes:
+            # A one-bit stand-in of the same shape: only the geometry is of interest here.
+            stand_in, affine = reorient(np.broadcast_to(np.int8(0), shape), affine, source.axcodes)
+            shape = stand_in.shape[:3]
+        if source.pixdim:
+            shape, affine = spacing_grid(shape, affine, source.pixdim)
+        return Grid(tuple(int(n) for n in shape), affine)
+
+    def image(self, subject: Subject) -> np.ndarray:
+        """Returns the network's input volume, `(x, y, z, channels)`."""
+        network, grid = self._config.network, self.grid(subject)
+        key = {
+            "sources": [
+                self._key(subject, name, grid, role="image", scaling=self._config.sources[name].scaling)
+                for name in self._config.image
+            ],
+            "landmarks": {name: [list(known.percentiles), list(known.values)] for name, known in self.landmarks.items()},
+            "norm_type": network.norm_type if self.landmarks else None,
+            "whitening": network.whitening,
+            "foreground": self.foreground_rule(),
+        }
+
+        def compute() -> np.ndarray:
+            volumes = self._read_images(subject, grid)
+            masks = self._foregrounds(volumes)
+            channels = [
+                self._normalise(volume, mask, name)
+                for (name, volume), mask in zip(volumes, masks, strict=True)
+            ]
+            return np.stack(channels, axis=-1)
+
+        return self._stored(key, compute, subject.files[self._config.image[0]])
+
+    def foreground_rule(self) -> str:
+        """Returns the rule that intensities are measured with, as text; `all` for every voxel."""
+        network = self._config.network
+        if not network.normalise_foreground_only:
+            return "all"
+        if len(self._config.image) == 1:
+            return str(network.foreground_type)
+        return f"{network.foreground_type}, {network.multimod_foreground_type}"
+
+    def foreground_intensities(self, subject: Subject) -> dict[str, np.ndarray]:
+        """Returns the foreground intensities of each image source before normalisation, for fitting landmarks."""
+        volumes = self._read_images(subject, self.grid(subject))
+        masks = self._foregrounds(volumes)
+        found: dict[str, list[np.ndarray]] = {}
+        for (name, volume), mask in zip(volumes, masks, strict=True):
+            found.setdefault(name, []).append(volume[mask] if mask is not None else volume.reshape(-1))
+        return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    def _read_images(self, subject: Subject, grid: Grid) -> list[tuple[str, np.ndarray]]:
+        """Returns one volume `(x, y, z)` per channel, with the name of its source."""
+        return [
+            (name, volume)
+            for name in self._config.image
+            for volume in np.moveaxis(self._read(subject, name, grid), -1, 0)
+        ]
+
+    def _foregrounds(self, volumes: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray | None]:
+        network = self._config.network
+        if not network.normalise_foreground_only:
+            return [None] * len(volumes)
+        masks = [foreground_mask(volume, network.foreground_type) for _, volume in volumes]
+        return list(np.moveaxis(fuse_foregrounds(masks, network.multimod_foreground_type), -1, 0))
+
+    def _normalise(self, volume: np.ndarray, mask: np.ndarray | None, name: str) -> np.ndarray:
+        """Applies landmarks, CT scaling and whitening to one channel `(x, y, z)`."""
+        network = self._config.network
+        if name in self.landmarks:
+            volume = apply_landmarks(volume, self.landmarks[name], network.norm_type, mask)
+        if self._config.sources[name].scaling == "ct":
+            volume = scale_ct(volume)
+        if network.whitening:
+            volume = whiten(volume, mask)
+        return np.asarray(volume, np.float32)
+
+    def _header(self, subject: Subject, name: str) -> Header:
+        return read_header(subject.files[name], self._config.sources[name].loader)
+
+    def _read(self, subject: Subject, name: str, grid: Grid, labels: bool = False) -> np.ndarray:
+        """Reads one source onto the subject's grid, `(x, y, z, channels)`."""
+        source = self._config.sources[name]
+        path = subject.files[name]
+        image = (read_label_map if labels else read_image)(path, source.loader)
+        array, affine = image.array, image.affine
+        if not labels and not np.isfinite(array).all():
+            raise DataError(f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite; "
+                            "replace them before training")
+        if source.axcodes:
+            array, affine = reorient(array, affine, source.axcodes)
+        own = Grid(tuple(array.shape[:3]), affine)
+        if not own.is_like(grid):
+            if not source.pixdim and name != self._config.image[0]:
+                raise DataError(f"{path}: its grid {own.shape} differs from that of [{self._config.image[0]}] "
+                                f"{grid.shape}; set pixdim in [{name}] to have it resampled, or correct the file")
+            order = 0 if labels else source.interp_order
+            fill = source.padding_value if source.padding_value is not None else 0
+            array = resample_like(array, affine, grid.shape, grid.affine, order, fill=fill)
+        return array[..., None] if array.ndim == 3 else array
+
+    def _key(self, subject: Subject, name: str, grid: Grid, **more: Any) -> dict[str, Any]:
+        source = self._config.sources[name]
+        return {
+            "version": sfgkeras.__version__,
+            "file": file_fingerprint(subject.files[name]),
+            "grid": grid.key(),
+            "axcodes": source.axcodes,
+            "resampled": bool(source.pixdim),
+            "interp_order": source.interp_order,
+            "padding_value": source.padding_value,
+            "loader": source.loader,
+            **more,
+        }
+
+    def _target(self, subject: Subject, task: TaskType, grid: Grid) -> np.ndarray:
+        if task.is_scalar:
+            return task.prepare_value(self.value(subject, task))
+        name = task.source
+        if name not in subject.files:
+            raise DataError(f"subject {subject.subject_id!r} has no file for [{name}], which task {task.name!r} needs; "
+                            f"add it, or give the subject the phase 'inference' in {self._config.system.dataset_split_file}")
+        labels = task.target_kind == "labels"
+        key = self._key(
+            subject, name, grid, role=task.target_kind, scaling=self._config.sources[name].scaling,
+            scale=task.settings.scale,
+        )
+
+        def compute() -> np.ndarray:
+            return task.prepare_map(self._read(subject, name, grid, labels))
+
+        return self._stored(key, compute, subject.files[name])
+
+    def value(self, subject: Subject, task: TaskType) -> str:
+        """Returns the text of a subject's scalar target.
+
+        Raises:
+            DataError: If the subject or the attribute is missing.
+        """
+        row = self._cohort.values[task.source].get(subject.subject_id)
+        if row is None or task.settings.attribute not in row:
+            known = ", ".join(row) if row else "no entry for this subject"
+            raise DataError(f"subject {subject.subject_id!r} has no {task.settings.attribute!r} in [{task.source}] "
+                            f"({known})")
+        return row[task.settings.attribute]
+
+    def _sampling_weight(self, subject: Subject, name: str, grid: Grid) -> np.ndarray:
+        labels = self._config.network.window_sampling == "balanced"
+        key = self._key(subject, name, grid, role="sampling", labels=labels)
+        if name not in subject.files:
+            raise DataError(f"subject {subject.subject_id!r} has no file for the sampler [{name}]")
+        weight = self._stored(key, lambda: self._read(subject, name, grid, labels), subject.files[name])
+        return weight[..., 0]
+
+    def _stored(self, key: Mapping[str, Any], compute: Any, path: Path) -> np.ndarray:
+        """Returns the stored array; a message about its content names the file it came from."""
+        try:
+            return self._store.array(key, compute, sliced_axis=self._sliced_axis)
+        except DataError as error:
+            if str(path) in str(error) or str(self._config.system.cache_dir) in str(error):
+                raise
+            raise DataError(f"{path}: {error}") from error
+
+
+def required_sources(config: Config, with_targets: bool) -> list[str]:
+    """Returns the sources that a subject must have for training (`with_targets`) or inference."""
+    return [*config.image, *(target_sources(config) if with_targets else ())]

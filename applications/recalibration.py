@@ -1,0 +1,99 @@
+"""Normalisation statistics for inference: measured once per saved state and kept beside it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sfgkeras.applications import building, windows
+from sfgkeras.applications.checkpoints import (
+    CheckpointFolder,
+    TrainingState,
+    collect_arrays,
+    read_state,
+    restore_arrays,
+    write_state,
+)
+from sfgkeras.applications.files import digest
+from sfgkeras.applications.reporter import Reporter
+from sfgkeras.applications.session import Session, prepare_phase
+from sfgkeras.data.pipeline import validation_dataset
+from sfgkeras.data.windows import PreparedSubject
+from sfgkeras.errors import DataError
+from sfgkeras.networks import recalibrate
+
+BATCHES = 64
+
+
+def load_network(
+    session: Session, checkpoints: CheckpointFolder, state: TrainingState, image_channels: int, reporter: Reporter
+) -> Any:
+    """Builds the network of a saved state, ready for inference.
+
+    With `batch_norm = recalibrated` the statistics beside the state are used; where there are none they are measured
+    on the training subjects and kept.
+    """
+    config = session.config
+    building.set_precision(config)
+    building.refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
+    network = building.build_network(config, session.tasks, image_channels)
+    restore_arrays(state.arrays, network)
+    network.masks = config.inference.masks
+    network.batch_norm = config.network.batch_norm
+    if config.network.batch_norm == "recalibrated":
+        _recalibrate(session, checkpoints, state, network, None, reporter)
+    elif config.network.batch_norm == "batch":
+        reporter.message("batch_norm = batch: results depend on which windows share a batch")
+    return network
+
+
+def recalibrate_saved(
+    session: Session,
+    checkpoints: CheckpointFolder,
+    network: Any,
+    subjects: Sequence[PreparedSubject],
+    reporter: Reporter,
+) -> None:
+    """Measures the statistics of the best state (where there is one) and of the newest; the network ends as the newest."""
+    network.masks = session.config.inference.masks
+    network.batch_norm = "recalibrated"
+    names: list[int | str] = ["best"] if checkpoints.path("best").is_file() else []
+    for name in [*names, -1]:
+        state = checkpoints.read(name)
+        restore_arrays(state.arrays, network)
+        _recalibrate(session, checkpoints, state, network, subjects, reporter)
+
+
+def _recalibrate(
+    session: Session,
+    checkpoints: CheckpointFolder,
+    state: TrainingState,
+    network: Any,
+    subjects: Sequence[PreparedSubject] | None,
+    reporter: Reporter,
+) -> None:
+    config = session.config
+    made_by = digest([state.record, config.inference.masks, BATCHES, config.network.batch_size])
+    path = checkpoints.folder / f"recalibrated_{made_by}.npz"
+    try:
+        restore_arrays(read_state(path).arrays, network)
+        return
+    except DataError:
+        pass  # none yet, or damaged: measured (again) below
+    if subjects is None:
+        subjects = prepare_phase(session, "training", reporter)
+    source = windows.build_window_source(config, session.tasks, subjects, augment=False)
+    dataset = validation_dataset(source, config.network.batch_size, BATCHES * config.network.batch_size)
+    with reporter.stage(f"recalibrating iteration {state.record['iteration']}", 1) as stage:
+        recalibrate(network, dataset.map(_images_only), BATCHES)
+        stage.advance()
+    for old in _superseded(checkpoints):
+        old.unlink(missing_ok=True)
+    write_state(path, TrainingState(collect_arrays(network), state.record))
+
+
+def _images_only(images: Any, targets: Any, weights: Any) -> Any:
+    return images
+
+
+def _superseded(checkpoints: CheckpointFolder, keep: int = 7) -> list[Any]:
+    found = sorted(checkpoints.folder.glob("recalibrated_*.npz"), key=lambda path: path.stat().st_mtime)
+    return found[:-keep]

@@ -1,0 +1,64 @@
+"""Regression: a continuous map (synthetic CT, ADC, clean image) or one number per subject."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sfgkeras.applications.base import Resample, TaskType
+from sfgkeras.errors import lookup
+from sfgkeras.preprocessing.ct import scale_ct, unscale_ct
+
+
+@dataclass(frozen=True)
+class RegressionTask(TaskType):
+    """Predicts `scale * target`; a target with `scaling = ct` is learned as CT/1024 + 1 and written in HU."""
+
+    type_name: ClassVar[str] = "regression"
+
+    @property
+    def num_outputs(self) -> int:
+        """One channel."""
+        return 1
+
+    @property
+    def target_kind(self) -> str:
+        """`value` for one number per subject, else `map`."""
+        return "value" if self.is_scalar else "map"
+
+    def build_loss(self) -> Any:
+        """Builds the loss named in the INI file."""
+        from sfgkeras.losses import REGRESSION_LOSSES
+
+        return lookup(REGRESSION_LOSSES, self.settings.loss, "regression loss")(name=f"{self.name}_loss")
+
+    def build_metrics(self) -> Mapping[str, Any]:
+        """Builds mean absolute and root mean squared error, in units of the learned target."""
+        from sfgkeras.metrics import METRICS
+
+        return {name: metric(name=f"{self.name}_{name}") for name, metric in METRICS["regression"].items()}
+
+    def prepare_map(self, volume: np.ndarray) -> np.ndarray:
+        """Scales HU where asked and multiplies by `scale`."""
+        values = scale_ct(volume) if self.source_settings.scaling == "ct" else np.asarray(volume, np.float32)
+        return values * np.float32(self.settings.scale)
+
+    def prepare_value(self, text: str) -> np.ndarray:
+        """Multiplies by `scale`."""
+        return np.asarray([self.parse_number(text) * self.settings.scale], np.float32)
+
+    def activate(self, outputs: np.ndarray) -> np.ndarray:
+        """Returns the outputs; regression has no activation."""
+        return outputs
+
+    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> np.ndarray:
+        """Undoes `prepare_map`, then resamples."""
+        values = aggregated[..., 0] / np.float32(self.settings.scale)
+        if self.source_settings.scaling == "ct":
+            values = unscale_ct(values)
+        return np.asarray(resample(values, order, fill), np.float32)
+
+    def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
+        """Undoes `prepare_value`."""
+        return {self.name: float(outputs[0]) / self.settings.scale}

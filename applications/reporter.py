@@ -1,0 +1,53 @@
+"""How applications tell what they are doing: the command line shows it, Python users may ignore it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Stage(Protocol):
+    """One long piece of work under way."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Says that `steps` more steps are done; `note` is a short text such as the current loss."""
+
+
+class Reporter(Protocol):
+    """Receives progress, messages and tables; never decides anything."""
+
+    def message(self, text: str) -> None:
+        """Says one thing."""
+
+    def warning(self, text: str) -> None:
+        """Says one thing that the user should look into."""
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Shows a table."""
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
+        """Shows the progress of `total` steps, of which `done` were done by an earlier run."""
+        ...
+
+
+class _SilentStage:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Says nothing."""
+
+
+class SilentReporter:
+    """Says nothing."""
+
+    def message(self, text: str) -> None:
+        """Says nothing."""
+
+    def warning(self, text: str) -> None:
+        """Says nothing."""
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Says nothing."""
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
+        """Says nothing."""
+        yield _SilentStage()

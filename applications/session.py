@@ -1,0 +1,66 @@
+"""A configuration brought to life: its tasks, its subjects and what prepares them."""
+
+from dataclasses import dataclass
+
+from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.cohort import Cohort, find_cohort
+from sfgkeras.applications.landmarks import fit_missing_landmarks, read_required_landmarks
+from sfgkeras.applications.multi_task import build_tasks
+from sfgkeras.applications.preparation import Preparation
+from sfgkeras.applications.reporter import Reporter
+from sfgkeras.config import Config
+from sfgkeras.data.windows import PreparedSubject
+from sfgkeras.errors import DataError
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every verb starts from.
+
+    Attributes:
+        config: The configuration.
+        tasks: The tasks by name.
+        cohort: The subjects.
+        preparation: Prepares them.
+    """
+
+    config: Config
+    tasks: dict[str, TaskType]
+    cohort: Cohort
+    preparation: Preparation
+
+
+def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
+    """Finds the subjects, and the histogram landmarks: fitted when `training`, required otherwise.
+
+    Raises:
+        ConfigError: If tasks and network do not fit.
+        DataError: If files are missing or landmarks are missing or stale.
+    """
+    tasks = build_tasks(config)
+    cohort = find_cohort(config, write=training)
+    for warning in (*config.warnings, *cohort.warnings):
+        reporter.warning(warning)
+    preparation = Preparation(config, tasks, cohort)
+    if config.network.normalisation:
+        obtain = fit_missing_landmarks if training else read_required_landmarks
+        preparation.landmarks |= obtain(config, cohort, preparation, reporter)
+    return Session(config, tasks, cohort, preparation)
+
+
+def prepare_phase(session: Session, phase: str, reporter: Reporter) -> list[PreparedSubject]:
+    """Prepares all subjects of a phase; each array is computed once and found in the store by later runs.
+
+    Raises:
+        DataError: If the phase is empty or a subject cannot be used.
+    """
+    subjects = session.cohort.phase(phase)
+    if not subjects:
+        path = session.config.system.dataset_split_file
+        raise DataError(f"{path}: no subject has the phase {phase!r}; add one, or remove the file to have it drawn anew")
+    prepared = []
+    with reporter.stage(f"preparing {phase} subjects", len(subjects)) as stage:
+        for subject in subjects:
+            prepared.append(session.preparation.subject(subject))
+            stage.advance(1, subject.subject_id)
+    return prepared

@@ -1,0 +1,178 @@
+"""One training step and one validation pass, compiled once and run under any tf.distribute strategy."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+TOTAL = "loss"
+REGULARISATION = "regularisation"
+
+
+def build_optimizer(name: str, learning_rate: float, precision: str = "none") -> keras.optimizers.Optimizer:
+    """Builds a Keras optimiser by its INI name; float16 gets dynamic loss scaling.
+
+    Args:
+        name: `adam` (beta 0.9, 0.999), `sgd`, `momentum` (0.9, NiftyNet's), `nesterov`, `rmsprop`, `adagrad` or `nadam`.
+        learning_rate: Positive.
+        precision: `none`, `float16` or `bfloat16`.
+    """
+    from sfgkeras.errors import lookup
+
+    build = lookup(OPTIMIZERS, name, "optimiser")
+    optimizer = build(learning_rate)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "float16" else optimizer
+
+
+def _momentum(learning_rate: float) -> keras.optimizers.Optimizer:
+    return keras.optimizers.SGD(learning_rate, momentum=0.9)
+
+
+def _nesterov(learning_rate: float) -> keras.optimizers.Optimizer:
+    return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True)
+
+
+OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "adagrad": keras.optimizers.Adagrad,
+    "gradientdescent": keras.optimizers.SGD,
+    "momentum": _momentum,
+    "nadam": keras.optimizers.Nadam,
+    "nesterov": _nesterov,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+}
+
+
+class TrainingStep:
+    """One optimiser step on one global batch: `L = sum_t w_t L_t + regularisation` (Bragman et al. 2019, eq. 5).
+
+    `L_t` is the mean of the task's per-sample losses over the *global* batch, so that a step on two devices equals a
+    step on one device with the same windows.
+
+    Args:
+        network: Maps images to `{task: output}`; its `losses` hold the regularisation.
+        optimizer: Built on the network's trainable variables.
+        losses: One loss with `per_sample(y_true, y_pred, sample_weight)` per task.
+        task_weights: `w_t` per task.
+        strategy: Where it runs.
+        global_batch_size: Windows per step over all devices.
+        jit_compile: Whether XLA compiles the step.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        losses: Mapping[str, Any],
+        task_weights: Mapping[str, float],
+        strategy: tf.distribute.Strategy,
+        global_batch_size: int,
+        jit_compile: bool = False,
+    ) -> None:
+        self._network = network
+        self._optimizer = optimizer
+        self._losses = dict(losses)
+        self._task_weights = dict(task_weights)
+        self._strategy = strategy
+        self._global_batch_size = global_batch_size
+        replica_step = tf.function(self._replica_step, jit_compile=jit_compile) if jit_compile else self._replica_step
+
+        @tf.function
+        def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+            parts = strategy.run(replica_step, args=(images, targets, weights))
+            return {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
+
+        self._step = step
+
+    def __call__(self, batch: Any) -> dict[str, tf.Tensor]:
+        """Runs one step; returns the scalars `loss`, `regularisation` and one unweighted loss per task."""
+        return self._step(*batch)
+
+    def _replica_step(self, images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            outputs = self._network(images, training=True)
+            parts = {
+                task: tf.reduce_sum(loss.per_sample(targets[task], outputs[task], weights[task]))
+                / self._global_batch_size
+                for task, loss in self._losses.items()
+            }
+            regularisation = tf.add_n([tf.cast(term, tf.float32) for term in self._network.losses] or [tf.constant(0.0)])
+            # Gradients are summed over the replicas; a term that does not depend on the windows counts once.
+            parts[REGULARISATION] = regularisation / self._strategy.num_replicas_in_sync
+            total = parts[REGULARISATION] + tf.add_n([self._task_weights[task] * parts[task] for task in self._losses])
+            scaled = self._optimizer.scale_loss(total)
+        variables = self._network.trainable_variables
+        self._optimizer.apply(tape.gradient(scaled, variables), variables)
+        return {TOTAL: total, **parts}
+
+
+class ValidationPass:
+    """Losses and streaming metrics over a fixed set of validation windows.
+
+    Args:
+        network: Maps images to `{task: output}`.
+        losses: One loss with `per_sample` per task.
+        task_weights: `w_t` per task.
+        metrics: `{task: {name: keras metric}}`, built under the strategy.
+        strategy: Where it runs.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        losses: Mapping[str, Any],
+        task_weights: Mapping[str, float],
+        metrics: Mapping[str, Mapping[str, keras.metrics.Metric]],
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        self._task_weights = dict(task_weights)
+        self._losses = dict(losses)
+        self._metrics = metrics
+        self._network = network
+
+        @tf.function
+        def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+            parts = strategy.run(self._replica_step, args=(images, targets, weights))
+            return {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
+
+        self._step = step
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of what a pass returns, in order."""
+        scores = [f"{task}_{name}" for task, metrics in self._metrics.items() for name in metrics]
+        return [TOTAL, *(f"{task}_loss" for task in self._losses), *scores]
+
+    def __call__(self, batches: Iterable[Any]) -> dict[str, float]:
+        """Returns `loss`, one `<task>_loss` per task and `<task>_<metric>` for each metric."""
+        for metric in (metric for metrics in self._metrics.values() for metric in metrics.values()):
+            metric.reset_state()
+        sums: dict[str, float] = {}
+        for batch in batches:
+            for name, part in self._step(*batch).items():
+                sums[name] = sums.get(name, 0.0) + float(part)
+        count = sums.pop("count", 0.0)
+        if count == 0.0:
+            return {}
+        means = {f"{task}_loss": sums[task] / count for task in self._losses}
+        scores = {
+            f"{task}_{name}": float(metric.result())
+            for task, metrics in self._metrics.items()
+            for name, metric in metrics.items()
+        }
+        total = sum(self._task_weights[task] * means[f"{task}_loss"] for task in self._losses)
+        return {TOTAL: total, **means, **scores}
+
+    def _replica_step(self, images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+        outputs = self._network(images, training=False)
+        for task, metrics in self._metrics.items():
+            for metric in metrics.values():
+                metric.update_state(targets[task], outputs[task], weights[task])
+        parts = {
+            task: tf.reduce_sum(loss.per_sample(targets[task], outputs[task], weights[task]))
+            for task, loss in self._losses.items()
+        }
+        parts["count"] = tf.cast(tf.shape(images)[0], tf.float32)
+        return parts

@@ -1,0 +1,204 @@
+"""Trains a run: resumes it, steps, validates, logs, saves, and knows when to stop."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sfgkeras.applications.building import network_fingerprint, refuse_other_network
+from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, collect_arrays, restore_arrays
+from sfgkeras.applications.early_stopping import EARLY_STOPPING, should_stop
+from sfgkeras.applications.logs import CsvLog, TensorBoardLog
+from sfgkeras.applications.reporter import Reporter
+from sfgkeras.applications.steps import REGULARISATION, TOTAL, TrainingStep, ValidationPass
+from sfgkeras.config import Config
+from sfgkeras.errors import ConfigError, lookup
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what it writes.
+
+    Attributes:
+        path: `model_dir`.
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training states."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """CSV logs, TensorBoard events and grouping probabilities."""
+        return self.path / "logs"
+
+    @property
+    def configuration(self) -> Path:
+        """The effective INI file of the last start."""
+        return self.path / "configuration.ini"
+
+
+@dataclass
+class Progress:
+    """What changes from validation to validation and must survive a restart.
+
+    Attributes:
+        iteration: Finished optimiser steps.
+        best_score: Best value of the watched validation score so far, or None.
+        best_iteration: Where it was reached.
+        validation_losses: All validation losses, for early stopping.
+        stopped: Why the run ended before `max_iter`; empty while it has not.
+    """
+
+    iteration: int = 0
+    best_score: float | None = None
+    best_iteration: int = 0
+    validation_losses: list[float] = field(default_factory=list)
+    stopped: str = ""
+
+
+class Trainer:
+    """Runs the iterations of one network.
+
+    Args:
+        config: The configuration.
+        network: Built under the strategy.
+        optimizer: Built under the strategy.
+        step: One training step.
+        validate: One validation pass, or None where there is no validation.
+        monitor: Grouping probabilities over time; `observe(iteration, network)` says whether they have converged.
+        reporter: Shows progress.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: Any,
+        optimizer: Any,
+        step: TrainingStep,
+        validate: ValidationPass | None,
+        monitor: Any,
+        reporter: Reporter,
+    ) -> None:
+        self._config = config
+        self._network = network
+        self._optimizer = optimizer
+        self._step = step
+        self._validate = validate
+        self._monitor = monitor
+        self._reporter = reporter
+        self.folder = RunFolder(config.system.model_dir)
+        self.checkpoints = CheckpointFolder(self.folder.checkpoints, config.training.max_checkpoints)
+        self.progress = Progress()
+        self._watch, self._higher_is_better = _watched_score(config)
+
+    def restore(self, state: TrainingState) -> None:
+        """Puts network, optimiser, generators and progress where a saved state left them.
+
+        Raises:
+            ConfigError: If the state was written by another configuration; names the setting.
+        """
+        refuse_other_network(self._config, state.record["fingerprint"], self.folder.checkpoints)
+        restore_arrays(state.arrays, self._network, self._optimizer)
+        self.progress = Progress(**state.record["progress"])
+
+    def state(self) -> TrainingState:
+        """Returns everything that a resumed run needs."""
+        record = {
+            "iteration": self.progress.iteration,
+            "progress": vars(self.progress),
+            "fingerprint": network_fingerprint(self._config),
+        }
+        return TrainingState(collect_arrays(self._network, self._optimizer), record)
+
+    def run(self, batches: Iterator[Any], validation_batches: Any) -> Progress:
+        """Trains from the current iteration until `max_iter` or a stopping rule.
+
+        Args:
+            batches: Training batches from the current iteration on.
+            validation_batches: The fixed set of validation batches; iterated at each validation.
+        """
+        training, start = self._config.training, self.progress.iteration
+        tasks = list(self._config.tasks)
+        train_log = CsvLog(self.folder.logs / "training.csv", [TOTAL, REGULARISATION, *tasks, "seconds_per_iteration"], start)
+        validation_log = None
+        if self._validate is not None:
+            validation_log = CsvLog(self.folder.logs / "validation.csv", self._validate.columns, start)
+        board = TensorBoardLog(self.folder.logs / "tensorboard")
+        if start == 0:
+            # The state at step 0 is saved, so that even the first iterations can be resumed and drawn.
+            self.checkpoints.write(self.state())
+        self._monitor.start(start, self._network)
+        began = time.perf_counter()
+        with self._reporter.stage("training", training.max_iter, start) as stage:
+            while self.progress.iteration < training.max_iter and not self.progress.stopped:
+                parts = self._step(next(batches))
+                self.progress.iteration += 1
+                iteration = self.progress.iteration
+                note = ""
+                saves = _is_due(iteration, training.save_every_n) or iteration == training.max_iter
+                logs = _is_due(iteration, training.tensorboard_every_n) or iteration in (1, training.max_iter)
+                if logs or saves:
+                    values = {name: float(part) for name, part in parts.items()}
+                    _refuse_non_finite(values, iteration, self.folder.checkpoints)
+                if logs:
+                    note = ", ".join(f"{name} {values[name]:.4g}" for name in (TOTAL, *tasks))
+                    elapsed = time.perf_counter() - began
+                    train_log.write(iteration, {**values, "seconds_per_iteration": elapsed / (iteration - start)})
+                    board.write(iteration, values, "training")
+                converged = self._monitor.observe(iteration, self._network)
+                if validation_log is not None and _is_due(iteration, training.validation_every_n):
+                    self._validation(iteration, validation_batches, validation_log, board)
+                if converged and training.stop_when_grouping_converges:
+                    self.progress.stopped = "the grouping probabilities no longer move"
+                if saves or self.progress.stopped:
+                    self.checkpoints.write(self.state())
+                    self._monitor.write()
+                    board.flush()
+                stage.advance(1, note)
+        if self.progress.stopped:
+            self._reporter.message(f"stopped at iteration {self.progress.iteration}: {self.progress.stopped}")
+        return self.progress
+
+    def _validation(self, iteration: int, batches: Any, log: CsvLog, board: TensorBoardLog) -> None:
+        scores = self._validate(batches) if self._validate is not None else {}
+        log.write(iteration, scores)
+        board.write(iteration, scores, "validation")
+        self.progress.validation_losses.append(scores[TOTAL])
+        score = scores[self._watch]
+        best = self.progress.best_score
+        if best is None or (score > best if self._higher_is_better else score < best):
+            self.progress.best_score, self.progress.best_iteration = score, iteration
+            self.checkpoints.write(self.state(), best=True)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        self._reporter.message(f"validation at iteration {iteration}: {shown}")
+        rule = lookup(EARLY_STOPPING, self._config.training.early_stopping_mode, "early_stopping_mode")
+        if should_stop(self.progress.validation_losses, self._config.training.patience, rule):
+            self.progress.stopped = f"the validation loss no longer falls ({self._config.training.early_stopping_mode})"
+
+
+def _is_due(iteration: int, every: int) -> bool:
+    return every > 0 and iteration % every == 0
+
+
+def _watched_score(config: Config) -> tuple[str, bool]:
+    """Returns the validation column that decides which iteration is best, and whether more is better."""
+    from sfgkeras.metrics import METRICS
+
+    name = config.training.best_metric or TOTAL
+    columns = {TOTAL: False}
+    for task, settings in config.tasks.items():
+        columns[f"{task}_loss"] = False
+        columns |= {f"{task}_{metric}": kind.higher_is_better for metric, kind in METRICS[settings.type].items()}
+    return name, bool(lookup(columns, name, "[TRAINING] best_metric"))
+
+
+def _refuse_non_finite(values: Mapping[str, float], iteration: int, folder: Path) -> None:
+    bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
+    if bad:
+        raise ConfigError(f"the {bad[0]} is {values[bad[0]]} at iteration {iteration}: training has diverged; lower "
+                          f"[TRAINING] lr or the task weights and start again (states before are in {folder})")

@@ -1,0 +1,234 @@
+"""N4 bias field correction: the smooth gain of MR coils, estimated small and removed at full resolution.
+resolution.
+
+Source: N. Tustison et al., "N4ITK: improved N3 bias correction", IEEE Transactions on Medical Imaging 29(6),
+2010. SimpleITK's and ANTs' implementations are both at hand. Both see the same shrunk image and give the log
+field at its voxels; it is brought to full resolution here by a cubic spline, so the engines differ only in
+the estimation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.preprocessing.foreground import foreground_mask as find_foreground
+from sfgkeras.preprocessing.resampling import multiply_axis
+from sfgkeras.preprocessing.spline_weights import axis_weights
+
+# Thinner axes cannot carry the spline that N4 fits: a shrunk image keeps at least this many voxels per axis.
+SHORTEST_AXIS = 12
+
+
+@dataclass(frozen=True)
+class N4Options:
+    """What N4 can be told.
+
+    Attributes:
+        iterations: Largest number of iterations on each level; the number of levels is its length.
+        convergence: A level ends when the field changes less than this (coefficient of variation of the
+            change).
+        spline_distance: Distance of the control points on the first level in mm, halved on every further
+            level; None for one spline element across the image, as ANTs.
+        histogram_bins: Bins of the intensity histogram that is sharpened.
+        deconvolution_width: Full width at half maximum of the Gaussian that blurred the log intensities.
+        wiener_noise: Noise constant of the Wiener deconvolution.
+    """
+
+    iterations: tuple[int, ...] = (50, 50, 50, 50)
+    convergence: float = 1e-3
+    spline_distance: float | None = None
+    histogram_bins: int = 200
+    deconvolution_width: float = 0.15
+    wiener_noise: float = 0.01
+
+
+def correct_bias_field(
+    image: np.ndarray,
+    spacing: Sequence[float],
+    foreground_mask: np.ndarray | None = None,
+    engine: str = "simpleitk",
+    shrink_factor: int = 4,
+    iterations: Sequence[int] = N4Options.iterations,
+    convergence: float = N4Options.convergence,
+    spline_distance: float | None = None,
+    weights: np.ndarray | None = None,
+    histogram_bins: int = N4Options.histogram_bins,
+    deconvolution_width: float = N4Options.deconvolution_width,
+    wiener_noise: float = N4Options.wiener_noise,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides an MR volume by its estimated bias field.
+
+    Args:
+        image: `(x, y, z)`, positive in the foreground.
+        spacing: Voxel size in mm.
+        foreground_mask: Voxels the field is estimated from; Otsu's if None. Voxels that are not positive are
+            left out.
+        engine: `"simpleitk"` or `"antspyx"`.
+        shrink_factor: Every `shrink_factor`-th voxel is used for the estimation; axes that would get shorter
+            than 12 voxels are shrunk less.
+        iterations: Largest number of iterations per level, coarse to fine.
+        convergence: Threshold that ends a level.
+        spline_distance: Distance of control points in mm on the coarsest level; None for one element per
+            axis.
+        weights: Confidence of each voxel, `(x, y, z)`, not negative; only with `engine="antspyx"`.
+        histogram_bins: Bins of the sharpened histogram.
+        deconvolution_width: Width of the deconvolved Gaussian in log intensity; SimpleITK only, ANTs fixes it
+            at 0.15.
+        wiener_noise: Noise of the deconvolution; SimpleITK only, ANTs fixes it at 0.01.
+
+    Returns:
+        The corrected image and the field, both float32 `(x, y, z)`; image = corrected * field. The field's
+        geometric mean over the foreground is 1, so that correction keeps the level of intensities.
+
+    Raises:
+        DataError: If the image is not a finite volume, or has too few positive voxels in the foreground.
+        ConfigError: If an option is out of range or not offered by the engine.
+    """
+    image = np.asarray(image, dtype=np.float32)
+    options = N4Options(
+        tuple(int(n) for n in iterations), float(convergence), spline_distance,
+        int(histogram_bins), float(deconvolution_width), float(wiener_noise),
+    )  # fmt: skip
+    estimate = lookup(ENGINES, engine, "N4 engine")
+    _check_options(options, engine, shrink_factor, weights)
+    mask = _usable_voxels(image, foreground_mask)
+    factors = shrink_factors(image.shape, shrink_factor)
+    picked = tuple(slice((factor - 1) // 2, None, factor) for factor in factors)
+    coarse_spacing = np.asarray(spacing, dtype=np.float64) * factors
+    coarse_mask = mask[picked]
+    if np.count_nonzero(coarse_mask) < 100:
+        raise DataError(
+            f"only {np.count_nonzero(coarse_mask)} foreground voxels are left for N4 after shrinking by "
+            f"{factors}; use a smaller shrink_factor or another foreground rule"
+        )
+    coarse_weights = None if weights is None else np.asarray(weights, dtype=np.float32)[picked]
+    # A single slice is a two-dimensional image: the spline has nothing to hold on to along its third axis.
+    flat = tuple(axis for axis, length in enumerate(coarse_mask.shape) if length == 1)
+    coarse_log_field = estimate(
+        np.squeeze(image[picked], flat),
+        np.delete(coarse_spacing, flat),
+        np.squeeze(coarse_mask, flat),
+        None if coarse_weights is None else np.squeeze(coarse_weights, flat),
+        options,
+    )
+    log_field = _enlarge(np.expand_dims(coarse_log_field, flat), image.shape, factors)
+    log_field -= np.float32(log_field[mask].mean(dtype=np.float64))
+    field = np.exp(log_field)
+    return image / field, field
+
+
+def shrink_factors(shape: Sequence[int], shrink_factor: int) -> tuple[int, ...]:
+    """Returns how much every axis is shrunk: the factor, less where under 12 voxels would be left."""
+    return tuple(max(1, min(shrink_factor, length // SHORTEST_AXIS)) for length in shape)
+
+
+def _usable_voxels(image: np.ndarray, foreground_mask: np.ndarray | None) -> np.ndarray:
+    if image.ndim != 3:
+        raise DataError(f"N4 needs one volume (x, y, z), got shape {image.shape}")
+    if not np.all(np.isfinite(image)):
+        raise DataError("the image has values that are not finite (NaN or inf); clean it before N4")
+    if foreground_mask is None:
+        foreground_mask = find_foreground(image, "otsu_plus")
+    foreground_mask = np.asarray(foreground_mask, dtype=bool)
+    if foreground_mask.shape != image.shape:
+        raise DataError(
+            f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}"
+        )
+    usable = foreground_mask & (image > 0)
+    if np.count_nonzero(usable) < 0.5 * np.count_nonzero(foreground_mask) or not usable.any():
+        raise DataError(
+            f"N4 takes logarithms, but {np.count_nonzero(foreground_mask & (image <= 0))} of "
+            f"{np.count_nonzero(foreground_mask)} foreground voxels are not positive; run it before "
+            "whitening, and not on CT"
+        )
+    return usable
+
+
+def _check_options(options: N4Options, engine: str, shrink_factor: int, weights: np.ndarray | None) -> None:
+    if not options.iterations or min(options.iterations) < 1:
+        raise ConfigError(f"iterations = {options.iterations} must name at least one positive number")
+    if shrink_factor < 1:
+        raise ConfigError(f"shrink_factor = {shrink_factor} must be 1 or more")
+    if options.convergence < 0:
+        raise ConfigError(f"convergence = {options.convergence} must not be negative")
+    if options.spline_distance is not None and options.spline_distance <= 0:
+        raise ConfigError(f"spline_distance = {options.spline_distance} must be positive, in mm")
+    if engine.lower() == "simpleitk" and weights is not None:
+        raise ConfigError("SimpleITK's N4 takes no weights; use engine = antspyx, or a foreground mask")
+    if engine.lower() == "antspyx":
+        for name in ("histogram_bins", "deconvolution_width", "wiener_noise"):
+            if getattr(options, name) != getattr(N4Options, name):
+                raise ConfigError(
+                    f"{name} = {getattr(options, name)} cannot be passed to antspyx's N4; "
+                    "use engine = simpleitk"
+                )
+
+
+def _mesh_elements(shape: Sequence[int], spacing: np.ndarray, distance: float | None) -> list[int]:
+    if distance is None:
+        return [1] * len(shape)
+    extents = spacing * (np.asarray(shape) - 1)
+    return [max(1, int(np.ceil(extent / distance - 1e-6))) for extent in extents]
+
+
+def _estimate_with_simpleitk(
+    image: np.ndarray, spacing: np.ndarray, mask: np.ndarray, weights: np.ndarray | None, options: N4Options
+) -> np.ndarray:
+    import SimpleITK as sitk
+
+    # ITK counts axes from the fastest in memory: an array (x, y, z) is an image (z, y, x).
+    itk_image = sitk.GetImageFromArray(np.ascontiguousarray(image))
+    itk_mask = sitk.GetImageFromArray(np.ascontiguousarray(mask, dtype=np.uint8))
+    for each in (itk_image, itk_mask):
+        each.SetSpacing(spacing[::-1].tolist())
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetMaximumNumberOfIterations(list(options.iterations))
+    n4.SetConvergenceThreshold(options.convergence)
+    elements = _mesh_elements(image.shape, spacing, options.spline_distance)
+    n4.SetNumberOfControlPoints([count + n4.GetSplineOrder() for count in elements[::-1]])
+    n4.SetNumberOfHistogramBins(options.histogram_bins)
+    n4.SetBiasFieldFullWidthAtHalfMaximum(options.deconvolution_width)
+    n4.SetWienerFilterNoise(options.wiener_noise)
+    n4.Execute(itk_image, itk_mask)
+    return sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(itk_image)).astype(np.float32)
+
+
+def _estimate_with_ants(
+    image: np.ndarray, spacing: np.ndarray, mask: np.ndarray, weights: np.ndarray | None, options: N4Options
+) -> np.ndarray:
+    import ants
+
+    def to_ants(array: np.ndarray) -> "ants.ANTsImage":
+        return ants.from_numpy(np.ascontiguousarray(array, dtype=np.float32), spacing=spacing.tolist())
+
+    field = ants.n4_bias_field_correction(
+        to_ants(image),
+        mask=to_ants(mask),
+        shrink_factor=1,
+        convergence={"iters": list(options.iterations), "tol": options.convergence},
+        spline_param=_mesh_elements(image.shape, spacing, options.spline_distance),
+        return_bias_field=True,
+        weight_mask=None if weights is None else to_ants(weights),
+    )
+    return np.log(field.numpy()).astype(np.float32)
+
+
+Engine = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, N4Options], np.ndarray]
+ENGINES: Mapping[str, Engine] = {"simpleitk": _estimate_with_simpleitk, "antspyx": _estimate_with_ants}
+
+
+def _enlarge(coarse: np.ndarray, shape: Sequence[int], factors: Sequence[int]) -> np.ndarray:
+    """Brings a field known at every `factor`-th voxel to all voxels by cubic splines, `(x, y, z)` float32."""
+    result = coarse
+    for axis, (length, factor) in enumerate(zip(shape, factors, strict=True)):
+        if factor == 1:
+            continue
+        # One more sample on either side, on the line through the border: the spline keeps its slope up to the
+        # edge.
+        padding = [(1, 1) if a == axis else (0, 0) for a in range(3)]
+        padded = np.pad(result, padding, mode="reflect", reflect_type="odd")
+        positions = 1 + (np.arange(length) - (factor - 1) // 2) / factor
+        result = multiply_axis(axis_weights(padded.shape[axis], positions, 3), padded, axis)
+    return np.ascontiguousarray(result, dtype=np.float32)

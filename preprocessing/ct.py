@@ -1,0 +1,85 @@
+"""Hounsfield units to network units and back: CT / 1024 + 1, so that air is 0 and water 1."""
+
+import numpy as np
+
+from sfgkeras.errors import ConfigError, DataError
+
+HU_PER_UNIT = 1024.0
+USUAL_CLIP = (-1024.0, 2500.0)
+
+
+def scale_ct(hu: np.ndarray, clip: tuple[float, float] | None = USUAL_CLIP) -> np.ndarray:
+    """Scales Hounsfield units to `hu / 1024 + 1`.
+
+    Args:
+        hu: Hounsfield units, any shape.
+        clip: Lowest and highest value kept, in HU; None keeps all. The usual range removes padding (-2000,
+            -3024) and the overshoot beside metal.
+
+    Returns:
+        float32 array: -1024 becomes 0, 0 becomes 1, 2500 becomes 3.4414.
+
+    Raises:
+        DataError: If a value is NaN or infinite.
+        ConfigError: If the clipping range is empty.
+    """
+    hu = np.asarray(hu)
+    if hu.dtype.kind == "f" and not np.all(np.isfinite(hu)):
+        bad = int(hu.size - np.count_nonzero(np.isfinite(hu)))
+        raise DataError(
+            f"{bad} of {hu.size} values are not finite (NaN or inf); a CT has none, look at its source"
+        )
+    values = _as_float(hu)
+    if clip is not None:
+        low, high = clip
+        if not low < high:
+            raise ConfigError(
+                f"clip = {low:g}, {high:g} is empty; write the lower limit first, e.g. -1024, 2500"
+            )
+        values = np.clip(values, low, high)
+    # Adding before dividing keeps whole Hounsfield units exact in float32.
+    return ((values + HU_PER_UNIT) / HU_PER_UNIT).astype(np.float32)
+
+
+def unscale_ct(scaled: np.ndarray) -> np.ndarray:
+    """Returns Hounsfield units, float32, of what `scale_ct` made; the exact inverse for whole units."""
+    return (_as_float(np.asarray(scaled)) * HU_PER_UNIT - HU_PER_UNIT).astype(np.float32)
+
+
+def _as_float(values: np.ndarray) -> np.ndarray:
+    """Returns float64 for what float32 cannot hold, else float32: half the memory for ordinary volumes."""
+    return values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
+
+
+def is_hounsfield(hu: np.ndarray) -> bool:
+    """Tells whether values can be Hounsfield units: fat and air lie below zero, so some voxel must."""
+    return bool(np.min(hu) < 0)
+
+
+def describe_ct(hu: np.ndarray, clip: tuple[float, float] = USUAL_CLIP) -> list[str]:
+    """Names what clipping will change: padding outside the field of view, and metal.
+
+    Args:
+        hu: Hounsfield units before scaling.
+        clip: The range that will be kept.
+
+    Returns:
+        Sentences for the log; empty if nothing lies outside the range.
+    """
+    hu = np.asarray(hu)
+    low, high = clip
+    notes = []
+    lowest = float(hu.min())
+    if lowest < low:
+        share = float(np.mean(hu == lowest))
+        below = float(np.mean(hu < low))
+        kind = "padding outside the field of view" if share > 0.001 else "overshoot"
+        notes.append(
+            f"{kind}: {100 * below:.3g} % of the voxels are below {low:g} HU (lowest {lowest:g}) "
+            f"and become {low:g}"
+        )
+    highest = float(hu.max())
+    if highest > high:
+        count = int(np.count_nonzero(hu > high))
+        notes.append(f"metal: {count} voxels are above {high:g} HU (highest {highest:g}) and become {high:g}")
+    return notes

@@ -1,0 +1,154 @@
+"""The file of Nyul landmarks: readable JSON, one entry per modality; NiftyNet's text files are read too.
+
+A file is only as good as its fit to the images at hand: `check_landmarks` refuses landmarks that were fitted
+with another cut-off, foreground rule, preparation or on other subjects than asked for.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sfgkeras.data.files import replacing
+from sfgkeras.errors import DataError
+from sfgkeras.preprocessing.histogram import NyulLandmarks, landmark_percentiles
+
+FORMAT = "Nyul landmarks of sfgkeras, version 1"
+
+
+def write_landmarks(path: str | Path, landmarks: Mapping[str, NyulLandmarks]) -> None:
+    """Writes landmarks by modality as one JSON file, whole or not at all.
+
+    Args:
+        path: The file; its folder is created.
+        landmarks: Landmarks by the name of their modality.
+    """
+    path = Path(path)
+    entries = {
+        modality: {
+            "percentiles": each.percentiles.tolist(),
+            "values": each.values.tolist(),
+            "foreground": each.foreground,
+            "software": each.software,
+            "fitted_on": list(each.fitted_on),
+            "preparation": each.preparation,
+        }
+        for modality, each in landmarks.items()
+    }
+    text = json.dumps({"format": FORMAT, "modalities": entries}, indent=2, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as stream:
+        stream.write(f"{text}\n".encode())
+
+
+def read_landmarks(path: str | Path, cutoff: tuple[float, float] = (0.01, 0.99)) -> dict[str, NyulLandmarks]:
+    """Reads a file of landmarks: ours, or NiftyNet's (a line per modality: its name, then 13 numbers).
+
+    Args:
+        path: The file.
+        cutoff: Cut-off that a NiftyNet file was made with; such files do not say. Ignored for ours.
+
+    Returns:
+        Landmarks by the name of their modality.
+
+    Raises:
+        DataError: If the file is missing, neither kind, or holds landmarks that do not increase.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: there are no landmarks; correct histogram_ref_file, or leave it out to fit them on the "
+            "training subjects"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as landmarks ({error})") from error
+    try:
+        found = _parse_json(text) if text.lstrip().startswith("{") else _parse_niftynet(text, cutoff)
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        reason = f"has no {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{path}: is no file of landmarks: {reason}; fit it again") from error
+    if not found:
+        raise DataError(f"{path}: holds no landmarks; fit it again")
+    return found
+
+
+def _parse_json(text: str) -> dict[str, NyulLandmarks]:
+    content = json.loads(text)
+    if content.get("format") != FORMAT:
+        raise DataError(f"its format is {content.get('format')!r}, not {FORMAT!r}")
+    return {
+        modality: NyulLandmarks(
+            entry["percentiles"], entry["values"], modality, entry["foreground"], entry["software"],
+            tuple(entry["fitted_on"]), entry["preparation"],
+        )
+        for modality, entry in content["modalities"].items()
+    }  # fmt: skip
+
+
+def _parse_niftynet(text: str, cutoff: tuple[float, float]) -> dict[str, NyulLandmarks]:
+    percentiles = landmark_percentiles(cutoff)
+    found = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 1 + percentiles.size:
+            raise DataError(
+                f"line {number} has {len(words) - 1} numbers after the modality, NiftyNet writes {percentiles.size}"
+            )
+        found[words[0]] = NyulLandmarks(
+            percentiles, [float(word) for word in words[1:]], words[0], software="NiftyNet"
+        )
+    return found
+
+
+def check_landmarks(
+    path: str | Path,
+    landmarks: NyulLandmarks,
+    cutoff: tuple[float, float] | None = None,
+    foreground: str | None = None,
+    fitted_on: Sequence[str] | None = None,
+    preparation: str | None = None,
+) -> None:
+    """Refuses landmarks that do not fit what they are to be used for; None is not compared.
+
+    What a file does not tell (NiftyNet's tell neither rule nor subjects) cannot contradict and passes.
+
+    Args:
+        path: Their file, for the message.
+        landmarks: As read.
+        cutoff: The cut-off now asked for.
+        foreground: The foreground rule now asked for, `"all"` for every voxel.
+        fitted_on: The training subjects of now.
+        preparation: Steps and settings that run before, as text.
+
+    Raises:
+        DataError: Names everything that differs.
+    """
+    differences = []
+    if cutoff is not None and not _same_numbers(landmarks.cutoff, cutoff):
+        differences.append(f"cutoff {landmarks.cutoff}, now {tuple(cutoff)}")
+    if foreground is not None and landmarks.foreground and landmarks.foreground != foreground:
+        differences.append(f"foreground rule {landmarks.foreground!r}, now {foreground!r}")
+    if preparation is not None and landmarks.preparation and landmarks.preparation != preparation:
+        differences.append(f"steps before {landmarks.preparation!r}, now {preparation!r}")
+    if fitted_on is not None and landmarks.fitted_on and set(landmarks.fitted_on) != set(fitted_on):
+        added = sorted(set(fitted_on) - set(landmarks.fitted_on))
+        missing = sorted(set(landmarks.fitted_on) - set(fitted_on))
+        parts = [f"{sign} {_shortened(ids)}" for sign, ids in (("without", added), ("with", missing)) if ids]
+        differences.append(f"training subjects {' and '.join(parts)}")
+    if differences:
+        raise DataError(
+            f"{path}: these landmarks are stale, fitted with {'; '.join(differences)}; "
+            "delete the file to fit them anew, or name another histogram_ref_file"
+        )
+
+
+def _same_numbers(one: Sequence[float], other: Sequence[float]) -> bool:
+    return len(one) == len(other) and all(abs(a - b) < 1e-9 for a, b in zip(one, other, strict=True))
+
+
+def _shortened(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,0 +1,41 @@
+"""Zero mean and unit variance, measured in the foreground or everywhere."""
+
+import numpy as np
+
+from sfgkeras.errors import DataError
+
+
+def whiten(image: np.ndarray, foreground_mask: np.ndarray | None = None) -> np.ndarray:
+    """Shifts and scales an image so that its foreground has zero mean and unit variance.
+
+    Args:
+        image: Intensities of one modality, any shape.
+        foreground_mask: Voxels that mean and standard deviation are measured in, of the shape of the image;
+            every voxel if None. All voxels are shifted and scaled, as NiftyNet does.
+
+    Returns:
+        float32 array of the image's shape.
+
+    Raises:
+        DataError: If the foreground is empty, constant or not finite, or the mask has another shape.
+    """
+    image = np.asarray(image)
+    foreground = image
+    if foreground_mask is not None:
+        foreground_mask = np.asarray(foreground_mask, dtype=bool)
+        if foreground_mask.shape != image.shape:
+            raise DataError(
+                f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}"
+            )
+        foreground = image[foreground_mask]
+    if foreground.size == 0:
+        raise DataError(
+            "the foreground is empty: no voxel to measure; look at the foreground rule and the image"
+        )
+    mean = float(foreground.mean(dtype=np.float64))
+    deviation = float(foreground.std(dtype=np.float64))
+    if not np.isfinite(deviation):
+        raise DataError("the image has values that are not finite (NaN or inf); clean it before whitening")
+    if deviation <= 1e-7 * abs(mean) or deviation == 0:
+        raise DataError(f"the foreground is constant ({mean:g}): it cannot be brought to unit variance")
+    return ((image - np.float64(mean)) / deviation).astype(np.float32)

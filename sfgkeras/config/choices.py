@@ -1,0 +1,96 @@
+"""What may be chosen in INI files, by name; the objects behind the names live in the rooms that make them.
+
+Names are lower case. Those in the tables `NOT_BUILT_...` are part of the interface but have no code yet, so that they
+are refused before any data is read; building one moves its name up.
+"""
+
+from collections.abc import Mapping
+
+NETWORKS = ("highresnet", "vgg11")
+NOT_BUILT_NETWORKS = {"unet": "use highresnet"}
+# Networks that give one output per window; the others give one per voxel.
+WINDOW_NETWORKS = frozenset({"vgg11"})
+
+SHARING = ("sfg", "hard_sharing", "single_task", "constant_mask", "constant_p")
+NOT_BUILT_SHARING = {"cross_stitch": "use sfg or hard_sharing"}
+LEARNED_SHARING = frozenset({"sfg"})
+CONSTANT_SHARING = frozenset({"hard_sharing", "single_task", "constant_mask"})
+
+TASK_TYPES = ("regression", "segmentation", "classification")
+NOT_BUILT_TASK_TYPES = {
+    "bounding_box": "use segmentation",
+    "reconstruction": "use regression with the image's own section as target",
+    "landmarks": "use regression with one heat map per landmark",
+}
+
+LOSSES: Mapping[str, tuple[str, ...]] = {
+    "regression": ("rmse", "mae", "mse", "l1loss", "l2loss", "huber", "smoothl1"),
+    "segmentation": ("dicecrossentropy", "dice", "crossentropy"),
+    "classification": ("crossentropy",),
+}
+LOSS_ALIASES = {"diceplusxent": "dicecrossentropy"}
+DEFAULT_LOSS = {"regression": "rmse", "segmentation": "dicecrossentropy", "classification": "crossentropy"}
+
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "regression": ("mae", "rmse"),
+    "segmentation": ("dice", "accuracy"),
+    "classification": ("accuracy",),
+}
+
+EVALUATIONS: Mapping[str, tuple[str, ...]] = {
+    "regression": ("mae", "mse", "rmse", "psnr"),
+    "segmentation": ("dice", "jaccard", "surface_distance", "hausdorff95"),
+    "classification": ("accuracy",),
+}
+
+ACTIVATIONS = ("prelu", "relu", "leaky_relu", "relu6", "elu", "selu", "softplus", "softsign", "tanh", "sigmoid")
+ACTIVATION_ALIASES = {"leakyrelu": "leaky_relu"}
+
+WEIGHT_INITIALIZERS = (
+    "he_normal",
+    "he_uniform",
+    "glorot_normal",
+    "glorot_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "orthogonal",
+    "random_normal",
+    "random_uniform",
+    "truncated_normal",
+    "variance_scaling",
+)
+BIAS_INITIALIZERS = ("zeros", "ones", "random_normal", "random_uniform", "truncated_normal")
+
+PADDING_MODES = ("minimum", "maximum", "mean", "median", "constant", "edge", "reflect", "symmetric", "wrap")
+WINDOW_SAMPLING = ("uniform", "weighted", "balanced", "resize")
+FOREGROUND_TYPES = ("otsu_plus", "otsu_minus", "threshold_plus", "threshold_minus", "mean_plus")
+FOREGROUND_ALIASES = {"thresh_plus": "threshold_plus", "thresh_minus": "threshold_minus", "mean": "mean_plus"}
+
+OPTIMISERS = ("adam", "nadam", "adagrad", "rmsprop", "momentum", "nesterov", "sgd")
+OPTIMISER_ALIASES = {"gradientdescent": "sgd"}
+EARLY_STOPPING_MODES = (
+    "best",
+    "mean",
+    "robust_mean",
+    "median",
+    "generalisation_loss",
+    "median_smoothing",
+    "validation_up",
+)
+
+STRATEGIES = ("auto", "one_device", "mirrored")
+NOT_BUILT_STRATEGIES = {"multi_worker": "use auto, which takes all GPUs of one machine"}
+PRECISIONS = ("none", "float16", "bfloat16")
+PRECISION_ALIASES = {
+    "no": "none",
+    "false": "none",
+    "0": "none",
+    "mixed_float16": "float16",
+    "mixed_bfloat16": "bfloat16",
+}
+
+LOADERS = ("nibabel", "simpleitk", "pillow", "table")
+NOT_BUILT_LOADERS = {"opencv": "use pillow", "skimage": "use pillow", "dummy": "leave the line out"}
+
+BALANCING = ("fixed",)
+NOT_BUILT_BALANCING = {"uncertainty": "use fixed and give each task its weight"}

@@ -1,0 +1,235 @@
+"""Which sections and keys there are, and what to say about those that there are not."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from sfgkeras.config.sections import Evaluation, Inference, Network, Section, System, Training
+from sfgkeras.config.task_sections import Classification, InputSource, Multitask, Regression, Segmentation, Task
+from sfgkeras.config.text import IniSection, IniText, closest, section_id
+from sfgkeras.config.values import unquote
+from sfgkeras.errors import suggestion
+
+# A new section is one line here; `Config` holds it under its name in lower case.
+RUN_SECTIONS: Mapping[str, type[Section]] = {
+    "SYSTEM": System,
+    "NETWORK": Network,
+    "TRAINING": Training,
+    "INFERENCE": Inference,
+    "EVALUATION": Evaluation,
+}
+ONE_TASK_SECTIONS: Mapping[str, type[Section]] = {
+    "SEGMENTATION": Segmentation,
+    "REGRESSION": Regression,
+    "CLASSIFICATION": Classification,
+}
+SECTIONS: Mapping[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask, **ONE_TASK_SECTIONS}
+
+# Sections of NiftyNet, or of this interface, that have no code behind them; a line in a table above goes before.
+NOT_BUILT_SECTIONS: Mapping[str, str] = {
+    "PREPROCESSING": "preprocess the folder before training, with sfgkeras preprocess --input DIR --output DIR",
+    "GAN": "use [REGRESSION] to make one image from another",
+    "AUTOENCODER": "use [REGRESSION] with the image's own section as output",
+    "REGISTRATION": "register the images before training, with sfgkeras preprocess",
+    "GLOBAL": "remove it; there is no file of global settings",
+}
+
+# Keys of NiftyNet and of the authors' code that are not taken over.
+REFUSED_KEYS: Mapping[str, str] = {
+    "event_handler": "remove it, and pass Keras callbacks from sfgkeras.callbacks in Python instead",
+    "iteration_generator": "remove it; training, validation and checkpoints follow [TRAINING]",
+    "csv_data_file": "use csv_file with loader = table",
+    "to_ohe": "remove it; classes are written as whole numbers",
+    "volume_padding_to_size": "use volume_padding_size",
+    "force_output_identity_resizing": "remove it; predictions always lie on the subject's own grid",
+    "rgb_normalisation": "use whitening = yes, which treats each colour by itself",
+    "weight_initializer_args": "choose a weight_initializer that needs no arguments",
+    "bias_initializer_args": "choose a bias_initializer that needs no arguments",
+    "rotation_angle_x": "use rotation_angle, which turns about every axis in 3-D",
+    "rotation_angle_y": "use rotation_angle, which turns about every axis in 3-D",
+    "rotation_angle_z": "use rotation_angle, which turns about every axis in 3-D",
+    "spatial_rank": "remove it; a spatial_window_size with one axis of 1 is 2-D, any other 3-D",
+    "label_normalisation": "number the labels 0 .. num_classes - 1 in the files",
+    "softmax": "remove it; losses take the network's outputs as they are and apply softmax themselves",
+    "min_sampling_ratio": "use window_sampling = balanced or weighted with a sampler",
+    "compulsory_labels": "use window_sampling = balanced or weighted with a sampler",
+    "rand_samples": "use window_sampling = balanced or weighted with a sampler",
+    "min_numb_labels": "use window_sampling = balanced or weighted with a sampler",
+    "proba_connect": "use window_sampling = balanced or weighted with a sampler",
+    "inferred": "remove it; sfgkeras evaluate reads the predictions in [INFERENCE] save_seg_dir",
+    "error_map": "remove it; sfgkeras evaluate measures the predictions",
+    "categorical": "use [INFERENCE] masks = mean for probabilities as weights",
+    "concat_tensors": "remove it; streams are merged by their sum",
+    "output_interp_order_task1": "use output_interp_order in [INFERENCE]",
+    "output_interp_order_task2": "use output_interp_order in [INFERENCE]",
+    "monte_carlo": "it does not exist in this version; use masks = sample for one draw",
+}
+
+# The spelling of the authors' code: one key per task, in [MULTITASK].
+AUTHORS_KEY = re.compile(
+    r"(?P<target>output_(?P<a>[1-9]))|(?P<type>task_(?P<b>[1-9])_type)|(?P<loss>loss_task_(?P<c>[1-9]))"
+    r"|(?P<output_prob>output_prob_task_(?P<d>[1-9]))|(?P<num_classes>num_classes)"
+)
+
+_REFERENCE_KEY = re.compile(r"image|target|label|output|weight|sampler|output_[1-9]")
+_BOUNDS = {
+    "greater_than": ("gt", "must be above"),
+    "greater_than_equal": ("ge", "must be at least"),
+    "less_than": ("lt", "must be below"),
+    "less_than_equal": ("le", "must be at most"),
+}
+
+
+def is_task(section: str) -> bool:
+    """Says whether a section id is one of a `[TASK name]`."""
+    return section == "TASK" or section.startswith("TASK ")
+
+
+def sort_sections(ini: IniText) -> tuple[list[IniSection], list[IniSection]]:
+    """Finds the input sources and the `[TASK name]` sections; collects sections that are neither nor known.
+
+    Returns:
+        Input sources and task sections, in the order of the file.
+    """
+    referenced = {
+        section_id(name)
+        for section in ini.sections.values()
+        for entry in section.entries.values()
+        if _REFERENCE_KEY.fullmatch(entry.key)
+        for name in entry.value.strip("()[] ").split(",")
+    }
+    sources, tasks = [], []
+    for key, section in ini.sections.items():
+        if key in SECTIONS:
+            continue
+        if is_task(key):
+            tasks.append(section)
+        elif key in NOT_BUILT_SECTIONS:
+            ini.add(section.name, None, f"does not exist in this version; {NOT_BUILT_SECTIONS[key]}")
+        elif key in referenced or {"csv_file", "path_to_search"} & set(section.entries):
+            sources.append(section)
+        else:
+            _refuse_section(ini, section)
+    return sources, tasks
+
+
+def _refuse_section(ini: IniText, section: IniSection) -> None:
+    close = closest(section.name, list(SECTIONS))
+    home = max(SECTIONS, key=lambda name: len(set(SECTIONS[name].model_fields) & set(section.entries)))
+    if section_id(section.name).startswith("TASK"):
+        hint = ", did you mean [TASK name]?"
+    elif close or set(SECTIONS[home].model_fields) & set(section.entries):
+        hint = f", did you mean [{close or home}]?"
+    else:
+        hint = ";"
+    ini.add(section.name, None, f"is not a known section{hint} An input source needs path_to_search or csv_file")
+
+
+def refuse_unknown_keys(ini: IniText, section: IniSection, model: type[Section], more: Iterable[str] = ()) -> None:
+    """Collects keys that a section does not have, each with the section it belongs in or the name that was meant.
+
+    Args:
+        ini: Where they are collected.
+        section: The section.
+        model: Its model.
+        more: Keys that it has besides the model's.
+    """
+    own = [*model.model_fields, *more]
+    for key in [key for key in section.entries if key not in own]:
+        homes = _homes(ini, key)
+        everywhere = sorted({name for other in _all_models(ini).values() for name in other.model_fields})
+        meant = closest(key, own)
+        if key in REFUSED_KEYS:
+            ini.add(section.name, key, f"is not supported; {REFUSED_KEYS[key]}")
+        elif homes:
+            ini.add_unknown_key(section.name, key, f"; it belongs in {' or '.join(homes)}")
+        elif meant:
+            ini.add_unknown_key(section.name, key, suggestion(key, own))
+            ini.ignore(section.name, meant)
+        elif other := closest(key, everywhere):
+            home = " or ".join(_homes(ini, other))
+            ini.add_unknown_key(section.name, key, f", did you mean {other!r} of {home}?")
+        else:
+            ini.add_unknown_key(section.name, key, "; remove the line")
+
+
+def _all_models(ini: IniText) -> dict[str, type[Section]]:
+    one_task = {key: model for key, model in ONE_TASK_SECTIONS.items() if key in ini.sections}
+    tasks = one_task or {"MULTITASK": Multitask, "TASK name": Task}
+    return {**RUN_SECTIONS, **tasks, "": InputSource}
+
+
+def _homes(ini: IniText, key: str) -> list[str]:
+    return [
+        f"[{name}]" if name else "an input source"
+        for name, model in _all_models(ini).items()
+        if key in model.model_fields
+    ]
+
+
+def read_model(
+    ini: IniText,
+    section: str,
+    model: type[Section],
+    fields: Mapping[str, tuple[str, Any]],
+    placeholders: Mapping[str, Any] | None = None,
+) -> Any:
+    """Validates a section's values and collects every mistake in them.
+
+    Args:
+        ini: Where mistakes are collected.
+        section: The section that messages name.
+        model: Its model.
+        fields: `{field: (key in the file, value)}`; an empty value leaves a field unset that may be empty.
+        placeholders: Values of required fields, so that there is a result to check further when they are wrong.
+
+    Returns:
+        A model in which values that are wrong have their defaults; None if a required one is wrong or missing and has
+        no placeholder.
+    """
+    given = {
+        name: value
+        for name, (_, value) in fields.items()
+        if not (isinstance(value, str) and not unquote(value) and _may_be_empty(model, name))
+    }
+    for attempt in range(2):
+        try:
+            return model(**given)
+        except ValidationError as error:
+            wrong = {str(item["loc"][0]): item for item in error.errors()}
+        if attempt == 1:
+            break
+        for name, item in wrong.items():
+            if item["type"] == "missing":
+                ini.need(section, name, _what(model, name))
+            else:
+                ini.add(section, fields[name][0], _sentence(item))
+            given.pop(name, None)
+            if name in (placeholders or {}):
+                given[name] = (placeholders or {})[name]
+    return None
+
+
+def _may_be_empty(model: type[Section], name: str) -> bool:
+    return not model.model_fields[name].is_required() and model.model_fields[name].default in (None, (), {})
+
+
+def _what(model: type[Section], name: str) -> str:
+    return f"; {model.model_fields[name].description}"
+
+
+def _sentence(item: Any) -> str:
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    if item["type"] in _BOUNDS:
+        bound, words = _BOUNDS[item["type"]]
+        return f"{words} {item['ctx'][bound]:g}"
+    return f"cannot be used: {item['msg']}"
+
+
+def fields_of(section: IniSection | None, model: type[Section]) -> dict[str, tuple[str, Any]]:
+    """Returns those entries of a section that its model has, as `read_model` takes them."""
+    entries = section.entries if section else {}
+    return {key: (key, entry.value) for key, entry in entries.items() if key in model.model_fields}

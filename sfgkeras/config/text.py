@@ -1,0 +1,254 @@
+"""INI text to sections and keys that remember their lines; every mistake is collected, none is raised."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sfgkeras.config.values import end_of_quotes, unquote
+from sfgkeras.errors import ConfigError, suggestion
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_HEADER = re.compile(r"\[(?P<name>[^\]]*)\]\s*(?P<rest>.*)")
+_ASSIGNMENT = re.compile(r"(?P<key>[^=:]*?)\s*[=:](?P<value>.*)")
+_LOOKS_LIKE_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\s*=")
+_INTERPOLATION = re.compile(r"(?<!%)(?:%%)*%\([^)]*\)s")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One `key = value`.
+
+    Attributes:
+        key: Lower case.
+        value: As written, without inline comment.
+        line: Line number from 1; None when it comes from the command line.
+        option: The command-line option that set it, e.g. `--TRAINING.lr`.
+    """
+
+    key: str
+    value: str
+    line: int | None = None
+    option: str | None = None
+
+
+@dataclass
+class IniSection:
+    """One section.
+
+    Attributes:
+        name: As written in its header.
+        line: Line of the header; None when only the command line mentions it.
+        entries: Its entries by key.
+    """
+
+    name: str
+    line: int | None = None
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+def section_id(name: str) -> str:
+    """Returns a section's name as it is compared: upper case, single spaces."""
+    return " ".join(name.split()).upper()
+
+
+class IniText:
+    """The sections of one INI file by `section_id`, and the mistakes found in it.
+
+    Attributes:
+        file: How messages call the file.
+        sections: In the order of the file.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.sections: dict[str, IniSection] = {}
+        self._problems: list[tuple[float, str]] = []
+        self._reported: set[tuple[str, str]] = set()
+
+    def add_at_line(self, line: int | None, message: str) -> None:
+        """Collects a mistake that belongs to a line rather than a key."""
+        place = self.file if line is None else f"{self.file}:{line}"
+        self._problems.append((line or 0, f"{place}: {message}"))
+
+    def add(self, section: str, key: str | None, message: str) -> None:
+        """Collects a mistake of a key, or of a whole section where `key` is None.
+
+        The first mistake of a key counts, so that later checks need not know what earlier ones found.
+        """
+        if key is not None and not self._is_first(section, key):
+            return
+        found = self.sections.get(section_id(section))
+        entry = found.entries.get(key) if found and key else None
+        name = found.name if found else section
+        if entry is None:
+            self.add_at_line(found.line if found else None, f"[{name}] {f'{key} ' if key else ''}{message}")
+        elif entry.option:
+            self._problems.append((float("inf"), f"{entry.option}: [{name}] {key} = {entry.value!r} {message}"))
+        else:
+            self.add_at_line(entry.line, f"[{name}] {key} = {entry.value!r} {message}")
+
+    def add_unknown_key(self, section: str, key: str, remedy: str) -> None:
+        """Collects a key that a section does not have; `remedy` starts with its punctuation."""
+        entry = self.sections[section_id(section)].entries[key]
+        message = f"[{self.sections[section_id(section)].name}] has no option {key!r}{remedy}"
+        if entry.option:
+            self._problems.append((float("inf"), f"{entry.option}: {message}"))
+        else:
+            self.add_at_line(entry.line, message)
+
+    def need(self, section: str, key: str, why: str) -> None:
+        """Collects that a key is missing; `why` goes on after `needs KEY`."""
+        if self._is_first(section, key):
+            self.add(section, None, f"needs {key}{why}")
+
+    def ignore(self, section: str, key: str) -> None:
+        """Keeps later messages about a key out, because what is wrong with it has been said."""
+        self._reported.add((section_id(section), key))
+
+    def _is_first(self, section: str, key: str) -> bool:
+        fresh = (section_id(section), key) not in self._reported
+        self.ignore(section, key)
+        return fresh
+
+    def has(self, section: str, key: str) -> bool:
+        """Says whether a section gives a key a value that is not empty."""
+        found = self.sections.get(section_id(section))
+        return found is not None and key in found.entries and unquote(found.entries[key].value) != ""
+
+    def raise_problems(self) -> None:
+        """Raises all mistakes at once, in the order of the file, those of the command line last.
+
+        Raises:
+            ConfigError: If there is any.
+        """
+        if self._problems:
+            raise ConfigError("\n".join(message for _, message in sorted(self._problems, key=lambda item: item[0])))
+
+
+def parse_ini(text: str, file: str) -> IniText:
+    """Parses INI text: sections, keys, comments with # or ;, values continued on indented lines.
+
+    Section names and keys are compared without regard to case. There is no interpolation: `%%` and `%` are a percent
+    sign, and `%(name)s` is a mistake.
+
+    Args:
+        text: The file's text.
+        file: How messages call it.
+    """
+    return _Parser(text, file).parse()
+
+
+class _Parser:
+    def __init__(self, text: str, file: str) -> None:
+        self._lines = _LINE_END.split(text.removeprefix("\ufeff"))
+        self._ini = IniText(file)
+        self._section: IniSection | None = None
+        self._last_key: str | None = None
+        self._indent = 0
+
+    def parse(self) -> IniText:
+        for number, raw in enumerate(self._lines, start=1):
+            line = raw.strip()
+            if not line or line[0] in "#;":
+                continue
+            if line[0] == "[":
+                self._header(number, line)
+            else:
+                self._content(number, line, len(raw) - len(raw.lstrip()))
+        return self._ini
+
+    def _header(self, number: int, line: str) -> None:
+        match = _HEADER.fullmatch(line)
+        self._last_key = None
+        name = " ".join(match["name"].split()) if match else ""
+        if match is None or not name or (match["rest"] and match["rest"][0] not in "#;"):
+            self._ini.add_at_line(number, f"{line!r} is not a section; write [NAME] on a line of its own")
+            # Its keys must not fall to the section above.
+            self._section = IniSection(name, number)
+            return
+        known = self._ini.sections.get(section_id(name))
+        self._section = IniSection(name, number)
+        if known is not None:
+            self._ini.add_at_line(
+                number, f"[{name}] is there a second time, first in line {known.line}; join the two sections"
+            )
+        else:
+            self._ini.sections[section_id(name)] = self._section
+
+    def _content(self, number: int, line: str, indent: int) -> None:
+        section = self._section
+        if section is not None and self._last_key and indent > self._indent and not _LOOKS_LIKE_ASSIGNMENT.match(line):
+            entry = section.entries[self._last_key]
+            value = f"{entry.value} {self._value(number, line)}".strip()
+            section.entries[self._last_key] = Entry(entry.key, value, entry.line)
+            return
+        self._last_key = None
+        match = _ASSIGNMENT.fullmatch(_without_comment(line))
+        if match is None or not match["key"]:
+            where = f"[{section.name}] " if section else ""
+            self._ini.add_at_line(number, f"{where}{line!r} has no value; write KEY = VALUE, or # before a comment")
+            return
+        key = match["key"].lower()
+        if section is None:
+            self._ini.add_at_line(number, f"{key!r} stands before the first section; put it below its [SECTION]")
+        elif key in section.entries:
+            first = section.entries[key].line
+            self._ini.add_at_line(
+                number, f"[{section.name}] {key} is there a second time, first in line {first}; remove one of them"
+            )
+        else:
+            value = self._value(number, match["value"].strip())
+            section.entries[key] = Entry(key, value, number)
+            self._last_key, self._indent = key, indent
+
+    def _value(self, number: int, value: str) -> str:
+        value = _without_comment(value)
+        if _INTERPOLATION.search(value):
+            self._ini.add_at_line(
+                number, f"{value!r} refers to another key with %(...)s, which is not supported; write the value out"
+            )
+        return value.replace("%%", "%")
+
+
+def _without_comment(text: str) -> str:
+    """Cuts an inline comment, a # or ; after white space, outside quotes."""
+    position, starts_element = 0, True
+    while position < len(text):
+        character = text[position]
+        if character in "\"'" and starts_element:
+            position = end_of_quotes(text, position) or position
+        elif character in "#;" and position and text[position - 1].isspace():
+            return text[:position].rstrip()
+        if not character.isspace():
+            starts_element = character in ",([=:"
+        position += 1
+    return text.strip()
+
+
+def apply_overrides(ini: IniText, overrides: Sequence[tuple[str, str]]) -> None:
+    """Puts command-line values over those of the file; a later one of the same key wins.
+
+    Args:
+        ini: Changed in place.
+        overrides: `("SECTION.KEY", "VALUE")`; the section may be one that the file lacks.
+    """
+    for name, value in overrides:
+        name = name.removeprefix("--")
+        section_name, dot, key = (part.strip() for part in name.rpartition("."))
+        if not dot or not section_name or not key:
+            ini.add_at_line(None, f"--{name} names no section and key; write --SECTION.KEY VALUE")
+            continue
+        if "\n" in value:
+            ini.add_at_line(None, f"--{name} = {value!r} has more than one line; write it in one")
+            continue
+        # --TASK.ct.weight needs no quotes in a shell, --"TASK ct.weight" does.
+        prefix, _, rest = section_name.partition(".")
+        section_name = f"{prefix} {rest}" if prefix.upper() == "TASK" and rest else section_name
+        section = ini.sections.setdefault(section_id(section_name), IniSection(section_name))
+        section.entries[key.lower()] = Entry(key.lower(), value.strip(), None, f"--{name}")
+
+
+def closest(name: str, known: Sequence[str]) -> str | None:
+    """Returns the known name that is closest to `name`, or None."""
+    hint = suggestion(name, list(known))
+    return next((candidate for candidate in known if f"{candidate!r}?" in hint), None) if hint else None

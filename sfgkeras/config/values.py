@@ -1,0 +1,353 @@
+"""The values of INI files: text to Python and back, with messages that say what would be right."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from sfgkeras.errors import suggestion
+
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_BOUNDS = re.compile(r"([A-Za-z_]\w*)\s*[:=]\s*([^\s,:=]+?)\s*(?:,|\.\.)\s*([^\s,:=]+)")
+_TRUE = frozenset({"yes", "true", "1", "y", "t", "on"})
+_FALSE = frozenset({"no", "false", "0", "n", "f", "off"})
+_INLINE_COMMENT = re.compile(r"\s[#;]")
+_OPPOSITE_DIRECTIONS = ("LR", "PA", "IS")
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Tells pydantic how a field's INI text is read; values that are not text pass through.
+
+    Attributes:
+        parse: Text to value; raises ValueError with the second half of a sentence (`is not a number`).
+        form: What the reference calls such a value.
+    """
+
+    parse: Callable[[str], Any]
+    form: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Puts `parse` before pydantic's own validation."""
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def _read(self, value: Any) -> Any:
+        return self.parse(value) if isinstance(value, str) else value
+
+
+def end_of_quotes(text: str, start: int) -> int | None:
+    """Returns the index of the quote that closes the one at `start`, or None; a doubled quote stands for itself."""
+    quote, position = text[start], start + 1
+    while position < len(text):
+        if text[position] == quote:
+            if text[position + 1 : position + 2] != quote:
+                return position
+            position += 1
+        position += 1
+    return None
+
+
+def _is_quoted(text: str) -> bool:
+    return bool(text) and text[0] in "\"'" and end_of_quotes(text, 0) == len(text) - 1
+
+
+def unquote(text: str) -> str:
+    """Removes quotes that enclose the whole text."""
+    text = text.strip()
+    return text[1:-1].replace(text[0] * 2, text[0]) if _is_quoted(text) else text
+
+
+def _without_brackets(text: str) -> str:
+    """Removes a pair of brackets that encloses the whole text."""
+    text = text.strip()
+    if text[:1] not in ("(", "["):
+        return text
+    opening, closing = text[0], {"(": ")", "[": "]"}[text[0]]
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character == opening) - (character == closing)
+        if depth == 0:
+            return text[1:-1] if position == len(text) - 1 else text
+    raise ValueError(f"opens a bracket and does not close it; end it with {closing}")
+
+
+def split_list(text: str) -> list[str]:
+    """Splits `a, b`, `(a, b)` or `"a", "b,c"` at its commas, outside quotes; a comma at the end is allowed.
+
+    Raises:
+        ValueError: If an element between two commas is empty or a bracket is not closed.
+    """
+    text = _without_brackets(text)
+    parts, start, position = [], 0, 0
+    while position < len(text):
+        if text[position] in "\"'" and not text[start:position].strip():
+            position = end_of_quotes(text, position) or position
+        elif text[position] == ",":
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
+    parts.append(text[start:])
+    if len(parts) > 1 and not parts[-1].strip():
+        parts.pop()
+    if len(parts) > 1 and not all(part.strip() for part in parts):
+        raise ValueError("has nothing between two commas; remove one of them")
+    return [unquote(part) for part in parts if part.strip()]
+
+
+def parse_yes_no(text: str) -> bool:
+    """Reads `yes`, `no`, `true`, `false`, `1`, `0` and NiftyNet's `y`, `n`, `t`, `f`."""
+    word = unquote(text).lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("is neither yes nor no; write yes or no")
+
+
+def parse_whole(text: str) -> int:
+    """Reads a whole number."""
+    text = unquote(text)
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _NUMBER.fullmatch(text) and math.isfinite(float(text)) and float(text).is_integer():
+        raise ValueError(f"is not written as a whole number; write {int(float(text))}")
+    raise ValueError(f"is not a whole number{_or_empty(text)}")
+
+
+def parse_number(text: str) -> float:
+    """Reads a finite number, also a fraction such as `1/3`."""
+    text = unquote(text)
+    numerator, slash, denominator = (part.strip() for part in text.partition("/"))
+    if slash and _NUMBER.fullmatch(numerator) and _NUMBER.fullmatch(denominator) and float(denominator):
+        return float(numerator) / float(denominator)
+    if not _NUMBER.fullmatch(text):
+        hint = f"; write {text.replace(',', '.')}" if re.fullmatch(r"-?[0-9]+,[0-9]+", text) else _or_empty(text)
+        raise ValueError(f"is not a number{hint}")
+    if not math.isfinite(float(text)):
+        raise ValueError("is too large for a number; write a finite one")
+    return float(text)
+
+
+def _or_empty(text: str) -> str:
+    return "" if text else "; give one, or remove the line for the default"
+
+
+def parse_text(text: str) -> str:
+    """Reads text as it is, without enclosing quotes."""
+    return unquote(text)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Reads a list of words."""
+    return tuple(split_list(text))
+
+
+def parse_pattern(text: str) -> str:
+    """Reads a regular expression."""
+    text = unquote(text)
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression ({error}); put a backslash before special characters") from error
+    return text
+
+
+def parse_path(text: str) -> Path:
+    """Reads a path; `~` becomes the home folder."""
+    text = unquote(text)
+    if not text:
+        raise ValueError("is empty; give a path, or remove the line for the default")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("names a home folder that cannot be found; write the whole path") from error
+
+
+def parse_paths(text: str) -> tuple[Path, ...]:
+    """Reads a list of paths."""
+    return tuple(parse_path(part) for part in split_list(text))
+
+
+def _each(parse: Callable[[str], Any], parts: Iterable[str]) -> tuple[Any, ...]:
+    values = []
+    for part in parts:
+        try:
+            values.append(parse(part))
+        except ValueError as error:
+            raise ValueError(f"has an element {part!r} that {error}") from error
+    return tuple(values)
+
+
+def parse_wholes(text: str) -> tuple[int, ...]:
+    """Reads a list of whole numbers."""
+    return _each(parse_whole, split_list(unquote(text)))
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Reads a list of numbers."""
+    return _each(parse_number, split_list(unquote(text)))
+
+
+def parse_axes(text: str) -> tuple[int, ...]:
+    """Reads axes `0, 1, 2`; NiftyNet's `-1` stands for none."""
+    axes = parse_wholes(text)
+    if axes == (-1,):
+        return ()
+    if not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
+        raise ValueError("is not a choice of the axes 0, 1 and 2; write e.g. 0, 1")
+    return axes
+
+
+def parse_window(text: str) -> tuple[int, ...]:
+    """Reads a window size; two numbers get a third axis of one voxel, as in NiftyNet."""
+    size = parse_wholes(text)
+    if len(size) == 2:
+        size = (*size, 1)
+    if len(size) != 3:
+        raise ValueError(f"has {len(size)} of the three sizes; write e.g. 128, 128, 1")
+    if min(size) < 1:
+        raise ValueError("has a size below 1; give every axis its number of voxels")
+    return size
+
+
+def parse_border(text: str) -> tuple[int, ...]:
+    """Reads voxels along three axes; fewer numbers are continued with the last one, as in NiftyNet."""
+    sizes = parse_wholes(text)
+    if not 1 <= len(sizes) <= 3 or min(sizes) < 0:
+        raise ValueError("is not one to three whole numbers from 0 up; write e.g. 8, 8, 0")
+    return (*sizes, *[sizes[-1]] * (3 - len(sizes)))
+
+
+def parse_spacing(text: str) -> tuple[float, ...]:
+    """Reads a voxel size in mm, three positive numbers."""
+    spacing = parse_numbers(text)
+    if len(spacing) != 3 or min(spacing) <= 0:
+        raise ValueError("is not three positive lengths in mm; write e.g. 1.46, 1.46, 1.46")
+    return spacing
+
+
+def parse_range(text: str) -> tuple[float, ...]:
+    """Reads `low, high`."""
+    ends = parse_numbers(text)
+    if len(ends) != 2:
+        raise ValueError(f"has {len(ends)} of the two ends of a range; write e.g. -10, 10")
+    if ends[0] > ends[1]:
+        raise ValueError(f"has its low end above its high end; write {ends[1]:g}, {ends[0]:g}")
+    return ends
+
+
+def parse_cutoff(text: str) -> tuple[float, ...]:
+    """Reads two fractions `low, high` with 0 <= low < high <= 1."""
+    low, high = parse_range(text)
+    if not 0 <= low <= high <= 1:
+        percent = f": 1 % is 0.01, so write {low / 100:g}, {high / 100:g}" if 0 <= low < high <= 100 else ""
+        raise ValueError(f"lies outside [0, 1]; cutoffs are fractions{percent}")
+    if low == high:
+        raise ValueError("leaves nothing between its ends; write e.g. 0.01, 0.99")
+    return low, high
+
+
+def parse_axcodes(text: str) -> tuple[str, ...]:
+    """Reads an orientation, `R, A, S` or `RAS`: the direction towards which each axis grows."""
+    letters = [part.upper() for part in split_list(text)]
+    letters = list(letters[0]) if len(letters) == 1 else letters
+    if [sum(letters.count(c) for c in pair) for pair in _OPPOSITE_DIRECTIONS] != [1, 1, 1] or len(letters) != 3:
+        raise ValueError("is not one each of L/R, P/A and I/S; write e.g. R, A, S")
+    return tuple(letters)
+
+
+def parse_devices(text: str) -> str:
+    """Reads GPU numbers `0, 2`."""
+    numbers = parse_wholes(text)
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise ValueError("is not a list of different GPU numbers from 0 up; for the CPU write num_gpus = 0")
+    return ",".join(str(number) for number in numbers)
+
+
+def parse_iteration(text: str) -> int | str:
+    """Reads `best` or an iteration from -1 (the newest) up."""
+    if unquote(text).lower() == "best":
+        return "best"
+    try:
+        iteration = parse_whole(text)
+    except ValueError:
+        raise ValueError("is neither an iteration nor 'best'; write -1 for the newest") from None
+    if iteration < -1:
+        raise ValueError("is below -1; write -1 for the newest")
+    return iteration
+
+
+def parse_bounds(text: str) -> dict[str, tuple[float, float]]:
+    """Reads `name: low, high`, also several, one after the other: `bone: 200, 3000, soft: -200, 200`."""
+    text = text.strip()
+    bounds: dict[str, tuple[float, float]] = {}
+    position = 0
+    while position < len(text):
+        match = _BOUNDS.match(text, position)
+        if not match:
+            raise ValueError("is not a list of NAME: LOW, HIGH; write e.g. bone: 200, 3000")
+        name = match[1].lower()
+        if name in bounds:
+            raise ValueError(f"gives {name!r} twice; remove one of them")
+        low, high = parse_range(f"{match[2]}, {match[3]}")
+        bounds[name] = (low, high)
+        separator = re.compile(r"\s*,?\s*").match(text, match.end())
+        position = separator.end() if separator else match.end()
+    return bounds
+
+
+def choice(
+    names: Sequence[str], aliases: Mapping[str, str] | None = None, not_built: Mapping[str, str] | None = None
+) -> Reads:
+    """Makes the reader of a choice, whatever the case of its letters.
+
+    Args:
+        names: What may be chosen, as the result spells it.
+        aliases: Other spellings, lower case.
+        not_built: Names that are known but do not exist yet, lower case, each with what to use instead.
+    """
+    table = {name.lower(): name for name in names} | dict(aliases or {})
+
+    def parse(text: str) -> str:
+        word = unquote(text).lower()
+        if word in table:
+            return table[word]
+        if word in (not_built or {}):
+            raise ValueError(f"does not exist in this version; {(not_built or {})[word]}")
+        if not word:
+            raise ValueError(f"is empty; choose one of {', '.join(names)}, or remove the line for the default")
+        raise ValueError(f"is not known{suggestion(word, list(names)) or ','} choose one of {', '.join(names)}")
+
+    return Reads(parse, " / ".join(f"`{name}`" for name in names))
+
+
+def format_value(value: Any) -> str:
+    """Writes a value so that the same field reads it back to an equal one; None and empty lists become empty."""
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {low!r}, {high!r}" for name, (low, high) in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(_quoted(str(v), ",") if isinstance(v, str | Path) else format_value(v) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _quoted(str(value)) if isinstance(value, str | Path) else repr(value)
+
+
+def _quoted(text: str, separators: str = "") -> str:
+    """Encloses text in quotes where reading would change it, and doubles percent signs."""
+    text = text.replace("%", "%%")
+    needed = (
+        text != text.strip()
+        or not text
+        or text[0] in "\"'#;"
+        or bool(_INLINE_COMMENT.search(text))
+        or (separators and (set(text) & set(separators + "()[]\"'")))
+    )
+    return '"' + text.replace('"', '""') + '"' if needed else text

@@ -1,0 +1,144 @@
+"""The terminal's side of a run: bars and tables where people watch, plain lines where a log is kept."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def build_reporter(stream: TextIO | None = None) -> "PlainReporter | RichReporter":
+    """Returns the reporter that fits the stream: rich on a terminal, plain otherwise."""
+    stream = stream or sys.stdout
+    return RichReporter(stream) if stream.isatty() else PlainReporter(stream)
+
+
+class _PlainStage:
+    """Writes a line at the start, at the end and every ten seconds between."""
+
+    def __init__(self, reporter: "PlainReporter", title: str, total: int, done: int) -> None:
+        self._reporter, self._title, self._total, self._done = reporter, title, total, done
+        self._began = self._last = time.monotonic()
+        self._began_at = done
+        self._note = ""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Counts steps; says so when it is time or the work is done."""
+        self._done += steps
+        self._note = note or self._note
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES and self._done < self._total:
+            return
+        self._last = now
+        left = (now - self._began) / max(self._done - self._began_at, 1) * (self._total - self._done)
+        remaining = f", {_duration(left)} left" if self._done < self._total else f" in {_duration(now - self._began)}"
+        note = f" ({self._note})" if self._note else ""
+        self._reporter.message(f"{self._title}: {self._done} of {self._total}{note}{remaining}")
+
+
+class PlainReporter:
+    """One line per event, for logs and pipes.
+
+    Args:
+        stream: Where the lines go.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def message(self, text: str) -> None:
+        """Writes one line."""
+        print(text, file=self._stream, flush=True)
+
+    def warning(self, text: str) -> None:
+        """Writes one line that begins with `warning:`."""
+        self.message(f"warning: {text}")
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Writes an aligned table."""
+        cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+        self.message(title)
+        for row in cells:
+            first, *rest = (
+                value.ljust(width) if i == 0 else value.rjust(width)
+                for i, (value, width) in enumerate(zip(row, widths, strict=True))
+            )
+            self.message("  ".join(["", first, *rest]).rstrip())
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[_PlainStage]:
+        """Writes lines while the work goes on."""
+        self.message(f"{title}: {total - done} to do" + (f", {done} done before" if done else ""))
+        yield _PlainStage(self, title, total, done)
+
+
+class _RichStage:
+    def __init__(self, progress: object, task: object) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Moves the bar."""
+        fields = {"note": note} if note else {}
+        self._progress.update(self._task, advance=steps, **fields)  # type: ignore[attr-defined]
+
+
+class RichReporter:
+    """Bars with the time left, and drawn tables.
+
+    Args:
+        stream: A terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=stream)
+
+    def message(self, text: str) -> None:
+        """Writes one line above the bar."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def warning(self, text: str) -> None:
+        """Writes one yellow line above the bar."""
+        self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Draws a table."""
+        from rich.table import Table
+
+        table = Table(title=title)
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        self._console.print(table)
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[_RichStage]:
+        """Draws a bar while the work goes on."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self._console) as progress:
+            yield _RichStage(progress, progress.add_task(title, total=total, completed=done, note=""))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.4g}"
+    return str(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,338 @@
+"""Reads and writes images: the one place where voxels and files meet.
+
+NIfTI is decoded by `nifti_format`, other formats and photos by `image_formats`; the rest of the package calls this
+module only. Every refusal is a `DataError` of one line that names the file, what was found, and the remedy.
+
+The affine is the sform where its code is set, else the qform; where both codes are 0 it is, as in nibabel, made of
+the voxel sizes in the header with x flipped and the centre of the volume at the origin.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from isal import igzip
+
+from sfgkeras.data.files import replacing
+from sfgkeras.data.image_formats import Decoded, has_dicom, read_photo, read_with_simpleitk
+from sfgkeras.data.nifti_format import PAIR_SUFFIXES, layout_header, read_nifti
+from sfgkeras.data.orientation import axis_codes, reorient
+from sfgkeras.errors import DataError, lookup
+
+__all__ = [
+    "Header",
+    "Image",
+    "StoredImage",
+    "axis_codes",
+    "image_suffix",
+    "is_image",
+    "read_header",
+    "read_image",
+    "read_label_map",
+    "read_stored",
+    "reorient",
+    "to_float32",
+    "write_image",
+]
+
+LOADER_OF_SUFFIX = {
+    **dict.fromkeys((".nii.gz", ".nii", *PAIR_SUFFIXES), "nibabel"),
+    **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr", ".dcm", ".ima"), "simpleitk"),
+    **dict.fromkeys(
+        (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm"), "pillow"
+    ),
+}
+LOADERS = {"nibabel": read_nifti, "simpleitk": read_with_simpleitk, "pillow": read_photo}
+_INTEGER_TYPES = tuple(map(np.dtype, ("u1", "i2", "u2", "i4", "u4", "i8", "u8")))
+_LABEL_TOLERANCE = 1e-4  # a slope such as 1/255 is stored in float32 and misses the integer by 1e-7 of it
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What is known of an image before its voxels are read.
+
+    Attributes:
+        path: The file.
+        shape: `(x, y, z)`, or `(rows, columns, 1, 3)` for a photo.
+        affine: Voxel to RAS mm, `(4, 4)`.
+        spacing: Voxel size in mm, taken from the affine.
+        axcodes: Where the axes point, e.g. `("R", "A", "S")`.
+        dtype: Data type on disk, in the byte order of this machine.
+        nifti: The NIfTI header of the file, kept for `write_image`; None for other formats.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    axcodes: tuple[str, str, str]
+    dtype: np.dtype
+    nifti: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Voxels in memory.
+
+    Attributes:
+        array: `(x, y, z)`, or `(rows, columns, 1, 3)` for a photo.
+        affine: Voxel to RAS mm, `(4, 4)`.
+        header: The header of the file.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    header: Header
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """Voxels as the file stores them: a voxel's value is `array * slope + intercept`.
+
+    Attributes:
+        array: `(x, y, z)` or `(rows, columns, 1, 3)` in the type on disk, native byte order; may be read-only.
+        slope: Factor, 1 where the file gives none.
+        intercept: Offset, 0 where the file gives none.
+        affine: Voxel to RAS mm, `(4, 4)`.
+        header: The header of the file.
+    """
+
+    array: np.ndarray
+    slope: float
+    intercept: float
+    affine: np.ndarray
+    header: Header
+
+
+def read_header(path: str | Path, loader: str | None = None) -> Header:
+    """Reads shape, geometry and data type without the voxels.
+
+    Args:
+        path: An image file, or a folder with one DICOM series.
+        loader: "nibabel", "simpleitk" or "pillow"; None chooses by the ending of the name.
+
+    Raises:
+        DataError: If the file is missing, unreadable, no image, truncated within its header, has an unusable
+            affine, or more than three axes longer than 1.
+        ConfigError: If there is no such loader.
+    """
+    path = Path(path)
+    return _header(path, LOADERS[_loader_of(path, loader)](path, voxels=False))
+
+
+def read_stored(path: str | Path, loader: str | None = None) -> StoredImage:
+    """Reads the voxels in the type that the file stores, unscaled, for caches and look-up tables.
+
+    Args:
+        path: An image file, or a folder with one DICOM series (whose rescale slope SimpleITK applies).
+        loader: "nibabel", "simpleitk" or "pillow"; None chooses by the ending of the name.
+
+    Raises:
+        DataError: As `read_header`, and if the voxels are truncated or damaged.
+        ConfigError: If there is no such loader.
+    """
+    path = Path(path)
+    return _stored(path, LOADERS[_loader_of(path, loader)](path))
+
+
+def read_image(path: str | Path, loader: str | None = None) -> Image:
+    """Reads an image as float32, scaled as its header says.
+
+    Args:
+        path: An image file, or a folder with one DICOM series.
+        loader: "nibabel", "simpleitk" or "pillow"; None chooses by the ending of the name.
+
+    Returns:
+        The image with a float32 array `(x, y, z)`, or `(rows, columns, 1, 3)` for a photo.
+
+    Raises:
+        DataError: As `read_stored`.
+        ConfigError: If there is no such loader.
+    """
+    stored = read_stored(path, loader)
+    return Image(to_float32(stored.array, stored.slope, stored.intercept), stored.affine, stored.header)
+
+
+def read_label_map(path: str | Path, loader: str | None = None) -> Image:
+    """Reads a label map with an integer array, whatever the type on disk.
+
+    Args:
+        path: An image file. Of a photo the grey values or palette indices are the labels.
+        loader: "nibabel", "simpleitk" or "pillow"; None chooses by the ending of the name.
+
+    Returns:
+        The image with an integer array `(x, y, z)`: in the type on disk where that is an integer and unscaled,
+        else in the smallest that holds the labels.
+
+    Raises:
+        DataError: As `read_stored`, and if a value is not an integer.
+        ConfigError: If there is no such loader.
+    """
+    path = Path(path)
+    if _loader_of(path, loader) == "pillow":
+        stored = _stored(path, read_photo(path, as_labels=True))
+    else:
+        stored = read_stored(path, loader)
+    labels = stored.array
+    if labels.dtype.kind not in "iu" or (stored.slope, stored.intercept) != (1.0, 0.0):
+        values = labels.astype(np.float64) * stored.slope + stored.intercept
+        rounded = np.rint(values)
+        with np.errstate(invalid="ignore"):
+            odd = ~(np.abs(values - rounded) <= _LABEL_TOLERANCE)
+        if odd.any():
+            raise DataError(
+                f"{path}: is no label map, {np.count_nonzero(odd)} of its {odd.size} voxels are not integers "
+                f"(e.g. {values[odd][0]:g}); name the file with the labels, or resample it by nearest neighbour"
+            )
+        labels = rounded.astype(_smallest_integer_type(path, rounded))
+    return Image(labels, stored.affine, stored.header)
+
+
+def to_float32(array: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
+    """Returns `array * slope + intercept`, computed in float64 and rounded once to float32.
+
+    Integers of 8 and 16 bits go through a table of their values, which costs no more than the conversion.
+    """
+    if (slope, intercept) == (1.0, 0.0):
+        return array.astype(np.float32)
+    if array.dtype.kind in "iu" and array.dtype.itemsize <= 2:
+        limits = np.iinfo(array.dtype)
+        values = np.arange(limits.min, limits.max + 1) * slope + intercept
+        # A negative integer, read as unsigned, comes after the positive ones: the table is turned to match.
+        table = np.roll(values, limits.min).astype(np.float32)
+        return table[array.view(f"u{array.dtype.itemsize}")]
+    scaled = array.astype(np.float64)
+    scaled *= slope
+    scaled += intercept
+    return scaled.astype(np.float32)
+
+
+def write_image(
+    path: str | Path, array: np.ndarray, affine: np.ndarray, header: Header | None = None
+) -> None:
+    """Writes a NIfTI file: whole or not at all, replacing an old one only when complete.
+
+    Floats are written as float32, integers and booleans as the smallest integer type that holds their values.
+    The same content gives the same bytes.
+
+    Args:
+        path: Ends in `.nii` or `.nii.gz`; its folder must exist.
+        array: `(x, y, z)` or `(x, y, z, channels)`; a single channel is written as 3-D.
+        affine: Voxel to RAS mm, `(4, 4)`.
+        header: Header of the image that this one was made from: its version of NIfTI, qform and sform codes,
+            units, intent and description are kept. Where its codes cannot hold `affine`, the sform does.
+
+    Raises:
+        DataError: If the name has another ending, the array or affine cannot be stored, or the folder is
+            missing, full or may not be written to.
+    """
+    import nibabel as nib
+
+    path = Path(path)
+    suffix = image_suffix(path)
+    if suffix not in (".nii", ".nii.gz"):
+        raise DataError(
+            f"{path}: cannot be written as {path.suffix or 'a file without ending'}; use .nii or .nii.gz"
+        )
+    voxels = _storable(path, np.asarray(array))
+    affine = np.asarray(affine, np.float64)
+    _check_affine(path, affine)
+    nifti = layout_header(voxels, affine, header.nifti if header is not None else None)
+    image_type = nib.Nifti2Image if isinstance(nifti, nib.Nifti2Header) else nib.Nifti1Image
+    image = image_type(voxels, nifti.get_best_affine(), nifti)
+    with replacing(path, voxels.nbytes) as stream:
+        if suffix == ".nii":
+            image.to_stream(stream)
+            return
+        # Neither name nor time in the gzip header, so that the bytes depend on the content alone.
+        with igzip.IGzipFile(filename="", mode="wb", fileobj=stream, compresslevel=2, mtime=0) as packed:
+            image.to_stream(packed)
+
+
+def image_suffix(path: Path) -> str:
+    """Returns the ending that tells the format, in lower case, `.nii.gz` whole; empty for an unknown one."""
+    name = path.name.lower()
+    return next((suffix for suffix in LOADER_OF_SUFFIX if name.endswith(suffix)), "")
+
+
+def is_image(path: Path) -> bool:
+    """Says whether a folder's entry counts as an image: by its ending, or as a folder of DICOM files.
+
+    Hidden files do not, nor does the `.hdr` of a `.hdr`/`.img` pair, which is read through its `.img`.
+    """
+    if path.name.startswith("."):
+        return False
+    suffix = image_suffix(path)
+    if path.is_dir():
+        return has_dicom(path)
+    if suffix.startswith(".hdr"):
+        stem = path.name[: -len(suffix)]
+        return not any(path.with_name(stem + other).exists() for other in (".img", ".img.gz", ".IMG"))
+    return bool(suffix)
+
+
+def _loader_of(path: Path, loader: str | None) -> str:
+    if loader is not None:
+        return lookup({name: name for name in LOADERS}, loader, "loader")
+    if path.is_dir():
+        return "simpleitk"
+    try:
+        return LOADER_OF_SUFFIX[image_suffix(path)]
+    except KeyError:
+        raise DataError(
+            f"{path}: {path.suffix or 'no ending'} is none of the known image endings "
+            f"({' '.join(LOADER_OF_SUFFIX)}); convert it, or name a loader ({', '.join(LOADERS)})"
+        ) from None
+
+
+def _header(path: Path, decoded: Decoded) -> Header:
+    affine = np.asarray(decoded.affine, np.float64)
+    _check_affine(path, affine)
+    x, y, z = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+    return Header(path, decoded.shape, affine, (x, y, z), axis_codes(affine), decoded.dtype, decoded.nifti)
+
+
+def _stored(path: Path, decoded: Decoded) -> StoredImage:
+    if decoded.array is None:
+        raise ValueError(f"{path}: was decoded without its voxels")
+    header = _header(path, decoded)
+    return StoredImage(decoded.array, decoded.slope, decoded.intercept, header.affine, header)
+
+
+def _check_affine(path: Path, affine: np.ndarray) -> None:
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise DataError(
+            f"{path}: its affine {np.round(affine, 4).tolist()} is not 4 x 4 finite numbers; "
+            "correct the sform and qform in its header, or convert it again from its source"
+        )
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
+        raise DataError(
+            f"{path}: its affine {np.round(affine, 4).tolist()} has an axis without length or two of one "
+            "direction; correct the sform and qform in its header, or convert it again from its source"
+        )
+
+
+def _storable(path: Path, array: np.ndarray) -> np.ndarray:
+    """Returns the array in the shape and type to write."""
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim not in (3, 4) or array.size == 0 or array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{path}: an array of {array.dtype} and shape {array.shape} cannot be written; "
+            "give real numbers, (x, y, z) or (x, y, z, channels)"
+        )
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    return array.astype(_smallest_integer_type(path, array), copy=False)
+
+
+def _smallest_integer_type(path: Path, values: np.ndarray) -> np.dtype:
+    low, high = int(values.min()), int(values.max())
+    for dtype in _INTEGER_TYPES:
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return dtype
+    raise DataError(
+        f"{path}: its values {low} to {high} fit no integer type of 64 bits; write them as floats"
+    )

@@ -1,0 +1,205 @@
+"""Decodes NIfTI-1 and NIfTI-2 through nibabel's headers and Intel's inflate, and lays out headers for writing."""
+
+import contextlib
+import gzip
+import io
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip, igzip_lib
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from sfgkeras.data.files import reading_problem
+from sfgkeras.data.image_formats import Decoded, spatial_shape, times
+from sfgkeras.errors import DataError
+
+PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
+_DAMAGED = (EOFError, gzip.BadGzipFile, igzip_lib.IsalError, zlib.error, struct.error)
+_BEYOND_MENDING = 40  # nibabel's grade of an error in a header that it cannot mend
+_SAME_AFFINE = 1e-6  # mm; within it the geometry of the original header is kept bit for bit
+_QFORM_TOLERANCE = 1e-4  # mm; what the float32 quaternions of a qform cost
+
+_quiet = logging.getLogger("sfgkeras.data.nifti_format.header")  # nibabel would print what it mends
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+
+def read_nifti(path: Path, voxels: bool = True) -> Decoded:
+    """Reads a single `.nii` or `.nii.gz`, or a `.hdr`/`.img` pair, without scaling its voxels.
+
+    Args:
+        path: The file; of a pair either one.
+        voxels: Whether to read the voxels, or the header alone.
+
+    Raises:
+        DataError: If the file is missing, unreadable, no NIfTI, truncated, or not of 3-D real numbers.
+    """
+    with _reading(path):
+        _check_start(path)
+        if path.name.lower().endswith(PAIR_SUFFIXES):
+            image: Any = nib.load(path)
+            decoded = _decoded(path, image.header)
+            return _with_voxels(decoded, image.dataobj.get_unscaled()) if voxels else decoded
+        if not voxels:
+            with igzip.open(path, "rb") if _is_packed(path) else open(path, "rb") as stream:
+                return _decoded(path, _parse_header(path, stream))
+        content = path.read_bytes()
+        return _read_single(path, igzip.decompress(content) if _is_packed(path) else content)
+
+
+def layout_header(
+    voxels: np.ndarray, affine: np.ndarray, original: nib.Nifti1Header | None = None
+) -> nib.Nifti1Header:
+    """Makes the header to write `voxels` with.
+
+    Args:
+        voxels: `(x, y, z)` or `(x, y, z, channels)` in the type to store.
+        affine: Voxel to RAS mm, `(4, 4)`.
+        original: Its version of NIfTI, qform and sform codes, units, intent and description are kept; its
+            display range is not, which was that of other values. None gives both codes 1 and millimetres.
+
+    Returns:
+        A header whose best affine is `affine`.
+    """
+    header = nib.Nifti1Header() if original is None else original.copy()
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape)
+    header["cal_min"] = header["cal_max"] = 0
+    if original is None:
+        header.set_xyzt_units("mm")
+    elif np.allclose(header.get_best_affine(), affine, rtol=0, atol=_SAME_AFFINE):
+        return header
+    qform_code, sform_code = (
+        (1, 1) if original is None else (int(header["qform_code"]), int(header["sform_code"]))
+    )
+    header.set_zooms((*np.linalg.norm(affine[:3, :3], axis=0), *header.get_zooms()[3:]))
+    header.set_sform(None)
+    if qform_code:
+        try:
+            header.set_qform(affine, qform_code, strip_shears=False)
+        except HeaderDataError:  # a quaternion holds no shear, the sform does
+            header.set_qform(None)
+    else:
+        header.set_qform(None)
+    close = np.allclose(header.get_best_affine(), affine, rtol=0, atol=_QFORM_TOLERANCE)
+    if sform_code or not close:
+        header.set_sform(affine, sform_code or qform_code or 2)  # 2: aligned to another image
+    return header
+
+
+def _read_single(path: Path, content: bytes) -> Decoded:
+    nifti = _parse_header(path, io.BytesIO(content))
+    decoded = _decoded(path, nifti)
+    dtype, offset = nifti.get_data_dtype(), int(nifti.get_data_offset())
+    count = int(np.prod(decoded.shape, dtype=np.int64))
+    end = offset + count * dtype.itemsize
+    if len(content) < end:
+        raise DataError(
+            f"{path}: is truncated, it holds {len(content)} bytes where its header announces {end}; "
+            "copy or convert it again"
+        )
+    return _with_voxels(decoded, np.frombuffer(content, dtype, count, offset))
+
+
+def _with_voxels(decoded: Decoded, voxels: Any) -> Decoded:
+    array = np.asarray(voxels).reshape(decoded.shape, order="F").astype(decoded.dtype, copy=False)
+    return Decoded(
+        array,
+        decoded.shape,
+        decoded.affine,
+        decoded.dtype,
+        decoded.slope,
+        decoded.intercept,
+        nifti=decoded.nifti,
+    )
+
+
+def _decoded(path: Path, nifti: Any) -> Decoded:
+    """Checks a parsed header and returns what it says, without voxels."""
+    dtype = nifti.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: its voxels are {nifti.get_value_label('datatype')}, not single real numbers; "
+            "write one component as a file of its own"
+        )
+    shape = spatial_shape(path, nifti.get_data_shape())
+    slope, intercept = nifti.get_slope_inter()
+    return Decoded(
+        None,
+        shape,
+        nifti.get_best_affine(),
+        dtype.newbyteorder("="),
+        1.0 if slope is None else float(slope),
+        0.0 if intercept is None else float(intercept),
+        nifti=nifti if isinstance(nifti, nib.Nifti1Header) else None,
+    )
+
+
+def _parse_header(path: Path, stream: Any) -> nib.Nifti1Header:
+    start = stream.read(4)
+    stream.seek(0)
+    sizes = {int.from_bytes(start, "little"), int.from_bytes(start, "big")}
+    header_type: type[nib.Nifti1Header] = nib.Nifti2Header if 540 in sizes else nib.Nifti1Header
+    if header_type.sizeof_hdr not in sizes:
+        raise DataError(
+            f"{path}: is no NIfTI file (it starts with {start!r}); convert it, or correct its name"
+        )
+    try:
+        header = header_type.from_fileobj(stream, check=False)
+    except WrapStructError as error:
+        raise DataError(f"{path}: is truncated within its header; copy or convert it again") from error
+    magic = header["magic"].tobytes()
+    if not magic.startswith(b"n+"):
+        raise DataError(f"{path}: its mark is {magic!r}, not that of a single NIfTI file; convert it again")
+    spacing = header["pixdim"][1 : min(int(header["dim"][0]), 3) + 1]
+    if int(header["sform_code"]) == 0 and not (np.isfinite(spacing).all() and spacing.all()):
+        raise DataError(
+            f"{path}: its voxel size (pixdim) is {times(spacing)} mm and it has no sform to tell otherwise; "
+            "write the voxel size into its header, or convert it again from its source"
+        )
+    header.check_fix(logger=_quiet, error_level=_BEYOND_MENDING)
+    return header
+
+
+def _check_start(path: Path) -> None:
+    with open(path, "rb") as stream:
+        start = stream.read(2)
+    packed = start == b"\x1f\x8b"
+    if not start:
+        raise DataError(f"{path}: is empty (0 bytes); copy or convert it again")
+    if _is_packed(path) and not packed:
+        raise DataError(
+            f"{path}: is named .gz but is not compressed (it starts with {start!r}); "
+            "name it .nii if it is NIfTI, or convert it again"
+        )
+    if packed and not _is_packed(path):
+        raise DataError(f"{path}: is compressed; name it {path.name}.gz")
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Words what nibabel, the inflater and the file system raise."""
+    try:
+        yield
+    except DataError:
+        raise
+    except _DAMAGED as error:
+        raise DataError(
+            f"{path}: its compressed data are truncated or damaged ({error}); copy or convert it again"
+        ) from error
+    except OSError as error:
+        raise DataError(reading_problem(path, error)) from error
+    except (HeaderDataError, nib.filebasedimages.ImageFileError, ValueError, OverflowError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: is no readable NIfTI image ({reason}); convert it again") from error

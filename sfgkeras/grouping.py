@@ -1,0 +1,246 @@
+"""Mathematics of filter groups: grouping probabilities, assignments, entropy and temperature, without any state.
+
+Groups come in one order everywhere: task 1 to task T, then shared; `groups = T + 1`. Randomness comes in as an
+argument. Everything here is float32 even in a mixed precision network: Gumbel noise in float16 contains infinities.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+SHARED_PROBABILITY = 0.6
+SMALLEST_PROBABILITY = 1e-8
+SMALLEST_UNIFORM = float(np.finfo(np.float32).tiny)
+
+
+class TemperatureSchedule(NamedTuple):
+    """The three numbers of `temperature_schedule`; the defaults are the paper's."""
+
+    initial: float = 1.0
+    rate: float = 1e-5
+    minimum: float = 0.1
+
+
+def temperature_schedule(step: Any, initial: float = 1.0, rate: float = 1e-5, minimum: float = 0.1) -> Any:
+    """Anneals the temperature exponentially down to a floor (supplement of the paper, section 1.1).
+
+    Args:
+        step: Iteration of the optimiser; a number, or an integer tensor of any shape.
+        initial: Temperature at step 0.
+        rate: Decay per iteration.
+        minimum: Floor.
+
+    Returns:
+        `max(minimum, initial * exp(-rate * step))` as a float32 tensor.
+    """
+    decay = ops.exp(ops.cast(step, "float32") * -rate)
+    return ops.maximum(minimum, initial * decay)
+
+
+def log_softplus(logits: Any) -> Any:
+    """Returns `ln(ln(1 + e^x))`, exact to rounding also where softplus itself underflows.
+
+    For x below -15 the softplus is e^x to single precision, so its logarithm is x. Both branches have finite
+    gradients everywhere.
+    """
+    is_small = logits < -15.0
+    safe_logits = ops.where(is_small, ops.zeros_like(logits), logits)
+    return ops.where(is_small, logits, ops.log(ops.softplus(safe_logits)))
+
+
+def log_grouping_probabilities(grouping_logits: Any) -> Any:
+    """Returns `ln p` for `p = softplus(rho) / sum_g softplus(rho)`; never minus infinity for finite logits.
+
+    Args:
+        grouping_logits: The trainable rho, `(filters, groups)`.
+
+    Returns:
+        Log probabilities of the same shape.
+    """
+    log_weights = log_softplus(grouping_logits)
+    return log_weights - ops.logsumexp(log_weights, axis=-1, keepdims=True)
+
+
+def grouping_probabilities(grouping_logits: Any) -> Any:
+    """Returns `p = softplus(rho) / sum_g softplus(rho)`, `(filters, groups)`; every row sums to 1."""
+    return ops.exp(log_grouping_probabilities(grouping_logits))
+
+
+def inverse_softplus(values: np.ndarray) -> np.ndarray:
+    """Returns the x with `ln(1 + e^x) = values`, computed in float64."""
+    positive = np.asarray(values, "float64")
+    return positive + np.log(-np.expm1(-positive))
+
+
+def initial_grouping_logits(probabilities: np.ndarray) -> np.ndarray:
+    """Returns the logits whose grouping probabilities are the given ones.
+
+    A probability of exactly 0 has no finite logit; it is stored as 1e-8.
+
+    Args:
+        probabilities: `(filters, groups)`; rows sum to 1.
+
+    Returns:
+        float32 logits of the same shape.
+    """
+    positive = np.maximum(np.asarray(probabilities, "float64"), SMALLEST_PROBABILITY)
+    return inverse_softplus(positive).astype("float32")
+
+
+def default_probabilities(num_tasks: int) -> tuple[float, ...]:
+    """Returns the paper's initial p: 0.6 for the shared group, the rest evenly over the tasks."""
+    return ((1.0 - SHARED_PROBABILITY) / num_tasks,) * num_tasks + (SHARED_PROBABILITY,)
+
+
+def initial_probabilities(
+    choice: str | Sequence[float] | None, filters: int, num_tasks: int, random_generator: np.random.Generator
+) -> np.ndarray:
+    """Returns the grouping probabilities that a layer starts from.
+
+    Args:
+        choice: None (the paper's, see `default_probabilities`), one probability per group with shared last,
+            `"dirichlet"` (one draw of Dirichlet(1, .., 1) per filter) or `"vertices"` (every filter starts at a
+            random vertex of the simplex, softened: 0.9 there, the rest evenly).
+        filters: Number of filters.
+        num_tasks: Number of tasks.
+        random_generator: Used by the two random choices.
+
+    Returns:
+        float64 array `(filters, num_tasks + 1)`.
+
+    Raises:
+        ValueError: If the choice is unknown, or its numbers do not form a distribution over the groups.
+    """
+    num_groups = num_tasks + 1
+    if choice is None:
+        choice = default_probabilities(num_tasks)
+    if isinstance(choice, str):
+        if choice == "dirichlet":
+            return random_generator.dirichlet(np.ones(num_groups), size=filters)
+        if choice == "vertices":
+            vertices = np.eye(num_groups)[random_generator.integers(num_groups, size=filters)]
+            return vertices * 0.9 + (1.0 - vertices) * (0.1 / num_tasks)
+        raise ValueError(
+            f"initial_probabilities = {choice!r} is unknown; use 'dirichlet', 'vertices' or {num_groups} numbers"
+        )
+    row = np.asarray(choice, "float64")
+    if row.shape != (num_groups,) or (row < 0).any() or not math.isclose(row.sum(), 1.0, abs_tol=1e-6):
+        raise ValueError(
+            f"initial_probabilities = {list(choice)} must be {num_groups} numbers from 0 to 1 with sum 1: "
+            f"one for each of {num_tasks} tasks, then one for the shared group"
+        )
+    return np.tile(row / row.sum(), (filters, 1))
+
+
+def gumbel_noise(uniform: Any) -> Any:
+    """Turns uniform samples into standard Gumbel samples, `-ln(-ln u)`.
+
+    Args:
+        uniform: Samples of U(0, 1), any shape; exact zeros are moved to the smallest normal float32.
+
+    Returns:
+        Gumbel samples of the same shape, all finite.
+    """
+    return -ops.log(-ops.log(ops.clip(uniform, SMALLEST_UNIFORM, 1.0 - 2.0**-24)))
+
+
+def relaxed_assignment(log_probabilities: Any, gumbel_noise: Any, temperature: Any) -> Any:
+    """Draws a relaxed one-hot group for every filter (Jang et al. 2016, equation 1).
+
+    The noise is added to the logarithm of the probabilities: added to the probabilities themselves, a filter with
+    p = (0, 1, 0) would land in its group in only 57.6 % of the draws.
+
+    Args:
+        log_probabilities: Log grouping probabilities, `(..., filters, groups)`; minus infinity is allowed.
+        gumbel_noise: Standard Gumbel samples of the same shape.
+        temperature: Positive scalar; small values give nearly one-hot rows.
+
+    Returns:
+        Weights of the same shape; every row sums to 1.
+    """
+    return ops.softmax((log_probabilities + gumbel_noise) / temperature, axis=-1)
+
+
+def hard_assignment(log_probabilities: Any, gumbel_noise: Any, temperature: Any) -> Any:
+    """Draws a one-hot group for every filter; the gradient is that of the relaxed draw (straight-through).
+
+    Args:
+        log_probabilities: Log grouping probabilities, `(..., filters, groups)`.
+        gumbel_noise: Standard Gumbel samples of the same shape.
+        temperature: Positive scalar; it shapes the gradient only.
+
+    Returns:
+        Exactly one-hot rows of the same shape.
+    """
+    relaxed = relaxed_assignment(log_probabilities, gumbel_noise, temperature)
+    one_hot = mode_assignment(log_probabilities + gumbel_noise)
+    # The bracket is exactly zero forward, so the sum stays exactly one-hot.
+    return ops.stop_gradient(one_hot) + (relaxed - ops.stop_gradient(relaxed))
+
+
+def mode_assignment(scores: Any) -> Any:
+    """Returns one-hot rows at the largest score; the first group wins a tie."""
+    return ops.one_hot(ops.argmax(scores, axis=-1), scores.shape[-1], dtype="float32")
+
+
+def entropy(probabilities: Any) -> Any:
+    """Returns `H(p) = -sum_g p_g ln p_g` for every filter, with `0 ln 0 = 0`.
+
+    Args:
+        probabilities: `(..., groups)`.
+
+    Returns:
+        Entropies in nats, `(...)`, from 0 to `ln(groups)`.
+    """
+    probabilities = ops.convert_to_tensor(probabilities)
+    safe = ops.where(probabilities > 0, probabilities, ops.ones_like(probabilities))
+    return -ops.sum(probabilities * ops.log(safe), axis=-1)
+
+
+def count_allocation(filters: int, fractions: Sequence[float]) -> tuple[int, ...]:
+    """Splits filters over groups by fractions, by the largest remainder; the shared (last) group wins ties.
+
+    Sixteen filters in thirds become (5, 5, 6).
+
+    Args:
+        filters: Number of filters.
+        fractions: One fraction per group, shared last; sum 1.
+
+    Returns:
+        Filters per group; their sum is `filters`.
+
+    Raises:
+        ValueError: If the fractions are negative or do not sum to 1.
+    """
+    shares = np.asarray(fractions, "float64")
+    if (shares < 0).any() or not math.isclose(shares.sum(), 1.0, abs_tol=1e-6):
+        raise ValueError(f"fractions = {list(fractions)} must be numbers from 0 to 1 with sum 1")
+    exact = shares * filters
+    counts = np.floor(exact + 1e-9).astype(int)
+    num_groups = len(shares)
+    by_preference = sorted(
+        range(num_groups), key=lambda g: (round(counts[g] - exact[g], 9), g != num_groups - 1, g)
+    )
+    for g in by_preference[: filters - counts.sum()]:
+        counts[g] += 1
+    return tuple(int(count) for count in counts)
+
+
+def draw_allocation(
+    filters: int, fractions: Sequence[float], random_generator: np.random.Generator | None = None
+) -> np.ndarray:
+    """Gives every filter one group, by fixed fractions.
+
+    Args:
+        filters: Number of filters.
+        fractions: One fraction per group, shared last.
+        random_generator: Which filters go where is drawn from it; None keeps the groups in order.
+
+    Returns:
+        Group index of every filter, `(filters,)`.
+    """
+    groups = np.repeat(np.arange(len(fractions)), count_allocation(filters, fractions))
+    return groups if random_generator is None else random_generator.permutation(groups)

@@ -1,0 +1,61 @@
+"""What the streaming metrics share: sums that add up over batches and replicas, and the weights."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from sfgkeras.targets import split_weight
+
+
+class StreamingMetric(keras.metrics.Metric):
+    """A metric that is a function of sums over everything seen since the last reset.
+
+    All state lies in variables that are summed, so that under `tf.distribute` the replicas' states add up
+    to that of one device that has seen all the data. Without any data the result is NaN: nothing was
+    measured, and NaN never passes for the best value.
+
+    Attributes:
+        higher_is_better: Whether a larger result is a better one.
+    """
+
+    higher_is_better: ClassVar[bool]
+
+    def __init__(self, name: str):
+        super().__init__(name=name, dtype="float32")
+
+    def sum_variable(self, name: str, shape: tuple[int, ...] = ()) -> Any:
+        """Adds a variable that starts at zero and is summed over replicas."""
+        return self.add_weight(shape=shape, initializer="zeros", dtype="float32", name=name)
+
+    def reset_state(self) -> None:
+        """Sets all sums back to zero."""
+        for variable in self.variables:
+            variable.assign(ops.zeros(variable.shape, dtype=variable.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs."""
+        return {"name": self.name}
+
+
+def elementwise_weight(sample_weight: Any, like: Any) -> Any:
+    """Returns the weight of every element of `like`, `(batch, *spatial)`, in float32.
+
+    Args:
+        sample_weight: None (all ones), one number per sample, or a map of the shape of `like`.
+        like: A tensor `(batch, *spatial)`.
+
+    Raises:
+        ValueError: If the weight has another shape.
+    """
+    factor, weight_map = split_weight(sample_weight, like.shape)
+    if weight_map is not None:
+        return weight_map
+    ones = ops.ones_like(like, dtype="float32")
+    return ones if factor is None else ones * ops.reshape(factor, (-1,) + (1,) * (len(like.shape) - 1))
+
+
+def ratio_or_nan(numerator: Any, denominator: Any) -> Any:
+    """Divides, with NaN where the denominator is zero."""
+    empty = denominator <= 0
+    return ops.where(empty, float("nan"), numerator / ops.where(empty, 1.0, denominator))

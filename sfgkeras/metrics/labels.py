@@ -1,0 +1,106 @@
+"""Streaming agreement of predicted and true labels, for label maps and for one class per sample."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from sfgkeras.metrics.base import StreamingMetric, elementwise_weight, ratio_or_nan
+from sfgkeras.targets import one_hot_targets
+
+
+@keras.saving.register_keras_serializable(package="sfgkeras.metrics")
+class Accuracy(StreamingMetric):
+    """The fraction of voxels (or samples) whose largest logit is that of the true class.
+
+    Args:
+        name: Name of the metric.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+
+    def __init__(self, name: str = "accuracy"):
+        super().__init__(name)
+        self.correct = self.sum_variable("correct")
+        self.weight = self.sum_variable("weight")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch.
+
+        Args:
+            y_true: Labels `(batch, *spatial)`, `(batch, *spatial, 1)` or one-hot; without spatial axes for
+                one class per sample.
+            y_pred: Logits or probabilities, `(batch, *spatial, classes)`.
+            sample_weight: None, `(batch,)`, or `(batch, *spatial)`; zeros leave voxels out.
+        """
+        truth = one_hot_targets(y_true, y_pred)
+        predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), y_pred.shape[-1], dtype="float32")
+        agreement = ops.sum(truth * predicted, axis=-1)
+        weight = elementwise_weight(sample_weight, agreement)
+        self.correct.assign_add(ops.sum(agreement * weight))
+        self.weight.assign_add(ops.sum(weight))
+
+    def result(self) -> Any:
+        """Returns the fraction so far, a scalar; NaN without data."""
+        return ratio_or_nan(ops.convert_to_tensor(self.correct), ops.convert_to_tensor(self.weight))
+
+
+@keras.saving.register_keras_serializable(package="sfgkeras.metrics")
+class Dice(StreamingMetric):
+    """The Dice coefficient of hard labels, averaged over the foreground classes.
+
+    Counts are accumulated over everything seen, so that a class that is absent from one window does not
+    disturb the average. A class that neither occurs nor is predicted anywhere is left out of it.
+
+    Args:
+        num_classes: Number of classes, the background (0) included.
+        name: Name of the metric.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+
+    def __init__(self, num_classes: int, name: str = "dice"):
+        if num_classes < 2:
+            raise ValueError(f"num_classes = {num_classes!r} must be 2 or more")
+        super().__init__(name)
+        self.num_classes = num_classes
+        self.overlap = self.sum_variable("overlap", (num_classes,))
+        self.truth = self.sum_variable("truth", (num_classes,))
+        self.predicted = self.sum_variable("predicted", (num_classes,))
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch.
+
+        Args:
+            y_true: Labels `(batch, *spatial)`, `(batch, *spatial, 1)` or one-hot.
+            y_pred: Logits or probabilities, `(batch, *spatial, num_classes)`.
+            sample_weight: None, `(batch,)`, or `(batch, *spatial)`; zeros leave voxels out.
+        """
+        truth = one_hot_targets(y_true, y_pred)
+        predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), self.num_classes, dtype="float32")
+        weight = ops.expand_dims(elementwise_weight(sample_weight, truth[..., 0]), axis=-1)
+        axes = tuple(range(len(truth.shape) - 1))
+        self.overlap.assign_add(ops.sum(truth * predicted * weight, axis=axes))
+        self.truth.assign_add(ops.sum(truth * weight, axis=axes))
+        self.predicted.assign_add(ops.sum(predicted * weight, axis=axes))
+
+    def per_class(self) -> Any:
+        """Returns the Dice coefficient of every class, `(num_classes,)`; NaN for absent classes."""
+        sizes = ops.convert_to_tensor(self.truth) + ops.convert_to_tensor(self.predicted)
+        return ratio_or_nan(2.0 * ops.convert_to_tensor(self.overlap), sizes)
+
+    def result(self) -> Any:
+        """Returns the mean over the foreground classes present, a scalar.
+
+        It is 1 where data was seen and neither truth nor prediction held any foreground; NaN without data.
+        """
+        values = self.per_class()
+        foreground, present = values[1:], ops.logical_not(ops.isnan(values[1:]))
+        count = ops.sum(ops.cast(present, "float32"))
+        mean = ops.sum(ops.where(present, foreground, 0.0)) / ops.maximum(count, 1.0)
+        seen = ops.sum(ops.convert_to_tensor(self.predicted)) > 0
+        return ops.where(count > 0, mean, ops.where(seen, 1.0, float("nan")))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs."""
+        return {**super().get_config(), "num_classes": self.num_classes}

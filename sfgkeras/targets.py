@@ -1,0 +1,81 @@
+"""Shapes of targets and weights, as losses and metrics both read them: pure functions on keras.ops."""
+
+from typing import Any
+
+from keras import ops
+
+
+def same_shape(first: Any, second: Any) -> bool:
+    """Tells whether two shapes agree wherever both are known."""
+    return len(first) == len(second) and all(
+        a is None or b is None or a == b for a, b in zip(first, second, strict=True)
+    )
+
+
+def split_weight(sample_weight: Any, shape: Any) -> tuple[Any, Any]:
+    """Sorts a weight into a factor per sample and a map over the voxels of each sample.
+
+    Args:
+        sample_weight: None, `(batch,)` or `(batch, 1)`, or `(batch, *spatial)` or `(batch, *spatial, 1)`.
+        shape: The shape `(batch, *spatial)` that a map must have.
+
+    Returns:
+        The factor `(batch,)` and the map `(batch, *spatial)`, float32; None for what is absent.
+
+    Raises:
+        ValueError: If the weight has another shape.
+    """
+    if sample_weight is None:
+        return None, None
+    weight = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
+    received = tuple(weight.shape)
+    if received[-1:] == (1,) and len(received) in (2, len(shape) + 1) and not same_shape(received, shape):
+        weight = ops.squeeze(weight, axis=-1)
+    if len(weight.shape) == 1 and same_shape(weight.shape, shape[:1]):
+        return weight, None
+    if not same_shape(weight.shape, shape):
+        raise ValueError(
+            f"sample_weight of shape {received} is neither one number per sample "
+            f"nor a map of shape {tuple(shape)}"
+        )
+    return None, weight
+
+
+def residuals(y_true: Any, y_pred: Any) -> Any:
+    """Returns `y_pred - y_true` in float32, refusing shapes that would only fit by broadcasting.
+
+    Raises:
+        ValueError: If the shapes differ by more than an absent channel axis of one.
+    """
+    prediction = ops.cast(ops.convert_to_tensor(y_pred), "float32")
+    target = ops.cast(ops.convert_to_tensor(y_true), "float32")
+    if len(target.shape) == len(prediction.shape) - 1 and prediction.shape[-1] == 1:
+        target = ops.expand_dims(target, axis=-1)
+    if not same_shape(target.shape, prediction.shape):
+        raise ValueError(
+            f"targets of shape {tuple(y_true.shape)} do not fit predictions of shape {tuple(y_pred.shape)}"
+        )
+    return prediction - target
+
+
+def one_hot_targets(y_true: Any, y_pred: Any) -> Any:
+    """Returns the targets one-hot in float32, in the shape of the logits.
+
+    Args:
+        y_true: Labels `(batch, *spatial)` or `(batch, *spatial, 1)`, or one-hot `(batch, *spatial, classes)`.
+        y_pred: Logits `(batch, *spatial, classes)`.
+
+    Raises:
+        ValueError: If there are fewer than two classes, or if the shapes do not fit.
+    """
+    targets = ops.convert_to_tensor(y_true)
+    shape, classes = tuple(y_pred.shape), y_pred.shape[-1]
+    if classes is None or classes < 2:
+        raise ValueError(f"logits of shape {shape} need a last axis of two classes or more")
+    if len(targets.shape) == len(shape) and targets.shape[-1] == 1:
+        targets = ops.squeeze(targets, axis=-1)
+    if same_shape(targets.shape, shape):
+        return ops.cast(targets, "float32")
+    if not same_shape(targets.shape, shape[:-1]):
+        raise ValueError(f"labels of shape {tuple(y_true.shape)} do not fit logits of shape {shape}")
+    return ops.one_hot(ops.cast(targets, "int32"), classes, dtype="float32")
