@@ -102,7 +102,13 @@ class Preparation:
         return Grid(tuple(header.shape[:3]), header.affine)
 
     def grid(self, subject: Subject) -> Grid:
-        """Returns the grid that the network sees: the first image source after `axcodes` and `pixdim`."""
+        """Returns the grid that the network sees: the first image source after `axcodes`, `pixdim` and padding."""
+        inner, padding = self._inner_grid(subject), np.asarray(self._config.network.volume_padding_size)
+        affine = inner.affine.copy()
+        affine[:3, 3] -= affine[:3, :3] @ padding
+        return Grid(tuple(int(n) for n in np.asarray(inner.shape) + 2 * padding), affine)
+
+    def _inner_grid(self, subject: Subject) -> Grid:
         name = self._config.image[0]
         native = self.native_grid(subject)
         source = self._config.sources[name]
@@ -130,13 +136,13 @@ class Preparation:
         }
 
         def compute() -> np.ndarray:
-            volumes = self._read_images(subject, grid)
+            volumes = self._read_images(subject)
             masks = self._foregrounds(volumes)
             channels = [
                 self._normalise(volume, mask, name)
                 for (name, volume), mask in zip(volumes, masks, strict=True)
             ]
-            return np.stack(channels, axis=-1)
+            return self._pad(np.stack(channels, axis=-1))
 
         return self._stored(key, compute, subject.files[self._config.image[0]])
 
@@ -151,15 +157,16 @@ class Preparation:
 
     def foreground_intensities(self, subject: Subject) -> dict[str, np.ndarray]:
         """Returns the foreground intensities of each image source before normalisation, for fitting landmarks."""
-        volumes = self._read_images(subject, self.grid(subject))
+        volumes = self._read_images(subject)
         masks = self._foregrounds(volumes)
         found: dict[str, list[np.ndarray]] = {}
         for (name, volume), mask in zip(volumes, masks, strict=True):
             found.setdefault(name, []).append(volume[mask] if mask is not None else volume.reshape(-1))
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
-    def _read_images(self, subject: Subject, grid: Grid) -> list[tuple[str, np.ndarray]]:
-        """Returns one volume `(x, y, z)` per channel, with the name of its source."""
+    def _read_images(self, subject: Subject) -> list[tuple[str, np.ndarray]]:
+        """Returns one volume `(x, y, z)` per channel, with the name of its source, without padding."""
+        grid = self._inner_grid(subject)
         return [
             (name, volume)
             for name in self._config.image
@@ -187,8 +194,16 @@ class Preparation:
     def _header(self, subject: Subject, name: str) -> Header:
         return read_header(subject.files[name], self._config.sources[name].loader)
 
+    def _pad(self, volume: np.ndarray, mode: str | None = None) -> np.ndarray:
+        """Adds `volume_padding_size` voxels on each side of the three axes of `(x, y, z, channels)`."""
+        network = self._config.network
+        if not any(network.volume_padding_size):
+            return volume
+        widths = [*((size, size) for size in network.volume_padding_size), (0, 0)]
+        return np.pad(volume, widths, mode=mode or network.volume_padding_mode)
+
     def _read(self, subject: Subject, name: str, grid: Grid, labels: bool = False) -> np.ndarray:
-        """Reads one source onto the subject's grid, `(x, y, z, channels)`."""
+        """Reads one source onto the subject's grid without padding, `(x, y, z, channels)`."""
         source = self._config.sources[name]
         path = subject.files[name]
         image = (read_label_map if labels else read_image)(path, source.loader)
@@ -219,6 +234,7 @@ class Preparation:
             "interp_order": source.interp_order,
             "padding_value": source.padding_value,
             "loader": source.loader,
+            "padding": [list(self._config.network.volume_padding_size), self._config.network.volume_padding_mode],
             **more,
         }
 
@@ -236,7 +252,8 @@ class Preparation:
         )
 
         def compute() -> np.ndarray:
-            return task.prepare_map(self._read(subject, name, grid, labels))
+            target = task.prepare_map(self._read(subject, name, self._inner_grid(subject), labels))
+            return self._pad(target, "constant" if labels else None)
 
         return self._stored(key, compute, subject.files[name])
 
@@ -258,8 +275,11 @@ class Preparation:
         key = self._key(subject, name, grid, role="sampling", labels=labels)
         if name not in subject.files:
             raise DataError(f"subject {subject.subject_id!r} has no file for the sampler [{name}]")
-        weight = self._stored(key, lambda: self._read(subject, name, grid, labels), subject.files[name])
-        return weight[..., 0]
+
+        def compute() -> np.ndarray:
+            return self._pad(self._read(subject, name, self._inner_grid(subject), labels), "constant")
+
+        return self._stored(key, compute, subject.files[name])[..., 0]
 
     def _stored(self, key: Mapping[str, Any], compute: Any, path: Path) -> np.ndarray:
         """Returns the stored array; a message about its content names the file it came from."""

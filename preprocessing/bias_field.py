@@ -1,5 +1,4 @@
 """N4 bias field correction: the smooth gain of MR coils, estimated small and removed at full resolution.
-resolution.
 
 Source: N. Tustison et al., "N4ITK: improved N3 bias correction", IEEE Transactions on Medical Imaging 29(6),
 2010. SimpleITK's and ANTs' implementations are both at hand. Both see the same shrunk image and give the log

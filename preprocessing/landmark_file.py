@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sfgkeras.data.files import replacing
 from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.histogram import NyulLandmarks, landmark_percentiles
@@ -95,10 +97,11 @@ def _parse_niftynet(text: str, cutoff: tuple[float, float]) -> dict[str, NyulLan
             continue
         if len(words) != 1 + percentiles.size:
             raise DataError(
-                f"line {number} has {len(words) - 1} numbers after the modality, NiftyNet writes {percentiles.size}"
+                f"line {number} has {len(words) - 1} numbers after the modality, "
+                f"NiftyNet writes {percentiles.size}"
             )
         found[words[0]] = NyulLandmarks(
-            percentiles, [float(word) for word in words[1:]], words[0], software="NiftyNet"
+            percentiles, np.array([float(word) for word in words[1:]]), words[0], software="NiftyNet"
         )
     return found
 

@@ -43,7 +43,18 @@ EVALUATIONS: Mapping[str, tuple[str, ...]] = {
     "classification": ("accuracy",),
 }
 
-ACTIVATIONS = ("prelu", "relu", "leaky_relu", "relu6", "elu", "selu", "softplus", "softsign", "tanh", "sigmoid")
+ACTIVATIONS = (
+    "prelu",
+    "relu",
+    "leaky_relu",
+    "relu6",
+    "elu",
+    "selu",
+    "softplus",
+    "softsign",
+    "tanh",
+    "sigmoid",
+)
 ACTIVATION_ALIASES = {"leakyrelu": "leaky_relu"}
 
 WEIGHT_INITIALIZERS = (

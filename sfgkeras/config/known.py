@@ -7,7 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from sfgkeras.config.sections import Evaluation, Inference, Network, Section, System, Training
-from sfgkeras.config.task_sections import Classification, InputSource, Multitask, Regression, Segmentation, Task
+from sfgkeras.config.task_sections import (
+    Classification,
+    InputSource,
+    Multitask,
+    Regression,
+    Segmentation,
+    Task,
+)
 from sfgkeras.config.text import IniSection, IniText, closest, section_id
 from sfgkeras.config.values import unquote
 from sfgkeras.errors import suggestion
@@ -29,7 +36,8 @@ SECTIONS: Mapping[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask,
 
 # Sections of NiftyNet, or of this interface, that have no code behind them; a line in a table above goes before.
 NOT_BUILT_SECTIONS: Mapping[str, str] = {
-    "PREPROCESSING": "preprocess the folder before training, with sfgkeras preprocess --input DIR --output DIR",
+    "PREPROCESSING": "preprocess the folder before training, with sfgkeras preprocess --input DIR --output "
+    "DIR",
     "GAN": "use [REGRESSION] to make one image from another",
     "AUTOENCODER": "use [REGRESSION] with the image's own section as output",
     "REGISTRATION": "register the images before training, with sfgkeras preprocess",
@@ -123,11 +131,13 @@ def _refuse_section(ini: IniText, section: IniSection) -> None:
     elif close or set(SECTIONS[home].model_fields) & set(section.entries):
         hint = f", did you mean [{close or home}]?"
     else:
-        hint = ";"
-    ini.add(section.name, None, f"is not a known section{hint} An input source needs path_to_search or csv_file")
+        hint = "; an input source needs path_to_search or csv_file"
+    ini.add(section.name, None, f"is not a known section{hint}")
 
 
-def refuse_unknown_keys(ini: IniText, section: IniSection, model: type[Section], more: Iterable[str] = ()) -> None:
+def refuse_unknown_keys(
+    ini: IniText, section: IniSection, model: type[Section], more: Iterable[str] = ()
+) -> None:
     """Collects keys that a section does not have, each with the section it belongs in or the name that was meant.
 
     Args:

@@ -43,7 +43,8 @@ class System(Section):
     )
     dataset_split_file: Annotated[Path, OUTPUT_PATH] = Field(
         Path("dataset_split.csv"),
-        description="CSV of `subject_id,phase` without header, phase `training`, `validation` or `inference`. "
+        description="CSV of `subject_id,phase` without header, phase `training`, `validation` or "
+        "`inference`. "
         "Drawn and written at the start of training where it does not exist.",
     )
     num_threads: Annotated[int, WHOLE] = Field(2, ge=1, description="CPU threads that make windows.")
@@ -56,12 +57,15 @@ class System(Section):
     )
     strategy: Annotated[str, choice(choices.STRATEGIES, not_built=choices.NOT_BUILT_STRATEGIES)] = Field(
         "auto",
-        description="How training is spread: `auto` mirrors the network on several GPUs where there are. (new)",
+        description="How training is spread: `auto` mirrors the network on several GPUs where there are. "
+        "(new)",
     )
     mixed_precision: Annotated[str, choice(choices.PRECISIONS, choices.PRECISION_ALIASES)] = Field(
         "none", description="Half-size numbers for features; variables, masks and losses stay float32. (new)"
     )
-    jit_compile: Annotated[bool, YES_NO] = Field(False, description="Whether XLA compiles the training step. (new)")
+    jit_compile: Annotated[bool, YES_NO] = Field(
+        False, description="Whether XLA compiles the training step. (new)"
+    )
     cache_dir: Annotated[Path, OUTPUT_PATH] = Field(
         Path("cache"), description="Folder of prepared volumes, made once and mapped into memory. (new)"
     )
@@ -76,7 +80,9 @@ class Network(Section):
     activation_function: Annotated[str, choice(choices.ACTIVATIONS, choices.ACTIVATION_ALIASES)] = Field(
         "prelu", description="Activation after each normalisation."
     )
-    batch_size: Annotated[int, WHOLE] = Field(10, ge=1, description="Windows per iteration, over all devices.")
+    batch_size: Annotated[int, WHOLE] = Field(
+        10, ge=1, description="Windows per iteration, over all devices."
+    )
     decay: Annotated[float, NUMBER] = Field(
         1e-6, ge=0, description="Weight of the penalty on kernels, lambda_1 of the paper."
     )
@@ -84,18 +90,22 @@ class Network(Section):
         "L2", description="Penalty on kernels: the sum of squares or of absolute values."
     )
     volume_padding_size: Annotated[tuple[int, int, int], BORDER] = Field(
-        (0, 0, 0), description="Voxels added on both sides of each axis of the volume; cut off again in predictions."
+        (0, 0, 0),
+        description="Voxels added on both sides of each axis of the volume; cut off again in predictions.",
     )
     volume_padding_mode: Annotated[str, choice(choices.PADDING_MODES)] = Field(
         "minimum", description="What the added voxels hold, in NumPy's words."
     )
     window_sampling: Annotated[str, choice(choices.WINDOW_SAMPLING)] = Field(
         "uniform",
-        description="Where windows lie: anywhere, in proportion to the sampler section's values (`weighted`), each of "
+        description="Where windows lie: anywhere, in proportion to the sampler section's values "
+        "(`weighted`), each of "
         "its labels equally often (`balanced`), or the whole volume at the window's size (`resize`).",
     )
     histogram_ref_file: Annotated[Path | None, OUTPUT_PATH] = Field(
-        None, description="File of the histogram landmarks; fitted on the training subjects and written by `train`."
+        None,
+        description="File of the histogram landmarks; fitted on the training subjects and written by "
+        "`train`.",
     )
     norm_type: Annotated[str, choice(("percentile", "quartile", "median"))] = Field(
         "percentile", description="Which landmarks histogram normalisation uses (Nyul et al. 2000)."
@@ -107,7 +117,8 @@ class Network(Section):
         False, description="Whether images get histogram normalisation; needs `histogram_ref_file`."
     )
     whitening: Annotated[bool, YES_NO] = Field(
-        False, description="Whether each channel of an image gets zero mean and unit variance, after normalisation."
+        False,
+        description="Whether each channel of an image gets zero mean and unit variance, after normalisation.",
     )
     normalise_foreground_only: Annotated[bool, YES_NO] = Field(
         False, description="Whether normalisation and whitening measure foreground voxels only."
@@ -130,22 +141,29 @@ class Network(Section):
     queue_length: Annotated[int, WHOLE] = Field(10, ge=1, description="Batches made ahead of training.")
     smaller_final_batch_mode: Annotated[str, choice(("pad", "drop", "dynamic"))] = Field(
         "pad",
-        description="A last batch that is not full: filled up and its surplus dropped, left out, or run as it is.",
+        description="A last batch that is not full: filled up and its surplus dropped, left out, or run as "
+        "it is.",
     )
     sharing: Annotated[str, choice(choices.SHARING, not_built=choices.NOT_BUILT_SHARING)] = Field(
         "sfg",
-        description="How tasks share filters: learned groups (`sfg`), all (`hard_sharing`), none (`single_task`), groups "
-        "drawn once (`constant_mask`), groups drawn each step from fixed probabilities (`constant_p`). One-task "
+        description="How tasks share filters: learned groups (`sfg`), all (`hard_sharing`), none "
+        "(`single_task`), groups "
+        "drawn once (`constant_mask`), groups drawn each step from fixed probabilities (`constant_p`). "
+        "One-task "
         "applications default to `hard_sharing`, which is the plain network. (new)",
     )
-    width: Annotated[float, NUMBER] = Field(1.0, gt=0, description="Factor on every layer's number of filters. (new)")
+    width: Annotated[float, NUMBER] = Field(
+        1.0, gt=0, description="Factor on every layer's number of filters. (new)"
+    )
     batch_norm: Annotated[str, choice(("recalibrated", "batch", "population"))] = Field(
         "recalibrated",
-        description="Statistics at inference: measured again after training, of the batch (the paper's), or moving "
+        description="Statistics at inference: measured again after training, of the batch (the paper's), or "
+        "moving "
         "averages. (new)",
     )
     mask_residual: Annotated[bool, YES_NO] = Field(
-        True, description="Whether residual blocks stay within their stream's channels; hardening needs it. (new)"
+        True,
+        description="Whether residual blocks stay within their stream's channels; hardening needs it. (new)",
     )
 
 
@@ -166,7 +184,8 @@ class Training(Section):
     starting_iter: Annotated[int, WHOLE] = Field(
         0,
         ge=-1,
-        description="0 or -1: continue from the newest checkpoint where there is one; N: from that of iteration N. "
+        description="0 or -1: continue from the newest checkpoint where there is one; N: from that of "
+        "iteration N. "
         "`train --restart` begins anew.",
     )
     save_every_n: Annotated[int, WHOLE] = Field(
@@ -198,8 +217,12 @@ class Training(Section):
     random_flipping_axes: Annotated[tuple[int, ...], AXES] = Field(
         (), description="Axes along which windows are flipped at random; -1 for none."
     )
-    do_elastic_deformation: Annotated[bool, YES_NO] = Field(False, description="Whether windows are deformed at random.")
-    num_ctrl_points: Annotated[int, WHOLE] = Field(4, ge=2, description="Control points of the deformation per axis.")
+    do_elastic_deformation: Annotated[bool, YES_NO] = Field(
+        False, description="Whether windows are deformed at random."
+    )
+    num_ctrl_points: Annotated[int, WHOLE] = Field(
+        4, ge=2, description="Control points of the deformation per axis."
+    )
     deformation_sigma: Annotated[float, NUMBER] = Field(
         15.0, gt=0, description="Standard deviation of their displacement, in voxels."
     )
@@ -211,13 +234,21 @@ class Training(Section):
     )
     validation_max_iter: Annotated[int, WHOLE] = Field(1, ge=1, description="Batches per validation.")
     exclude_fraction_for_validation: Annotated[float, NUMBER] = Field(
-        0.0, ge=0, lt=1, description="Fraction of the subjects held out for validation when the split is drawn."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Fraction of the subjects held out for validation when the split is drawn.",
     )
     exclude_fraction_for_inference: Annotated[float, NUMBER] = Field(
-        0.0, ge=0, lt=1, description="Fraction of the subjects held out for inference when the split is drawn."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Fraction of the subjects held out for inference when the split is drawn.",
     )
     patience: Annotated[int, WHOLE] = Field(
-        0, ge=0, description="Validations that must fail to improve before training stops; 0 never stops early."
+        0,
+        ge=0,
+        description="Validations that must fail to improve before training stops; 0 never stops early.",
     )
     early_stopping_mode: Annotated[str, choice(choices.EARLY_STOPPING_MODES)] = Field(
         "mean", description="What counts as improving, over the last `patience` validations."
@@ -230,7 +261,8 @@ class Training(Section):
     )
     best_metric: Annotated[str | None, TEXT] = Field(
         None,
-        description="What decides the `best` checkpoint: `loss` (the default), `TASK_loss` or `TASK_METRIC`, e.g. "
+        description="What decides the `best` checkpoint: `loss` (the default), `TASK_loss` or "
+        "`TASK_METRIC`, e.g. "
         "`ct_mae`. (new)",
     )
     stop_when_grouping_converges: Annotated[bool, YES_NO] = Field(
@@ -250,22 +282,31 @@ class Inference(Section):
     inference_iter: Annotated[int | Literal["best"], ITERATION] = Field(
         -1, description="Checkpoint to use: an iteration, -1 for the newest, or the one best in validation."
     )
-    save_seg_dir: Annotated[Path, OUTPUT_PATH] = Field(Path("predictions"), description="Folder of the predictions.")
-    output_postfix: Annotated[str, TEXT] = Field("_predicted", description="What follows the subject in file names.")
+    save_seg_dir: Annotated[Path, OUTPUT_PATH] = Field(
+        Path("predictions"), description="Folder of the predictions."
+    )
+    output_postfix: Annotated[str, TEXT] = Field(
+        "_predicted", description="What follows the subject in file names."
+    )
     output_interp_order: Annotated[int, WHOLE] = Field(
-        1, ge=0, le=3, description="Interpolation order on the way back to the subject's grid; label maps are exempt."
+        1,
+        ge=0,
+        le=3,
+        description="Interpolation order on the way back to the subject's grid; label maps are exempt.",
     )
     fill_constant: Annotated[float, NUMBER] = Field(
         0.0, description="What voxels hold that no window covers, such as the border."
     )
-    dataset_to_infer: Annotated[str, choice(("inference", "training", "validation", "all"), {"": "inference"})] = Field(
-        "inference", description="Which subjects, by phase."
-    )
+    dataset_to_infer: Annotated[
+        str, choice(("inference", "training", "validation", "all"), {"": "inference"})
+    ] = Field("inference", description="Which subjects, by phase.")
     masks: Annotated[str, choice(("mode", "mean", "sample"))] = Field(
-        "mode", description="Filter masks: each filter's most probable group, its probabilities, or a draw. (new)"
+        "mode",
+        description="Filter masks: each filter's most probable group, its probabilities, or a draw. (new)",
     )
     blending: Annotated[str, choice(("gaussian", "none"))] = Field(
-        "gaussian", description="Weights where windows overlap: less towards the window's edge, or equal. (new)"
+        "gaussian",
+        description="Weights where windows overlap: less towards the window's edge, or equal. (new)",
     )
 
 
@@ -276,9 +317,12 @@ class Evaluation(Section):
         (), description="Measures; empty for all that fit the tasks."
     )
     evaluation_units: Annotated[str, choice(("label", "foreground", "cc"))] = Field(
-        "label", description="What a segmentation is measured by: each label, all of them as one, or each component."
+        "label",
+        description="What a segmentation is measured by: each label, all of them as one, or each component.",
     )
-    save_csv_dir: Annotated[Path, OUTPUT_PATH] = Field(Path("evaluation"), description="Folder of the tables.")
+    save_csv_dir: Annotated[Path, OUTPUT_PATH] = Field(
+        Path("evaluation"), description="Folder of the tables."
+    )
     intensity_bounds: Annotated[dict[str, tuple[float, float]], BOUNDS] = Field(
         {}, description="Ranges of the reference's intensity in which regression is measured once more. (new)"
     )

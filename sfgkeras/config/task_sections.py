@@ -27,9 +27,12 @@ class InputSource(Section):
     """An input source, any name: one kind of image, label map or table, one file or line per subject."""
 
     csv_file: Annotated[Path | None, PATH] = Field(
-        None, description="CSV of `subject_id,path` without header; with `loader = table`, a table with header."
+        None,
+        description="CSV of `subject_id,path` without header; with `loader = table`, a table with header.",
     )
-    path_to_search: Annotated[tuple[Path, ...], PATHS] = Field((), description="Folders to search where no list is given.")
+    path_to_search: Annotated[tuple[Path, ...], PATHS] = Field(
+        (), description="Folders to search where no list is given."
+    )
     filename_contains: Annotated[tuple[str, ...], NAMES] = Field(
         (), description="Words that a file name must contain; they are cut from it to give the subject id."
     )
@@ -42,27 +45,30 @@ class InputSource(Section):
     interp_order: Annotated[int, WHOLE] = Field(
         1, ge=0, le=3, description="Interpolation order of resampling; label maps take 0, also by default."
     )
-    pixdim: Annotated[tuple[float, float, float] | None, Reads(values.parse_spacing, "three lengths in mm")] = Field(
-        None, description="Voxel size to resample to; empty to leave it."
-    )
-    axcodes: Annotated[tuple[str, str, str] | None, Reads(values.parse_axcodes, "orientation, e.g. `R, A, S`")] = Field(
-        None, description="Orientation to turn the volume to; empty to leave it."
-    )
+    pixdim: Annotated[
+        tuple[float, float, float] | None, Reads(values.parse_spacing, "three lengths in mm")
+    ] = Field(None, description="Voxel size to resample to; empty to leave it.")
+    axcodes: Annotated[
+        tuple[str, str, str] | None, Reads(values.parse_axcodes, "orientation, e.g. `R, A, S`")
+    ] = Field(None, description="Orientation to turn the volume to; empty to leave it.")
     spatial_window_size: Annotated[tuple[int, int, int] | None, WINDOW] = Field(
-        None, description="Window of training. One size of 1 makes slices, in 2-D; two sizes are taken as `A, B, 1`."
-    )
-    loader: Annotated[
-        str | None, choice(choices.LOADERS, not_built=choices.NOT_BUILT_LOADERS)
-    ] = Field(
         None,
-        description="What reads the files; empty chooses by their ending. `pillow` for photographs, `table` for numbers "
+        description="Window of training. One size of 1 makes slices, in 2-D; two sizes are taken as `A, B, "
+        "1`.",
+    )
+    loader: Annotated[str | None, choice(choices.LOADERS, not_built=choices.NOT_BUILT_LOADERS)] = Field(
+        None,
+        description="What reads the files; empty chooses by their ending. `pillow` for photographs, `table` "
+        "for numbers "
         "in a CSV file.",
     )
     scaling: Annotated[str, choice(("none", "ct"))] = Field(
         "none", description="`ct` learns CT/1024 + 1 and writes Hounsfield units. (new)"
     )
     filename_attributes: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="What the parts of the file name, between underscores, are: `age, gender, race, date`. (new)"
+        (),
+        description="What the parts of the file name, between underscores, are: `age, gender, race, date`. "
+        "(new)",
     )
     padding_value: Annotated[float | None, NUMBER] = Field(
         None, description="Intensity outside the volume, when resampling; empty for 0. (new)"
@@ -79,17 +85,22 @@ class Task(Section):
     loss: Annotated[str, TEXT] = Field(
         "", description="Loss; by default `rmse`, `dicecrossentropy` or `crossentropy`, as the type is."
     )
-    weight: Annotated[float, NUMBER] = Field(1.0, ge=0, description="Factor of the loss in the sum over tasks.")
+    weight: Annotated[float, NUMBER] = Field(
+        1.0, ge=0, description="Factor of the loss in the sum over tasks."
+    )
     num_classes: Annotated[int | None, WHOLE] = Field(
         None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
     )
     output_prob: Annotated[bool, YES_NO] = Field(
         False, description="Whether predictions are probabilities per class, not the most probable class."
     )
-    metrics: Annotated[tuple[str, ...], NAMES] = Field((), description="Validation metrics; empty for all of the type.")
+    metrics: Annotated[tuple[str, ...], NAMES] = Field(
+        (), description="Validation metrics; empty for all of the type."
+    )
     attribute: Annotated[str | None, TEXT] = Field(
         None,
-        description="Column of the target's table, or part of its file names, for one value per subject; by default "
+        description="Column of the target's table, or part of its file names, for one value per subject; by "
+        "default "
         "the task's name. (new)",
     )
     scale: Annotated[float, NUMBER] = Field(
@@ -100,11 +111,15 @@ class Task(Section):
 class Multitask(Section):
     """`[MULTITASK]`: images, tasks, and how filter groups are learned."""
 
-    image: Annotated[tuple[str, ...], NAMES] = Field((), description="Input sources whose channels the network sees.")
+    image: Annotated[tuple[str, ...], NAMES] = Field(
+        (), description="Input sources whose channels the network sees."
+    )
     tasks: Annotated[tuple[str, ...], NAMES] = Field(
         (), description="Names of the `[TASK name]` sections to learn; empty for all, in their order. (new)"
     )
-    weight: Annotated[str | None, TEXT] = Field(None, description="Input source of a weight map for all losses.")
+    weight: Annotated[str | None, TEXT] = Field(
+        None, description="Input source of a weight map for all losses."
+    )
     sampler: Annotated[str | None, TEXT] = Field(
         None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
     )
@@ -113,7 +128,8 @@ class Multitask(Section):
     )
     init_categorical: Annotated[tuple[float, ...] | None, PROBABILITIES] = Field(
         None,
-        description="Initial probability of each group, tasks in order, then shared; empty for 0.6 shared and the rest "
+        description="Initial probability of each group, tasks in order, then shared; empty for 0.6 shared "
+        "and the rest "
         "equal. With the authors' keys output_1, output_2 the order is theirs: task 1, shared, task 2.",
     )
     learn_categorical: Annotated[bool, YES_NO] = Field(
@@ -123,7 +139,9 @@ class Multitask(Section):
         False, description="Whether masks are one-hot forward, with the gradient of the relaxed draw."
     )
     constant_grouping: Annotated[bool, YES_NO] = Field(
-        False, description="Whether groups are fixed by the fractions `init_categorical`: `sharing = constant_mask`."
+        False,
+        description="Whether groups are fixed by the fractions `init_categorical`: `sharing = "
+        "constant_mask`.",
     )
     batch_sampling: Annotated[bool, YES_NO] = Field(
         False, description="Whether each window of a batch draws its own masks."
@@ -133,7 +151,9 @@ class Multitask(Section):
         description="What a task's filters read: its own stream and the shared one, its own alone, or all.",
     )
     tau: Annotated[float, NUMBER] = Field(1.0, gt=0, description="Initial temperature of the relaxed draw.")
-    use_tau_annealing: Annotated[bool, YES_NO] = Field(True, description="Whether the temperature falls in training.")
+    use_tau_annealing: Annotated[bool, YES_NO] = Field(
+        True, description="Whether the temperature falls in training."
+    )
     gs_anneal_r: Annotated[float, NUMBER] = Field(
         1e-5, ge=0, description="Rate r of the temperature max(min_temp, tau exp(-r t)) at iteration t."
     )
@@ -150,15 +170,21 @@ class Multitask(Section):
 
 
 class _OneTask(Section):
-    image: Annotated[tuple[str, ...], NAMES] = Field((), description="Input sources whose channels the network sees.")
-    weight: Annotated[str | None, TEXT] = Field(None, description="Input source of a weight map for the loss.")
+    image: Annotated[tuple[str, ...], NAMES] = Field(
+        (), description="Input sources whose channels the network sees."
+    )
+    weight: Annotated[str | None, TEXT] = Field(
+        None, description="Input source of a weight map for the loss."
+    )
     sampler: Annotated[str | None, TEXT] = Field(
         None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
     )
     loss_border: Annotated[int, WHOLE] = Field(
         0, ge=0, description="Zeros put around each window, in voxels per side; the loss leaves them out."
     )
-    metrics: Annotated[tuple[str, ...], NAMES] = Field((), description="Validation metrics; empty for all of the type.")
+    metrics: Annotated[tuple[str, ...], NAMES] = Field(
+        (), description="Validation metrics; empty for all of the type."
+    )
 
 
 class Segmentation(_OneTask):

@@ -16,8 +16,8 @@ def grid_starts(
 ) -> list[tuple[int, int, int]]:
     """Lists the first voxels of windows that cover a volume when the border of each is cut off.
 
-    Windows advance by what is left of them without border. The border is not cut off at the edges of the volume, and
-    the last window along an axis is moved back inside.
+    Windows advance by what is left of them without border. The border is not cut off at the edges of the
+    volume, and the last window along an axis is moved back inside.
 
     Args:
         shape: Voxels of the volume, three numbers.
@@ -48,10 +48,12 @@ class WindowAggregator:
     Args:
         shape: Voxels of the volume, three numbers.
         num_channels: Channels of the network's output.
-        window_size: Voxels of the window, three numbers; a 1 marks the sliced axis, which windows come without.
-        border: With blending "none", voxels cut off on each side of a window, except at the edges of the volume. With
-            "gaussian" nothing is cut off; the border is the overlap that `grid_starts` makes.
-        blending: "gaussian" weights voxels by their distance from the centre of the window; "none" weights them alike.
+        window_size: Voxels of the window, three numbers; a 1 marks the sliced axis, which windows come
+            without.
+        border: With blending "none", voxels cut off on each side of a window, except at the edges of the
+            volume. With "gaussian" nothing is cut off; the border is the overlap that `grid_starts` makes.
+        blending: "gaussian" weights voxels by their distance from the centre of the window; "none" weights
+            them alike.
 
     Raises:
         ConfigError: If a setting cannot be used.

@@ -1,7 +1,8 @@
 """Random augmentation of a window: what is drawn, and the affine map that it amounts to.
 
-Rotation, scaling and flips are one linear map about the centre of the window, so that every voxel is interpolated once,
-straight from the volume. `sfgkeras.data.interpolation` samples; `sfgkeras.data.windows` puts both together.
+Rotation, scaling and flips are one linear map about the centre of the window, so that every voxel is
+interpolated once, straight from the volume. `sfgkeras.data.interpolation` samples; `sfgkeras.data.windows`
+puts both together.
 """
 
 import math
@@ -15,12 +16,13 @@ from sfgkeras.errors import ConfigError
 
 @dataclass(frozen=True)
 class Deformation:
-    """Elastic deformation by a cubic B-spline with random control points (NiftyNet's `do_elastic_deformation`).
+    """Elastic deformation by a cubic B-spline with random control points (NiftyNet's
+    `do_elastic_deformation`).
 
     Attributes:
         num_control_points: Intervals of the control point grid along each axis of the volume.
-        sigma: Standard deviation of the control points' displacements, in voxels of the finest axis. An axis with
-            larger voxels is deformed by the same length in mm.
+        sigma: Standard deviation of the control points' displacements, in voxels of the finest axis. An axis
+            with larger voxels is deformed by the same length in mm.
         proportion: Probability that a window is deformed.
     """
 
@@ -68,11 +70,12 @@ class Augmentation:
     """What may be drawn at random; everything is off by default.
 
     Attributes:
-        rotation_angle: Lowest and highest angle in degrees. 2-D windows turn about the normal of their slice, a positive
-            angle from the first axis towards the second as in `numpy.rot90`; 3-D windows turn about x, then y, then z,
-            by one angle each, a positive one right-handed. Angles are true in mm whatever the spacing.
-        scaling_percentage: Lowest and highest magnification in percent: (-10, 10) draws factors between 0.9 and 1.1; a
-            structure is larger in the window where the factor is above 1.
+        rotation_angle: Lowest and highest angle in degrees. 2-D windows turn about the normal of their slice,
+            a positive angle from the first axis towards the second as in `numpy.rot90`; 3-D windows turn
+            about x, then y, then z, by one angle each, a positive one right-handed. Angles are true in mm
+            whatever the spacing.
+        scaling_percentage: Lowest and highest magnification in percent: (-10, 10) draws factors between 0.9
+            and 1.1; a structure is larger in the window where the factor is above 1.
         isotropic_scaling: Whether all axes share one factor.
         flip_axes: Axes of the volume (0, 1, 2), each mirrored with probability 1/2.
         bias_field_range: Lowest and highest coefficient of the bias field's polynomial.
@@ -152,8 +155,8 @@ def sampling_matrix(
 ) -> np.ndarray:
     """Returns the matrix that leads from a voxel of the window to the voxel of the volume that it shows.
 
-    The content of the window is mirrored, then scaled, then rotated, in mm, about the window's centre; this is the
-    inverse of that map, in voxels.
+    The content of the window is mirrored, then scaled, then rotated, in mm, about the window's centre; this
+    is the inverse of that map, in voxels.
 
     Args:
         angles: Degrees, one (2-D) or three (3-D).
@@ -183,6 +186,8 @@ def _plane_rotation(degrees: float, first: int, second: int, rank: int) -> np.nd
     """Returns the rotation that turns the axis `first` towards the axis `second`."""
     radians = math.radians(degrees)
     cosine, sine = math.cos(radians), math.sin(radians)
+    if rank == 2:
+        return np.array(((cosine, -sine), (sine, cosine)))
     rotation = np.eye(rank)
     rotation[first, first] = rotation[second, second] = cosine
     rotation[second, first] = sine

@@ -1,8 +1,9 @@
 """Smooth random fields over a volume, evaluated only where a window needs them.
 
-Both fields are sums of products of one-dimensional functions, so that a window costs a few small matrix products: the
-bias field of an MR coil is the exponential of a polynomial, the elastic deformation is a cubic B-spline. They are
-functions of the position in the whole volume, as in NiftyNet, and do not depend on the size of the window.
+Both fields are sums of products of one-dimensional functions, so that a window costs a few small matrix
+products: the bias field of an MR coil is the exponential of a polynomial, the elastic deformation is a cubic
+B-spline. They are functions of the position in the whole volume, as in NiftyNet, and do not depend on the
+size of the window.
 """
 
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ def displacement_field(
     """Evaluates a cubic B-spline displacement whose control point grid spans the volume.
 
     Args:
-        control_points: Displacements of the control points, `(rank, n + 3, ..)`: n intervals along every axis and the
-            points beyond the ends that a cubic spline needs.
+        control_points: Displacements of the control points, `(rank, n + 3, ..)`: n intervals along every axis
+            and the points beyond the ends that a cubic spline needs.
         start: First voxel of the window, `rank` numbers.
         size: Voxels of the window along each axis.
         shape: Voxels of the volume along each axis.
@@ -77,6 +78,7 @@ def _tensor_product(coefficients: np.ndarray, bases: Sequence[np.ndarray]) -> np
     """Sums the coefficients times the products of one basis function per axis, at every voxel of a grid."""
     values = coefficients
     for basis in bases:
-        # Each step contracts the first axis and appends that of the voxels, so that the axes end in their order.
+        # Each step contracts the first axis and appends that of the voxels, so that the axes end in their
+        # order.
         values = np.tensordot(values, basis, axes=(0, 1))
     return values

@@ -67,17 +67,17 @@ def times(numbers: Sequence[float]) -> str:
 def read_with_simpleitk(path: Path, voxels: bool = True) -> Decoded:
     """Reads an image file, or the one DICOM series of a folder, through SimpleITK.
 
-    The rescale slope and intercept of DICOM are applied by SimpleITK; positions, spacings and directions become
-    an affine in RAS mm. The slices of a series give its third axis by their positions, so that a tilted gantry
-    keeps its shear.
+    The rescale slope and intercept of DICOM are applied by SimpleITK; positions, spacings and directions
+    become an affine in RAS mm. The slices of a series give its third axis by their positions, so that a
+    tilted gantry keeps its shear.
 
     Args:
         path: A file, or a folder with one DICOM series.
         voxels: Whether to read the voxels, or the header alone.
 
     Raises:
-        DataError: If SimpleITK cannot read it, the image has several components per voxel, the folder holds no
-            series or more than one, or the slices of a series are unevenly spaced.
+        DataError: If SimpleITK cannot read it, the image has several components per voxel, the folder holds
+            no series or more than one, or the slices of a series are unevenly spaced.
     """
     import SimpleITK as sitk
 
@@ -99,10 +99,7 @@ def read_with_simpleitk(path: Path, voxels: bool = True) -> Decoded:
         array = None
         if voxels:
             try:
-                if len(files) > 1:
-                    image = sitk.ReadImage([str(file) for file in files])
-                else:
-                    image = reader.Execute()
+                image = sitk.ReadImage([str(file) for file in files]) if len(files) > 1 else reader.Execute()
             except RuntimeError as error:
                 raise DataError(_itk_problem(path, error)) from error
             array = sitk.GetArrayFromImage(image).T.reshape(shape, order="F")
@@ -135,7 +132,8 @@ def read_photo(path: Path, as_labels: bool = False, voxels: bool = True) -> Deco
         voxels: Whether to read the pixels, or the header alone.
 
     Returns:
-        `(rows, columns, 1, 3)`, or `(rows, columns, 1)` for labels, with the unit affine: a photo has no place.
+        `(rows, columns, 1, 3)`, or `(rows, columns, 1)` for labels. A photo has no place in space: its affine
+        is the unit matrix.
 
     Raises:
         DataError: If pillow cannot read it, it holds several frames, or labels were asked of a colour photo.
@@ -144,8 +142,9 @@ def read_photo(path: Path, as_labels: bool = False, voxels: bool = True) -> Deco
 
     try:
         with Image.open(path) as photo:
-            if getattr(photo, "n_frames", 1) > 1:
-                raise DataError(f"{path}: holds {photo.n_frames} frames; save one frame as a file of its own")
+            frames = getattr(photo, "n_frames", 1)
+            if frames > 1:
+                raise DataError(f"{path}: holds {frames} frames; save one frame as a file of its own")
             deep = photo.mode in ("I", "F") or photo.mode.startswith("I;")
             indexed = deep or photo.mode in ("1", "L", "P")
             if as_labels and not indexed:
@@ -223,8 +222,8 @@ def _slice_step(folder: Path, positions: np.ndarray) -> np.ndarray:
         worst = int(deviation.argmax())
         gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
         raise DataError(
-            f"{folder}: its {len(positions)} slices are unevenly spaced ({gaps[worst]:.3f} mm between slices "
-            f"{worst + 1} and {worst + 2}, {length:.3f} mm on average); add the missing slices or remove doubles"
+            f"{folder}: its {len(positions)} slices are unevenly spaced ({gaps[worst]:.3f} mm from slice "
+            f"{worst + 1} to {worst + 2}, {length:.3f} mm on average); add missing slices or remove doubles"
         )
     return step
 

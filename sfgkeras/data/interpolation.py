@@ -1,16 +1,18 @@
 """Reads the voxels of a window from a volume: copied, through an affine map, or through a deformation.
 
-The three classes below share two methods: `linear` for images and continuous targets, `nearest` for label maps. Volumes
-may be memory maps of any type and any strides; only the region that the window shows is converted.
+The three classes below share two methods: `linear` for images and continuous targets, `nearest` for label
+maps. Volumes may be memory maps of any type and any strides; only the region that the window shows is
+converted.
 
-A position is outside of the volume when it is more than half a voxel beyond the centres of the outermost voxels. Inside,
-the outermost voxels reach as far as that; outside, the window is 0 and `inside` is False.
+A position is outside of the volume when it is more than half a voxel beyond the centres of the outermost
+voxels. Inside, the outermost voxels reach as far as that; outside, the window is 0 and `inside` is False.
 
-2-D windows go through OpenCV, whose interpolation is exact from version 5 on (version 4 rounds positions to 1/32 voxel);
-3-D ones through ITK, four times as fast as SciPy.
+2-D windows go through OpenCV, whose interpolation is exact from version 5 on (version 4 rounds positions to
+1/32 voxel); 3-D ones through ITK, four times as fast as SciPy.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -32,7 +34,8 @@ class WindowMap(Protocol):
     inside: np.ndarray | None
 
     def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
-        """Writes the linearly interpolated `volume`, `(*shape, channels)`, to `out`, `(*size, channels)` float32."""
+        """Writes the linearly interpolated `volume`, `(*shape, channels)`, to `out`, `(*size, channels)`
+        float32."""
 
     def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
         """Writes the nearest voxels of `labels`, `shape`, to `out`, `size`, int32."""
@@ -83,11 +86,9 @@ class AffineMap:
     ) -> None:
         self._matrix = matrix
         self._size = tuple(size)
-        reach = matrix * (np.array(size) - 1.0)
-        low = offset + np.minimum(reach, 0.0).sum(axis=1)
-        high = offset + np.maximum(reach, 0.0).sum(axis=1)
+        low, high = _reach(matrix, offset, size)
         self.inside: np.ndarray | None = None
-        if (low < -0.5).any() or (high > np.array(shape) - 0.5).any():
+        if min(low) < -0.5 or any(last > extent - 0.5 for last, extent in zip(high, shape, strict=True)):
             self.inside = _inside(affine_positions(matrix, offset, size), shape)
         self._region, first = _region(low, high, shape)
         self._offset = offset - first
@@ -156,7 +157,9 @@ class DenseMap:
         inside = _inside(list(positions), shape)
         self.inside: np.ndarray | None = None if inside.all() else inside
         axes = tuple(range(1, positions.ndim))
-        self._region, first = _region(positions.min(axis=axes), positions.max(axis=axes), shape)
+        self._region, first = _region(
+            positions.min(axis=axes).tolist(), positions.max(axis=axes).tolist(), shape
+        )
         self._positions = positions - first.reshape((-1,) + (1,) * len(axes))
 
     def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
@@ -194,7 +197,8 @@ class DenseMap:
 
 
 def affine_positions(matrix: np.ndarray, offset: np.ndarray, size: Sequence[int]) -> list[np.ndarray]:
-    """Returns the positions `matrix @ i + offset` of all voxels `i` of a window, one array of shape `size` per axis."""
+    """Returns the positions `matrix @ i + offset` of all voxels `i` of a window, one array of shape `size`
+    per axis."""
     steps = np.ogrid[tuple(slice(0, count) for count in size)]
     return [
         sum((row[axis] * steps[axis] for axis in range(len(size))), start=np.asarray(shift))
@@ -232,7 +236,8 @@ def resize_nearest(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _triangle_weights(extent: int, count: int) -> scipy.sparse.csr_matrix:
-    """Returns the weights of `extent` voxels in each of `count` output voxels, `(count, extent)`; rows sum to 1."""
+    """Returns the weights of `extent` voxels in each of `count` output voxels, `(count, extent)`; rows sum to
+    1."""
     scale = extent / count
     width = max(scale, 1.0)
     centre = (np.arange(count) + 0.5) * scale
@@ -248,16 +253,31 @@ def _inside(positions: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray
     return inside
 
 
-def _region(low: np.ndarray, high: np.ndarray, shape: Sequence[int]) -> tuple[tuple[slice, ...], np.ndarray]:
+def _reach(matrix: np.ndarray, offset: np.ndarray, size: Sequence[int]) -> tuple[list[float], list[float]]:
+    """Returns the lowest and the highest position along each axis that an affine map leads to."""
+    low, high = [], []
+    # Plain numbers: for two or three axes NumPy costs ten times as much.
+    for row, shift in zip(matrix.tolist(), offset.tolist(), strict=True):
+        steps = [factor * (count - 1) for factor, count in zip(row, size, strict=True)]
+        low.append(shift + sum(step for step in steps if step < 0))
+        high.append(shift + sum(step for step in steps if step > 0))
+    return low, high
+
+
+def _region(
+    low: Sequence[float], high: Sequence[float], shape: Sequence[int]
+) -> tuple[tuple[slice, ...], np.ndarray]:
     """Returns the part of a volume between two positions, as slices, and its first voxel."""
-    bounds = []
-    for lowest, highest, extent in zip(low.tolist(), high.tolist(), shape, strict=True):
-        first = min(max(int(np.floor(lowest)) - MARGIN, 0), extent - 1)
-        bounds.append((first, min(max(int(np.ceil(highest)) + MARGIN, first) + 1, extent)))
-    return tuple(slice(*pair) for pair in bounds), np.array([first for first, _ in bounds])
+    slices, firsts = [], []
+    for lowest, highest, extent in zip(low, high, shape, strict=True):
+        first = min(max(math.floor(lowest) - MARGIN, 0), extent - 1)
+        last = max(first, min(math.ceil(highest) + MARGIN, extent - 1))
+        slices.append(slice(first, last + 1))
+        firsts.append(first)
+    return tuple(slices), np.array(firsts)
 
 
-def _by_channels(region: np.ndarray, out: np.ndarray, sample) -> None:
+def _by_channels(region: np.ndarray, out: np.ndarray, sample: Callable[[np.ndarray], np.ndarray]) -> None:
     """Applies `sample` to a plane of any number of channels."""
     if region.shape[-1] in EXACT_CHANNELS:
         out[...] = sample(region).reshape(out.shape)
@@ -267,9 +287,11 @@ def _by_channels(region: np.ndarray, out: np.ndarray, sample) -> None:
 
 
 def _as_pixels(labels: np.ndarray) -> tuple[np.ndarray, np.dtype]:
-    """Returns labels as unsigned pixels, for which OpenCV's nearest neighbour is exact, and the type to read back.
+    """Returns labels as unsigned pixels, for which OpenCV's nearest neighbour is exact, and the type to read
+    back.
 
-    Nearest neighbour moves bits and never looks at their value; labels of 32 bits travel as four channels of 8.
+    Nearest neighbour moves bits and never looks at their value; labels of 32 bits travel as four channels of
+    8.
     """
     dtype = labels.dtype.newbyteorder("=") if labels.dtype.itemsize <= 2 else np.dtype(np.int32)
     pixels = np.ascontiguousarray(labels, dtype=dtype)

@@ -1,15 +1,18 @@
 """Reads and writes images: the one place where voxels and files meet.
 
-NIfTI is decoded by `nifti_format`, other formats and photos by `image_formats`; the rest of the package calls this
-module only. Every refusal is a `DataError` of one line that names the file, what was found, and the remedy.
+NIfTI is decoded by `nifti_format`, other formats and photos by `image_formats`; the rest of the package calls
+this module only. Every refusal is a `DataError` of one line that names the file, what was found, and the
+remedy.
 
-The affine is the sform where its code is set, else the qform; where both codes are 0 it is, as in nibabel, made of
-the voxel sizes in the header with x flipped and the centre of the volume at the origin.
+The affine is the sform where its code is set, else the qform; where both codes are 0 it is, as in nibabel,
+made of the voxel sizes in the header with x flipped and the centre of the volume at the origin.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import IOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from isal import igzip
@@ -18,6 +21,7 @@ from sfgkeras.data.files import replacing
 from sfgkeras.data.image_formats import Decoded, has_dicom, read_photo, read_with_simpleitk
 from sfgkeras.data.nifti_format import PAIR_SUFFIXES, layout_header, read_nifti
 from sfgkeras.data.orientation import axis_codes, reorient
+from sfgkeras.data.scaling import to_float32
 from sfgkeras.errors import DataError, lookup
 
 __all__ = [
@@ -43,7 +47,11 @@ LOADER_OF_SUFFIX = {
         (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm"), "pillow"
     ),
 }
-LOADERS = {"nibabel": read_nifti, "simpleitk": read_with_simpleitk, "pillow": read_photo}
+LOADERS: dict[str, Callable[..., Decoded]] = {
+    "nibabel": read_nifti,
+    "simpleitk": read_with_simpleitk,
+    "pillow": read_photo,
+}
 _INTEGER_TYPES = tuple(map(np.dtype, ("u1", "i2", "u2", "i4", "u4", "i8", "u8")))
 _LABEL_TOLERANCE = 1e-4  # a slope such as 1/255 is stored in float32 and misses the integer by 1e-7 of it
 
@@ -91,7 +99,7 @@ class StoredImage:
     """Voxels as the file stores them: a voxel's value is `array * slope + intercept`.
 
     Attributes:
-        array: `(x, y, z)` or `(rows, columns, 1, 3)` in the type on disk, native byte order; may be read-only.
+        array: `(x, y, z)` or `(rows, columns, 1, 3)` in the type on disk and native byte order.
         slope: Factor, 1 where the file gives none.
         intercept: Offset, 0 where the file gives none.
         affine: Voxel to RAS mm, `(4, 4)`.
@@ -150,6 +158,10 @@ def read_image(path: str | Path, loader: str | None = None) -> Image:
         DataError: As `read_stored`.
         ConfigError: If there is no such loader.
     """
+    path = Path(path)
+    if _loader_of(path, loader) == "nibabel":
+        stored = _stored(path, read_nifti(path, scaled=True))
+        return Image(stored.array, stored.affine, stored.header)
     stored = read_stored(path, loader)
     return Image(to_float32(stored.array, stored.slope, stored.intercept), stored.affine, stored.header)
 
@@ -162,8 +174,8 @@ def read_label_map(path: str | Path, loader: str | None = None) -> Image:
         loader: "nibabel", "simpleitk" or "pillow"; None chooses by the ending of the name.
 
     Returns:
-        The image with an integer array `(x, y, z)`: in the type on disk where that is an integer and unscaled,
-        else in the smallest that holds the labels.
+        The image with an integer array `(x, y, z)`: in the type on disk where that is an unscaled integer,
+        else in the smallest type that holds the labels.
 
     Raises:
         DataError: As `read_stored`, and if a value is not an integer.
@@ -182,30 +194,11 @@ def read_label_map(path: str | Path, loader: str | None = None) -> Image:
             odd = ~(np.abs(values - rounded) <= _LABEL_TOLERANCE)
         if odd.any():
             raise DataError(
-                f"{path}: is no label map, {np.count_nonzero(odd)} of its {odd.size} voxels are not integers "
-                f"(e.g. {values[odd][0]:g}); name the file with the labels, or resample it by nearest neighbour"
+                f"{path}: is no label map, {np.count_nonzero(odd)} of its {odd.size} voxels are no integers "
+                f"(e.g. {values[odd][0]:g}); name the file of the labels, or make it with interp_order = 0"
             )
         labels = rounded.astype(_smallest_integer_type(path, rounded))
     return Image(labels, stored.affine, stored.header)
-
-
-def to_float32(array: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
-    """Returns `array * slope + intercept`, computed in float64 and rounded once to float32.
-
-    Integers of 8 and 16 bits go through a table of their values, which costs no more than the conversion.
-    """
-    if (slope, intercept) == (1.0, 0.0):
-        return array.astype(np.float32)
-    if array.dtype.kind in "iu" and array.dtype.itemsize <= 2:
-        limits = np.iinfo(array.dtype)
-        values = np.arange(limits.min, limits.max + 1) * slope + intercept
-        # A negative integer, read as unsigned, comes after the positive ones: the table is turned to match.
-        table = np.roll(values, limits.min).astype(np.float32)
-        return table[array.view(f"u{array.dtype.itemsize}")]
-    scaled = array.astype(np.float64)
-    scaled *= slope
-    scaled += intercept
-    return scaled.astype(np.float32)
 
 
 def write_image(
@@ -243,7 +236,7 @@ def write_image(
     image = image_type(voxels, nifti.get_best_affine(), nifti)
     with replacing(path, voxels.nbytes) as stream:
         if suffix == ".nii":
-            image.to_stream(stream)
+            image.to_stream(cast(IOBase, stream))
             return
         # Neither name nor time in the gzip header, so that the bytes depend on the content alone.
         with igzip.IGzipFile(filename="", mode="wb", fileobj=stream, compresslevel=2, mtime=0) as packed:

@@ -1,4 +1,4 @@
-"""Decodes NIfTI-1 and NIfTI-2 through nibabel's headers and Intel's inflate, and lays out headers for writing."""
+"""Decodes NIfTI-1 and NIfTI-2 with nibabel's headers and Intel's inflate; lays out headers for writing."""
 
 import contextlib
 import gzip
@@ -7,21 +7,32 @@ import logging
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, igzip_lib
+from isal import igzip, isal_zlib
+from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from sfgkeras.data.files import reading_problem
 from sfgkeras.data.image_formats import Decoded, spatial_shape, times
+from sfgkeras.data.scaling import scale_into, to_float32
 from sfgkeras.errors import DataError
 
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
-_DAMAGED = (EOFError, gzip.BadGzipFile, igzip_lib.IsalError, zlib.error, struct.error)
+# isal's stubs take its error class for an instance, hence the ignore.
+_DAMAGED: tuple[type[Exception], ...] = (  # type: ignore[assignment]
+    EOFError,
+    gzip.BadGzipFile,
+    isal_zlib.error,
+    zlib.error,
+    struct.error,
+)
+_BLOCK = 1 << 18  # bytes read at a time; stays in the cache
 _BEYOND_MENDING = 40  # nibabel's grade of an error in a header that it cannot mend
 _SAME_AFFINE = 1e-6  # mm; within it the geometry of the original header is kept bit for bit
 _QFORM_TOLERANCE = 1e-4  # mm; what the float32 quaternions of a qform cost
@@ -31,12 +42,13 @@ _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
-def read_nifti(path: Path, voxels: bool = True) -> Decoded:
-    """Reads a single `.nii` or `.nii.gz`, or a `.hdr`/`.img` pair, without scaling its voxels.
+def read_nifti(path: Path, voxels: bool = True, scaled: bool = False) -> Decoded:
+    """Reads a single `.nii` or `.nii.gz`, or a `.hdr`/`.img` pair.
 
     Args:
         path: The file; of a pair either one.
         voxels: Whether to read the voxels, or the header alone.
+        scaled: Whether to return the voxels as float32 with slope and intercept applied, not as stored.
 
     Raises:
         DataError: If the file is missing, unreadable, no NIfTI, truncated, or not of 3-D real numbers.
@@ -44,14 +56,13 @@ def read_nifti(path: Path, voxels: bool = True) -> Decoded:
     with _reading(path):
         _check_start(path)
         if path.name.lower().endswith(PAIR_SUFFIXES):
-            image: Any = nib.load(path)
-            decoded = _decoded(path, image.header)
-            return _with_voxels(decoded, image.dataobj.get_unscaled()) if voxels else decoded
-        if not voxels:
-            with igzip.open(path, "rb") if _is_packed(path) else open(path, "rb") as stream:
-                return _decoded(path, _parse_header(path, stream))
-        content = path.read_bytes()
-        return _read_single(path, igzip.decompress(content) if _is_packed(path) else content)
+            return _read_pair(path, voxels, scaled)
+        with igzip.open(path, "rb") if _is_packed(path) else open(path, "rb") as stream:
+            nifti = _parse_header(path, stream)
+            decoded = _decoded(path, nifti)
+            if not voxels:
+                return decoded
+            return _with_voxels(decoded, _read_voxels(path, stream, nifti, decoded, scaled), scaled)
 
 
 def layout_header(
@@ -94,31 +105,61 @@ def layout_header(
     return header
 
 
-def _read_single(path: Path, content: bytes) -> Decoded:
-    nifti = _parse_header(path, io.BytesIO(content))
-    decoded = _decoded(path, nifti)
-    dtype, offset = nifti.get_data_dtype(), int(nifti.get_data_offset())
+def _read_pair(path: Path, voxels: bool, scaled: bool) -> Decoded:
+    image: Any = nib.load(path)
+    decoded = _decoded(path, image.header)
+    if not voxels:
+        return decoded
+    array = np.asarray(image.dataobj.get_unscaled())
+    if scaled:
+        array = to_float32(array, decoded.slope, decoded.intercept)
+    return _with_voxels(decoded, array, scaled)
+
+
+def _read_voxels(
+    path: Path, stream: Any, nifti: nib.Nifti1Header, decoded: Decoded, scaled: bool
+) -> np.ndarray:
+    """Reads the voxels after the header, block by block, straight into the array that is returned.
+
+    When scaling, neither the inflated file nor the voxels as stored are ever whole in memory. The stream is
+    read to its end, because the inflater compares the checksum there.
+    """
+    dtype = nifti.get_data_dtype()
     count = int(np.prod(decoded.shape, dtype=np.int64))
-    end = offset + count * dtype.itemsize
-    if len(content) < end:
-        raise DataError(
-            f"{path}: is truncated, it holds {len(content)} bytes where its header announces {end}; "
-            "copy or convert it again"
-        )
-    return _with_voxels(decoded, np.frombuffer(content, dtype, count, offset))
+    array = np.empty(count, np.float32 if scaled else dtype)
+    block = np.empty(_BLOCK, np.uint8)
+    done = 0
+    while done < count:
+        wanted = min(_BLOCK // dtype.itemsize, count - done)
+        target = block[: wanted * dtype.itemsize] if scaled else array[done : done + wanted].view(np.uint8)
+        if _fill(stream, target) < target.size:
+            raise DataError(
+                f"{path}: is truncated, its header announces {count} voxels of {dtype.itemsize} bytes but "
+                f"the data end after about {done}; copy or convert it again"
+            )
+        if scaled:
+            stored = target.view(dtype)
+            scale_into(array[done : done + wanted], stored, decoded.slope, decoded.intercept)
+        done += wanted
+    if _is_packed(path):
+        while stream.readinto(block):
+            pass
+    return array
 
 
-def _with_voxels(decoded: Decoded, voxels: Any) -> Decoded:
-    array = np.asarray(voxels).reshape(decoded.shape, order="F").astype(decoded.dtype, copy=False)
-    return Decoded(
-        array,
-        decoded.shape,
-        decoded.affine,
-        decoded.dtype,
-        decoded.slope,
-        decoded.intercept,
-        nifti=decoded.nifti,
-    )
+def _fill(stream: Any, target: np.ndarray) -> int:
+    """Reads until `target` is full or the stream ends; returns the number of bytes read."""
+    view, done = memoryview(target.data), 0
+    while done < target.size and (got := stream.readinto(view[done:])):
+        done += got
+    return done
+
+
+def _with_voxels(decoded: Decoded, voxels: np.ndarray, scaled: bool) -> Decoded:
+    array = voxels.reshape(decoded.shape, order="F")
+    if scaled:
+        return replace(decoded, array=array, slope=1.0, intercept=0.0)
+    return replace(decoded, array=array.astype(decoded.dtype, copy=False))
 
 
 def _decoded(path: Path, nifti: Any) -> Decoded:
@@ -143,18 +184,21 @@ def _decoded(path: Path, nifti: Any) -> Decoded:
 
 
 def _parse_header(path: Path, stream: Any) -> nib.Nifti1Header:
+    """Parses and checks the header; leaves the stream at the first voxel."""
     start = stream.read(4)
-    stream.seek(0)
     sizes = {int.from_bytes(start, "little"), int.from_bytes(start, "big")}
     header_type: type[nib.Nifti1Header] = nib.Nifti2Header if 540 in sizes else nib.Nifti1Header
     if header_type.sizeof_hdr not in sizes:
         raise DataError(
             f"{path}: is no NIfTI file (it starts with {start!r}); convert it, or correct its name"
         )
+    content = start + stream.read(header_type.sizeof_hdr - 4)
     try:
-        header = header_type.from_fileobj(stream, check=False)
+        offset = int(header_type(content, check=False)["vox_offset"])
     except WrapStructError as error:
         raise DataError(f"{path}: is truncated within its header; copy or convert it again") from error
+    content += stream.read(max(offset - len(content), 0))
+    header = header_type.from_fileobj(io.BytesIO(content), check=False)
     magic = header["magic"].tobytes()
     if not magic.startswith(b"n+"):
         raise DataError(f"{path}: its mark is {magic!r}, not that of a single NIfTI file; convert it again")
@@ -200,6 +244,6 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise DataError(reading_problem(path, error)) from error
-    except (HeaderDataError, nib.filebasedimages.ImageFileError, ValueError, OverflowError) as error:
+    except (HeaderDataError, ImageFileError, ValueError, OverflowError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{path}: is no readable NIfTI image ({reason}); convert it again") from error

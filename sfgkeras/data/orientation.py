@@ -25,8 +25,8 @@ def axis_codes(affine: np.ndarray) -> tuple[str, str, str]:
 def reorient(array: np.ndarray, affine: np.ndarray, axcodes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Permutes and flips the first three axes so that they point as `axcodes` says.
 
-    Nothing is interpolated: each voxel keeps its value and its place in space, and going to other axis codes and
-    back gives the same array.
+    Nothing is interpolated: each voxel keeps its value and its place in space, and going to other axis codes
+    and back gives the same array.
 
     Args:
         array: `(x, y, z)` or `(x, y, z, channels)`; the channels stay last.

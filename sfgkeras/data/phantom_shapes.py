@@ -62,10 +62,14 @@ class Ellipsoid:
         if self.power == 2:
             squares = [q * q for q in scaled]
             norm = np.sqrt(sum(squares) + tiny)
-            slope = np.sqrt(sum(s * i * i for s, i in zip(squares, inverse, strict=True)) + tiny * inverse.max() ** 2)
+            slope = np.sqrt(
+                sum(s * i * i for s, i in zip(squares, inverse, strict=True)) + tiny * inverse.max() ** 2
+            )
             return norm * (norm - 1) / slope
         powers = [np.abs(q) ** (self.power - 1) for q in scaled]
-        norm = (sum(p * np.abs(q) for p, q in zip(powers, scaled, strict=True)) + tiny) ** np.float32(1 / self.power)
+        norm = (sum(p * np.abs(q) for p, q in zip(powers, scaled, strict=True)) + tiny) ** np.float32(
+            1 / self.power
+        )
         slope = np.sqrt(sum((p * i) ** 2 for p, i in zip(powers, inverse, strict=True)) + tiny**2)
         slope = slope * norm ** (1 - self.power)
         return np.maximum((norm - 1) / np.maximum(slope, tiny), -np.float32(min(self.radii)))
@@ -164,7 +168,7 @@ class Trunk:
         narrowing = 1 - np.float32(self.waist) * np.clip((z + 20) / 100, -0.3, 1) ** 2
         across = np.abs(x - np.float32(self.center[0])) / (np.float32(self.half_width) * narrowing)
         deep = np.abs(y - np.float32(self.center[1])) / np.float32(self.depth)
-        norm = np.sqrt(across**2.2 + deep**2.2 + 1e-6) ** np.float32(2 / 2.2)
+        norm = np.sqrt(across**2.4 + deep**2.4 + 1e-6) ** np.float32(2 / 2.4)
         steepness = np.sqrt((across / self.half_width) ** 2 + (deep / self.depth) ** 2 + 1e-8)
         oval = norm * (norm - 1) / steepness.astype(np.float32)
         table = np.float32(self.back) - y
@@ -211,7 +215,9 @@ class Intersection:
 
     def distance(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Returns the larger of the distances."""
-        return np.maximum(self.first.distance(x, y, z) + np.float32(self.shrink), self.second.distance(x, y, z))
+        return np.maximum(
+            self.first.distance(x, y, z) + np.float32(self.shrink), self.second.distance(x, y, z)
+        )
 
 
 @dataclass(frozen=True)

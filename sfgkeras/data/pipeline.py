@@ -1,7 +1,7 @@
 """Windows as a tf.data pipeline: whole batches made by a few threads, ahead of the training step.
 
-One call makes one batch, so that the cost of entering Python is paid once per batch. TensorFlow is imported when a
-dataset is made, not before.
+One call makes one batch, so that the cost of entering Python is paid once per batch. TensorFlow is imported
+when a dataset is made, not before.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,10 +23,11 @@ def training_dataset(
     rows: tuple[int, int] | None = None,
     num_threads: int = 2,
 ) -> "tf.data.Dataset":
-    """Makes the endless training set: batch i holds the windows `i * batch_size` to `(i + 1) * batch_size - 1`.
+    """Makes the endless training set: batch i holds the windows `i * batch_size` to `(i + 1) * batch_size -
+    1`.
 
-    The order does not depend on the number of threads. Errors of the window source come out of TensorFlow wrapped; see
-    `original_errors`.
+    The order does not depend on the number of threads. Errors of the window source come out of TensorFlow
+    wrapped; see `original_errors`.
 
     Args:
         source: Makes the windows.

@@ -1,25 +1,18 @@
 """Samplers: where in a subject's volume the next training window lies.
 
-Every sampler is a table computed once per subject and a draw that costs microseconds. A window always lies inside the
-volume. Its centre is the voxel `start + window_size // 2`; the allowed centres are those whose window fits.
+Every sampler is a table computed once per subject and a draw that costs microseconds. A window always lies
+inside the volume. Its centre is the voxel `start + window_size // 2`; the allowed centres are those whose
+window fits.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from sfgkeras.data.prepared import PreparedSubject
 from sfgkeras.errors import ConfigError, DataError
-
-
-class SampledSubject(Protocol):
-    """What a sampler needs to know of a subject; `sfgkeras.data.windows.PreparedSubject` is one."""
-
-    subject_id: str
-    image: np.ndarray
-    sampling_weight: np.ndarray | None
 
 
 def window_axes(window_size: Sequence[int]) -> tuple[int, ...]:
@@ -54,7 +47,7 @@ class Sampler:
         self.window_size = np.array([int(size) for size in window_size])
         self.half_window = self.window_size // 2
 
-    def check(self, subject: SampledSubject) -> None:
+    def check(self, subject: PreparedSubject) -> None:
         """Raises a DataError that names the subject if no window can be drawn from it."""
         shape = np.array(subject.image.shape[:3])
         if np.any(shape < self.window_size):
@@ -64,7 +57,7 @@ class Sampler:
                 "(volume_padding_size) or use window_sampling = resize"
             )
 
-    def start(self, subject: SampledSubject, rng: np.random.Generator) -> np.ndarray:
+    def start(self, subject: PreparedSubject, rng: np.random.Generator) -> np.ndarray:
         """Draws the first voxel of a window, `(3,)` integers."""
         raise NotImplementedError
 
@@ -72,24 +65,26 @@ class Sampler:
 class UniformSampler(Sampler):
     """Draws every window that fits into the volume with the same probability."""
 
-    def start(self, subject: SampledSubject, rng: np.random.Generator) -> np.ndarray:
+    def start(self, subject: PreparedSubject, rng: np.random.Generator) -> np.ndarray:
         """Draws the first voxel of a window, `(3,)` integers."""
-        return rng.integers(0, np.array(subject.image.shape[:3]) - self.window_size + 1)
+        shape = subject.image.shape[:3]
+        free = [n - w + 1 for n, w in zip(shape, self.window_size.tolist(), strict=True)]
+        return np.array([rng.integers(count) if count > 1 else 0 for count in free])
 
 
 class ResizeSampler(Sampler):
     """Takes the whole volume, which the window source resizes to the window.
 
-    2-D windows take a slice, each with the same probability: photographs have only one, and the slices of a volume
-    are not averaged into one another.
+    2-D windows take a slice, each with the same probability: photographs have only one, and the slices of a
+    volume are not averaged into one another.
     """
 
     whole_volume = True
 
-    def check(self, subject: SampledSubject) -> None:
+    def check(self, subject: PreparedSubject) -> None:
         """Accepts every volume: what is too small is resized too."""
 
-    def start(self, subject: SampledSubject, rng: np.random.Generator) -> np.ndarray:
+    def start(self, subject: PreparedSubject, rng: np.random.Generator) -> np.ndarray:
         """Returns the first voxel of the volume, or of a slice drawn uniformly, `(3,)` integers."""
         start = np.zeros(3, int)
         if len(self.axes) == 2:
@@ -99,33 +94,35 @@ class ResizeSampler(Sampler):
 
 
 class _CentreSampler(Sampler):
-    """Draws the centre of the window from the subject's `sampling_weight`, by a table kept for every subject."""
+    """Draws the centre of the window from the subject's `sampling_weight`, by a table kept for every
+    subject."""
 
     def __init__(self, window_size: Sequence[int]) -> None:
         super().__init__(window_size)
-        self._tables: WeakKeyDictionary[SampledSubject, _WeightTable | _LabelTable] = WeakKeyDictionary()
+        self._tables: WeakKeyDictionary[PreparedSubject, _WeightTable | _LabelTable] = WeakKeyDictionary()
 
-    def check(self, subject: SampledSubject) -> None:
+    def check(self, subject: PreparedSubject) -> None:
         """Raises a DataError that names the subject if no window can be drawn from it; computes its table."""
         super().check(subject)
         self._table(subject)
 
-    def start(self, subject: SampledSubject, rng: np.random.Generator) -> np.ndarray:
+    def start(self, subject: PreparedSubject, rng: np.random.Generator) -> np.ndarray:
         """Draws the first voxel of a window, `(3,)` integers."""
         centre = self._table(subject).draw(rng)
         return np.clip(centre - self.half_window, 0, np.array(subject.image.shape[:3]) - self.window_size)
 
-    def _table(self, subject: SampledSubject) -> "_WeightTable | _LabelTable":
+    def _table(self, subject: PreparedSubject) -> "_WeightTable | _LabelTable":
         table = self._tables.get(subject)
         if table is None:
             table = self._tables.setdefault(subject, self._build_table(subject))
         return table
 
-    def _build_table(self, subject: SampledSubject) -> "_WeightTable | _LabelTable":
+    def _build_table(self, subject: PreparedSubject) -> "_WeightTable | _LabelTable":
         raise NotImplementedError
 
-    def _volume(self, subject: SampledSubject) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Returns the sampling volume with its slowest axis in memory first, and the permutation that did it."""
+    def _volume(self, subject: PreparedSubject) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Returns the sampling volume with its slowest axis in memory first, and the permutation that did
+        it."""
         weight = subject.sampling_weight
         if weight is None:
             raise DataError(
@@ -147,11 +144,11 @@ class _CentreSampler(Sampler):
 class WeightedSampler(_CentreSampler):
     """Draws the centre of the window with a probability proportional to the sampling weight there.
 
-    The proportion holds among the allowed centres, as in NiftyNet. Where none of them has any weight, the centre is
-    drawn from all voxels in proportion to their weight, and the window is moved inside the volume.
+    The proportion holds among the allowed centres, as in NiftyNet. Where none of them has any weight, the
+    centre is drawn from all voxels in proportion to their weight, and the window is moved inside the volume.
     """
 
-    def _build_table(self, subject: SampledSubject) -> "_WeightTable":
+    def _build_table(self, subject: PreparedSubject) -> "_WeightTable":
         volume, order = self._volume(subject)
         for box in (self._allowed(volume.shape, order), (slice(None),) * 3):
             # Also the sum of a row overflows to inf, or is NaN, where one of its weights is.
@@ -172,14 +169,15 @@ class WeightedSampler(_CentreSampler):
 
 
 class BalancedSampler(_CentreSampler):
-    """Draws a label, each value present with the same probability, then the centre uniformly among its voxels.
+    """Draws a label, each value present with the same probability, then the centre uniformly among its
+    voxels.
 
-    Only allowed centres are drawn. A label that has none, because it lies too near the edge of the volume, is drawn
-    from all its voxels, and the window is moved inside the volume: rare structures are not lost. Background (0) is a
-    label like the others, as in NiftyNet.
+    Only allowed centres are drawn. A label that has none, because it lies too near the edge of the volume, is
+    drawn from all its voxels, and the window is moved inside the volume: rare structures are not lost.
+    Background (0) is a label like the others, as in NiftyNet.
     """
 
-    def _build_table(self, subject: SampledSubject) -> "_LabelTable":
+    def _build_table(self, subject: PreparedSubject) -> "_LabelTable":
         volume, order = self._volume(subject)
         if not np.issubdtype(volume.dtype, np.integer) and volume.dtype != bool:
             raise DataError(
@@ -199,7 +197,8 @@ class BalancedSampler(_CentreSampler):
 
 @dataclass(frozen=True)
 class _WeightTable:
-    """Cumulative weights of the rows of a box: a row is found by bisection, its voxel by reading that row only."""
+    """Cumulative weights of the rows of a box: a row is found by bisection, its voxel by reading that row
+    only."""
 
     volume: np.ndarray
     order: tuple[int, ...]
@@ -225,7 +224,8 @@ class _Label:
 
 @dataclass(frozen=True)
 class _LabelTable:
-    """Cumulative counts of every label over the planes of a volume; the voxel is found by reading one plane."""
+    """Cumulative counts of every label over the planes of a volume; the voxel is found by reading one
+    plane."""
 
     volume: np.ndarray
     order: tuple[int, ...]

@@ -1,0 +1,15 @@
+"""Networks of filter groups, the sharing mechanisms they take, and what is done to a trained one."""
+
+from collections.abc import Mapping
+
+from sfgkeras.networks.base import MultiTaskNetwork
+from sfgkeras.networks.highresnet import HighResNet
+from sfgkeras.networks.sharing import SHARING
+from sfgkeras.networks.vgg import VGG11
+
+NETWORKS: Mapping[str, type[MultiTaskNetwork]] = {
+    "highresnet": HighResNet,
+    "vgg11": VGG11,
+}
+
+__all__ = ["NETWORKS", "SHARING", "HighResNet", "MultiTaskNetwork", "VGG11"]

@@ -1,0 +1,353 @@
+"""What must hold between keys: each check reads a settled draft and collects its mistakes."""
+
+import math
+from collections.abc import Callable
+
+from sfgkeras.config import choices
+from sfgkeras.config.settle import Draft, label_sources
+from sfgkeras.config.task_sections import Task
+from sfgkeras.errors import suggestion
+
+
+def check_sources(draft: Draft) -> None:
+    """Every source says where its files are, and no option contradicts its loader."""
+    for name, source in draft.sources.items():
+        if source.loader == "table":
+            if source.csv_file is None:
+                draft.ini.need(name, "csv_file", ", the table that loader = table reads")
+            for key in ("filename_attributes", "path_to_search"):
+                if getattr(source, key):
+                    draft.ini.add(name, key, "has no use with loader = table; remove one of them")
+        elif source.csv_file is None and not source.path_to_search:
+            draft.ini.need(name, "path_to_search", ", the folder of its files, or csv_file, a list of them")
+    for name in label_sources(draft):
+        if draft.sources[name].interp_order != 0:
+            draft.ini.add(name, "interp_order", "would mix labels; write 0, or leave the line out")
+        if draft.sources[name].scaling != "none":
+            draft.ini.add(name, "scaling", "would change labels; remove the line")
+
+
+def check_images(draft: Draft) -> None:
+    """The image has a window that every volume shares, and every volume lies on the first image's grid."""
+    ini, images = draft.ini, [name for name in draft.application.multitask.image if name in draft.sources]
+    for name in images:
+        if draft.sources[name].loader == "table":
+            ini.add(
+                name, "loader", "reads numbers, and an image is needed; choose nibabel, simpleitk or pillow"
+            )
+    window = draft.window
+    if window is None:
+        for name in images[:1]:
+            ini.need(name, "spatial_window_size", ", the window of training; write e.g. 128, 128, 1")
+        return
+    for name in [*images, *draft.map_sources]:
+        own = draft.sources[name].spatial_window_size
+        if own is not None and own != window:
+            ini.add(
+                name,
+                "spatial_window_size",
+                f"differs from the image's window {_listed(window)}; use the same size",
+            )
+        for key in ("axcodes", "pixdim"):
+            own, first = getattr(draft.sources[name], key), getattr(draft.sources[images[0]], key)
+            if own is not None and own != first:
+                wanted = _listed(first) if first else f"the file's own, as it has no {key}"
+                ini.add(name, key, f"differs from [{images[0]}], whose grid all volumes take; write {wanted}")
+    if window.count(1) > 1:
+        name = next(name for name in images if draft.sources[name].spatial_window_size)
+        ini.add(
+            name,
+            "spatial_window_size",
+            "has more than one axis of 1; one makes 2-D slices, none makes 3-D windows",
+        )
+
+
+def _listed(numbers: tuple[object, ...]) -> str:
+    return ", ".join(f"{number:g}" if isinstance(number, float) else str(number) for number in numbers)
+
+
+def check_tasks(draft: Draft) -> None:
+    """Every task has a loss, metrics, classes and a target that fit its type and the network."""
+    for name, task in draft.application.tasks.items():
+        _check_named(draft, name, "loss", task.loss, choices.LOSSES[task.type], task.type)
+        for metric in task.metrics:
+            _check_named(draft, name, "metrics", metric, choices.METRICS[task.type], task.type)
+        _check_classes(draft, name, task)
+        if task.scale == 0 or (task.scale != 1 and task.type != "regression"):
+            remedy = (
+                "remove it; labels are not scaled"
+                if task.type != "regression"
+                else "write a factor such as 0.01"
+            )
+            draft.ini.add(*draft.application.place(name, "scale"), f"cannot be used; {remedy}")
+        if task.target in draft.sources:
+            _check_target(draft, name, task)
+
+
+def _check_named(
+    draft: Draft, task: str, key: str, word: str, known: tuple[str, ...], task_type: str
+) -> None:
+    if word in known:
+        return
+    others = [other for other in choices.TASK_TYPES if word in getattr(choices, _TABLES[key])[other]]
+    what = f"belongs to {' and '.join(others)}, not {task_type}" if others else "is not known"
+    hint = "" if others else suggestion(word, list(known))
+    message = (
+        f"{what}{hint or ';'} choose one of {', '.join(known)}" if word else f"is empty; choose {known[0]}"
+    )
+    draft.ini.add(*draft.application.place(task, key), message)
+
+
+_TABLES = {"loss": "LOSSES", "metrics": "METRICS"}
+
+
+def _check_classes(draft: Draft, name: str, task: Task) -> None:
+    place = draft.application.place(name, "num_classes")
+    if task.type == "regression":
+        if task.num_classes is not None:
+            draft.ini.add(*place, "has no meaning for a regression; remove it, or use type = segmentation")
+        if task.output_prob:
+            draft.ini.add(
+                *draft.application.place(name, "output_prob"), "has no meaning for a regression; remove it"
+            )
+    elif task.num_classes is None:
+        draft.ini.need(*place, f", the number of classes of the {task.type}, background included")
+    elif task.num_classes < 2:
+        draft.ini.add(
+            *place, f"is too small for a {task.type}; count the background too, which makes at least 2"
+        )
+
+
+def _check_target(draft: Draft, name: str, task: Task) -> None:
+    ini, place = draft.ini, draft.application.place
+    source, scalar = draft.sources[task.target], draft.is_scalar(task.target)
+    network = draft.sections["network"].name
+    if task.attribute is not None and not scalar:
+        ini.add(
+            *place(name, "attribute"),
+            f"needs [{task.target}] to give values; set loader = table or filename_attributes there",
+        )
+        return
+    if source.filename_attributes and task.attribute not in source.filename_attributes:
+        known = ", ".join(source.filename_attributes)
+        hint = f"is not among filename_attributes of [{task.target}]; choose one of {known}"
+        if ini.has(*place(name, "attribute")):
+            ini.add(*place(name, "attribute"), hint)
+        else:
+            ini.need(*place(name, "attribute"), f", one of {known}")
+    if task.type == "classification" and not scalar:
+        ini.add(
+            *place(name, "target"),
+            "gives volumes, and a classification needs one class per subject; set loader = table or "
+            "filename_attributes there, or use type = segmentation",
+        )
+    elif task.type == "segmentation" and scalar:
+        ini.add(
+            *place(name, "target"),
+            "gives values, and a segmentation needs label maps; use type = classification",
+        )
+    elif scalar and network not in choices.WINDOW_NETWORKS:
+        ini.add(
+            "NETWORK",
+            "name",
+            f"gives one output per voxel, and task {name!r} has one value per subject; use vgg11",
+        )
+    elif not scalar and network in choices.WINDOW_NETWORKS:
+        ini.add(
+            "NETWORK", "name", f"gives one output per window, and task {name!r} has a volume; use highresnet"
+        )
+
+
+def check_network(draft: Draft) -> None:
+    """Normalisation has its file, the sampler its source, and the loss border a map to lie in."""
+    ini, network, application = draft.ini, draft.sections["network"], draft.application
+    multitask = application.multitask
+    if network.normalisation and network.histogram_ref_file is None:
+        ini.need(
+            "NETWORK", "histogram_ref_file", ", the file of landmarks that normalisation = yes fits or reads"
+        )
+    if network.window_sampling in ("weighted", "balanced") and multitask.sampler is None:
+        ini.add(
+            "NETWORK",
+            "window_sampling",
+            f"needs a source to draw by; set sampler in [{application.section}] to an input source",
+        )
+    elif multitask.sampler is not None and network.window_sampling not in ("weighted", "balanced"):
+        draft.warnings.append(
+            f"[{application.section}] sampler = {multitask.sampler} has no effect with window_sampling = "
+            f"{network.window_sampling}; use weighted or balanced"
+        )
+    if multitask.loss_border and network.window_sampling == "resize":
+        ini.add(application.section, "loss_border", "cannot be used with window_sampling = resize; write 0")
+    elif multitask.loss_border and network.name in choices.WINDOW_NETWORKS:
+        ini.add(
+            application.section,
+            "loss_border",
+            f"has no meaning for {network.name}, which predicts no map; write 0",
+        )
+
+
+def check_grouping(draft: Draft) -> None:
+    """The groups' probabilities are probabilities, and the temperature can fall."""
+    ini, network, multitask = draft.ini, draft.sections["network"], draft.application.multitask
+    probabilities, num_tasks = multitask.init_categorical, len(draft.application.tasks)
+    if probabilities is not None and num_tasks:
+        groups = ", ".join([*draft.application.tasks, "shared"])
+        if len(probabilities) != num_tasks + 1:
+            message = (
+                f"has {len(probabilities)} numbers for {num_tasks + 1} groups; give one each for {groups}"
+            )
+            ini.add("MULTITASK", "init_categorical", message)
+        elif min(probabilities) < 0 or not math.isclose(sum(probabilities), 1, abs_tol=5e-3):
+            message = (
+                f"sums to {sum(probabilities):g}; write probabilities from 0 up that sum to 1, for {groups}"
+            )
+            ini.add("MULTITASK", "init_categorical", message)
+        elif multitask.random_p_init:
+            ini.add("MULTITASK", "random_p_init", "contradicts init_categorical; keep one of them")
+    if multitask.use_tau_annealing and multitask.min_temp > multitask.tau:
+        ini.add(
+            "MULTITASK",
+            "min_temp",
+            f"is above tau = {multitask.tau:g}, where the temperature starts; lower it",
+        )
+    if (
+        draft.sections["training"].stop_when_grouping_converges
+        and network.sharing not in choices.LEARNED_SHARING
+    ):
+        ini.add(
+            "TRAINING",
+            "stop_when_grouping_converges",
+            f"never happens with [NETWORK] sharing = {network.sharing}; use sharing = sfg, or no",
+        )
+
+
+def check_training(draft: Draft) -> None:
+    """Augmentation fits the window; iterations and losses make sense."""
+    ini, training, window = draft.ini, draft.sections["training"], draft.window
+    if draft.application.name == "multi_task" and training.loss_type is not None:
+        if draft.application.authors_spelling:
+            draft.warnings.append(
+                "[TRAINING] loss_type has no effect; loss_task_1, loss_task_2 name the losses"
+            )
+        else:
+            ini.add("TRAINING", "loss_type", "has no effect with [MULTITASK]; set loss in each [TASK name]")
+    if training.scaling_percentage and training.scaling_percentage[0] <= -100:
+        ini.add("TRAINING", "scaling_percentage", "shrinks to nothing; percentages start above -100")
+    for axis in training.random_flipping_axes:
+        if window and window[axis] == 1:
+            ini.add(
+                "TRAINING", "random_flipping_axes", f"flips axis {axis}, which has one voxel; leave it out"
+            )
+    if training.starting_iter > training.max_iter:
+        ini.add("TRAINING", "starting_iter", f"is above max_iter = {training.max_iter}; raise max_iter")
+    held_out = training.exclude_fraction_for_validation + training.exclude_fraction_for_inference
+    if held_out >= 1:
+        key = "exclude_fraction_for_inference"
+        ini.add(
+            "TRAINING",
+            key,
+            f"leaves no subject for training, {held_out:g} are held out in all; lower one of them",
+        )
+
+
+def check_validation(draft: Draft) -> None:
+    """What follows from validation is only asked for where there is validation."""
+    ini, training = draft.ini, draft.sections["training"]
+    remedy = "set validation_every_n in [TRAINING]"
+    if training.validation_every_n > 0:
+        if training.exclude_fraction_for_validation == 0 and not ini.has("SYSTEM", "dataset_split_file"):
+            draft.warnings.append(
+                f"[TRAINING] validation_every_n = {training.validation_every_n}, but "
+                "exclude_fraction_for_validation is "
+                "0: a newly drawn split has no subject for validation"
+            )
+    elif training.patience:
+        ini.add("TRAINING", "patience", f"counts validations, and there are none; {remedy}")
+    if training.validation_every_n <= 0 and training.best_metric is not None:
+        ini.add("TRAINING", "best_metric", f"is measured in validation, and there is none; {remedy}")
+    if training.validation_every_n <= 0 and draft.sections["inference"].inference_iter == "best":
+        ini.add("INFERENCE", "inference_iter", f"is chosen by validation, and there is none; {remedy}")
+    tasks = draft.application.tasks
+    known = [
+        "loss",
+        *(f"{name}_{score}" for name, task in tasks.items() for score in ("loss", *task.metrics)),
+    ]
+    if tasks and training.best_metric is not None and training.best_metric not in known:
+        hint = suggestion(training.best_metric, known) or ";"
+        ini.add("TRAINING", "best_metric", f"is not a score{hint} choose one of {', '.join(known)}")
+
+
+def check_inference(draft: Draft) -> None:
+    """Windows of inference cut the same slices as those of training, and their borders leave something."""
+    ini, inference, network = draft.ini, draft.sections["inference"], draft.sections["network"]
+    training_window = draft.window
+    if training_window is None:
+        return
+    window = inference.spatial_window_size or training_window
+    if window != training_window and network.window_sampling == "resize":
+        ini.add(
+            "INFERENCE",
+            "spatial_window_size",
+            f"must be {_listed(training_window)} with window_sampling = resize",
+        )
+    elif [size == 1 for size in window] != [size == 1 for size in training_window]:
+        message = f"must have its axis of 1 where the window of training has it, {_listed(training_window)}"
+        ini.add("INFERENCE", "spatial_window_size", message)
+    if any(inference.border) and (
+        network.window_sampling == "resize" or network.name in choices.WINDOW_NETWORKS
+    ):
+        ini.add("INFERENCE", "border", "has no meaning where each volume is one window; write 0, 0, 0")
+        return
+    too_wide = [axis for axis in range(3) if 2 * inference.border[axis] >= window[axis]]
+    if too_wide:
+        fitting = tuple(
+            0 if window[axis] == 1 else min(inference.border[axis], (window[axis] - 1) // 2)
+            for axis in range(3)
+        )
+        message = f"leaves nothing of the window {_listed(window)}; write e.g. {_listed(fitting)}"
+        ini.add("INFERENCE", "border", message)
+    if any(mark in inference.output_postfix for mark in "/\\"):
+        ini.add("INFERENCE", "output_postfix", "is part of a file name; write it without / and \\")
+
+
+def check_evaluation(draft: Draft) -> None:
+    """Every measure fits some task."""
+    ini, evaluation, tasks = draft.ini, draft.sections["evaluation"], draft.application.tasks
+    if not tasks:
+        return
+    fitting = list(dict.fromkeys(name for task in tasks.values() for name in choices.EVALUATIONS[task.type]))
+    for measure in evaluation.evaluations:
+        if measure not in fitting:
+            known = any(measure in names for names in choices.EVALUATIONS.values())
+            what = f"has {measure!r}, which {'fits no task here' if known else 'is not known'}"
+            hint = ";" if known else suggestion(measure, fitting) or ";"
+            ini.add("EVALUATION", "evaluations", f"{what}{hint} choose of {', '.join(fitting)}")
+    if evaluation.intensity_bounds and all(task.type != "regression" for task in tasks.values()):
+        ini.add("EVALUATION", "intensity_bounds", "needs a regression, and there is none; remove it")
+
+
+def warn_unused_sources(draft: Draft) -> None:
+    """Warns of input sources that nothing refers to."""
+    multitask = draft.application.multitask
+    used = {*multitask.image, multitask.weight, multitask.sampler}
+    used |= {task.target for task in draft.application.tasks.values()}
+    draft.warnings.extend(
+        f"[{name}] is an input source that no image, task, weight or sampler refers to"
+        for name in draft.sources
+        if name not in used
+    )
+
+
+CHECKS: tuple[Callable[[Draft], None], ...] = (
+    check_sources,
+    check_images,
+    check_tasks,
+    check_network,
+    check_grouping,
+    check_training,
+    check_validation,
+    check_inference,
+    check_evaluation,
+    warn_unused_sources,
+)

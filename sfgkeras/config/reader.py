@@ -1,0 +1,95 @@
+"""INI file to `Config`: text, sections, tasks, defaults, checks, and then every mistake at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sfgkeras.config.checks import CHECKS
+from sfgkeras.config.config import Config
+from sfgkeras.config.known import RUN_SECTIONS, fields_of, read_model, refuse_unknown_keys, sort_sections
+from sfgkeras.config.settle import Draft, settle
+from sfgkeras.config.task_sections import InputSource
+from sfgkeras.config.text import IniText, apply_overrides, parse_ini
+from sfgkeras.config.translate import read_application
+from sfgkeras.errors import ConfigError
+
+# A section without which there is no object to hold the configuration; None stands for "not asked for".
+_OPTIONAL_SECTIONS = frozenset({"PREPROCESSING"})
+# So that what depends on a required key can be checked although the key is wrong.
+_PLACEHOLDERS: dict[str, dict[str, Any]] = {
+    "SYSTEM": {"model_dir": Path()},
+    "NETWORK": {"name": "highresnet"},
+}
+
+
+def read_config(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
+    """Reads and checks an INI file; nothing but the file itself is touched.
+
+    Relative paths in it start from the working folder, as in NiftyNet; those of results (`dataset_split_file`,
+    `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`) from `model_dir`. `~` is the home folder.
+
+    Args:
+        path: The file.
+        overrides: Values from the command line, `("SECTION.KEY", "VALUE")`, which replace the file's.
+
+    Raises:
+        ConfigError: If anything in it is wrong; one line for each mistake, with file, line, section, key, value and
+            remedy.
+    """
+    path = Path(path)
+    text = _read_text(path)
+    ini = parse_ini(text, str(path))
+    apply_overrides(ini, overrides)
+    draft = _read_draft(ini)
+    settle(draft)
+    for check in CHECKS:
+        check(draft)
+    ini.raise_problems()
+    application = draft.application
+    return Config(
+        application=application.name,
+        sources=draft.sources,
+        image=application.multitask.image,
+        tasks=application.tasks,
+        sampler=application.multitask.sampler,
+        multitask=application.multitask,
+        path=path,
+        text=text,
+        warnings=tuple(draft.warnings),
+        **draft.sections,
+    )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file; sfgkeras configs lists those that are shipped"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give the path of an INI file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from error
+
+
+def _read_draft(ini: IniText) -> Draft:
+    source_sections, task_sections = sort_sections(ini)
+    sources = {}
+    for section in source_sections:
+        refuse_unknown_keys(ini, section, InputSource)
+        sources[section.name] = read_model(ini, section.name, InputSource, fields_of(section, InputSource))
+    sections: dict[str, Any] = {}
+    for name, model in RUN_SECTIONS.items():
+        found = ini.sections.get(name)
+        if found is None and name in _OPTIONAL_SECTIONS:
+            continue
+        if found is not None:
+            refuse_unknown_keys(ini, found, model)
+        sections[name.lower()] = read_model(
+            ini, name, model, fields_of(found, model), _PLACEHOLDERS.get(name)
+        )
+    application = read_application(ini, sources, task_sections)
+    return Draft(ini, sources, sections, application, application.warnings)

@@ -1,0 +1,158 @@
+"""The reference of all INI keys, written from the models that read them: docs/configuration.md."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from sfgkeras.config import choices
+from sfgkeras.config.known import NOT_BUILT_SECTIONS, ONE_TASK_SECTIONS, REFUSED_KEYS, RUN_SECTIONS
+from sfgkeras.config.sections import Section
+from sfgkeras.config.task_sections import InputSource, Multitask, Task
+from sfgkeras.config.values import Reads, format_value
+
+_INTRODUCTION = """\
+# Configuration
+
+One INI file describes a run: where its images are, what is learned from them, with which network, and what is written.
+Section names and keys are NiftyNet's where the meaning is; what NiftyNet does not have is marked (new).
+`sfgkeras configs` lists the files that are shipped and copies one to begin with; `sfgkeras check -c FILE` reads a file
+and says what training would see.
+
+This page is written by `sfgkeras.config.reference`; change the descriptions there, not here.
+
+## How a file is read
+
+- `[SECTION]`, then `key = value` lines. Letter case of sections, keys and choices does not matter.
+- A line that starts with `#` or `;` is a comment, and so is the rest of a line after white space and one of them. Quotes
+  around a value, or around one element of a list, keep such characters and commas.
+- A list is `a, b, c`, with or without brackets. A line that is indented further than its key continues the value.
+- `%` is a percent sign, and so is NiftyNet's `%%`. There is no interpolation: `%(name)s` is refused.
+- Relative paths start from the folder in which the command is run, as in NiftyNet. Those of results
+  (`dataset_split_file`, `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`) start from `model_dir`, as
+  in NiftyNet. `~` is the home folder.
+- `--SECTION.KEY VALUE` on the command line replaces a value, e.g. `--TRAINING.max_iter 200` or `--TASK.ct.weight 2`.
+- An empty value (`key =`) means the default where the default is empty; anywhere else it is a mistake.
+- Every mistake is reported before any data is read, all at once: file, line, section, key, value and what to do.
+- `train` writes the whole configuration with every default to `model_dir`.
+"""
+
+_SOURCES = """\
+A section whose name is no other section's describes one kind of image, label map or table. Files of different sources
+belong to one subject when the same subject id is left of their names."""
+
+_MULTITASK = """\
+Each task has a section `[TASK name]`; its name is that of the network's output and of the files that it writes.
+
+The authors' own spelling is understood too: `output_1`, `output_2` (input sources), `task_1_type`, `loss_task_1`,
+`output_prob_task_1` and one `num_classes` per task (`num_classes = 1, 6`), all in `[MULTITASK]`, with tasks named after
+their input source. In that spelling `init_categorical` has the authors' order of groups: task 1, shared, task 2."""
+
+_ONE_TASK = """\
+Applications of one task use one of these instead of `[MULTITASK]`; the loss is `loss_type` in `[TRAINING]`, the task's
+name in files and scores is the section's in lower case, and the network is a plain one (`sharing = hard_sharing`)."""
+
+
+def reference_markdown() -> str:
+    """Returns the reference of sections, keys, defaults and refusals as Markdown."""
+    parts = [_INTRODUCTION, "## Input sources", _SOURCES, _table(InputSource)]
+    for name, model in RUN_SECTIONS.items():
+        parts += [f"## [{name}]", _sentence(model), _table(model)]
+    parts += [
+        "## [MULTITASK]",
+        _MULTITASK,
+        _table(Multitask),
+        "## [TASK name]",
+        _sentence(Task),
+        _table(Task),
+    ]
+    parts += ["## One-task applications", _ONE_TASK]
+    for name, model in ONE_TASK_SECTIONS.items():
+        parts += [f"### [{name}]", _sentence(model), _table(model)]
+    parts += ["## Losses, metrics and measures", _names_by_type()]
+    parts += ["## What is refused", _refusals()]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _sentence(model: type[Section]) -> str:
+    text = (model.__doc__ or "").split(": ", 1)[-1].strip()
+    return text[0].upper() + text[1:]
+
+
+def _table(model: type[Section]) -> str:
+    rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for key, info in model.model_fields.items():
+        rows.append(f"| `{key}` | {_form(info)} | {_default(info)} | {info.description} |")
+    return "\n".join(rows)
+
+
+def _form(info: FieldInfo) -> str:
+    form = next(item.form for item in info.metadata if isinstance(item, Reads))
+    bounds = []
+    for item in info.metadata:
+        for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+            bound = getattr(item, name, None)
+            if bound is not None and not isinstance(item, Reads):
+                bounds.append(f"{sign} {bound:g}")
+    return ", ".join([form, *bounds])
+
+
+def _default(info: FieldInfo) -> str:
+    value: Any = info.default
+    if value is PydanticUndefined:
+        return "required"
+    text = format_value(value) if not isinstance(value, Path) else str(value)
+    return f"`{text}`" if text and text != '""' else ""
+
+
+def _names_by_type() -> str:
+    rows = [
+        "| type | `loss` | `metrics` (validation) | `evaluations` |",
+        "|---|---|---|---|",
+    ]
+    for kind in choices.TASK_TYPES:
+        cells = (choices.LOSSES[kind], choices.METRICS[kind], choices.EVALUATIONS[kind])
+        rows.append(
+            f"| {kind} | " + " | ".join(", ".join(f"`{name}`" for name in cell) for cell in cells) + " |"
+        )
+    aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in choices.LOSS_ALIASES.items())
+    return "\n".join(rows) + f"\n\nThe first loss of a type is its default; {aliases}."
+
+
+def _refusals() -> str:
+    not_built = {
+        "name": choices.NOT_BUILT_NETWORKS,
+        "sharing": choices.NOT_BUILT_SHARING,
+        "type": choices.NOT_BUILT_TASK_TYPES,
+        "strategy": choices.NOT_BUILT_STRATEGIES,
+        "balancing": choices.NOT_BUILT_BALANCING,
+        "loader": choices.NOT_BUILT_LOADERS,
+    }
+    rows = ["These are NiftyNet's or the authors', or have a place here and no code yet.", ""]
+    rows += ["| what | instead |", "|---|---|"]
+    rows += [
+        f"| `[{name}]` | {remedy} |"
+        for name, remedy in NOT_BUILT_SECTIONS.items()
+        if name not in RUN_SECTIONS
+    ]
+    rows += [f"| `{key}` | {remedy} |" for key, remedy in REFUSED_KEYS.items()]
+    rows += [
+        f"| `{key} = {word}` | {remedy} |"
+        for key, words in not_built.items()
+        for word, remedy in words.items()
+    ]
+    return "\n".join(rows)
+
+
+def write_reference(path: Path) -> None:
+    """Writes the reference to a file.
+
+    Args:
+        path: The file, `docs/configuration.md`.
+    """
+    path.write_text(reference_markdown(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_reference(Path("docs/configuration.md"))

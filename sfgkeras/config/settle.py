@@ -1,0 +1,174 @@
+"""Fills in what one section leaves to another: names for the groups' layout, losses, paths below `model_dir`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sfgkeras.config import choices
+from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
+from sfgkeras.config.task_sections import InputSource, Task
+from sfgkeras.config.text import IniText
+from sfgkeras.config.translate import Application
+
+
+@dataclass
+class Draft:
+    """A configuration in the making; checks read it, `settle` fills it in.
+
+    Attributes:
+        ini: The file, and the mistakes found so far.
+        sources: Input sources by name.
+        sections: Models of the sections of a run, by lower-case name.
+        application: What is learned.
+        warnings: What looks wrong but can be used.
+    """
+
+    ini: IniText
+    sources: dict[str, InputSource]
+    sections: dict[str, Any]
+    application: Application
+    warnings: list[str]
+
+    def is_scalar(self, source: str) -> bool:
+        """Says whether a source gives one value per subject rather than a volume."""
+        found = self.sources.get(source)
+        return found is not None and (found.loader == "table" or bool(found.filename_attributes))
+
+    @property
+    def window(self) -> tuple[int, int, int] | None:
+        """The training window, from the first image source that gives one."""
+        images = [self.sources[name] for name in self.application.multitask.image if name in self.sources]
+        return next((source.spatial_window_size for source in images if source.spatial_window_size), None)
+
+    @property
+    def map_sources(self) -> list[str]:
+        """Sources other than images that must lie on the image's grid, without repeats."""
+        multitask = self.application.multitask
+        names = [task.target for task in self.application.tasks.values()] + [
+            multitask.weight,
+            multitask.sampler,
+        ]
+        return [
+            name
+            for name in dict.fromkeys(names)
+            if name in self.sources and name not in multitask.image and not self.is_scalar(name)
+        ]
+
+
+def settle(draft: Draft) -> None:
+    """Fills in every value that follows from others."""
+    _settle_sharing(draft)
+    _settle_tasks(draft)
+    _settle_label_sources(draft)
+    _settle_paths(draft)
+
+
+def _settle_sharing(draft: Draft) -> None:
+    ini, application = draft.ini, draft.application
+    network: Network = draft.sections["network"]
+    multitask = application.multitask
+    sharing = network.sharing
+    if not ini.has("NETWORK", "sharing"):
+        if application.name != "multi_task":
+            sharing = "hard_sharing"
+        elif multitask.constant_grouping:
+            sharing = "constant_mask"
+        elif not multitask.learn_categorical:
+            sharing = "constant_p"
+    is_learned = sharing in choices.LEARNED_SHARING
+    if ini.has("MULTITASK", "learn_categorical") and multitask.learn_categorical != is_learned:
+        remedy = "remove it" if is_learned else "use sharing = sfg"
+        ini.add("MULTITASK", "learn_categorical", f"contradicts [NETWORK] sharing = {sharing}; {remedy}")
+    is_constant = sharing in choices.CONSTANT_SHARING
+    if ini.has("MULTITASK", "constant_grouping") and multitask.constant_grouping != is_constant:
+        remedy = "remove it" if is_constant else "use sharing = constant_mask"
+        ini.add("MULTITASK", "constant_grouping", f"contradicts [NETWORK] sharing = {sharing}; {remedy}")
+    changes: dict[str, Any] = {"learn_categorical": is_learned, "constant_grouping": is_constant}
+    probabilities = multitask.init_categorical
+    if application.authors_spelling and probabilities is not None and len(probabilities) == 3:
+        first, shared, second = probabilities
+        changes["init_categorical"] = (first, second, shared)
+        draft.warnings.append(
+            f"[MULTITASK] init_categorical is read in the authors' order: task 1 {first:g}, shared "
+            f"{shared:g}, "
+            f"task 2 {second:g}; with [TASK name] sections the shared group comes last"
+        )
+    if multitask.layer_scale is not None:
+        if ini.has("NETWORK", "width") and network.width != multitask.layer_scale:
+            ini.add(
+                "MULTITASK",
+                "layer_scale",
+                f"contradicts [NETWORK] width = {network.width:g}; remove one of them",
+            )
+        network = network.model_copy(update={"width": multitask.layer_scale})
+    draft.sections["network"] = network.model_copy(update={"sharing": sharing})
+    application.multitask = multitask.model_copy(update=changes)
+
+
+def _settle_tasks(draft: Draft) -> None:
+    application = draft.application
+    for name, task in application.tasks.items():
+        changes: dict[str, Any] = {
+            "loss": choices.LOSS_ALIASES.get(task.loss.lower(), task.loss.lower())
+            or choices.DEFAULT_LOSS[task.type],
+            "metrics": tuple(metric.lower() for metric in task.metrics) or choices.METRICS[task.type],
+        }
+        if draft.is_scalar(task.target) and task.attribute is None:
+            changes["attribute"] = name if application.name == "multi_task" else task.target.lower()
+        if task.type == "regression" and task.num_classes == 1:
+            # The authors' files give a regression one class.
+            changes["num_classes"] = None
+        application.tasks[name] = task.model_copy(update=changes)
+    if application.name != "multi_task":
+        loss = next((task.loss for task in application.tasks.values()), None)
+        draft.sections["training"] = draft.sections["training"].model_copy(update={"loss_type": loss})
+    evaluation = draft.sections["evaluation"]
+    evaluations = tuple(measure.lower() for measure in evaluation.evaluations)
+    draft.sections["evaluation"] = evaluation.model_copy(update={"evaluations": evaluations})
+
+
+def label_sources(draft: Draft) -> list[str]:
+    """Returns the sources that hold label maps: they must not be interpolated."""
+    names = [task.target for task in draft.application.tasks.values() if task.type == "segmentation"]
+    if draft.sections["network"].window_sampling == "balanced" and draft.application.multitask.sampler:
+        names.append(draft.application.multitask.sampler)
+    return [name for name in dict.fromkeys(names) if name in draft.sources]
+
+
+def _settle_label_sources(draft: Draft) -> None:
+    for name in label_sources(draft):
+        if not draft.ini.has(name, "interp_order"):
+            draft.sources[name] = draft.sources[name].model_copy(update={"interp_order": 0})
+
+
+def _settle_paths(draft: Draft) -> None:
+    model_dir: Path = draft.sections["system"].model_dir
+    for section, model in draft.sections.items():
+        if not isinstance(model, Section):
+            continue
+        changes = {}
+        for key in output_paths(type(model)):
+            path = getattr(model, key)
+            if path is None:
+                continue
+            changes[key] = model_dir / path
+            if (
+                draft.ini.has(section, key)
+                and not path.is_absolute()
+                and model_dir.parts == path.parts[: len(model_dir.parts)] != ()
+            ):
+                draft.warnings.append(
+                    f"[{section.upper()}] {key} = {path} is seen from model_dir, as in NiftyNet, and becomes "
+                    f"{model_dir / path}; write {path.relative_to(model_dir)}"
+                )
+        draft.sections[section] = model.model_copy(update=changes)
+
+
+def output_paths(model: type[Section]) -> list[str]:
+    """Returns the keys of a section whose paths are seen from `model_dir`."""
+    return [key for key, info in model.model_fields.items() if OUTPUT_PATH in info.metadata]
+
+
+def is_map(draft: Draft, task: Task) -> bool:
+    """Says whether a task's reference is a volume."""
+    return not draft.is_scalar(task.target)

@@ -1,0 +1,338 @@
+"""Which file belongs to which subject, and which subject to which phase: NiftyNet's rules.
+
+The id of a file is its name without the ending and without the `filename_contains` words, or, where
+`filename_removefromid` is set, without what that regular expression matches. Sources are joined by id.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfgkeras.data.files import reading_problem, replacing
+from sfgkeras.data.nifti import image_suffix, is_image
+from sfgkeras.errors import ConfigError, DataError, suggestion
+
+PHASES = ("training", "validation", "inference")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject's files.
+
+    Attributes:
+        subject_id: Its name in every table.
+        files: One file for each source.
+    """
+
+    subject_id: str
+    files: Mapping[str, Path]
+
+
+def find_files(
+    path_to_search: Sequence[str | Path],
+    filename_contains: Sequence[str] = (),
+    filename_not_contains: Sequence[str] = (),
+    filename_removefromid: str | None = None,
+) -> dict[str, Path]:
+    """Finds the images of one source and the subject id of each.
+
+    Args:
+        path_to_search: Folders to look into; their subfolders are not searched, but a subfolder with the
+            files of a DICOM series counts as an image.
+        filename_contains: Words that must all be in the name of the file; letter case matters.
+        filename_not_contains: Words of which none may be in the name.
+        filename_removefromid: Regular expression; what it matches in the name is removed to give the id. None
+            removes the words of `filename_contains`.
+
+    Returns:
+        The file of each id, sorted by id.
+
+    Raises:
+        DataError: If a folder is missing or unreadable, no file matches, two files have one id, or nothing of
+            a name remains as its id.
+        ConfigError: If the regular expression is not valid.
+    """
+    pattern = _id_pattern(filename_contains, filename_removefromid)
+    candidates = [entry for folder in path_to_search for entry in _images_in(Path(folder).expanduser())]
+    found: dict[str, Path] = {}
+    for path in candidates:
+        if not all(word in path.name for word in filename_contains):
+            continue
+        if any(word in path.name for word in filename_not_contains):
+            continue
+        subject_id = pattern.sub("", _stem(path))
+        if not subject_id:
+            raise DataError(
+                f"{path}: nothing remains of its name as the subject id without {pattern.pattern!r}; "
+                "set filename_removefromid, or list ids and files in a csv_file"
+            )
+        if subject_id in found and found[subject_id] != path:
+            raise DataError(
+                f"{path}: has the subject id {subject_id!r}, as has {found[subject_id]}; "
+                "tell them apart by filename_contains or filename_not_contains, or remove one"
+            )
+        found[subject_id] = path
+    if not found:
+        raise DataError(_nothing_found(path_to_search, filename_contains, filename_not_contains, candidates))
+    return dict(sorted(found.items()))
+
+
+def read_file_list(csv_file: str | Path) -> dict[str, Path]:
+    """Reads NiftyNet's list of files: lines `subject id,path` without a header.
+
+    A relative path is looked for beside the list first, then in the working folder.
+
+    Raises:
+        DataError: If the list is missing, empty, has a line of another form, or an id twice.
+    """
+    csv_file = Path(csv_file)
+    files: dict[str, Path] = {}
+    lines: dict[str, int] = {}
+    for number, row in _rows(csv_file):
+        if len(row) != 2 or not all(row):
+            raise DataError(
+                f"{csv_file}:{number}: {','.join(row)!r} is not of the form 'subject_id,path'; correct it"
+            )
+        subject_id, name = row
+        _refuse_second(csv_file, number, subject_id, lines)
+        beside = csv_file.parent / Path(name).expanduser()
+        files[subject_id] = beside if beside.exists() else Path(name).expanduser()
+    return files
+
+
+def read_table(csv_file: str | Path) -> dict[str, dict[str, str]]:
+    """Reads a table of values for each subject.
+
+    The first line names the columns, the first of which is `subject_id`.
+
+    Returns:
+        For each subject the other columns by name, as text.
+
+    Raises:
+        DataError: If the table is missing, empty, has no such first line, a line of another length, or an id
+            or a column twice.
+    """
+    csv_file = Path(csv_file)
+    rows = _rows(csv_file)
+    number, columns = rows[0]
+    if columns[0].lower() != "subject_id" or len(set(columns)) != len(columns) or not all(columns):
+        raise DataError(
+            f"{csv_file}:{number}: {','.join(columns)!r} does not name the columns; "
+            "start the table with a line of different names, the first of them subject_id"
+        )
+    if len(rows) == 1:
+        raise DataError(f"{csv_file}: names columns but has no subjects; add a line for each subject")
+    table: dict[str, dict[str, str]] = {}
+    lines: dict[str, int] = {}
+    for number, row in rows[1:]:
+        if len(row) != len(columns) or not row[0]:
+            raise DataError(
+                f"{csv_file}:{number}: {','.join(row)!r} has {len(row)} fields where the first line names "
+                f"{len(columns)}, or no subject id; correct the line"
+            )
+        _refuse_second(csv_file, number, row[0], lines)
+        table[row[0]] = dict(zip(columns[1:], row[1:], strict=True))
+    return table
+
+
+def match_subjects(sources: Mapping[str, Mapping[str, Path]]) -> list[Subject]:
+    """Joins the sources by subject id and returns those subjects that have a file in every source.
+
+    Args:
+        sources: For each source the file of each id.
+
+    Raises:
+        DataError: If no subject has all sources; shows an id of each. See `unmatched_ids` for those left out.
+    """
+    if not sources:
+        return []
+    common = sorted(set.intersection(*(set(files) for files in sources.values())))
+    if not common:
+        raise DataError(
+            f"no subject id occurs in every source, first ids are {_first_ids(sources)}; "
+            "make the ids equal by filename_contains or filename_removefromid, or list them in a csv_file"
+        )
+    return [Subject(name, {source: files[name] for source, files in sources.items()}) for name in common]
+
+
+def unmatched_ids(sources: Mapping[str, Mapping[str, Path]]) -> dict[str, list[str]]:
+    """Returns, for each source, the ids that another source has and it has not."""
+    everyone = set().union(*(set(files) for files in sources.values()))
+    return {source: sorted(everyone - set(files)) for source, files in sources.items()}
+
+
+def read_split(path: str | Path) -> dict[str, list[str]]:
+    """Reads which subject belongs to which phase: lines `subject_id,phase` without a header, as NiftyNet.
+
+    Returns:
+        The ids of each of the three phases, in the order of the file; the case of a phase's name is ignored.
+
+    Raises:
+        DataError: If the file is missing, empty, or has an unknown phase or an id twice; names the line.
+    """
+    path = Path(path)
+    split: dict[str, list[str]] = {phase: [] for phase in PHASES}
+    lines: dict[str, int] = {}
+    for number, row in _rows(path):
+        if len(row) != 2 or not all(row):
+            raise DataError(
+                f"{path}:{number}: {','.join(row)!r} is not of the form 'subject_id,phase'; correct it"
+            )
+        subject_id, phase = row[0], row[1].lower()
+        if phase not in split:
+            hint = suggestion(phase, list(PHASES)) or f"; phases are {', '.join(PHASES)}"
+            raise DataError(f"{path}:{number}: unknown phase {row[1]!r} of subject {subject_id!r}{hint}")
+        _refuse_second(path, number, subject_id, lines)
+        split[phase].append(subject_id)
+    return split
+
+
+def write_split(path: str | Path, split: Mapping[str, Sequence[str]]) -> None:
+    """Writes a split in NiftyNet's form; the file appears whole or not at all.
+
+    Raises:
+        DataError: If a phase is unknown, an id occurs twice, or the file cannot be written.
+    """
+    path = Path(path)
+    unknown = sorted(set(split) - set(PHASES))
+    if unknown:
+        raise DataError(
+            f"{path}: unknown phase {unknown[0]!r} is not written; phases are {', '.join(PHASES)}"
+        )
+    rows = [(subject_id, phase) for phase in PHASES for subject_id in split.get(phase, ())]
+    if not rows:
+        raise DataError(f"{path}: a split without subjects is not written; check the input sections")
+    _refuse_repeated([subject_id for subject_id, _ in rows], f"{path}: is not written, ")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    with replacing(path) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def make_split(
+    ids: Sequence[str], validation_fraction: float, inference_fraction: float, seed: int
+) -> dict[str, list[str]]:
+    """Divides subjects among the phases at random, the same way for the same ids (in any order) and seed.
+
+    As in NiftyNet a fraction is rounded up, so that a phase whose fraction is above 0 gets a subject. At
+    least one subject is left for training: the larger of the other phases gives up what is missing.
+
+    Args:
+        ids: Subject ids.
+        validation_fraction: Part for validation, 0 to 1.
+        inference_fraction: Part for inference, 0 to 1; both together at most 1.
+        seed: Seed of the shuffle.
+
+    Raises:
+        DataError: If there are no ids, or one occurs twice.
+        ConfigError: If a fraction is out of range.
+    """
+    fractions = (validation_fraction, inference_fraction)
+    if not all(0 <= fraction <= 1 for fraction in fractions) or sum(fractions) > 1 + 1e-9:
+        raise ConfigError(
+            f"exclude_fraction_for_validation = {validation_fraction} and exclude_fraction_for_inference = "
+            f"{inference_fraction} must be 0 to 1, and at most 1 together; correct them in [TRAINING]"
+        )
+    if not ids:
+        raise DataError("there are no subjects to divide into phases; check the input sections")
+    _refuse_repeated(ids, "")
+    # Rounding to 9 digits keeps 0.07 * 100 = 7.000000000000001 from counting as 8.
+    validation, inference = (int(np.ceil(round(fraction * len(ids), 9))) for fraction in fractions)
+    while validation + inference > len(ids) - 1:
+        if validation > inference:
+            validation -= 1
+        else:
+            inference -= 1
+    shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(sorted(ids)).tolist()
+    return {
+        "training": sorted(shuffled[validation + inference :]),
+        "validation": sorted(shuffled[:validation]),
+        "inference": sorted(shuffled[validation : validation + inference]),
+    }
+
+
+def _first_ids(sources: Mapping[str, Mapping[str, Path]]) -> str:
+    first = {name: next(iter(files.items()), None) for name, files in sources.items()}
+    return "; ".join(
+        f"[{name}] {item[0]!r} of {item[1]}" if item else f"[{name}] none" for name, item in first.items()
+    )
+
+
+def _id_pattern(words: Sequence[str], remove_from_id: str | None) -> re.Pattern[str]:
+    """Returns what is removed from a name to give the id; an empty pattern removes nothing."""
+    if remove_from_id:
+        try:
+            return re.compile(remove_from_id)
+        except re.error as error:
+            raise ConfigError(
+                f"filename_removefromid = {remove_from_id!r} is no regular expression ({error}); correct it"
+            ) from None
+    # Longer words first: with T1 and T1c, the whole of 'T1c' goes.
+    kept = sorted(filter(None, words), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, kept)))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        return [entry for entry in sorted(folder.iterdir()) if is_image(entry)]
+    except NotADirectoryError:
+        raise DataError(
+            f"{folder}: is a file; path_to_search names folders, a csv_file lists files"
+        ) from None
+    except OSError as error:
+        raise DataError(reading_problem(folder, error)) from error
+
+
+def _stem(path: Path) -> str:
+    return path.name if path.is_dir() else path.name[: len(path.name) - len(image_suffix(path))]
+
+
+def _nothing_found(
+    folders: Sequence[str | Path], words: Sequence[str], excluded: Sequence[str], candidates: Sequence[Path]
+) -> str:
+    where = ", ".join(map(str, folders)) or "no folder"
+    if not candidates:
+        return f"{where}: holds no image; check path_to_search"
+    wanted = " and ".join(map(repr, words)) or "any name"
+    without = f" and without {' or '.join(map(repr, excluded))}" if excluded else ""
+    return (
+        f"{where}: none of its {len(candidates)} images (e.g. {candidates[0].name}) has a name with "
+        f"{wanted}{without}; check filename_contains"
+    )
+
+
+def _rows(csv_file: Path) -> list[tuple[int, list[str]]]:
+    """Returns the lines that are not blank, as stripped fields with their number."""
+    try:
+        with open(csv_file, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, skipinitialspace=True)
+            rows = [(reader.line_num, [field.strip() for field in row]) for row in reader]
+    except OSError as error:
+        raise DataError(reading_problem(csv_file, error)) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{csv_file}: is no text table ({error}); save it as CSV in UTF-8") from error
+    rows = [(number, row) for number, row in rows if any(row)]
+    if not rows:
+        raise DataError(f"{csv_file}: is empty; add a line for each subject, or remove it")
+    return rows
+
+
+def _refuse_second(path: Path, number: int, subject_id: str, lines: dict[str, int]) -> None:
+    if subject_id in lines:
+        raise DataError(
+            f"{path}:{number}: subject {subject_id!r} is already in line {lines[subject_id]}; remove one"
+        )
+    lines[subject_id] = number
+
+
+def _refuse_repeated(ids: Sequence[str], where: str) -> None:
+    seen: set[str] = set()
+    for subject_id in ids:
+        if subject_id in seen:
+            raise DataError(f"{where}subject {subject_id!r} occurs twice; remove one of them")
+        seen.add(subject_id)

@@ -1,0 +1,35 @@
+"""Counts the multiplies of convolutions and dense products while a network is traced."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+
+_recorders: list[list[int]] = []
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[int]]:
+    """Collects the multiplies of every product traced inside the block, for the batch as traced."""
+    recorder: list[int] = []
+    _recorders.append(recorder)
+    try:
+        yield recorder
+    finally:
+        _recorders.remove(recorder)
+
+
+def record(count: int) -> None:
+    """Adds a number of multiplies to every active recording."""
+    for recorder in _recorders:
+        recorder.append(count)
+
+
+def record_convolution(input_shape: Sequence[int | None], kernel_shape: Sequence[int]) -> None:
+    """Records a convolution of stride 1 that keeps the spatial size: every voxel times every kernel entry.
+
+    Args:
+        input_shape: `(batch, *spatial, channels)`, fully known while something records.
+        kernel_shape: `(*kernel_size, channels, filters)`.
+    """
+    if _recorders:
+        record(math.prod(size or 1 for size in input_shape[:-1]) * math.prod(kernel_shape))

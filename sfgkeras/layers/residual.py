@@ -1,0 +1,165 @@
+"""The residual block of HighResNet, on one stream of a filter group network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from sfgkeras.layers.activation import MaskedActivation
+from sfgkeras.layers.convolution import Convolution
+
+
+@keras.saving.register_keras_serializable(package="sfgkeras")
+class ResidualBlock(keras.layers.Layer):
+    """Twice (normalise, activate, convolve), then adds the input (pre-activation, He et al. 2016).
+
+    With the mask u of the stream's support, the block is
+
+        a = u * h(x)        b = u * h(conv(a))        x + u * conv(b)
+
+    so that with a one-hot mask the block neither writes to nor reads from a channel outside the support: a channel
+    that is 0 there would leave a normalisation as its offset and be read by the next convolution. All three products
+    are folded into scales, offsets and the second kernel and cost nothing.
+
+    Args:
+        spatial_rank: 2 or 3.
+        filters: Channels of input and output.
+        kernel_size: Side of the kernels, in voxels.
+        dilation: Distance between the voxels that neighbouring kernel entries read.
+        activation: `"prelu"` or any name that Keras knows.
+        statistics: See `StreamNormalization`.
+        folds_masks: See `MaskedActivation`.
+        kernel_initializers: Keras initialisers of the two kernels.
+        kernel_regularizer: Keras regulariser of both kernels.
+    """
+
+    def __init__(
+        self,
+        spatial_rank: int,
+        filters: int,
+        kernel_size: int = 3,
+        dilation: int = 1,
+        activation: str = "prelu",
+        statistics: str = "recalibrated",
+        folds_masks: bool = True,
+        kernel_initializers: Any = ("he_normal", "he_normal"),
+        kernel_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.spatial_rank = spatial_rank
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.dilation = dilation
+        self.activations = [
+            MaskedActivation(
+                activation,
+                statistics=statistics,
+                folds_masks=folds_masks,
+                dtype=self.dtype_policy,
+                name=f"activation_{number}",
+            )
+            for number in (1, 2)
+        ]
+        self.convolutions = [
+            Convolution(
+                spatial_rank,
+                filters,
+                kernel_size,
+                dilation=dilation,
+                kernel_initializer=initializer,
+                kernel_regularizer=kernel_regularizer,
+                dtype=self.dtype_policy,
+                name=f"convolution_{number}",
+            )
+            for number, initializer in zip((1, 2), kernel_initializers, strict=True)
+        ]
+
+    def build(self, input_shape: Any) -> None:
+        """Builds both halves.
+
+        Raises:
+            ValueError: If the input has not `filters` channels.
+        """
+        if input_shape[-1] != self.filters:
+            raise ValueError(
+                f"block {self.name!r} received {input_shape[-1]} channels; it adds its input to "
+                f"{self.filters} channels"
+            )
+        for layer in (*self.activations, *self.convolutions):
+            layer.build(input_shape)
+
+    def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
+        """Returns the sum of the input and the block's masked branch.
+
+        Args:
+            inputs: `(batch, *spatial, filters)`.
+            filter_mask: Mask of the stream's support, `(filters,)` or `(batch, filters)`; None masks nothing.
+            training: See `StreamNormalization`.
+
+        Returns:
+            Tensor of the shape of `inputs`.
+        """
+        features = self.activations[0](inputs, filter_mask, training=training)
+        features = self.convolutions[0](features)
+        features = self.activations[1](features, filter_mask, training=training)
+        return inputs + self.convolutions[1](features, filter_mask)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns `input_shape`."""
+        return input_shape
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {
+            "spatial_rank": self.spatial_rank,
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "dilation": self.dilation,
+            "activation": self.activations[0].activation_name,
+            "statistics": self.activations[0].normalization.statistics,
+            "folds_masks": self.activations[0].folds_masks,
+            "kernel_initializers": [
+                keras.initializers.serialize(layer.kernel_initializer) for layer in self.convolutions
+            ],
+            "kernel_regularizer": keras.regularizers.serialize(self.convolutions[0].kernel_regularizer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="sfgkeras")
+class ResidualSection(keras.layers.Layer):
+    """Residual blocks of one stream, one after the other, all with the same mask.
+
+    Args:
+        blocks: The blocks, in order.
+    """
+
+    def __init__(self, blocks: Sequence[ResidualBlock], **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.blocks = list(blocks)
+
+    def build(self, input_shape: Any) -> None:
+        """Builds every block."""
+        for block in self.blocks:
+            block.build(input_shape)
+
+    def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
+        """Returns the features after the last block; arguments as `ResidualBlock.call`."""
+        for block in self.blocks:
+            inputs = block(inputs, filter_mask, training=training)
+        return inputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns `input_shape`."""
+        return input_shape
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        blocks = [keras.saving.serialize_keras_object(block) for block in self.blocks]
+        return super().get_config() | {"blocks": blocks}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "ResidualSection":
+        """Builds the section from what `get_config` returned."""
+        blocks = [keras.saving.deserialize_keras_object(block) for block in config["blocks"]]
+        return cls(**(config | {"blocks": blocks}))

@@ -1,0 +1,68 @@
+"""Which streams feed which group: the connection rules between filter group layers.
+
+Streams come as a list in the order of the groups: task 1 to task T, then shared. Supports of one-hot masks are
+disjoint, so a sum of streams is their concatenation with the empty channels left in place.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sfgkeras.errors import suggestion
+
+ROUTINGS = ("mixed", "separate", "dense")
+
+
+def check_routing(routing: str) -> str:
+    """Returns the name of a routing, or refuses it.
+
+    Raises:
+        ValueError: If the name is none of `ROUTINGS`.
+    """
+    if routing not in ROUTINGS:
+        hint = suggestion(str(routing), list(ROUTINGS)) or f"; use one of {', '.join(ROUTINGS)}"
+        raise ValueError(f"unknown routing {routing!r}{hint}")
+    return routing
+
+
+def groups_read(routing: str, num_groups: int, reader: int) -> tuple[int, ...]:
+    """Returns the groups whose outputs a group of the next layer reads (section 3.1 of the paper).
+
+    Args:
+        routing: `mixed` (a task reads its own stream and the shared one, shared reads shared), `separate` (every
+            group reads its own stream) or `dense` (every group reads all).
+        num_groups: Number of groups, shared last.
+        reader: Index of the reading group.
+
+    Returns:
+        Indices of the groups read, ascending.
+    """
+    shared = num_groups - 1
+    if routing == "dense":
+        return tuple(range(num_groups))
+    if routing == "separate" or reader == shared:
+        return (reader,)
+    return (reader, shared)
+
+
+def merge_streams(streams: Sequence[Any], routing: str) -> list[Any]:
+    """Sums the streams that every group of the next layer reads; masks are merged by the same rule.
+
+    Args:
+        streams: One tensor per group, all of one shape, shared last.
+        routing: See `groups_read`.
+
+    Returns:
+        One tensor per reading group. With `dense` routing it is one and the same tensor.
+    """
+    num_groups = len(streams)
+    sums: dict[tuple[int, ...], Any] = {}
+    merged = []
+    for reader in range(num_groups):
+        sources = groups_read(routing, num_groups, reader)
+        if sources not in sums:
+            total = streams[sources[0]]
+            for source in sources[1:]:
+                total = total + streams[source]
+            sums[sources] = total
+        merged.append(sums[sources])
+    return merged

@@ -1,0 +1,247 @@
+"""Stochastic Filter Group convolutions for two and three spatial axes, over one rank-free base."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from sfgkeras.grouping import TemperatureSchedule, temperature_schedule
+from sfgkeras.layers.activation import MaskedActivation
+from sfgkeras.layers.convolution import Convolution
+from sfgkeras.layers.filter_grouping import FilterGrouping, mask_source_index
+from sfgkeras.layers.routing import check_routing, merge_streams
+
+
+class SFGConvolution(keras.layers.Layer):
+    """Convolution whose filters belong, by learned probabilities, to one task or to all of them.
+
+    Reads an image, or the list of streams `[F_1, .., F_T, F_s]` of the layer before, and returns such a list:
+
+        F_t' = m_t * h_t(conv(F_t + F_s, W) + b)        F_s' = m_s * h_s(conv(F_s, W) + b)
+
+    with one kernel W for all groups, normalisation and activation h of each stream's own, and the masks m drawn from
+    the grouping probabilities (section 3 of the paper). An image is convolved once for all groups.
+
+    Args:
+        filters: Number of filters.
+        kernel_size: Side of the kernel, in voxels.
+        num_tasks: Number of tasks.
+        dilation: Distance between the voxels that neighbouring kernel entries read.
+        routing: How the streams that come in are merged first: `mixed`, `separate` (they already are what each
+            group reads) or `dense`; see `routing.groups_read`.
+        activation: `"prelu"` or any name that Keras knows.
+        use_bias: Whether b is there. The normalisation cancels it, so by default it is not.
+        initial_probabilities: See `grouping.initial_probabilities`.
+        assignment: See `FilterGrouping`, as for `per_sample`, `learn_grouping` and `entropy_decay`.
+        per_sample: See `FilterGrouping`.
+        learn_grouping: See `FilterGrouping`.
+        entropy_decay: See `FilterGrouping`.
+        masks: What inference uses: `sample`, `mean` or `mode`.
+        temperature: Numbers of the temperature schedule; the layer then counts its own training calls. None: the
+            masks are given at every call, as a network does.
+        statistics: See `StreamNormalization`.
+        kernel_initializer: Keras initialiser of the kernel.
+        bias_initializer: Keras initialiser of the bias.
+        kernel_regularizer: Keras regulariser of the kernel.
+        seed: Seed of the masks; None draws one.
+    """
+
+    spatial_rank: int
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        num_tasks: int = 2,
+        dilation: int = 1,
+        routing: str = "mixed",
+        activation: str = "prelu",
+        use_bias: bool = False,
+        initial_probabilities: str | Sequence[float] | None = None,
+        assignment: str = "soft",
+        per_sample: bool = False,
+        learn_grouping: bool = True,
+        entropy_decay: float = 1e-5,
+        masks: str = "sample",
+        temperature: Sequence[float] | None = TemperatureSchedule(),
+        statistics: str = "recalibrated",
+        kernel_initializer: Any = "he_normal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.routing = check_routing(routing)
+        self.masks = masks
+        self._mask_source = mask_source_index(masks)
+        self.temperature = None if temperature is None else TemperatureSchedule(*temperature)
+        if self.temperature is not None:
+            self.iteration = self.add_weight(
+                shape=(),
+                initializer="zeros",
+                dtype="int32",
+                trainable=False,
+                aggregation="only_first_replica",
+                name="iteration",
+            )
+        self.grouping = FilterGrouping(
+            filters,
+            num_tasks,
+            initial_probabilities=initial_probabilities,
+            assignment=assignment,
+            per_sample=per_sample,
+            learn_grouping=learn_grouping,
+            entropy_decay=entropy_decay,
+            seed=seed,
+            name="grouping",
+        )
+        self.grouping.build()
+        self.convolution = Convolution(
+            self.spatial_rank,
+            filters,
+            kernel_size,
+            dilation=dilation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            dtype=self.dtype_policy,
+            name="convolution",
+        )
+        self.activations = [
+            MaskedActivation(
+                activation,
+                statistics=statistics,
+                folds_masks=assignment == "soft",
+                dtype=self.dtype_policy,
+                name=f"activation_{group}",
+            )
+            for group in group_names(num_tasks)
+        ]
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups: tasks and shared."""
+        return self.grouping.num_groups
+
+    @property
+    def filters(self) -> int:
+        """Number of filters, over all groups."""
+        return self.grouping.filters
+
+    @property
+    def kernel(self) -> Any:
+        """The kernel `(*kernel_size, channels, filters)`."""
+        return self.convolution.kernel
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the convolution for the channels of the image or of one stream."""
+        is_list = isinstance(input_shape, list | tuple) and isinstance(input_shape[0], list | tuple)
+        shape = tuple(input_shape[0]) if is_list else tuple(input_shape)
+        if is_list and len(input_shape) != self.num_groups:
+            raise ValueError(
+                f"layer {self.name!r} received {len(input_shape)} streams; it has {self.num_groups} groups "
+                f"(tasks, then shared)"
+            )
+        if len(shape) != self.spatial_rank + 2:
+            raise ValueError(
+                f"layer {self.name!r} received an input of shape {shape}; it needs (batch, "
+                f"{self.spatial_rank} spatial axes, channels)"
+            )
+        self.convolution.build(shape)
+        for activation in self.activations:
+            activation.build((*shape[:-1], self.filters))
+
+    def draw_masks(self, temperature: Any, source: Any, batch_size: Any, training: bool | None) -> Any:
+        """Returns the masks `(groups, filters)` or `(groups, batch, filters)`; see `FilterGrouping.call`."""
+        return self.grouping(temperature, source=source, batch_size=batch_size, training=training)
+
+    def call(self, inputs: Any, filter_masks: Any = None, training: bool | None = None) -> list[Any]:
+        """Returns the masked streams of all groups.
+
+        Args:
+            inputs: An image `(batch, *spatial, channels)`, or the list of `num_groups` streams of that shape.
+            filter_masks: Masks drawn before; None draws them here.
+            training: Whether masks are always sampled and normalisation uses the batch.
+
+        Returns:
+            `num_groups` streams `(batch, *spatial, filters)`, shared last.
+        """
+        is_image = not isinstance(inputs, list | tuple)
+        if filter_masks is None:
+            filter_masks = self._own_masks(inputs if is_image else inputs[0], training)
+        streams = [inputs] * self.num_groups if is_image else merge_streams(inputs, self.routing)
+        convolved: dict[int, Any] = {}
+        outputs = []
+        for group, stream in enumerate(streams):
+            # Groups that read the same tensor share one convolution.
+            if id(stream) not in convolved:
+                convolved[id(stream)] = self.convolution(stream)
+            outputs.append(
+                self.activations[group](convolved[id(stream)], filter_masks[group], training=training)
+            )
+        return outputs
+
+    def _own_masks(self, image: Any, training: bool | None) -> Any:
+        if self.temperature is None:
+            raise ValueError(
+                f"layer {self.name!r} has no temperature schedule: pass filter_masks at every call"
+            )
+        temperature = temperature_schedule(self.iteration + 0, *self.temperature)
+        if training:
+            self.iteration.assign(self.iteration + 1)
+        return self.draw_masks(temperature, self._mask_source, ops.shape(image)[0], training)
+
+    def compute_output_shape(self, input_shape: Any) -> list[tuple]:
+        """Returns the shape of every stream."""
+        shape = input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape
+        return [(*shape[:-1], self.filters)] * self.num_groups
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        convolution = self.convolution.get_config()
+        return (
+            super().get_config()
+            | {
+                name: convolution[name]
+                for name in (
+                    "filters", "kernel_size", "dilation", "use_bias",
+                    "kernel_initializer", "bias_initializer", "kernel_regularizer",
+                )
+            }
+            | {
+                name: self.grouping.get_config()[name]
+                for name in (
+                    "num_tasks", "initial_probabilities", "assignment", "per_sample",
+                    "learn_grouping", "entropy_decay", "seed",
+                )
+            }
+            | {
+                "routing": self.routing,
+                "activation": self.activations[0].activation_name,
+                "masks": self.masks,
+                "temperature": None if self.temperature is None else list(self.temperature),
+                "statistics": self.activations[0].normalization.statistics,
+            }
+        )  # fmt: skip
+
+
+def group_names(num_tasks: int) -> list[str]:
+    """Returns `task_1, .., task_T, shared`, for the names of layers."""
+    return [f"task_{task}" for task in range(1, num_tasks + 1)] + ["shared"]
+
+
+@keras.saving.register_keras_serializable(package="sfgkeras")
+class SFGConv2D(SFGConvolution):
+    """Stochastic Filter Group convolution over two spatial axes; see `SFGConvolution`."""
+
+    spatial_rank = 2
+
+
+@keras.saving.register_keras_serializable(package="sfgkeras")
+class SFGConv3D(SFGConvolution):
+    """Stochastic Filter Group convolution over three spatial axes; see `SFGConvolution`."""
+
+    spatial_rank = 3

@@ -1,0 +1,320 @@
+"""The base of all filter group networks: a trunk, a head per task, and the state that masks depend on."""
+
+import random
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sfgkeras.errors import lookup
+from sfgkeras.grouping import TemperatureSchedule, temperature_schedule
+from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
+from sfgkeras.layers.normalization import StreamNormalization, check_statistics
+from sfgkeras.networks.heads import TaskHead
+from sfgkeras.networks.sharing import SHARING
+from sfgkeras.networks.stages import Stage, TrunkSettings, scale_stages, seeded_initializer
+
+REGULARIZERS = {"l2": keras.regularizers.L2, "l1": keras.regularizers.L1}
+
+
+class MultiTaskNetwork(keras.Model):
+    """A multi-task network of filter groups; subclasses say which stages it has.
+
+    Calling it on images `(batch, *spatial, channels)` returns a dict of float32 logits by task name. Any Keras way of
+    training works: the regularisation is in `losses`, and the network counts its own training calls for the
+    temperature.
+
+    Args:
+        tasks: Output channels by task name; the order is the order of the groups.
+        sharing: A name in `networks.SHARING`.
+        spatial_rank: 2 or 3.
+        width: Factor on all numbers of filters.
+        masks: What inference uses: `sample`, `mean` or `mode`. Training always samples.
+        seed: Seed of weights, masks and dropout; None draws one from Python's `random`.
+        batch_norm: Statistics for inference: `batch`, `population` or `recalibrated`; see `StreamNormalization`.
+        activation: `"prelu"` or any name that Keras knows.
+        mask_residual: Whether residual blocks stay inside their stream's support; False is what the paper's authors
+            published.
+        assignment: `soft` (relaxed masks) or `hard` (one-hot masks, straight-through gradient).
+        per_sample: Whether every sample of a batch gets a draw of its own.
+        routing: `mixed`, `separate` or `dense`; see `layers.routing.groups_read`.
+        initial_probabilities: See `grouping.initial_probabilities`.
+        learn_grouping: Whether the grouping probabilities are trained.
+        temperature: Initial value, rate and minimum of the temperature schedule.
+        kernel_decay: lambda_1 of the paper, on the sum of squares of all convolution kernels.
+        kernel_decay_type: `l2`, or `l1` for the sum of absolute values.
+        entropy_decay: lambda_2 of the paper, weight of the sum of entropies of all trained probabilities.
+        fractions: Fractions of filters per group, shared last, for `sharing="constant_mask"`.
+        allocation: For `sharing="constant_mask"`: the group of every filter of every layer, instead of fractions.
+        kernel_initializer: Keras initialiser of all kernels.
+        bias_initializer: Keras initialiser of the heads' biases.
+        dropout: Probability of dropping a feature before the heads in training.
+        heads: Kind of head by task name, `map` or `vector`, for tasks whose head is not the network's usual one.
+    """
+
+    stages: Sequence[Stage] = ()
+    usual_head = "map"
+
+    def __init__(
+        self,
+        tasks: Mapping[str, int],
+        sharing: str = "sfg",
+        spatial_rank: int = 2,
+        width: float = 1.0,
+        masks: str = "sample",
+        seed: int | None = None,
+        batch_norm: str = "recalibrated",
+        activation: str = "prelu",
+        mask_residual: bool = True,
+        assignment: str = "soft",
+        per_sample: bool = False,
+        routing: str = "mixed",
+        initial_probabilities: str | Sequence[float] | None = None,
+        learn_grouping: bool = True,
+        temperature: Sequence[float] = TemperatureSchedule(),
+        kernel_decay: float = 1e-6,
+        kernel_decay_type: str = "l2",
+        entropy_decay: float = 1e-5,
+        fractions: Sequence[float] | None = None,
+        allocation: Sequence[Sequence[int]] | None = None,
+        kernel_initializer: Any = "he_normal",
+        bias_initializer: Any = "zeros",
+        dropout: float = 0.0,
+        heads: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not tasks:
+            raise ValueError("tasks is empty: name at least one task and its output channels, e.g. {'ct': 1}")
+        self.tasks = dict(tasks)
+        self.seed = random.randrange(2**31 - 1) if seed is None else int(seed)
+        self.temperature_parameters = TemperatureSchedule(*temperature)
+        self._batch_norm = check_statistics(batch_norm)
+        # A proxy, because Keras would wrap a dict and the lists in it.
+        self._settings = MappingProxyType(
+            {
+                "sharing": sharing,
+                "spatial_rank": spatial_rank,
+                "width": width,
+                "activation": activation,
+                "mask_residual": mask_residual,
+                "assignment": assignment,
+                "per_sample": per_sample,
+                "routing": routing,
+                "initial_probabilities": plain(initial_probabilities),
+                "learn_grouping": learn_grouping,
+                "kernel_decay": kernel_decay,
+                "kernel_decay_type": kernel_decay_type,
+                "entropy_decay": entropy_decay,
+                "fractions": plain(fractions),
+                "allocation": None if allocation is None else [plain(groups) for groups in allocation],
+                "dropout": dropout,
+                "heads": dict(heads or {}),
+            }
+        )
+        self._kernel_initializer = keras.initializers.get(kernel_initializer)
+        self._bias_initializer = keras.initializers.get(bias_initializer)
+        regularizer = lookup(REGULARIZERS, kernel_decay_type, "kernel_decay_type")(kernel_decay)
+        settings = TrunkSettings(
+            spatial_rank=spatial_rank,
+            num_tasks=len(self.tasks),
+            routing=routing,
+            mask_residual=mask_residual,
+            activation=activation,
+            statistics=batch_norm,
+            assignment=assignment,
+            per_sample=per_sample,
+            initial_probabilities=initial_probabilities,
+            learn_grouping=learn_grouping,
+            entropy_decay=entropy_decay,
+            temperature=self.temperature_parameters,
+            kernel_initializer=self._kernel_initializer,
+            kernel_regularizer=regularizer if kernel_decay else None,
+            fractions=fractions,
+            allocation=allocation,
+            seed=self.seed,
+            dtype=self.dtype_policy,
+        )
+        self.sharing = sharing
+        self.spatial_rank = spatial_rank
+        self.trunk = lookup(SHARING, sharing, "sharing mechanism")(scale_stages(self.stages, width), settings)
+        self.heads = [self._build_head(name, settings) for name in self.tasks]
+        self.counts_iterations = True
+        self.iteration = self._add_state("iteration", 0)
+        self._mask_source = self._add_state("mask_source", mask_source_index(masks))
+
+    def _build_head(self, name: str, settings: TrunkSettings) -> TaskHead:
+        heads: Any = self._settings["heads"]
+        return TaskHead(
+            heads.get(name, self.usual_head),
+            self.tasks[name],
+            settings.spatial_rank,
+            kernel_initializer=settings.initializer(),
+            bias_initializer=seeded_initializer(self._bias_initializer, settings.next_seed()),
+            kernel_regularizer=settings.kernel_regularizer,
+            dropout=float(self._settings["dropout"]),  # type: ignore[arg-type]
+            seed=settings.next_seed(),
+            name=f"head_{name}",
+        )
+
+    def _add_state(self, name: str, value: int) -> Any:
+        return self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            dtype="int32",
+            trainable=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Builds all layers for images of `input_shape`, `(batch, *spatial, channels)`."""
+        if len(input_shape) != self.spatial_rank + 2:
+            raise ValueError(
+                f"{self.name} received images of shape {tuple(input_shape)}; with spatial_rank = "
+                f"{self.spatial_rank} it needs (batch, {self.spatial_rank} spatial axes, channels)"
+            )
+        self.trunk.build(input_shape)
+        for head, shape in zip(self.heads, self.trunk.output_shapes(input_shape), strict=True):
+            head.build(shape)
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        """Returns float32 logits by task name.
+
+        Args:
+            inputs: Images `(batch, *spatial, channels)`.
+            training: Whether this is a training step: masks are sampled at the temperature of the current iteration,
+                normalisation uses the batch, and the iteration is counted.
+
+        Returns:
+            `(batch, *spatial, outputs)` or `(batch, outputs)` for every task.
+        """
+        features = self.trunk(inputs, self.temperature, self._mask_source + 0, training=training)
+        outputs = {
+            name: head(feature, training=training)
+            for name, head, feature in zip(self.tasks, self.heads, features, strict=True)
+        }
+        if training and self.counts_iterations:
+            self.iteration.assign(self.iteration + 1)
+        return outputs
+
+    @property
+    def temperature(self) -> Any:
+        """The temperature of the current iteration, a float32 scalar."""
+        return temperature_schedule(self.iteration + 0, *self.temperature_parameters)
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the tasks, in the order of their groups."""
+        return list(self.tasks)
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.tasks)
+
+    @property
+    def masks(self) -> str:
+        """What inference uses: `sample`, `mean` or `mode`.
+
+        It is kept in a variable, so that a change takes effect in every function that is already compiled. It is not
+        written with the weights: it is a choice of the user, not a result of training.
+        """
+        return MASK_SOURCES[int(ops.convert_to_numpy(self._mask_source))]
+
+    @masks.setter
+    def masks(self, masks: str) -> None:
+        self._mask_source.assign(mask_source_index(masks))
+
+    @property
+    def batch_norm(self) -> str:
+        """Statistics that inference normalises with: `batch`, `population` or `recalibrated`.
+
+        It decides what is computed, so a change makes Keras compile `fit`, `evaluate` and `predict` again; a
+        `tf.function` of the caller's own has to be made again.
+        """
+        return self._batch_norm
+
+    @batch_norm.setter
+    def batch_norm(self, batch_norm: str) -> None:
+        self._batch_norm = check_statistics(batch_norm)
+        for layer in self.normalizations():
+            layer.statistics = batch_norm
+        self.train_function = self.test_function = self.predict_function = None
+
+    def normalizations(self) -> list[StreamNormalization]:
+        """Returns all normalisation layers."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, StreamNormalization)]
+
+    def groupings(self) -> dict[str, FilterGrouping]:
+        """Returns the grouping of every SFG layer by the layer's name; empty where masks are constant."""
+        return self.trunk.groupings()
+
+    def grouping_probabilities(self) -> dict[str, np.ndarray]:
+        """Returns p of every filter group layer by the layer's name, `(filters, num_tasks + 1)`, shared last."""
+        return self.trunk.grouping_probabilities()
+
+    def random_state(self) -> dict[str, np.ndarray]:
+        """Returns the state of every seed: with it and the weights, a resumed run draws what it would have drawn."""
+        state = {}
+        for layer, grouping in self.groupings().items():
+            for purpose, value in grouping.random_state().items():
+                state[f"{layer}/{purpose}"] = value
+        for name, head in zip(self.tasks, self.heads, strict=True):
+            if head.dropout is not None:
+                state[f"{name}/dropout"] = ops.convert_to_numpy(head.dropout.seed_generator.state)
+        return state
+
+    def set_random_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Sets the state of every seed to what `random_state` returned.
+
+        Raises:
+            ValueError: If the state belongs to another network.
+        """
+        expected = set(self.random_state())
+        if set(state) != expected:
+            raise ValueError(
+                f"random state of another network: {sorted(set(state) ^ expected)} are not in both"
+            )
+        for layer, grouping in self.groupings().items():
+            grouping.set_random_state({name: state[f"{layer}/{name}"] for name in grouping.random_state()})
+        for name, head in zip(self.tasks, self.heads, strict=True):
+            if head.dropout is not None:
+                head.dropout.seed_generator.state.assign(state[f"{name}/dropout"])
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the iteration; the layers write the rest."""
+        store["iteration"] = ops.convert_to_numpy(self.iteration)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the iteration."""
+        self.iteration.assign(np.asarray(store["iteration"]))
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments, with the seed that was drawn."""
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "tasks": dict(self.tasks),
+            "masks": self.masks,
+            "seed": self.seed,
+            "batch_norm": self.batch_norm,
+            "temperature": list(self.temperature_parameters),
+            "kernel_initializer": keras.initializers.serialize(self._kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self._bias_initializer),
+            **self._settings,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "MultiTaskNetwork":
+        """Builds the network from what `get_config` returned."""
+        return cls(**(config | {"dtype": keras.saving.deserialize_keras_object(config["dtype"])}))
+
+
+def plain(values: Any) -> Any:
+    """Returns a sequence of numbers as a list of Python numbers, and everything else as it is."""
+    return values if values is None or isinstance(values, str) else np.asarray(values).tolist()

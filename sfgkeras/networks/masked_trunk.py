@@ -1,0 +1,147 @@
+"""The trunk of a network whose masks are drawn: full width in every stream."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sfgkeras.layers.filter_grouping import FilterGrouping
+from sfgkeras.layers.routing import merge_streams
+from sfgkeras.layers.sfg_convolution import SFGConv2D, SFGConv3D, SFGConvolution, group_names
+from sfgkeras.networks.stages import Stage, TrunkSettings, halved, max_pool
+
+
+class MaskedTrunk(keras.layers.Layer):
+    """Stages of SFG convolutions; between them every stream has residual blocks and pooling of its own.
+
+    Streams are merged right after every SFG convolution, before residual blocks, so that a task's blocks see
+    `F_t + F_s` with the support `m_t + m_s`; the next convolution then reads the stream as it is.
+
+    Args:
+        stages: The stages, already scaled by the width.
+        settings: What all layers have in common.
+    """
+
+    def __init__(self, stages: Sequence[Stage], settings: TrunkSettings, **kwargs: Any) -> None:
+        super().__init__(autocast=False, dtype=settings.dtype, **kwargs)
+        self.stages = tuple(stages)
+        self.settings = settings
+        self.convolutions = [self._build_convolution(index) for index in range(len(self.stages))]
+        self.sections = {
+            f"{index}_{reader}": settings.build_section(stage, stage.filters, f"blocks_{index + 1}_{name}")
+            for index, stage in enumerate(self.stages)
+            if stage.num_blocks
+            for reader, name in self._readers(index)
+        }
+
+    def _build_convolution(self, index: int) -> SFGConvolution:
+        settings, stage = self.settings, self.stages[index]
+        layer = SFGConv2D if settings.spatial_rank == 2 else SFGConv3D
+        return layer(
+            stage.filters,
+            stage.kernel_size,
+            num_tasks=settings.num_tasks,
+            routing="separate",
+            activation=settings.activation,
+            initial_probabilities=settings.initial_probabilities,
+            assignment=settings.assignment,
+            per_sample=settings.per_sample,
+            learn_grouping=settings.learn_grouping,
+            entropy_decay=settings.entropy_decay,
+            temperature=None,
+            statistics=settings.statistics,
+            kernel_initializer=settings.initializer(),
+            kernel_regularizer=settings.kernel_regularizer,
+            seed=settings.next_seed(),
+            dtype=settings.dtype,
+            name=f"sfg_{index + 1}",
+        )
+
+    def _is_last(self, index: int) -> bool:
+        return index == len(self.stages) - 1
+
+    def _readers(self, index: int) -> list[tuple[int, str]]:
+        """Groups (index and name) that read what this stage leaves; nobody reads a merged last shared stream."""
+        names = list(enumerate(group_names(self.settings.num_tasks)))
+        return names[:-1] if self._is_last(index) and self.settings.routing != "separate" else names
+
+    def _routing(self, index: int) -> str:
+        """Rule of the merge after a stage; heads read a task's own and the shared stream under every routing."""
+        routing = self.settings.routing
+        return "mixed" if self._is_last(index) and routing == "dense" else routing
+
+    def build(self, input_shape: Any) -> None:
+        """Builds all stages for images of `input_shape`, `(batch, *spatial, channels)`."""
+        shape: Any = tuple(input_shape)
+        for index, (stage, convolution) in enumerate(zip(self.stages, self.convolutions, strict=True)):
+            convolution.build(shape)
+            spatial = shape[0][:-1] if index else shape[:-1]
+            stream = (*spatial, stage.filters)
+            for reader, _ in self._readers(index):
+                if stage.num_blocks:
+                    self.sections[f"{index}_{reader}"].build(stream)
+            stream = halved(stream) if stage.pools else stream
+            shape = [stream] * self.settings.num_groups
+
+    def output_shapes(self, input_shape: Any) -> list[tuple]:
+        """Returns the shape of what every head reads, for images of `input_shape`."""
+        shape = (*input_shape[:-1], self.stages[-1].filters)
+        for stage in self.stages:
+            shape = halved(shape) if stage.pools else shape
+        return [shape] * self.settings.num_tasks
+
+    def groupings(self) -> dict[str, FilterGrouping]:
+        """Returns the grouping of every SFG convolution by the convolution's name."""
+        return {convolution.name: convolution.grouping for convolution in self.convolutions}
+
+    def grouping_probabilities(self) -> dict[str, np.ndarray]:
+        """Returns p of every SFG convolution by its name, `(filters, groups)`."""
+        return {
+            name: ops.convert_to_numpy(grouping.probabilities())
+            for name, grouping in self.groupings().items()
+        }
+
+    def call(self, inputs: Any, temperature: Any, source: Any, training: bool | None = None) -> list[Any]:
+        """Returns what the head of every task reads.
+
+        Args:
+            inputs: Images `(batch, *spatial, channels)`.
+            temperature: Temperature of this step.
+            source: Index of the mask source; see `FilterGrouping.call`.
+            training: Whether masks are always sampled and normalisation uses the batch.
+
+        Returns:
+            One tensor `(batch, *spatial, filters)` per task.
+        """
+        batch_size = ops.shape(inputs)[0]
+        streams: Any = inputs
+        for index, convolution in enumerate(self.convolutions):
+            masks = convolution.draw_masks(temperature, source, batch_size, training)
+            streams = convolution(streams, filter_masks=masks, training=training)
+            streams = self._pass_on(index, streams, masks, training)
+        if self.settings.routing == "separate":
+            streams = merge_streams(streams, "mixed")
+        return streams[: self.settings.num_tasks]
+
+    def _pass_on(self, index: int, streams: list[Any], masks: Any, training: bool | None) -> list[Any]:
+        """Merges the streams of a stage and sends each through its blocks and its pooling."""
+        stage, routing = self.stages[index], self._routing(index)
+        streams = merge_streams(streams, routing)
+        if stage.num_blocks:
+            supports: list[Any] = [None] * len(streams)
+            if self.settings.mask_residual:
+                supports = merge_streams([masks[group] for group in range(len(streams))], routing)
+            for reader, _ in self._readers(index):
+                section = self.sections[f"{index}_{reader}"]
+                streams[reader] = section(streams[reader], supports[reader], training=training)
+        if stage.pools:
+            pooled: dict[int, Any] = {}
+            for reader, _ in self._readers(index):
+                key = id(streams[reader])
+                pooled.setdefault(key, None)
+                if pooled[key] is None:
+                    pooled[key] = max_pool(streams[reader])
+            streams = [pooled.get(id(stream), stream) for stream in streams]
+        return streams

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from sfgkeras.data.nifti import read_image, read_label_map
+from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.preprocessing.foreground import (
+    fill_holes,
+    foreground_mask,
+    foreground_rule,
+    fuse_foregrounds,
+    otsu_threshold,
+)
+
+
+@pytest.fixture
+def body():
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 44, 20)), indexing="ij")
+    return x**2 + y**2 + (0.8 * z) ** 2 < 0.6
+
+
+@pytest.fixture
+def image(body):
+    rng = np.random.default_rng(0)
+    return np.where(body, rng.normal(400, 60, body.shape), np.abs(rng.normal(0, 12, body.shape)))
+
+
+def brute_force_otsu(values):
+    candidates = np.linspace(values.min(), values.max(), 400)[1:-1]
+    between = [
+        (values <= t).mean()
+        * (values > t).mean()
+        * (values[values <= t].mean() - values[values > t].mean()) ** 2
+        for t in candidates
+    ]
+    return candidates[int(np.argmax(between))]
+
+
+def test_otsus_threshold_separates_as_well_as_brute_force(image):
+    found, best = otsu_threshold(image), brute_force_otsu(image)
+    assert np.mean((image > found) != (image > best)) < 1e-3
+
+
+@pytest.mark.parametrize("rule", ["otsu_plus", "mean_plus", "otsu_thresholding", "otsu", "mean"])
+def test_the_body_is_found_and_the_background_is_not_swallowed(rule, image, body):
+    mask = foreground_mask(image, rule)
+    assert np.mean(mask[~body]) < 0.001
+    assert np.mean(mask[body]) > 0.99
+
+
+def test_a_threshold_finds_what_lies_on_its_side(image, body):
+    assert np.mean(foreground_mask(image, "threshold_plus", threshold=100) == body) > 0.999
+    negative = 1000 - image
+    assert np.mean(foreground_mask(negative, "thresholding_minus", threshold=900) == body) > 0.999
+    assert np.mean(foreground_mask(negative, "otsu_minus") == body) > 0.99
+
+
+def test_dark_organs_inside_are_foreground_and_specks_outside_are_not(image, body):
+    image[18:22, 20:24, 8:12] = 5
+    image[0, 0, 0] = 900
+    mask = foreground_mask(image)
+    assert mask[18:22, 20:24, 8:12].all()
+    assert not mask[0, 0, 0]
+
+
+def test_a_few_very_bright_vessels_do_not_shift_the_threshold(image, body):
+    image[20, 20, 5:10] = 50_000
+    assert np.mean(foreground_mask(image) == body) > 0.99
+
+
+def test_holes_in_a_single_slice_are_filled():
+    ring = np.zeros((9, 9, 1), dtype=bool)
+    ring[2:7, 2:7] = True
+    ring[4, 4] = False
+    assert fill_holes(ring)[4, 4, 0]
+    assert fill_holes(ring).sum() == 25
+    assert not fill_holes(np.zeros((3, 3, 3), bool)).any()
+
+
+def test_modalities_are_joined_as_asked():
+    one, two = np.zeros((2, 4, 1, 1), dtype=bool)
+    one[:3] = True
+    two[2:] = True
+    assert fuse_foregrounds([one, two], "or").sum(axis=(0, 1, 2)).tolist() == [4, 4]
+    assert fuse_foregrounds([one, two], "and").sum(axis=(0, 1, 2)).tolist() == [1, 1]
+    assert fuse_foregrounds([one, two], "all").sum(axis=(0, 1, 2)).tolist() == [3, 2]
+    with pytest.raises(DataError, match="no voxel is foreground in all 2"):
+        fuse_foregrounds([one, ~one], "and")
+    with pytest.raises(ConfigError, match="multimod_foreground_type 'xor'"):
+        fuse_foregrounds([one, two], "xor")
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.zeros((4, 4, 4)), "no foreground: every voxel is 0"),
+        (np.full((4, 4, 4), np.nan), "not finite"),
+    ],
+)
+def test_images_without_foreground_are_refused(image, reason):
+    with pytest.raises(DataError, match=reason):
+        foreground_mask(image)
+
+
+def test_a_threshold_above_everything_and_an_unknown_rule_are_refused(image):
+    with pytest.raises(DataError, match=r"finds no voxel in an image of values"):
+        foreground_mask(image, "threshold_plus", threshold=1e9)
+    with pytest.raises(ConfigError, match="did you mean 'otsu_plus'"):
+        foreground_rule("otsu_pluss")
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("subject", [1, 4, 9])
+def test_real_brains_are_covered_and_the_air_around_them_is_not(real_data, subject):
+    folder = real_data / "mr_brain_multi"
+    image = read_image(folder / f"ilist{subject}_T1.nii.gz").array
+    brain = read_label_map(folder / f"slist{subject}_tissue.nii.gz").array
+    mask = foreground_mask(image, "otsu_plus")
+    assert mask[brain == 3].mean() > 0.99
+    assert mask[image < 0.02 * image.max()].mean() < 0.1

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sfgkeras.data.nifti import read_image, read_label_map
+from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks, fit_landmarks
+
+REFERENCE_LANDMARKS = [
+    0, 3.11897587, 8.98181182, 12.58725479, 16.57390276, 25.75722861, 35.76214874,
+    47.19519908, 59.29753723, 65.7725232, 72.46710369, 86.48775373, 100,
+]  # fmt: skip
+
+
+def reference_volume(k):
+    i, j, m = np.meshgrid(range(12), range(10), range(8), indexing="ij")
+    return ((7 * i + 13 * j + 17 * m + 5 * k) % 101) ** 1.5 * (1 + 0.3 * k) + 10 * k
+
+
+@pytest.fixture(scope="module")
+def reference_landmarks():
+    return fit_landmarks([reference_volume(k) for k in range(3)], cutoff=(0.01, 0.99))
+
+
+def plain_mapping(image, values, landmarks, chosen):
+    """Nyul's piecewise linear map written as one loop over pieces, without the code under test."""
+    knots = np.percentile(values, landmarks.percentiles[chosen])
+    levels = landmarks.values[chosen]
+    result = np.empty(image.shape)
+    for piece in range(len(chosen) - 1):
+        slope = (levels[piece + 1] - levels[piece]) / (knots[piece + 1] - knots[piece])
+        above = image >= knots[piece] if piece else np.ones(image.shape, bool)
+        result[above] = levels[piece] + slope * (image[above] - knots[piece])
+    return result
+
+
+def test_landmarks_equal_an_independent_implementation(reference_landmarks):
+    np.testing.assert_allclose(reference_landmarks.values, REFERENCE_LANDMARKS, atol=5e-9)
+    np.testing.assert_allclose(
+        reference_landmarks.percentiles, [1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99], atol=1e-12
+    )
+
+
+def test_mapped_values_equal_an_independent_implementation(reference_landmarks):
+    mapped = apply_landmarks(reference_volume(3), reference_landmarks, "percentile")
+    assert mapped.dtype == np.float32
+    np.testing.assert_allclose(
+        [mapped[0, 0, 0], mapped[3, 4, 5], mapped.mean(dtype=np.float64), mapped.min(), mapped.max()],
+        [5.803185, 61.495978, 40.652892, -0.059298, 100.877538],
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("norm_type", "chosen"),
+    [
+        ("percentile", [0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12]),
+        ("quartile", [0, 3, 6, 9, 12]),
+        ("median", [0, 6, 12]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])
+def test_every_variant_bends_at_its_own_percentiles(reference_landmarks, norm_type, chosen, dtype):
+    image = reference_volume(3).astype(dtype)
+    mapped = apply_landmarks(image, reference_landmarks, norm_type)
+    expected = plain_mapping(image.astype(float), image.astype(float), reference_landmarks, chosen)
+    np.testing.assert_allclose(mapped, expected, atol=2e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(gain=st.floats(0.01, 50), offset=st.floats(-500, 500))
+def test_landmarks_and_mapped_images_ignore_gain_and_offset(gain, offset):
+    plain = reference_volume(1)
+    changed = gain * plain + offset
+    landmarks = fit_landmarks([plain])
+    np.testing.assert_allclose(fit_landmarks([changed]).values, landmarks.values, atol=1e-6)
+    np.testing.assert_allclose(
+        apply_landmarks(changed, landmarks), apply_landmarks(plain, landmarks), atol=1e-2
+    )
+
+
+def test_the_look_up_table_gives_what_interpolation_gives(reference_landmarks):
+    rng = np.random.default_rng(1)
+    counts = rng.integers(-1000, 3000, (20, 21, 22)).astype(np.int16)
+    through_table = apply_landmarks(counts, reference_landmarks)
+    # A tiny gain leaves the table's path but, as above, changes nothing.
+    through_curve = apply_landmarks(counts * np.float64(1.0001), reference_landmarks)
+    np.testing.assert_allclose(through_table, through_curve, atol=1e-4)
+
+
+def test_only_the_foreground_is_measured_and_background_stays_one_level(reference_landmarks):
+    rng = np.random.default_rng(2)
+    body = np.zeros((30, 30, 30), dtype=bool)
+    body[5:25, 5:25, 5:25] = True
+    image = np.where(body, rng.gamma(4, 50, body.shape) + 40, 0.0)
+    mapped = apply_landmarks(image, reference_landmarks, foreground_mask=body)
+    expected = plain_mapping(image, image[body], reference_landmarks, [0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12])
+    np.testing.assert_allclose(mapped[body], expected[body], atol=1e-3)
+    assert np.all(mapped[~body] == 0)
+
+
+def test_bright_anatomy_outside_the_mask_is_mapped_and_not_erased(reference_landmarks):
+    image = reference_volume(2)
+    mask = np.zeros(image.shape, dtype=bool)
+    mask[:, :5] = True
+    mapped = apply_landmarks(image, reference_landmarks, foreground_mask=mask)
+    expected = plain_mapping(image, image[mask], reference_landmarks, [0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12])
+    np.testing.assert_allclose(mapped[~mask], np.maximum(expected[~mask], 0), atol=1e-3)
+
+
+def test_coinciding_percentiles_keep_the_map_finite_and_monotone(reference_landmarks):
+    image = np.concatenate([np.zeros(600), np.linspace(1, 100, 400)])
+    mapped = apply_landmarks(image, reference_landmarks)
+    assert np.all(np.isfinite(mapped))
+    assert np.all(np.diff(mapped) >= 0)
+
+
+def test_foregrounds_are_consumed_one_by_one():
+    alive = []
+
+    def foregrounds():
+        for k in range(3):
+            alive.append(k)
+            yield reference_volume(k)
+
+    np.testing.assert_allclose(fit_landmarks(foregrounds()).values, REFERENCE_LANDMARKS, atol=5e-9)
+    assert alive == [0, 1, 2]
+
+
+def test_a_constant_foreground_is_refused_in_fitting_and_applying(reference_landmarks):
+    with pytest.raises(DataError, match="no contrast: percentiles 1 and 99 are both 7"):
+        fit_landmarks([np.full(100, 7.0)])
+    with pytest.raises(DataError, match="no contrast"):
+        apply_landmarks(np.full((4, 4, 4), 7, np.int16), reference_landmarks)
+
+
+def test_no_training_subject_and_an_empty_mask_are_refused(reference_landmarks):
+    with pytest.raises(DataError, match="no training subject"):
+        fit_landmarks([])
+    image = reference_volume(0)
+    with pytest.raises(DataError, match="foreground is empty"):
+        apply_landmarks(image, reference_landmarks, foreground_mask=np.zeros(image.shape, bool))
+    with pytest.raises(DataError, match=r"mask of shape \(2, 2\)"):
+        apply_landmarks(image, reference_landmarks, foreground_mask=np.ones((2, 2), bool))
+
+
+def test_an_unknown_variant_and_an_impossible_cutoff_are_refused(reference_landmarks):
+    with pytest.raises(ConfigError, match="did you mean 'quartile'"):
+        apply_landmarks(reference_volume(0), reference_landmarks, "quartiles")
+    with pytest.raises(ConfigError, match=r"cutoff = 0.2, 0.99 is out of range"):
+        fit_landmarks([reference_volume(0)], cutoff=(0.2, 0.99))
+
+
+def test_landmarks_refuse_values_that_do_not_increase():
+    with pytest.raises(DataError, match="must be finite and increase"):
+        NyulLandmarks([1, 50, 99], [0, 60, 50])
+    with pytest.raises(DataError, match="2 values for 3 percentiles"):
+        NyulLandmarks([1, 50, 99], [0, 100])
+
+
+@pytest.mark.real_data
+def test_the_white_matter_of_real_slabs_with_random_gains_is_brought_together(real_data):
+    rng = np.random.default_rng(3)
+    folder = real_data / "mr_brain_multi"
+    images, masks, tissues = [], [], []
+    for subject in (1, 2, 4, 5, 9, 57):
+        image = read_image(folder / f"ilist{subject}_T1.nii.gz").array
+        tissue = read_label_map(folder / f"slist{subject}_tissue.nii.gz").array
+        images.append(image * np.float32(rng.uniform(0.4, 2.5)))
+        masks.append(tissue > 0)
+        tissues.append(tissue)
+    landmarks = fit_landmarks(image[mask] for image, mask in zip(images, masks, strict=True))
+    mapped = [
+        apply_landmarks(image, landmarks, foreground_mask=mask)
+        for image, mask in zip(images, masks, strict=True)
+    ]
+
+    def variation(volumes):
+        means = [volume[tissue == 3].mean() for volume, tissue in zip(volumes, tissues, strict=True)]
+        return np.std(means) / np.mean(means)
+
+    assert variation(mapped) <= 0.5 * variation(images)
