@@ -12,6 +12,7 @@ from sfgkeras.applications.grouping_log import GroupingLog
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import TrainingStep, ValidationPass, build_optimizer
 from sfgkeras.applications.training import RunFolder, Trainer
+from sfgkeras.callbacks import GroupingConvergence
 from sfgkeras.config import Config
 from sfgkeras.data.pipeline import training_dataset, validation_dataset
 from sfgkeras.data.windows import PreparedSubject
@@ -63,7 +64,11 @@ def build_trainer(
         network, optimizer, losses, weights, strategy, config.network.batch_size, config.system.jit_compile
     )
     validate = ValidationPass(network, losses, weights, metrics, strategy) if has_validation else None
-    log = GroupingLog(RunFolder(config.system.model_dir).logs / "grouping.npz", config.training)
+    log = GroupingLog(
+        RunFolder(config.system.model_dir).logs / "grouping.npz",
+        config.training.tensorboard_every_n,
+        GroupingConvergence(),
+    )
     trainer = Trainer(config, network, optimizer, step, validate, log, reporter)
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
@@ -113,11 +118,10 @@ def build_batches(
 
 
 def describe_run(
-    network: Any, config: Config, num_subjects: Mapping[str, int], strategy: Any, reporter: Reporter
+    network: Any, config: Config, image_channels: int, num_subjects: Mapping[str, int], strategy: Any, reporter: Reporter
 ) -> None:
     """Says what will be trained on what: size, cost, devices, subjects."""
     shape = [size + 2 * config.multitask.loss_border for size in config.window_size if size != 1]
-    image_channels = network.image_channels
     multiplies = count_multiplies(network, (*shape, image_channels))
     tasks = ", ".join(f"{name} ({task.type})" for name, task in config.tasks.items())
     subjects = ", ".join(f"{count} {phase}" for phase, count in num_subjects.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras.config import Config
-from sfgkeras.data.image_folder import parse_attributes
+from sfgkeras.data.image_folder import read_attributes
 from sfgkeras.data.subjects import (
     Subject,
     find_files,
@@ -90,7 +90,8 @@ def find_cohort(config: Config, write: bool = False) -> Cohort:
             continue
         files[name] = _find(name, source)
         if source.filename_attributes:
-            values[name], odd = _parse_names(files[name], source.filename_attributes)
+            attributes, odd = read_attributes(files[name], source.filename_attributes)
+            values[name] = {key: {name: str(v) for name, v in row.items()} for key, row in attributes.items()}
             warnings += odd
     subjects = _match(config, files)
     split = _split(config, subjects, values, write)
@@ -102,35 +103,18 @@ def _find(name: str, source: Any) -> dict[str, Path]:
         return read_file_list(source.csv_file)
     if not source.path_to_search:
         raise ConfigError(f"[{name}] says neither path_to_search nor csv_file; add one of them")
-    found = find_files(
+    return find_files(
         source.path_to_search,
         source.filename_contains,
         source.filename_not_contains,
         source.filename_removefromid,
     )
-    if not found:
-        folders = ", ".join(str(path) for path in source.path_to_search)
-        raise DataError(f"[{name}] no image in {folders} has {source.filename_contains!r} in its name; "
-                        "correct path_to_search or filename_contains")
-    return found
 
 
 def _read_values(name: str, source: Any) -> dict[str, dict[str, str]]:
     if source.csv_file is None:
         raise ConfigError(f"[{name}] loader = table needs csv_file, a table with subject_id in its first column")
     return read_table(source.csv_file)
-
-
-def _parse_names(files: Mapping[str, Path], names: Sequence[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
-    parsed: dict[str, dict[str, str]] = {}
-    warnings = []
-    for subject_id, path in files.items():
-        attributes, warning = parse_attributes(path.stem, names)
-        if warning:
-            warnings.append(f"{path}: {warning}")
-        if attributes is not None:
-            parsed[subject_id] = {key: str(value) for key, value in attributes.items()}
-    return parsed, warnings
 
 
 def _match(config: Config, files: Mapping[str, Mapping[str, Path]]) -> dict[str, Subject]:

@@ -58,7 +58,7 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
     trainer, network = assembly.build_trainer(
         config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter
     )
-    assembly.describe_run(network, config, {name: len(found) for name, found in phases.items()}, strategy, reporter)
+    assembly.describe_run(network, config, channels, {name: len(found) for name, found in phases.items()}, strategy, reporter)
     progress = trainer.progress
     if progress.stopped or progress.iteration >= config.training.max_iter:
         why = progress.stopped or f"max_iter = {config.training.max_iter}"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def _with_config(function: Callable[..., None]) -> Callable[..., None]:
 def train(context: click.Context, config_name: str, restart: bool) -> None:
     """Train a network; resumes where a killed run stopped."""
     config = _read_config(config_name, context.args)
-    _quiet_tensorflow()
+    _load_tensorflow()
     from sfgkeras.applications import run
 
     run.train(config, build_reporter(), restart=restart)
@@ -56,7 +57,7 @@ def train(context: click.Context, config_name: str, restart: bool) -> None:
 def inference(context: click.Context, config_name: str, dataset: str | None, overwrite: bool) -> None:
     """Write the network's results on each subject's own grid."""
     config = _read_config(config_name, context.args)
-    _quiet_tensorflow()
+    _load_tensorflow()
     from sfgkeras.applications import run
 
     run.infer(config, build_reporter(), dataset=dataset, overwrite=overwrite)
@@ -95,7 +96,7 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
 @click.option("--seed", default=0, show_default=True, help="Seed of the cohort and of the training.")
 def demo(output: Path, seed: int) -> None:
     """Make a synthetic cohort, train, infer, evaluate and draw; about four minutes on two cores."""
-    _quiet_tensorflow()
+    _load_tensorflow()
     from sfgkeras.applications.demo import run_demo
 
     run_demo(output, build_reporter(), seed=seed)
@@ -165,8 +166,22 @@ def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _quiet_tensorflow() -> None:
+def _load_tensorflow() -> None:
+    """Imports TensorFlow without the lines that its libraries write to stderr before any setting can stop them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -254,28 +254,33 @@ def check_training(draft: Draft) -> None:
 def check_validation(draft: Draft) -> None:
     """What follows from validation is only asked for where there is validation."""
     ini, training = draft.ini, draft.sections["training"]
-    remedy = "set validation_every_n in [TRAINING]"
+    _check_best_metric(draft)
+    if ini.is_wrong("TRAINING", "validation_every_n"):
+        return
     if training.validation_every_n > 0:
         if training.exclude_fraction_for_validation == 0 and not ini.has("SYSTEM", "dataset_split_file"):
             draft.warnings.append(
-                f"[TRAINING] validation_every_n = {training.validation_every_n}, but "
-                "exclude_fraction_for_validation is "
-                "0: a newly drawn split has no subject for validation"
+                f"[TRAINING] validation_every_n = {training.validation_every_n} needs subjects, and with "
+                "exclude_fraction_for_validation = 0 a newly drawn split has none"
             )
-    elif training.patience:
-        ini.add("TRAINING", "patience", f"counts validations, and there are none; {remedy}")
-    if training.validation_every_n <= 0 and training.best_metric is not None:
-        ini.add("TRAINING", "best_metric", f"is measured in validation, and there is none; {remedy}")
-    if training.validation_every_n <= 0 and draft.sections["inference"].inference_iter == "best":
-        ini.add("INFERENCE", "inference_iter", f"is chosen by validation, and there is none; {remedy}")
-    tasks = draft.application.tasks
-    known = [
-        "loss",
-        *(f"{name}_{score}" for name, task in tasks.items() for score in ("loss", *task.metrics)),
-    ]
-    if tasks and training.best_metric is not None and training.best_metric not in known:
-        hint = suggestion(training.best_metric, known) or ";"
-        ini.add("TRAINING", "best_metric", f"is not a score{hint} choose one of {', '.join(known)}")
+        return
+    remedy = "and there is none; set validation_every_n in [TRAINING]"
+    if training.patience:
+        ini.add("TRAINING", "patience", f"counts validations, {remedy}")
+    if training.best_metric is not None:
+        ini.add("TRAINING", "best_metric", f"is measured in validation, {remedy}")
+    if draft.sections["inference"].inference_iter == "best":
+        ini.add("INFERENCE", "inference_iter", f"is chosen by validation, {remedy}")
+
+
+def _check_best_metric(draft: Draft) -> None:
+    best_metric, tasks = draft.sections["training"].best_metric, draft.application.tasks
+    scores = [f"{name}_{score}" for name, task in tasks.items() for score in ("loss", *task.metrics)]
+    if tasks and best_metric is not None and best_metric not in ("loss", *scores):
+        hint = suggestion(best_metric, scores) or ";"
+        draft.ini.add(
+            "TRAINING", "best_metric", f"is not a score{hint} choose one of loss, {', '.join(scores)}"
+        )
 
 
 def check_inference(draft: Draft) -> None:

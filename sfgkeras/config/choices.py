@@ -1,7 +1,7 @@
 """What may be chosen in INI files, by name; the objects behind the names live in the rooms that make them.
 
-Names are lower case. Those in the tables `NOT_BUILT_...` are part of the interface but have no code yet, so that they
-are refused before any data is read; building one moves its name up.
+Names are lower case. Those in the tables `NOT_BUILT_...` are part of the interface but have no code yet, so
+that they are refused before any data is read; building one moves its name up.
 """
 
 from collections.abc import Mapping

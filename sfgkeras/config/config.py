@@ -71,7 +71,7 @@ class Config:
         return 2 if 1 in self.window_size else 3
 
     def target_kind(self, task: str) -> str:
-        """Returns what a task's reference is: `map` and `labels` per voxel, `value` and `class` per subject."""
+        """Returns the kind of a task's reference: `map`, `labels` per voxel, `value`, `class` per subject."""
         source = self.sources[self.tasks[task].target]
         if source.loader == "table" or source.filename_attributes:
             return "class" if self.tasks[task].type == "classification" else "value"

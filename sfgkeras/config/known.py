@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sfgkeras.config.quoting import unquote
 from sfgkeras.config.sections import Evaluation, Inference, Network, Section, System, Training
 from sfgkeras.config.task_sections import (
     Classification,
@@ -16,7 +17,6 @@ from sfgkeras.config.task_sections import (
     Task,
 )
 from sfgkeras.config.text import IniSection, IniText, closest, section_id
-from sfgkeras.config.values import unquote
 from sfgkeras.errors import suggestion
 
 # A new section is one line here; `Config` holds it under its name in lower case.
@@ -34,7 +34,7 @@ ONE_TASK_SECTIONS: Mapping[str, type[Section]] = {
 }
 SECTIONS: Mapping[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask, **ONE_TASK_SECTIONS}
 
-# Sections of NiftyNet, or of this interface, that have no code behind them; a line in a table above goes before.
+# Sections of NiftyNet, or of this interface, without code behind them; a line in a table above goes before.
 NOT_BUILT_SECTIONS: Mapping[str, str] = {
     "PREPROCESSING": "preprocess the folder before training, with sfgkeras preprocess --input DIR --output "
     "DIR",
@@ -138,7 +138,7 @@ def _refuse_section(ini: IniText, section: IniSection) -> None:
 def refuse_unknown_keys(
     ini: IniText, section: IniSection, model: type[Section], more: Iterable[str] = ()
 ) -> None:
-    """Collects keys that a section does not have, each with the section it belongs in or the name that was meant.
+    """Collects keys that a section does not have, each with where it belongs or what was meant.
 
     Args:
         ini: Where they are collected.
@@ -193,11 +193,11 @@ def read_model(
         section: The section that messages name.
         model: Its model.
         fields: `{field: (key in the file, value)}`; an empty value leaves a field unset that may be empty.
-        placeholders: Values of required fields, so that there is a result to check further when they are wrong.
+        placeholders: Values of required fields, so that there is a result to check on when they are wrong.
 
     Returns:
-        A model in which values that are wrong have their defaults; None if a required one is wrong or missing and has
-        no placeholder.
+        A model in which values that are wrong have their defaults; None if a required one is wrong or missing
+        and has no placeholder.
     """
     given = {
         name: value
@@ -227,7 +227,8 @@ def _may_be_empty(model: type[Section], name: str) -> bool:
 
 
 def _what(model: type[Section], name: str) -> str:
-    return f"; {model.model_fields[name].description}"
+    description = (model.model_fields[name].description or "").rstrip(".")
+    return f": {description[0].lower()}{description[1:]}; add a line {name} = ..."
 
 
 def _sentence(item: Any) -> str:

@@ -25,16 +25,17 @@ _PLACEHOLDERS: dict[str, dict[str, Any]] = {
 def read_config(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
     """Reads and checks an INI file; nothing but the file itself is touched.
 
-    Relative paths in it start from the working folder, as in NiftyNet; those of results (`dataset_split_file`,
-    `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`) from `model_dir`. `~` is the home folder.
+    Relative paths in it start from the working folder; those of results (`dataset_split_file`,
+    `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`) from `model_dir`. Both is as in
+    NiftyNet. `~` is the home folder.
 
     Args:
         path: The file.
         overrides: Values from the command line, `("SECTION.KEY", "VALUE")`, which replace the file's.
 
     Raises:
-        ConfigError: If anything in it is wrong; one line for each mistake, with file, line, section, key, value and
-            remedy.
+        ConfigError: If anything in it is wrong; one line for each mistake, with file, line, section, key,
+            value and remedy.
     """
     path = Path(path)
     text = _read_text(path)

@@ -15,43 +15,49 @@ from sfgkeras.config.values import Reads, format_value
 _INTRODUCTION = """\
 # Configuration
 
-One INI file describes a run: where its images are, what is learned from them, with which network, and what is written.
-Section names and keys are NiftyNet's where the meaning is; what NiftyNet does not have is marked (new).
-`sfgkeras configs` lists the files that are shipped and copies one to begin with; `sfgkeras check -c FILE` reads a file
-and says what training would see.
+One INI file describes a run: where its images are, what is learned from them, with which network, and what
+is written. Section names and keys are NiftyNet's where the meaning is; what NiftyNet does not have is
+marked (new). `sfgkeras configs` lists the files that are shipped and copies one to begin with; `sfgkeras
+check -c FILE` reads a file and says what training would see.
 
 This page is written by `sfgkeras.config.reference`; change the descriptions there, not here.
 
 ## How a file is read
 
 - `[SECTION]`, then `key = value` lines. Letter case of sections, keys and choices does not matter.
-- A line that starts with `#` or `;` is a comment, and so is the rest of a line after white space and one of them. Quotes
-  around a value, or around one element of a list, keep such characters and commas.
-- A list is `a, b, c`, with or without brackets. A line that is indented further than its key continues the value.
+- A line that starts with `#` or `;` is a comment, and so is the rest of a line after white space and one of
+  them. Quotes around a value, or around one element of a list, keep such characters and commas.
+- A list is `a, b, c`, with or without brackets. A line that is indented further than its key continues the
+  value.
 - `%` is a percent sign, and so is NiftyNet's `%%`. There is no interpolation: `%(name)s` is refused.
 - Relative paths start from the folder in which the command is run, as in NiftyNet. Those of results
-  (`dataset_split_file`, `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`) start from `model_dir`, as
-  in NiftyNet. `~` is the home folder.
-- `--SECTION.KEY VALUE` on the command line replaces a value, e.g. `--TRAINING.max_iter 200` or `--TASK.ct.weight 2`.
+  (`dataset_split_file`, `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`) start from
+  `model_dir`, as in NiftyNet. `~` is the home folder.
+- `--SECTION.KEY VALUE` on the command line replaces a value, e.g. `--TRAINING.max_iter 200` or
+  `--TASK.ct.weight 2`.
 - An empty value (`key =`) means the default where the default is empty; anywhere else it is a mistake.
-- Every mistake is reported before any data is read, all at once: file, line, section, key, value and what to do.
+- Every mistake is reported before any data is read, all at once: file, line, section, key, value and what
+  to do.
 - `train` writes the whole configuration with every default to `model_dir`.
 """
 
 _SOURCES = """\
-A section whose name is no other section's describes one kind of image, label map or table. Files of different sources
-belong to one subject when the same subject id is left of their names."""
+A section whose name is no other section's describes one kind of image, label map or table. Files of
+different sources belong to one subject when the same subject id is left of their names."""
 
 _MULTITASK = """\
-Each task has a section `[TASK name]`; its name is that of the network's output and of the files that it writes.
+Each task has a section `[TASK name]`; its name is that of the network's output and of the files that it
+writes.
 
-The authors' own spelling is understood too: `output_1`, `output_2` (input sources), `task_1_type`, `loss_task_1`,
-`output_prob_task_1` and one `num_classes` per task (`num_classes = 1, 6`), all in `[MULTITASK]`, with tasks named after
-their input source. In that spelling `init_categorical` has the authors' order of groups: task 1, shared, task 2."""
+The authors' own spelling is understood too: `output_1`, `output_2` (input sources), `task_1_type`,
+`loss_task_1`, `output_prob_task_1` and one `num_classes` per task (`num_classes = 1, 6`), all in
+`[MULTITASK]`, with tasks named after their input source. In that spelling `init_categorical` has the
+authors' order of groups: task 1, shared, task 2."""
 
 _ONE_TASK = """\
-Applications of one task use one of these instead of `[MULTITASK]`; the loss is `loss_type` in `[TRAINING]`, the task's
-name in files and scores is the section's in lower case, and the network is a plain one (`sharing = hard_sharing`)."""
+Applications of one task use one of these instead of `[MULTITASK]`; the loss is `loss_type` in `[TRAINING]`,
+the task's name in files and scores is the section's in lower case, and the network is a plain one (`sharing
+= hard_sharing`)."""
 
 
 def reference_markdown() -> str:

@@ -1,4 +1,4 @@
-"""One frozen model per section of the run: `[SYSTEM]`, `[NETWORK]`, `[TRAINING]`, `[INFERENCE]`, `[EVALUATION]`.
+"""One frozen model per section of a run: system, network, training, inference, evaluation.
 
 INI keys are NiftyNet's where the meaning is NiftyNet's; the descriptions are what the reference prints.
 """
@@ -42,32 +42,37 @@ class System(Section):
         description="Folder of the run: checkpoints, logs, and by default all else that it writes."
     )
     dataset_split_file: Annotated[Path, OUTPUT_PATH] = Field(
-        Path("dataset_split.csv"),
+        default=Path("dataset_split.csv"),
         description="CSV of `subject_id,phase` without header, phase `training`, `validation` or "
-        "`inference`. "
-        "Drawn and written at the start of training where it does not exist.",
+        "`inference`. Drawn and written at the start of training where it does not exist.",
     )
-    num_threads: Annotated[int, WHOLE] = Field(2, ge=1, description="CPU threads that make windows.")
-    num_gpus: Annotated[int, WHOLE] = Field(1, ge=0, description="GPUs to use, at most; 0 trains on the CPU.")
+    num_threads: Annotated[int, WHOLE] = Field(default=2, ge=1, description="CPU threads that make windows.")
+    num_gpus: Annotated[int, WHOLE] = Field(
+        default=1, ge=0, description="GPUs to use, at most; 0 trains on the CPU."
+    )
     cuda_devices: Annotated[str | None, Reads(values.parse_devices, "list of GPU numbers")] = Field(
-        None, description="GPUs to see, by number; empty for all."
+        default=None, description="GPUs to see, by number; empty for all."
     )
     seed: Annotated[int, WHOLE] = Field(
-        0, ge=0, description="Seed of everything random: split, weights, masks, windows, augmentation. (new)"
+        default=0,
+        ge=0,
+        description="Seed of everything random: split, weights, masks, windows, augmentation. (new)",
     )
     strategy: Annotated[str, choice(choices.STRATEGIES, not_built=choices.NOT_BUILT_STRATEGIES)] = Field(
-        "auto",
+        default="auto",
         description="How training is spread: `auto` mirrors the network on several GPUs where there are. "
         "(new)",
     )
     mixed_precision: Annotated[str, choice(choices.PRECISIONS, choices.PRECISION_ALIASES)] = Field(
-        "none", description="Half-size numbers for features; variables, masks and losses stay float32. (new)"
+        default="none",
+        description="Half-size numbers for features; variables, masks and losses stay float32. (new)",
     )
     jit_compile: Annotated[bool, YES_NO] = Field(
-        False, description="Whether XLA compiles the training step. (new)"
+        default=False, description="Whether XLA compiles the training step. (new)"
     )
     cache_dir: Annotated[Path, OUTPUT_PATH] = Field(
-        Path("cache"), description="Folder of prepared volumes, made once and mapped into memory. (new)"
+        default=Path("cache"),
+        description="Folder of prepared volumes, made once and mapped into memory. (new)",
     )
 
 
@@ -78,91 +83,93 @@ class Network(Section):
         description="`highresnet` gives maps (one output per voxel), `vgg11` one output per window."
     )
     activation_function: Annotated[str, choice(choices.ACTIVATIONS, choices.ACTIVATION_ALIASES)] = Field(
-        "prelu", description="Activation after each normalisation."
+        default="prelu", description="Activation after each normalisation."
     )
     batch_size: Annotated[int, WHOLE] = Field(
-        10, ge=1, description="Windows per iteration, over all devices."
+        default=10, ge=1, description="Windows per iteration, over all devices."
     )
     decay: Annotated[float, NUMBER] = Field(
-        1e-6, ge=0, description="Weight of the penalty on kernels, lambda_1 of the paper."
+        default=1e-6, ge=0, description="Weight of the penalty on kernels, lambda_1 of the paper."
     )
     reg_type: Annotated[str, choice(("L2", "L1"))] = Field(
-        "L2", description="Penalty on kernels: the sum of squares or of absolute values."
+        default="L2", description="Penalty on kernels: the sum of squares or of absolute values."
     )
     volume_padding_size: Annotated[tuple[int, int, int], BORDER] = Field(
-        (0, 0, 0),
+        default=(0, 0, 0),
         description="Voxels added on both sides of each axis of the volume; cut off again in predictions.",
     )
     volume_padding_mode: Annotated[str, choice(choices.PADDING_MODES)] = Field(
-        "minimum", description="What the added voxels hold, in NumPy's words."
+        default="minimum", description="What the added voxels hold, in NumPy's words."
     )
     window_sampling: Annotated[str, choice(choices.WINDOW_SAMPLING)] = Field(
-        "uniform",
+        default="uniform",
         description="Where windows lie: anywhere, in proportion to the sampler section's values "
-        "(`weighted`), each of "
-        "its labels equally often (`balanced`), or the whole volume at the window's size (`resize`).",
+        "(`weighted`), each of its labels equally often (`balanced`), or the whole volume at the window's "
+        "size (`resize`).",
     )
     histogram_ref_file: Annotated[Path | None, OUTPUT_PATH] = Field(
-        None,
+        default=None,
         description="File of the histogram landmarks; fitted on the training subjects and written by "
         "`train`.",
     )
     norm_type: Annotated[str, choice(("percentile", "quartile", "median"))] = Field(
-        "percentile", description="Which landmarks histogram normalisation uses (Nyul et al. 2000)."
+        default="percentile", description="Which landmarks histogram normalisation uses (Nyul et al. 2000)."
     )
     cutoff: Annotated[tuple[float, float], CUTOFF] = Field(
-        (0.01, 0.99), description="Fractions of the voxels between which landmarks are taken."
+        default=(0.01, 0.99), description="Fractions of the voxels between which landmarks are taken."
     )
     normalisation: Annotated[bool, YES_NO] = Field(
-        False, description="Whether images get histogram normalisation; needs `histogram_ref_file`."
+        default=False, description="Whether images get histogram normalisation; needs `histogram_ref_file`."
     )
     whitening: Annotated[bool, YES_NO] = Field(
-        False,
+        default=False,
         description="Whether each channel of an image gets zero mean and unit variance, after normalisation.",
     )
     normalise_foreground_only: Annotated[bool, YES_NO] = Field(
-        False, description="Whether normalisation and whitening measure foreground voxels only."
+        default=False, description="Whether normalisation and whitening measure foreground voxels only."
     )
     foreground_type: Annotated[str, choice(choices.FOREGROUND_TYPES, choices.FOREGROUND_ALIASES)] = Field(
-        "otsu_plus", description="How the foreground is found: above or below a threshold, or above the mean."
+        default="otsu_plus",
+        description="How the foreground is found: above or below a threshold, or above the mean.",
     )
     multimod_foreground_type: Annotated[str, choice(("and", "or", "all"), {"multi": "all"})] = Field(
-        "and", description="Foreground of several images: their intersection, their union, or each its own."
+        default="and",
+        description="Foreground of several images: their intersection, their union, or each its own.",
     )
     weight_initializer: Annotated[str, choice(choices.WEIGHT_INITIALIZERS)] = Field(
-        "he_normal", description="Initial kernels, by their Keras name."
+        default="he_normal", description="Initial kernels, by their Keras name."
     )
     bias_initializer: Annotated[str, choice(choices.BIAS_INITIALIZERS)] = Field(
-        "zeros", description="Initial biases, by their Keras name."
+        default="zeros", description="Initial biases, by their Keras name."
     )
     keep_prob: Annotated[float, NUMBER] = Field(
-        1.0, gt=0, le=1, description="Fraction of the features that dropout keeps; 1 switches it off."
+        default=1.0, gt=0, le=1, description="Fraction of the features that dropout keeps; 1 switches it off."
     )
-    queue_length: Annotated[int, WHOLE] = Field(10, ge=1, description="Batches made ahead of training.")
+    queue_length: Annotated[int, WHOLE] = Field(
+        default=10, ge=1, description="Batches made ahead of training."
+    )
     smaller_final_batch_mode: Annotated[str, choice(("pad", "drop", "dynamic"))] = Field(
-        "pad",
+        default="pad",
         description="A last batch that is not full: filled up and its surplus dropped, left out, or run as "
         "it is.",
     )
     sharing: Annotated[str, choice(choices.SHARING, not_built=choices.NOT_BUILT_SHARING)] = Field(
-        "sfg",
+        default="sfg",
         description="How tasks share filters: learned groups (`sfg`), all (`hard_sharing`), none "
-        "(`single_task`), groups "
-        "drawn once (`constant_mask`), groups drawn each step from fixed probabilities (`constant_p`). "
-        "One-task "
-        "applications default to `hard_sharing`, which is the plain network. (new)",
+        "(`single_task`), groups drawn once (`constant_mask`), groups drawn each step from fixed "
+        "probabilities (`constant_p`). One-task applications default to `hard_sharing`, which is the plain "
+        "network. (new)",
     )
     width: Annotated[float, NUMBER] = Field(
-        1.0, gt=0, description="Factor on every layer's number of filters. (new)"
+        default=1.0, gt=0, description="Factor on every layer's number of filters. (new)"
     )
     batch_norm: Annotated[str, choice(("recalibrated", "batch", "population"))] = Field(
-        "recalibrated",
+        default="recalibrated",
         description="Statistics at inference: measured again after training, of the batch (the paper's), or "
-        "moving "
-        "averages. (new)",
+        "moving averages. (new)",
     )
     mask_residual: Annotated[bool, YES_NO] = Field(
-        True,
+        default=True,
         description="Whether residual blocks stay within their stream's channels; hardening needs it. (new)",
     )
 
@@ -171,102 +178,102 @@ class Training(Section):
     """`[TRAINING]`: optimisation, augmentation, validation and checkpoints."""
 
     optimiser: Annotated[str, choice(choices.OPTIMISERS, choices.OPTIMISER_ALIASES)] = Field(
-        "adam", description="Optimiser; `adam` with beta 0.9 and 0.999, `momentum` and `nesterov` with 0.9."
+        default="adam",
+        description="Optimiser; `adam` with beta 0.9 and 0.999, `momentum` and `nesterov` with 0.9.",
     )
-    lr: Annotated[float, NUMBER] = Field(1e-3, gt=0, description="Learning rate.")
+    lr: Annotated[float, NUMBER] = Field(default=1e-3, gt=0, description="Learning rate.")
     loss_type: Annotated[str | None, TEXT] = Field(
-        None, description="Loss of a one-task application; in `[MULTITASK]` each task has its own `loss`."
+        default=None,
+        description="Loss of a one-task application; in `[MULTITASK]` each task has its own `loss`.",
     )
     balancing: Annotated[str, choice(choices.BALANCING, not_built=choices.NOT_BUILT_BALANCING)] = Field(
-        "fixed", description="How the tasks' losses are weighed: by each task's `weight`. (new)"
+        default="fixed", description="How the tasks' losses are weighed: by each task's `weight`. (new)"
     )
-    max_iter: Annotated[int, WHOLE] = Field(10000, ge=0, description="Iterations in all, from 0.")
+    max_iter: Annotated[int, WHOLE] = Field(default=10000, ge=0, description="Iterations in all, from 0.")
     starting_iter: Annotated[int, WHOLE] = Field(
-        0,
+        default=0,
         ge=-1,
         description="0 or -1: continue from the newest checkpoint where there is one; N: from that of "
-        "iteration N. "
-        "`train --restart` begins anew.",
+        "iteration N. `train --restart` begins anew.",
     )
     save_every_n: Annotated[int, WHOLE] = Field(
-        500, ge=0, description="Iterations between checkpoints; 0 saves at the end only."
+        default=500, ge=0, description="Iterations between checkpoints; 0 saves at the end only."
     )
-    max_checkpoints: Annotated[int, WHOLE] = Field(5, ge=1, description="Newest checkpoints to keep.")
+    max_checkpoints: Annotated[int, WHOLE] = Field(default=5, ge=1, description="Newest checkpoints to keep.")
     tensorboard_every_n: Annotated[int, WHOLE] = Field(
-        20, ge=0, description="Iterations between entries of the logs; 0 for none."
+        default=20, ge=0, description="Iterations between entries of the logs; 0 for none."
     )
     sample_per_volume: Annotated[int, WHOLE] = Field(
-        1, ge=1, description="Windows taken from a volume before the next volume's turn."
+        default=1, ge=1, description="Windows taken from a volume before the next volume's turn."
     )
     rotation_angle: Annotated[tuple[float, float] | None, RANGE] = Field(
-        None, description="Random rotation in degrees."
+        default=None, description="Random rotation in degrees."
     )
     scaling_percentage: Annotated[tuple[float, float] | None, RANGE] = Field(
-        None, description="Random scaling in percent: -10 shrinks to 90 %."
+        default=None, description="Random scaling in percent: -10 shrinks to 90 %."
     )
     isotropic_scaling: Annotated[bool, YES_NO] = Field(
-        False, description="Whether all axes are scaled by the same factor."
+        default=False, description="Whether all axes are scaled by the same factor."
     )
     antialiasing: Annotated[bool, YES_NO] = Field(
-        True, description="Whether images are smoothed before they are shrunk by random scaling."
+        default=True, description="Whether images are smoothed before they are shrunk by random scaling."
     )
     bias_field_range: Annotated[tuple[float, float] | None, RANGE] = Field(
-        None, description="Coefficients of a random polynomial bias field."
+        default=None, description="Coefficients of a random polynomial bias field."
     )
-    bf_order: Annotated[int, WHOLE] = Field(3, ge=1, description="Order of its polynomial.")
+    bf_order: Annotated[int, WHOLE] = Field(default=3, ge=1, description="Order of its polynomial.")
     random_flipping_axes: Annotated[tuple[int, ...], AXES] = Field(
-        (), description="Axes along which windows are flipped at random; -1 for none."
+        default=(), description="Axes along which windows are flipped at random; -1 for none."
     )
     do_elastic_deformation: Annotated[bool, YES_NO] = Field(
-        False, description="Whether windows are deformed at random."
+        default=False, description="Whether windows are deformed at random."
     )
     num_ctrl_points: Annotated[int, WHOLE] = Field(
-        4, ge=2, description="Control points of the deformation per axis."
+        default=4, ge=2, description="Control points of the deformation per axis."
     )
     deformation_sigma: Annotated[float, NUMBER] = Field(
-        15.0, gt=0, description="Standard deviation of their displacement, in voxels."
+        default=15.0, gt=0, description="Standard deviation of their displacement, in voxels."
     )
     proportion_to_deform: Annotated[float, NUMBER] = Field(
-        0.5, ge=0, le=1, description="Fraction of the windows that are deformed."
+        default=0.5, ge=0, le=1, description="Fraction of the windows that are deformed."
     )
     validation_every_n: Annotated[int, WHOLE] = Field(
-        -1, ge=-1, description="Iterations between validations; 0 or -1 for none."
+        default=-1, ge=-1, description="Iterations between validations; 0 or -1 for none."
     )
-    validation_max_iter: Annotated[int, WHOLE] = Field(1, ge=1, description="Batches per validation.")
+    validation_max_iter: Annotated[int, WHOLE] = Field(default=1, ge=1, description="Batches per validation.")
     exclude_fraction_for_validation: Annotated[float, NUMBER] = Field(
-        0.0,
+        default=0.0,
         ge=0,
         lt=1,
         description="Fraction of the subjects held out for validation when the split is drawn.",
     )
     exclude_fraction_for_inference: Annotated[float, NUMBER] = Field(
-        0.0,
+        default=0.0,
         ge=0,
         lt=1,
         description="Fraction of the subjects held out for inference when the split is drawn.",
     )
     patience: Annotated[int, WHOLE] = Field(
-        0,
+        default=0,
         ge=0,
         description="Validations that must fail to improve before training stops; 0 never stops early.",
     )
     early_stopping_mode: Annotated[str, choice(choices.EARLY_STOPPING_MODES)] = Field(
-        "mean", description="What counts as improving, over the last `patience` validations."
+        default="mean", description="What counts as improving, over the last `patience` validations."
     )
     vars_to_restore: Annotated[str | None, PATTERN] = Field(
-        None, description="Only variables whose names match are restored from the checkpoint."
+        default=None, description="Only variables whose names match are restored from the checkpoint."
     )
     vars_to_freeze: Annotated[str | None, PATTERN] = Field(
-        None, description="Variables whose names match are not trained."
+        default=None, description="Variables whose names match are not trained."
     )
     best_metric: Annotated[str | None, TEXT] = Field(
-        None,
-        description="What decides the `best` checkpoint: `loss` (the default), `TASK_loss` or "
-        "`TASK_METRIC`, e.g. "
-        "`ct_mae`. (new)",
+        default=None,
+        description="What decides the `best` checkpoint: `loss` (the default), `TASK_loss` or `TASK_METRIC`, "
+        "e.g. `ct_mae`. (new)",
     )
     stop_when_grouping_converges: Annotated[bool, YES_NO] = Field(
-        False, description="Whether training ends once the grouping probabilities stop moving. (new)"
+        default=False, description="Whether training ends once the grouping probabilities stop moving. (new)"
     )
 
 
@@ -274,38 +281,39 @@ class Inference(Section):
     """`[INFERENCE]`: windows, checkpoint and files of predictions."""
 
     spatial_window_size: Annotated[tuple[int, int, int] | None, WINDOW] = Field(
-        None, description="Window at inference; empty for that of training."
+        default=None, description="Window at inference; empty for that of training."
     )
     border: Annotated[tuple[int, int, int], BORDER] = Field(
-        (0, 0, 0), description="Voxels on each side of a window that are predicted but not used."
+        default=(0, 0, 0), description="Voxels on each side of a window that are predicted but not used."
     )
     inference_iter: Annotated[int | Literal["best"], ITERATION] = Field(
-        -1, description="Checkpoint to use: an iteration, -1 for the newest, or the one best in validation."
+        default=-1,
+        description="Checkpoint to use: an iteration, -1 for the newest, or the one best in validation.",
     )
     save_seg_dir: Annotated[Path, OUTPUT_PATH] = Field(
-        Path("predictions"), description="Folder of the predictions."
+        default=Path("predictions"), description="Folder of the predictions."
     )
     output_postfix: Annotated[str, TEXT] = Field(
-        "_predicted", description="What follows the subject in file names."
+        default="_predicted", description="What follows the subject in file names."
     )
     output_interp_order: Annotated[int, WHOLE] = Field(
-        1,
+        default=1,
         ge=0,
         le=3,
         description="Interpolation order on the way back to the subject's grid; label maps are exempt.",
     )
     fill_constant: Annotated[float, NUMBER] = Field(
-        0.0, description="What voxels hold that no window covers, such as the border."
+        default=0.0, description="What voxels hold that no window covers, such as the border."
     )
     dataset_to_infer: Annotated[
         str, choice(("inference", "training", "validation", "all"), {"": "inference"})
-    ] = Field("inference", description="Which subjects, by phase.")
+    ] = Field(default="inference", description="Which subjects, by phase.")
     masks: Annotated[str, choice(("mode", "mean", "sample"))] = Field(
-        "mode",
+        default="mode",
         description="Filter masks: each filter's most probable group, its probabilities, or a draw. (new)",
     )
     blending: Annotated[str, choice(("gaussian", "none"))] = Field(
-        "gaussian",
+        default="gaussian",
         description="Weights where windows overlap: less towards the window's edge, or equal. (new)",
     )
 
@@ -314,15 +322,16 @@ class Evaluation(Section):
     """`[EVALUATION]`: what is measured on predictions."""
 
     evaluations: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="Measures; empty for all that fit the tasks."
+        default=(), description="Measures; empty for all that fit the tasks."
     )
     evaluation_units: Annotated[str, choice(("label", "foreground", "cc"))] = Field(
-        "label",
+        default="label",
         description="What a segmentation is measured by: each label, all of them as one, or each component.",
     )
     save_csv_dir: Annotated[Path, OUTPUT_PATH] = Field(
-        Path("evaluation"), description="Folder of the tables."
+        default=Path("evaluation"), description="Folder of the tables."
     )
     intensity_bounds: Annotated[dict[str, tuple[float, float]], BOUNDS] = Field(
-        {}, description="Ranges of the reference's intensity in which regression is measured once more. (new)"
+        default={},
+        description="Ranges of the reference's intensity in which regression is measured once more. (new)",
     )

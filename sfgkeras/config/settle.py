@@ -1,4 +1,4 @@
-"""Fills in what one section leaves to another: names for the groups' layout, losses, paths below `model_dir`."""
+"""Fills in what one section leaves to another: sharing, losses, label sources, paths below `model_dir`."""
 
 from dataclasses import dataclass
 from pathlib import Path

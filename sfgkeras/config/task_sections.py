@@ -1,4 +1,4 @@
-"""One frozen model per section of data and tasks: input sources, `[MULTITASK]`, `[TASK name]`, one-task applications."""
+"""One frozen model per section of data and tasks: input sources, multi-task, task, one-task applications."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,51 +27,54 @@ class InputSource(Section):
     """An input source, any name: one kind of image, label map or table, one file or line per subject."""
 
     csv_file: Annotated[Path | None, PATH] = Field(
-        None,
+        default=None,
         description="CSV of `subject_id,path` without header; with `loader = table`, a table with header.",
     )
     path_to_search: Annotated[tuple[Path, ...], PATHS] = Field(
-        (), description="Folders to search where no list is given."
+        default=(), description="Folders to search where no list is given."
     )
     filename_contains: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="Words that a file name must contain; they are cut from it to give the subject id."
+        default=(),
+        description="Words that a file name must contain; they are cut from it to give the subject id.",
     )
     filename_not_contains: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="Words that a file name must not contain."
+        default=(), description="Words that a file name must not contain."
     )
     filename_removefromid: Annotated[str | None, PATTERN] = Field(
-        None, description="What else is cut from the file name to give the subject id."
+        default=None, description="What else is cut from the file name to give the subject id."
     )
     interp_order: Annotated[int, WHOLE] = Field(
-        1, ge=0, le=3, description="Interpolation order of resampling; label maps take 0, also by default."
+        default=1,
+        ge=0,
+        le=3,
+        description="Interpolation order of resampling; label maps take 0, also by default.",
     )
     pixdim: Annotated[
         tuple[float, float, float] | None, Reads(values.parse_spacing, "three lengths in mm")
-    ] = Field(None, description="Voxel size to resample to; empty to leave it.")
+    ] = Field(default=None, description="Voxel size to resample to; empty to leave it.")
     axcodes: Annotated[
         tuple[str, str, str] | None, Reads(values.parse_axcodes, "orientation, e.g. `R, A, S`")
-    ] = Field(None, description="Orientation to turn the volume to; empty to leave it.")
+    ] = Field(default=None, description="Orientation to turn the volume to; empty to leave it.")
     spatial_window_size: Annotated[tuple[int, int, int] | None, WINDOW] = Field(
-        None,
+        default=None,
         description="Window of training. One size of 1 makes slices, in 2-D; two sizes are taken as `A, B, "
         "1`.",
     )
     loader: Annotated[str | None, choice(choices.LOADERS, not_built=choices.NOT_BUILT_LOADERS)] = Field(
-        None,
+        default=None,
         description="What reads the files; empty chooses by their ending. `pillow` for photographs, `table` "
-        "for numbers "
-        "in a CSV file.",
+        "for numbers in a CSV file.",
     )
     scaling: Annotated[str, choice(("none", "ct"))] = Field(
-        "none", description="`ct` learns CT/1024 + 1 and writes Hounsfield units. (new)"
+        default="none", description="`ct` learns CT/1024 + 1 and writes Hounsfield units. (new)"
     )
     filename_attributes: Annotated[tuple[str, ...], NAMES] = Field(
-        (),
+        default=(),
         description="What the parts of the file name, between underscores, are: `age, gender, race, date`. "
         "(new)",
     )
     padding_value: Annotated[float | None, NUMBER] = Field(
-        None, description="Intensity outside the volume, when resampling; empty for 0. (new)"
+        default=None, description="Intensity outside the volume, when resampling; empty for 0. (new)"
     )
 
 
@@ -83,28 +86,29 @@ class Task(Section):
     )
     target: Annotated[str, TEXT] = Field(description="Input source of the reference.")
     loss: Annotated[str, TEXT] = Field(
-        "", description="Loss; by default `rmse`, `dicecrossentropy` or `crossentropy`, as the type is."
+        default="",
+        description="Loss; by default `rmse`, `dicecrossentropy` or `crossentropy`, as the type is.",
     )
     weight: Annotated[float, NUMBER] = Field(
-        1.0, ge=0, description="Factor of the loss in the sum over tasks."
+        default=1.0, ge=0, description="Factor of the loss in the sum over tasks."
     )
     num_classes: Annotated[int | None, WHOLE] = Field(
-        None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
+        default=None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
     )
     output_prob: Annotated[bool, YES_NO] = Field(
-        False, description="Whether predictions are probabilities per class, not the most probable class."
+        default=False,
+        description="Whether predictions are probabilities per class, not the most probable class.",
     )
     metrics: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="Validation metrics; empty for all of the type."
+        default=(), description="Validation metrics; empty for all of the type."
     )
     attribute: Annotated[str | None, TEXT] = Field(
-        None,
+        default=None,
         description="Column of the target's table, or part of its file names, for one value per subject; by "
-        "default "
-        "the task's name. (new)",
+        "default the task's name. (new)",
     )
     scale: Annotated[float, NUMBER] = Field(
-        1.0, description="Factor on a regression target; results are divided by it. (new)"
+        default=1.0, description="Factor on a regression target; results are divided by it. (new)"
     )
 
 
@@ -112,113 +116,129 @@ class Multitask(Section):
     """`[MULTITASK]`: images, tasks, and how filter groups are learned."""
 
     image: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="Input sources whose channels the network sees."
+        default=(), description="Input sources whose channels the network sees."
     )
     tasks: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="Names of the `[TASK name]` sections to learn; empty for all, in their order. (new)"
+        default=(),
+        description="Names of the `[TASK name]` sections to learn; empty for all, in their order. (new)",
     )
     weight: Annotated[str | None, TEXT] = Field(
-        None, description="Input source of a weight map for all losses."
+        default=None, description="Input source of a weight map for all losses."
     )
     sampler: Annotated[str | None, TEXT] = Field(
-        None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
+        default=None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
     )
     loss_border: Annotated[int, WHOLE] = Field(
-        0, ge=0, description="Zeros put around each window, in voxels per side; the loss leaves them out."
+        default=0,
+        ge=0,
+        description="Zeros put around each window, in voxels per side; the loss leaves them out.",
     )
     init_categorical: Annotated[tuple[float, ...] | None, PROBABILITIES] = Field(
-        None,
+        default=None,
         description="Initial probability of each group, tasks in order, then shared; empty for 0.6 shared "
-        "and the rest "
-        "equal. With the authors' keys output_1, output_2 the order is theirs: task 1, shared, task 2.",
+        "and the rest equal. With the authors' keys output_1, output_2 the order is theirs: task 1, shared, "
+        "task 2.",
     )
     learn_categorical: Annotated[bool, YES_NO] = Field(
-        True, description="Whether the probabilities are learned; `no` is `sharing = constant_p`."
+        default=True, description="Whether the probabilities are learned; `no` is `sharing = constant_p`."
     )
     use_hardcat: Annotated[bool, YES_NO] = Field(
-        False, description="Whether masks are one-hot forward, with the gradient of the relaxed draw."
+        default=False, description="Whether masks are one-hot forward, with the gradient of the relaxed draw."
     )
     constant_grouping: Annotated[bool, YES_NO] = Field(
-        False,
+        default=False,
         description="Whether groups are fixed by the fractions `init_categorical`: `sharing = "
         "constant_mask`.",
     )
     batch_sampling: Annotated[bool, YES_NO] = Field(
-        False, description="Whether each window of a batch draws its own masks."
+        default=False, description="Whether each window of a batch draws its own masks."
     )
     group_connection: Annotated[str, choice(("mixed", "separate", "dense"))] = Field(
-        "mixed",
+        default="mixed",
         description="What a task's filters read: its own stream and the shared one, its own alone, or all.",
     )
-    tau: Annotated[float, NUMBER] = Field(1.0, gt=0, description="Initial temperature of the relaxed draw.")
+    tau: Annotated[float, NUMBER] = Field(
+        default=1.0, gt=0, description="Initial temperature of the relaxed draw."
+    )
     use_tau_annealing: Annotated[bool, YES_NO] = Field(
-        True, description="Whether the temperature falls in training."
+        default=True, description="Whether the temperature falls in training."
     )
     gs_anneal_r: Annotated[float, NUMBER] = Field(
-        1e-5, ge=0, description="Rate r of the temperature max(min_temp, tau exp(-r t)) at iteration t."
+        default=1e-5,
+        ge=0,
+        description="Rate r of the temperature max(min_temp, tau exp(-r t)) at iteration t.",
     )
-    min_temp: Annotated[float, NUMBER] = Field(0.1, gt=0, description="Lowest temperature.")
+    min_temp: Annotated[float, NUMBER] = Field(default=0.1, gt=0, description="Lowest temperature.")
     entropy_decay: Annotated[float, NUMBER] = Field(
-        1e-5, ge=0, description="Weight of the entropy of the probabilities, lambda_2 of the paper."
+        default=1e-5, ge=0, description="Weight of the entropy of the probabilities, lambda_2 of the paper."
     )
     random_p_init: Annotated[bool, YES_NO] = Field(
-        False, description="Whether each filter's initial probabilities are drawn from a flat Dirichlet."
+        default=False,
+        description="Whether each filter's initial probabilities are drawn from a flat Dirichlet.",
     )
     layer_scale: Annotated[float | None, NUMBER] = Field(
-        None, gt=0, description="The authors' name for `[NETWORK] width`."
+        default=None, gt=0, description="The authors' name for `[NETWORK] width`."
     )
 
 
 class _OneTask(Section):
     image: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="Input sources whose channels the network sees."
+        default=(), description="Input sources whose channels the network sees."
     )
     weight: Annotated[str | None, TEXT] = Field(
-        None, description="Input source of a weight map for the loss."
+        default=None, description="Input source of a weight map for the loss."
     )
     sampler: Annotated[str | None, TEXT] = Field(
-        None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
+        default=None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
     )
     loss_border: Annotated[int, WHOLE] = Field(
-        0, ge=0, description="Zeros put around each window, in voxels per side; the loss leaves them out."
+        default=0,
+        ge=0,
+        description="Zeros put around each window, in voxels per side; the loss leaves them out.",
     )
     metrics: Annotated[tuple[str, ...], NAMES] = Field(
-        (), description="Validation metrics; empty for all of the type."
+        default=(), description="Validation metrics; empty for all of the type."
     )
 
 
 class Segmentation(_OneTask):
     """`[SEGMENTATION]`: a label per voxel."""
 
-    label: Annotated[str | None, TEXT] = Field(None, description="Input source of the label maps.")
+    label: Annotated[str | None, TEXT] = Field(default=None, description="Input source of the label maps.")
     num_classes: Annotated[int | None, WHOLE] = Field(
-        None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
+        default=None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
     )
     output_prob: Annotated[bool, YES_NO] = Field(
-        False, description="Whether predictions are probabilities per class, not the most probable class."
+        default=False,
+        description="Whether predictions are probabilities per class, not the most probable class.",
     )
 
 
 class Regression(_OneTask):
     """`[REGRESSION]`: a quantity per voxel or per subject."""
 
-    output: Annotated[str | None, TEXT] = Field(None, description="Input source of the reference.")
+    output: Annotated[str | None, TEXT] = Field(default=None, description="Input source of the reference.")
     attribute: Annotated[str | None, TEXT] = Field(
-        None, description="Column of its table, or part of its file names, for one value per subject. (new)"
+        default=None,
+        description="Column of its table, or part of its file names, for one value per subject. (new)",
     )
     scale: Annotated[float, NUMBER] = Field(
-        1.0, description="Factor on the target; results are divided by it. (new)"
+        default=1.0, description="Factor on the target; results are divided by it. (new)"
     )
 
 
 class Classification(_OneTask):
     """`[CLASSIFICATION]`: a class per subject."""
 
-    label: Annotated[str | None, TEXT] = Field(None, description="Input source of the classes.")
-    num_classes: Annotated[int | None, WHOLE] = Field(None, ge=1, description="Classes, numbered from 0.")
+    label: Annotated[str | None, TEXT] = Field(default=None, description="Input source of the classes.")
+    num_classes: Annotated[int | None, WHOLE] = Field(
+        default=None, ge=1, description="Classes, numbered from 0."
+    )
     output_prob: Annotated[bool, YES_NO] = Field(
-        False, description="Whether predictions are probabilities per class, not the most probable class."
+        default=False,
+        description="Whether predictions are probabilities per class, not the most probable class.",
     )
     attribute: Annotated[str | None, TEXT] = Field(
-        None, description="Column of the table, or part of the file names, that holds the class. (new)"
+        default=None,
+        description="Column of the table, or part of the file names, that holds the class. (new)",
     )

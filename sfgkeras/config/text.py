@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sfgkeras.config.values import end_of_quotes, unquote
+from sfgkeras.config.quoting import end_of_quotes, unquote
 from sfgkeras.errors import ConfigError, suggestion
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -80,7 +80,10 @@ class IniText:
         found = self.sections.get(section_id(section))
         entry = found.entries.get(key) if found and key else None
         name = found.name if found else section
-        if entry is None:
+        if entry is None and found and found.line is None and found.entries:
+            option = next(iter(found.entries.values())).option
+            self._problems.append((float("inf"), f"{option}: [{name}] {message}"))
+        elif entry is None:
             self.add_at_line(found.line if found else None, f"[{name}] {f'{key} ' if key else ''}{message}")
         elif entry.option:
             self._problems.append(
@@ -101,14 +104,20 @@ class IniText:
     def need(self, section: str, key: str, why: str) -> None:
         """Collects that a key is missing; `why` goes on after `needs KEY`."""
         if self._is_first(section, key):
-            self.add(section, None, f"needs {key}{why}")
+            found = self.sections.get(section_id(section))
+            name = found.name if found else section
+            self.add_at_line(found.line if found else None, f"[{name}] needs {key}{why}")
 
     def ignore(self, section: str, key: str) -> None:
         """Keeps later messages about a key out, because what is wrong with it has been said."""
         self._reported.add((section_id(section), key))
 
+    def is_wrong(self, section: str, key: str) -> bool:
+        """Says whether a mistake of a key has been found."""
+        return (section_id(section), key) in self._reported
+
     def _is_first(self, section: str, key: str) -> bool:
-        fresh = (section_id(section), key) not in self._reported
+        fresh = not self.is_wrong(section, key)
         self.ignore(section, key)
         return fresh
 
@@ -132,8 +141,8 @@ class IniText:
 def parse_ini(text: str, file: str) -> IniText:
     """Parses INI text: sections, keys, comments with # or ;, values continued on indented lines.
 
-    Section names and keys are compared without regard to case. There is no interpolation: `%%` and `%` are a percent
-    sign, and `%(name)s` is a mistake.
+    Section names and keys are compared without regard to case. There is no interpolation: `%%` and `%` are a
+    percent sign, and `%(name)s` is a mistake.
 
     Args:
         text: The file's text.
@@ -188,7 +197,7 @@ class _Parser:
             and not _LOOKS_LIKE_ASSIGNMENT.match(line)
         ):
             entry = section.entries[self._last_key]
-            value = f"{entry.value} {self._value(number, line)}".strip()
+            value = f"{entry.value} {self._value(number, section, entry.key, line)}".strip()
             section.entries[self._last_key] = Entry(entry.key, value, entry.line)
             return
         self._last_key = None
@@ -211,17 +220,16 @@ class _Parser:
                 f"[{section.name}] {key} is there a second time, first in line {first}; remove one of them",
             )
         else:
-            value = self._value(number, match["value"].strip())
+            value = self._value(number, section, key, match["value"].strip())
             section.entries[key] = Entry(key, value, number)
             self._last_key, self._indent = key, indent
 
-    def _value(self, number: int, value: str) -> str:
+    def _value(self, number: int, section: IniSection, key: str, value: str) -> str:
         value = _without_comment(value)
         if _INTERPOLATION.search(value):
-            self._ini.add_at_line(
-                number,
-                f"{value!r} refers to another key with %(...)s, which is not supported; write the value out",
-            )
+            message = "refers to another key with %(...)s, which is not supported; write the value out"
+            self._ini.add_at_line(number, f"[{section.name}] {key} = {value!r} {message}")
+            self._ini.ignore(section.name, key)
         return value.replace("%%", "%")
 
 

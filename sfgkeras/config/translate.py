@@ -1,4 +1,4 @@
-"""From the three ways of naming tasks to one: `[TASK name]` sections, the authors' two-task keys, one-task sections."""
+"""Three ways of naming tasks made one: `[TASK name]`, the authors' two-task keys, one-task sections."""
 
 import re
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from sfgkeras.config.known import (
     read_model,
     refuse_unknown_keys,
 )
+from sfgkeras.config.quoting import split_list
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.text import IniSection, IniText, section_id
-from sfgkeras.config.values import split_list
 from sfgkeras.errors import suggestion
 
 # The task types that the authors' code assumes where task_1_type and task_2_type are left out.
@@ -41,7 +41,7 @@ class Application:
 
     name: str = "multi_task"
     section: str = "MULTITASK"
-    multitask: Multitask = field(default_factory=Multitask)
+    multitask: Multitask = field(default_factory=lambda: Multitask())
     tasks: dict[str, Task] = field(default_factory=dict)
     places: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     authors_spelling: bool = False
@@ -121,6 +121,7 @@ def _read_task_sections(ini: IniText, task_sections: Sequence[IniSection], appli
     for name, section in by_name.items():
         refuse_unknown_keys(ini, section, Task)
         if name not in chosen:
+            read_model(ini, section.name, Task, fields_of(section, Task))
             application.warnings.append(f"[{section.name}] is not among [MULTITASK] tasks and is not learned")
 
 

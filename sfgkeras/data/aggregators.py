@@ -35,8 +35,8 @@ def grid_starts(
     for extent, size, cut in zip(shape, window_size, border, strict=True):
         if size > extent:
             raise ConfigError(
-                f"the window of {tuple(window_size)} voxels is larger than the volume of {tuple(shape)}; choose a "
-                "smaller [INFERENCE] spatial_window_size or pad the volume (volume_padding_size)"
+                f"the window of {tuple(window_size)} voxels is larger than the volume of {tuple(shape)}; "
+                "choose a smaller [INFERENCE] spatial_window_size or pad the volume (volume_padding_size)"
             )
         axes.append([*range(0, extent - size, size - 2 * cut), extent - size])
     return [(x, y, z) for x in axes[0] for y in axes[1] for z in axes[2]]
@@ -119,8 +119,8 @@ class WindowAggregator:
             return self._sum / self._weight[..., None]
         if uncovered is None:
             raise ValueError(
-                f"{np.count_nonzero(missing)} of {missing.size} voxels are covered by no window; add a window at each "
-                "of grid_starts, or give a value for `uncovered`"
+                f"{np.count_nonzero(missing)} of {missing.size} voxels are covered by no window; add a "
+                "window at each of grid_starts, or give a value for `uncovered`"
             )
         result = self._sum / np.where(missing, np.float32(1), self._weight)[..., None]
         result[missing] = uncovered
@@ -151,7 +151,7 @@ def _checked_border(window_size: Sequence[int], border: Sequence[int]) -> tuple[
         int(cut) != cut or cut < 0 or 2 * cut >= size for cut, size in zip(values, window_size, strict=False)
     ):
         raise ConfigError(
-            f"border = {values} cannot be cut off both sides of a window of {tuple(window_size)}; give three whole "
-            "numbers, each less than half the window and 0 for the sliced axis"
+            f"border = {values} cannot be cut off both sides of a window of {tuple(window_size)}; give three "
+            "whole numbers, each less than half the window and 0 for the sliced axis"
         )
     return values

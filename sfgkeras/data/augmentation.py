@@ -16,8 +16,7 @@ from sfgkeras.errors import ConfigError
 
 @dataclass(frozen=True)
 class Deformation:
-    """Elastic deformation by a cubic B-spline with random control points (NiftyNet's
-    `do_elastic_deformation`).
+    """Elastic deformation by a cubic B-spline with random control points, as NiftyNet's.
 
     Attributes:
         num_control_points: Intervals of the control point grid along each axis of the volume.

@@ -12,7 +12,7 @@ voxels. Inside, the outermost voxels reach as far as that; outside, the window i
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -34,8 +34,7 @@ class WindowMap(Protocol):
     inside: np.ndarray | None
 
     def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
-        """Writes the linearly interpolated `volume`, `(*shape, channels)`, to `out`, `(*size, channels)`
-        float32."""
+        """Interpolates `volume`, `(*shape, channels)`, linearly into `out`, `(*size, channels)` float32."""
 
     def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
         """Writes the nearest voxels of `labels`, `shape`, to `out`, `size`, int32."""
@@ -55,11 +54,9 @@ class Crop:
     def __init__(self, start: Sequence[int], size: Sequence[int], flips: Sequence[bool]) -> None:
         index = []
         for first, count, flip in zip(start, size, flips, strict=True):
-            last = int(first + count) - 1
-            before = int(first) - 1
-            index.append(
-                slice(last, before if before >= 0 else None, -1) if flip else slice(int(first), last + 1)
-            )
+            last = first + count - 1
+            backwards = slice(last, first - 1 if first > 0 else None, -1)
+            index.append(backwards if flip else slice(first, last + 1))
         self._index = tuple(index)
 
     def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
@@ -71,7 +68,56 @@ class Crop:
         out[...] = labels[self._index]
 
 
-class AffineMap:
+class _InterpolatedMap:
+    """What the two interpolating maps share: region, channels, and zeros outside of the volume.
+
+    Args:
+        inside: Which voxels of the window show the volume, or None for all.
+        low: Lowest position along each axis.
+        high: Highest position along each axis.
+        shape: Voxels of the volume along each axis.
+    """
+
+    def __init__(
+        self, inside: np.ndarray | None, low: Sequence[float], high: Sequence[float], shape: Sequence[int]
+    ) -> None:
+        self.inside = inside
+        self._region, self._first = _region(low, high, shape)
+        self._rank = len(shape)
+
+    def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
+        """Interpolates `volume`, `(*shape, channels)`, linearly into `out`, `(*size, channels)` float32."""
+        region = volume[self._region].astype(np.float32, order="C")
+        if self._rank == 2 and region.shape[-1] in EXACT_CHANNELS:
+            out[...] = self._plane(region, nearest=False).reshape(out.shape)
+        else:
+            sample = self._plane if self._rank == 2 else self._volume
+            for channel in range(region.shape[-1]):
+                out[..., channel] = sample(np.ascontiguousarray(region[..., channel]), nearest=False)
+        if self.inside is not None:
+            out *= self.inside[..., None]
+
+    def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
+        """Writes the nearest voxels of `labels`, `shape`, to `out`, `size`, int32."""
+        region = labels[self._region]
+        if self._rank == 2:
+            pixels, dtype = _as_pixels(region)
+            out[...] = _as_labels(self._plane(pixels, nearest=True), dtype)
+        else:
+            out[...] = self._volume(region.astype(np.int32), nearest=True)
+        if self.inside is not None:
+            out *= self.inside
+
+    def _plane(self, region: np.ndarray, nearest: bool) -> np.ndarray:
+        """Samples a plane, with channels or without."""
+        raise NotImplementedError
+
+    def _volume(self, region: np.ndarray, nearest: bool) -> np.ndarray:
+        """Samples a volume without channels."""
+        raise NotImplementedError
+
+
+class AffineMap(_InterpolatedMap):
     """Reads window voxel `i` at the position `matrix @ i + offset` of the volume.
 
     Args:
@@ -84,68 +130,46 @@ class AffineMap:
     def __init__(
         self, matrix: np.ndarray, offset: np.ndarray, size: Sequence[int], shape: Sequence[int]
     ) -> None:
-        self._matrix = matrix
-        self._size = tuple(size)
         low, high = _reach(matrix, offset, size)
-        self.inside: np.ndarray | None = None
+        inside = None
         if min(low) < -0.5 or any(last > extent - 0.5 for last, extent in zip(high, shape, strict=True)):
-            self.inside = _inside(affine_positions(matrix, offset, size), shape)
-        self._region, first = _region(low, high, shape)
-        self._offset = offset - first
+            inside = _inside(affine_positions(matrix, offset, size), shape)
+        super().__init__(inside, low, high, shape)
+        self._matrix = matrix
+        self._offset = offset - self._first
+        self._size = tuple(size)
 
-    def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
-        """Writes the linearly interpolated window to `out`."""
-        region = volume[self._region].astype(np.float32, order="C")
-        if len(self._size) == 2:
-            _by_channels(region, out, self._warp)
-        else:
-            for channel in range(region.shape[-1]):
-                out[..., channel] = self._resample(region[..., channel], nearest=False)
-        if self.inside is not None:
-            out *= self.inside[..., None]
-
-    def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
-        """Writes the nearest labels to `out`."""
-        region = labels[self._region]
-        if len(self._size) == 2:
-            pixels, dtype = _as_pixels(region)
-            out[...] = _as_labels(self._warp(pixels, nearest=True), dtype)
-        else:
-            out[...] = self._resample(region.astype(np.int32), nearest=True)
-        if self.inside is not None:
-            out *= self.inside
-
-    def _warp(self, region: np.ndarray, nearest: bool = False) -> np.ndarray:
-        """Samples a plane; OpenCV counts columns first."""
+    def _plane(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         (a, b), (c, d) = self._matrix.tolist()
         row, column = self._offset.tolist()
         return cv2.warpAffine(
             region,
-            np.array(((d, c, column), (b, a, row))),
+            np.array(((d, c, column), (b, a, row))),  # OpenCV counts columns first
             (self._size[1], self._size[0]),
             flags=(cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
 
-    def _resample(self, region: np.ndarray, nearest: bool) -> np.ndarray:
-        """Samples a volume; ITK counts z first and gives 0 beyond the region, hence the copied edge."""
+    def _volume(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         import SimpleITK as sitk
 
         offset = self._offset
-        if self.inside is not None:
-            region, offset = np.pad(region, MARGIN, mode="edge"), offset + MARGIN
-        transform = sitk.AffineTransform(3)
+        if (
+            self.inside is not None
+        ):  # ITK gives 0 at the rim of what it is given, where others still interpolate
+            region, offset = np.pad(region, 1, mode="edge"), offset + 1
+        transform = sitk.AffineTransform(3)  # ITK counts z first
         transform.SetMatrix(self._matrix[::-1, ::-1].ravel().tolist())
         transform.SetTranslation(offset[::-1].tolist())
         resample = sitk.ResampleImageFilter()
         resample.SetNumberOfThreads(1)
-        resample.SetSize([int(size) for size in self._size[::-1]])
+        resample.SetSize(self._size[::-1])
         resample.SetTransform(transform)
         resample.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
-        return sitk.GetArrayFromImage(resample.Execute(sitk.GetImageFromArray(region)))
+        return sitk.GetArrayViewFromImage(resample.Execute(sitk.GetImageFromArray(region)))
 
 
-class DenseMap:
+class DenseMap(_InterpolatedMap):
     """Reads every voxel of the window at a position of its own.
 
     Args:
@@ -154,42 +178,18 @@ class DenseMap:
     """
 
     def __init__(self, positions: np.ndarray, shape: Sequence[int]) -> None:
-        inside = _inside(list(positions), shape)
-        self.inside: np.ndarray | None = None if inside.all() else inside
         axes = tuple(range(1, positions.ndim))
-        self._region, first = _region(
-            positions.min(axis=axes).tolist(), positions.max(axis=axes).tolist(), shape
-        )
-        self._positions = positions - first.reshape((-1,) + (1,) * len(axes))
+        inside = _inside(list(positions), shape)
+        low, high = positions.min(axis=axes).tolist(), positions.max(axis=axes).tolist()
+        super().__init__(None if inside.all() else inside, low, high, shape)
+        self._positions = positions - self._first.reshape((-1,) + (1,) * len(axes))
 
-    def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
-        """Writes the linearly interpolated window to `out`."""
-        region = volume[self._region].astype(np.float32, order="C")
-        if len(self._positions) == 2:
-            _by_channels(region, out, self._remap)
-        else:
-            for channel in range(region.shape[-1]):
-                out[..., channel] = self._map(region[..., channel], nearest=False)
-        if self.inside is not None:
-            out *= self.inside[..., None]
-
-    def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
-        """Writes the nearest labels to `out`."""
-        region = labels[self._region]
-        if len(self._positions) == 2:
-            pixels, dtype = _as_pixels(region)
-            out[...] = _as_labels(self._remap(pixels, nearest=True), dtype)
-        else:
-            out[...] = self._map(region.astype(np.int32), nearest=True)
-        if self.inside is not None:
-            out *= self.inside
-
-    def _remap(self, region: np.ndarray, nearest: bool = False) -> np.ndarray:
+    def _plane(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         rows, columns = self._positions.astype(np.float32)
         method = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
         return cv2.remap(region, columns, rows, method, borderMode=cv2.BORDER_REPLICATE)
 
-    def _map(self, region: np.ndarray, nearest: bool) -> np.ndarray:
+    def _volume(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         order = 0 if nearest else 1
         return scipy.ndimage.map_coordinates(
             region, self._positions, order=order, mode="nearest", prefilter=False
@@ -197,8 +197,7 @@ class DenseMap:
 
 
 def affine_positions(matrix: np.ndarray, offset: np.ndarray, size: Sequence[int]) -> list[np.ndarray]:
-    """Returns the positions `matrix @ i + offset` of all voxels `i` of a window, one array of shape `size`
-    per axis."""
+    """Returns the positions `matrix @ i + offset` of a window's voxels `i`: an array of `size` per axis."""
     steps = np.ogrid[tuple(slice(0, count) for count in size)]
     return [
         sum((row[axis] * steps[axis] for axis in range(len(size))), start=np.asarray(shift))
@@ -236,8 +235,7 @@ def resize_nearest(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _triangle_weights(extent: int, count: int) -> scipy.sparse.csr_matrix:
-    """Returns the weights of `extent` voxels in each of `count` output voxels, `(count, extent)`; rows sum to
-    1."""
+    """Returns the weights of `extent` voxels in `count` output voxels, `(count, extent)`; rows sum to 1."""
     scale = extent / count
     width = max(scale, 1.0)
     centre = (np.arange(count) + 0.5) * scale
@@ -277,21 +275,11 @@ def _region(
     return tuple(slices), np.array(firsts)
 
 
-def _by_channels(region: np.ndarray, out: np.ndarray, sample: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Applies `sample` to a plane of any number of channels."""
-    if region.shape[-1] in EXACT_CHANNELS:
-        out[...] = sample(region).reshape(out.shape)
-    else:
-        for channel in range(region.shape[-1]):
-            out[..., channel] = sample(np.ascontiguousarray(region[..., channel]))
-
-
 def _as_pixels(labels: np.ndarray) -> tuple[np.ndarray, np.dtype]:
-    """Returns labels as unsigned pixels, for which OpenCV's nearest neighbour is exact, and the type to read
-    back.
+    """Returns labels as unsigned pixels and the type to read them back.
 
-    Nearest neighbour moves bits and never looks at their value; labels of 32 bits travel as four channels of
-    8.
+    OpenCV's nearest neighbour is exact for unsigned pixels. It moves bits and never looks at their value, so
+    that labels of 32 bits can travel as four channels of 8.
     """
     dtype = labels.dtype.newbyteorder("=") if labels.dtype.itemsize <= 2 else np.dtype(np.int32)
     pixels = np.ascontiguousarray(labels, dtype=dtype)

@@ -180,7 +180,7 @@ class Canvas:
         values = np.full(share.shape, getattr(tissue, self.modality), np.float32)
         inside = share > 0
         if spread > 0 and inside.any():
-            texture = self.patient.texture(*(p[inside] for p in points), tissue.grain)
+            texture = self.patient.texture([p[inside] for p in points], tissue.grain)
             values[inside] += np.float32(spread) * texture
         return values
 

@@ -92,9 +92,9 @@ class Chance:
         """Returns the value changed by a normal deviate of that fraction, at most twice it."""
         return float(value * (1 + fraction * np.clip(self.rng.standard_normal(), -2, 2)))
 
-    def point(self, x: float, y: float, z: float, spread: float = 1.5) -> np.ndarray:
+    def point(self, place: Point, spread: float = 1.5) -> np.ndarray:
         """Returns a point within about `spread` mm of another."""
-        return np.array([x, y, z]) + spread * np.clip(self.rng.standard_normal(3), -2, 2)
+        return np.asarray(place) + spread * np.clip(self.rng.standard_normal(3), -2, 2)
 
     def blob(
         self, center: Point, radii: Point, angles: Point = (0, 0, 0), power: int = 2, spread: float = 1.5
@@ -102,11 +102,11 @@ class Chance:
         """Returns an ellipsoid near the given one, sizes within about 6 %."""
         sizes = [self.near(radius, 0.06) for radius in radii]
         turned = [self.near(1.0, 1.0) * 2 - 2 + angle for angle in angles]
-        return Ellipsoid(self.point(*center, spread), sizes, turned, power)
+        return Ellipsoid(self.point(center, spread), sizes, turned, power)
 
     def tube(self, *corners: tuple[float, float, float, float], spread: float = 1.5) -> Tube:
         """Returns a tube near the given corners `(x, y, z, radius)`."""
-        points = [self.point(*corner[:3], spread) for corner in corners]
+        points = [self.point(corner[:3], spread) for corner in corners]
         return Tube(points, [self.near(corner[3], 0.06) for corner in corners])
 
 
@@ -125,7 +125,7 @@ def draw_muscles(chance: Chance, side: int, trunk: Shape) -> list[Part]:
     """Draws the muscles of one side: a mass around the hip, and single muscles in thin sheets of fat."""
     s = side
     rind = chance.near(13, 0.25)
-    shapes = {
+    shapes: dict[str, Shape] = {
         "gluteus maximus": chance.blob((s * 73, -79, -8), (69, 26, 84), (0, 0, s * 18), 3),
         "gluteus medius": chance.blob((s * 128, -4, 42), (17, 50, 46), (0, s * 5, -s * 14)),
         "gluteus minimus": chance.blob((s * 127, 6, 10), (11, 30, 28), (0, 0, -s * 10)),
@@ -202,7 +202,7 @@ def femur(chance: Chance, side: int, head: np.ndarray, radius: float) -> Union:
 
 def draw_bones(chance: Chance) -> list[Part]:
     """Draws hip bones, femora, sacrum and coccyx, with cortex and marrow, and labels the femoral heads."""
-    sacrum = [
+    sacrum: list[Shape] = [
         chance.blob((0, -84, 64), (46, 15, 34), (-18, 0, 0)),
         chance.tube((0, -88, 48, 14), (0, -90, 34, 10), (0, -87, 18, 7), (0, -76, 2, 5), spread=1.0),
     ]
@@ -210,7 +210,7 @@ def draw_bones(chance: Chance) -> list[Part]:
     parts = [Part(Union(sacrum), ((0, "cortical_bone"), (1.5, "marrow")))]
     radius = chance.near(24.5, 0.05)
     for side, label in ((LEFT, LABELS["left_femoral_head"]), (RIGHT, LABELS["right_femoral_head"])):
-        head = chance.point(side * 89, 0, 0)
+        head = chance.point((side * 89, 0, 0))
         bone = ((0.0, "cortical_bone"), (cortex, "marrow"))
         parts.append(Part(hip_bone(chance, side, head, radius), bone))
         parts.append(Part(Ellipsoid(head, (radius + 3.5,) * 3), ((0, "cartilage"),)))
@@ -235,7 +235,7 @@ def draw_rectum(chance: Chance) -> list[Part]:
         (sway[3], -64, 70),
     ]
     radii = [11, 12.5 * width, 16 * width, 17 * chance.near(width, 0.08), 17 * width, 16 * width]
-    tube = Tube([chance.point(*corner, 1.0) for corner in course], radii)
+    tube = Tube([chance.point(corner, 1.0) for corner in course], radii)
     wall = chance.near(3.2, 0.12)
     parts = [Part(tube, ((0, "bowel_wall"), (wall, "stool")), LABELS["rectum"])]
     for _ in range(int(rng.integers(0, 4))):
@@ -251,7 +251,7 @@ def draw_bowel(chance: Chance) -> list[Part]:
     rng = chance.rng
     parts = []
     for start in ((-48, 34, 62), (30, 52, 66), (6, -22, 62), (52, -14, 64)):
-        corners = [chance.point(*start, 8)]
+        corners = [chance.point(start, 8)]
         for _ in range(2):
             corners.append(corners[-1] + rng.normal(0, (20, 14, 6)))
         loop = Tube(corners, [chance.near(13, 0.15) for _ in corners])
@@ -265,7 +265,7 @@ def draw_bowel(chance: Chance) -> list[Part]:
 def draw_bladder_and_prostate(chance: Chance) -> list[Part]:
     """Draws the bladder, the seminal vesicles and the prostate below it, with its two zones."""
     size = chance.near(1.0, 0.11)
-    center = chance.point(0, 1, -17, 2.0)
+    center = chance.point((0, 1, -17), 2.0)
     radii = (
         np.array([25.0, 18.5, 19.5])
         * size

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-Point = Sequence[float]
+Point = Sequence[float] | np.ndarray
 
 
 class Shape(Protocol):
@@ -94,7 +94,7 @@ class Tube:
 
     def distance(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Returns the distance from the centre line less the radius at the nearest point of the line."""
-        nearest = None
+        nearest: np.ndarray = np.full(x.shape, np.inf, np.float32)
         for start, end, first, last in zip(
             self.points[:-1], self.points[1:], self.radii[:-1], self.radii[1:], strict=True
         ):
@@ -105,7 +105,7 @@ class Tube:
             dx, dy, dz = dx - share * along[0], dy - share * along[1], dz - share * along[2]
             distance = np.sqrt(dx * dx + dy * dy + dz * dz)
             distance -= np.float32(first) + share * np.float32(last - first)
-            nearest = distance if nearest is None else np.minimum(nearest, distance)
+            np.minimum(nearest, distance, out=nearest)
         return nearest
 
 
@@ -235,12 +235,17 @@ class Texture:
         """Draws a lattice of `size` cells per axis."""
         return cls(rng.standard_normal((size,) * 3).astype(np.float32))
 
-    def __call__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, scale: float) -> np.ndarray:
-        """Returns values of mean 0 and about unit variance that change over `scale` mm."""
-        total = np.zeros(x.shape, np.float32)
+    def __call__(self, points: Sequence[np.ndarray], scale: float) -> np.ndarray:
+        """Returns values of mean 0 and about unit variance that change over `scale` mm.
+
+        Args:
+            points: x, y and z in mm.
+            scale: Size of a cell of the lattice in mm.
+        """
+        total = np.zeros(points[0].shape, np.float32)
         for octave, weight in ((1.0, 1.5), (2.0, 1.0)):
-            points = np.stack([p * np.float32(octave / scale) for p in (x, y, z)])
+            cells = np.stack([p * np.float32(octave / scale) for p in points])
             total += np.float32(weight) * map_coordinates(
-                self.lattice, points, output=np.float32, order=1, mode="grid-wrap"
+                self.lattice, cells, output=np.float32, order=1, mode="grid-wrap"
             )
         return total

@@ -4,8 +4,13 @@ One call makes one batch, so that the cost of entering Python is paid once per b
 when a dataset is made, not before.
 """
 
+import atexit
+import threading
+import time
+import weakref
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +20,12 @@ from sfgkeras.data.windows import WindowSource
 if TYPE_CHECKING:
     import tensorflow as tf
 
+ALIGNMENT = 64
+"""Bytes to which TensorFlow wants arrays aligned; it copies those that are not."""
+
+QUIET_SECONDS = 0.05
+"""How long no batch must have been asked for before Python may exit."""
+
 
 def training_dataset(
     source: WindowSource,
@@ -23,18 +34,19 @@ def training_dataset(
     rows: tuple[int, int] | None = None,
     num_threads: int = 2,
 ) -> "tf.data.Dataset":
-    """Makes the endless training set: batch i holds the windows `i * batch_size` to `(i + 1) * batch_size -
-    1`.
+    """Makes the endless training set.
 
-    The order does not depend on the number of threads. Errors of the window source come out of TensorFlow
-    wrapped; see `original_errors`.
+    Batch i holds the windows from `i * batch_size` to `(i + 1) * batch_size - 1`, whatever the number of
+    threads. Errors of the window source come out of TensorFlow wrapped; see `original_errors`.
 
     Args:
         source: Makes the windows.
         batch_size: Windows per global batch.
         start_iteration: Number of the first batch, for runs that are resumed.
         rows: `(w, n)` gives every n-th row of each global batch from row w on, the share of worker w of n.
-        num_threads: Batches made at the same time, each by one thread.
+        num_threads: Batches of 3-D windows made at the same time, each by one thread, and batches kept ready.
+            2-D windows are so small that threads would spend their time handing over Python's lock (two make
+            fewer windows than one): their batches are made one after the other.
 
     Returns:
         Dataset of (image, targets by task, weights by task) of static shapes, prefetched.
@@ -48,14 +60,12 @@ def training_dataset(
     if not 0 <= worker < num_workers:
         raise ValueError(f"rows = {rows}: the first number counts workers from 0 and is less than the second")
     if batch_size < num_workers:
-        raise ValueError(
-            f"batch_size = {batch_size} gives some of {num_workers} workers no window; raise batch_size"
-        )
+        raise ValueError(f"batch_size = {batch_size} leaves some of {num_workers} workers without a window")
     if start_iteration < 0:
         raise ValueError(f"start_iteration = {start_iteration} is less than 0")
     local_rows = np.arange(worker, batch_size, num_workers)
-    dataset = tf.data.Dataset.counter(start_iteration)
-    return _mapped(dataset, source, batch_size, local_rows, len(local_rows), num_threads)
+    maker = _BatchMaker(source, batch_size, local_rows, count=None)
+    return _mapped(tf.data.Dataset.counter(start_iteration), maker, len(local_rows), num_threads)
 
 
 def validation_dataset(
@@ -67,7 +77,7 @@ def validation_dataset(
         source: Makes the windows; give it a seed of its own and no augmentation.
         batch_size: Windows per batch; the last batch is smaller where `count` is no multiple.
         count: Number of windows.
-        num_threads: Batches made at the same time, each by one thread.
+        num_threads: As for `training_dataset`.
 
     Returns:
         Dataset of (image, targets by task, weights by task), prefetched.
@@ -79,9 +89,9 @@ def validation_dataset(
 
     if batch_size < 1 or count < 1:
         raise ValueError(f"batch_size = {batch_size} and count = {count} must be at least 1")
-    dataset = tf.data.Dataset.range(-(-count // batch_size))
+    maker = _BatchMaker(source, batch_size, np.arange(batch_size), count)
     static_rows = batch_size if count % batch_size == 0 else None
-    return _mapped(dataset, source, batch_size, np.arange(batch_size), static_rows, num_threads, count)
+    return _mapped(tf.data.Dataset.range(-(-count // batch_size)), maker, static_rows, num_threads)
 
 
 @contextmanager
@@ -101,57 +111,112 @@ def original_errors(source: WindowSource) -> Iterator[None]:
         raise source.failure.with_traceback(None) from None
 
 
+class _Buffers:
+    """Memory of earlier batches, used again: the first touch of fresh pages costs as much as a third of a
+    window."""
+
+    def __init__(self) -> None:
+        self._free: defaultdict[int, deque[np.ndarray]] = defaultdict(deque)
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Returns an array of any content, whose memory comes back when the last reference to it is gone."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        free = self._free[size]
+        try:
+            memory = free.pop()
+        except IndexError:
+            raw = np.empty(size + ALIGNMENT, np.uint8)
+            offset = -raw.ctypes.data % ALIGNMENT
+            memory = raw[offset : offset + size]
+        array: np.ndarray = np.ndarray(shape, dtype, buffer=memory.data)
+        weakref.finalize(array, free.append, memory).atexit = False
+        return array
+
+
+class _Exit:
+    """Lets no thread of TensorFlow be inside Python when Python exits, which would abort the process."""
+
+    def __init__(self) -> None:
+        self.exiting = False
+        self._active = 0
+        self._last_call = 0.0
+        self._lock = threading.Lock()
+        atexit.register(self._wait)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._active += 1
+            self._last_call = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._active -= 1
+
+    def _wait(self) -> None:
+        """Refuses new batches, which fills TensorFlow's buffers with errors, and waits until none is asked
+        for."""
+        self.exiting = True
+        while self._active or time.monotonic() - self._last_call < QUIET_SECONDS:
+            time.sleep(QUIET_SECONDS / 5)
+
+
+_EXIT = _Exit()
+
+
 class _BatchMaker:
-    """Makes the rows of one global batch, as a flat list of arrays; called by TensorFlow's threads."""
+    """Makes some rows of a global batch, as a flat list of arrays; called by TensorFlow's threads.
+
+    Args:
+        source: Makes the windows.
+        batch_size: Windows per global batch.
+        rows: The rows of it that are made.
+        count: Number of windows in all, or None for no end.
+    """
 
     def __init__(self, source: WindowSource, batch_size: int, rows: np.ndarray, count: int | None) -> None:
-        self._source = source
+        self.source = source
         self._batch_size = batch_size
         self._rows = rows
         self._count = count
+        self._buffers = _Buffers()
+        self._turn: AbstractContextManager = threading.Lock() if source.spatial_rank == 2 else nullcontext()
 
     def __call__(self, iteration: np.ndarray) -> list[np.ndarray]:
         indices = int(iteration) * self._batch_size + self._rows
         if self._count is not None:
             indices = indices[indices < self._count]
-        try:
-            image, targets, weights = self._source.batch(indices.tolist())
-        except Exception as error:
-            self._source.failure = error
-            raise
+        with _EXIT, self._turn:
+            if _EXIT.exiting:
+                raise RuntimeError("Python exits: no more batches are made")
+            try:
+                image, targets, weights = self.source.batch(indices.tolist(), self._buffers.allocate)
+            except Exception as error:
+                self.source.failure = error
+                raise
         return [image, *targets.values(), *weights.values()]
 
 
 def _mapped(
-    dataset: "tf.data.Dataset",
-    source: WindowSource,
-    batch_size: int,
-    rows: np.ndarray,
-    static_rows: int | None,
-    num_threads: int,
-    count: int | None = None,
+    dataset: "tf.data.Dataset", maker: _BatchMaker, static_rows: int | None, num_threads: int
 ) -> "tf.data.Dataset":
+    """Maps batch numbers to batches of known shapes."""
     import cv2
     import tensorflow as tf
 
     if num_threads < 1:
         raise ValueError(f"num_threads = {num_threads} is less than 1")
     cv2.setNumThreads(0)  # the threads here are the workers; OpenCV would start as many again inside each
-    maker = _BatchMaker(source, batch_size, rows, count)
+    source = maker.source
     tasks = list(source.task_kinds)
     shapes: Sequence[tuple[int, ...]] = [
         source.image_shape,
         *(source.target_shapes[task] for task in tasks),
         *(source.weight_shapes[task] for task in tasks),
     ]
-    dtypes = [
-        tf.float32,
-        *(tf.as_dtype(source.target_dtypes[task]) for task in tasks),
-        *[tf.float32] * len(tasks),
-    ]
+    dtypes = [tf.float32, *(source.target_dtypes[task] for task in tasks), *[tf.float32] * len(tasks)]
 
     def make(iteration: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        image, *others = tf.numpy_function(maker, [iteration], dtypes)
+        image, *others = tf.numpy_function(maker, [iteration], [tf.as_dtype(dtype) for dtype in dtypes])
         for tensor, shape in zip([image, *others], shapes, strict=True):
             tensor.set_shape((static_rows, *shape))
         targets, weights = others[: len(tasks)], others[len(tasks) :]

@@ -43,8 +43,8 @@ class PreparedSubject:
                 self._check_grid(f"the target of task {task!r}", target, image)
             elif target.ndim == 2 or target.size == 0 or not _is_finite(target):
                 raise self._error(
-                    f"the target of task {task!r} is {target.tolist()}, which is neither a volume nor a finite "
-                    "number or vector; correct its table or exclude the subject"
+                    f"the target of task {task!r} is {target.tolist()}, which is neither a volume nor a "
+                    "finite number or vector; correct its table or exclude the subject"
                 )
         if weight is not None:
             self._check_grid("the sampling weight", weight, image)
@@ -68,8 +68,8 @@ class PreparedSubject:
             return self.targets[task]
         except KeyError:
             raise self._error(
-                f"there is no target for task {task!r}, only for {sorted(self.targets)}; exclude the subject or "
-                "complete its files"
+                f"there is no target for task {task!r}, only for {sorted(self.targets)}; exclude the subject "
+                "or complete its files"
             ) from None
 
     def label_map(self, task: str) -> np.ndarray:
@@ -82,8 +82,8 @@ class PreparedSubject:
         is_integer = np.issubdtype(target.dtype, np.integer) or target.dtype == bool
         if not is_integer or target.shape[3:] not in ((), (1,)):
             raise self._error(
-                f"the label map of task {task!r} must be one channel of integers, but is of type {target.dtype} and "
-                f"shape {target.shape}; read it as a label map or make the task a regression"
+                f"the label map of task {task!r} must be one channel of integers, but is of type "
+                f"{target.dtype} and shape {target.shape}; read it as a label map or make the task a regression"
             )
         return target.reshape(target.shape[:3])
 
@@ -128,8 +128,8 @@ class PreparedSubject:
     def _check_grid(self, what: str, volume: np.ndarray, image: np.ndarray) -> None:
         if volume.ndim > 4 or volume.shape[:3] != image.shape[:3]:
             raise self._error(
-                f"{what} has shape {volume.shape} but the image {image.shape}; resample both to one grid (give "
-                "their input sections the same pixdim and axcodes)"
+                f"{what} has shape {volume.shape} but the image {image.shape}; resample both to one grid "
+                "(give their input sections the same pixdim and axcodes)"
             )
 
     def _error(self, text: str) -> DataError:

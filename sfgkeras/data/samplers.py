@@ -27,8 +27,8 @@ def window_axes(window_size: Sequence[int]) -> tuple[int, ...]:
     sizes = tuple(window_size)
     if len(sizes) != 3 or any(int(size) != size or size < 1 for size in sizes) or sizes.count(1) > 1:
         raise ConfigError(
-            f"window size {sizes} cannot be used; give three whole numbers of voxels, of which one may be 1 for 2-D "
-            "windows, e.g. 128, 128, 1"
+            f"window size {sizes} cannot be used; give three whole numbers of voxels, of which one may be 1 "
+            "for 2-D windows, e.g. 128, 128, 1"
         )
     return tuple(axis for axis in range(3) if sizes[axis] != 1)
 
@@ -52,8 +52,8 @@ class Sampler:
         shape = np.array(subject.image.shape[:3])
         if np.any(shape < self.window_size):
             raise DataError(
-                f"subject {subject.subject_id!r}: the volume of {_voxels(shape)} voxels is smaller than the window of "
-                f"{_voxels(self.window_size)}; choose a smaller spatial_window_size, pad the volumes "
+                f"subject {subject.subject_id!r}: the volume of {_voxels(shape)} voxels is smaller than the "
+                f"window of {_voxels(self.window_size)}; choose a smaller spatial_window_size, pad the volumes "
                 "(volume_padding_size) or use window_sampling = resize"
             )
 
@@ -94,8 +94,7 @@ class ResizeSampler(Sampler):
 
 
 class _CentreSampler(Sampler):
-    """Draws the centre of the window from the subject's `sampling_weight`, by a table kept for every
-    subject."""
+    """Draws the centre of the window from the subject's `sampling_weight`, by one table per subject."""
 
     def __init__(self, window_size: Sequence[int]) -> None:
         super().__init__(window_size)
@@ -121,19 +120,16 @@ class _CentreSampler(Sampler):
         raise NotImplementedError
 
     def _volume(self, subject: PreparedSubject) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Returns the sampling volume with its slowest axis in memory first, and the permutation that did
-        it."""
+        """Returns the sampling volume, its slowest axis in memory first, and the permutation of axes."""
         weight = subject.sampling_weight
         if weight is None:
             raise DataError(
-                f"subject {subject.subject_id!r} has no sampling weight; name its input section with `sampler`, or use "
-                "window_sampling = uniform"
+                f"subject {subject.subject_id!r} has no sampling weight; name its input section with `sampler`, "
+                "or use window_sampling = uniform"
             )
-        volume = np.asarray(weight).reshape(weight.shape[:3])
-        order = tuple(
-            int(axis) for axis in np.argsort([-abs(stride) for stride in volume.strides], kind="stable")
-        )
-        return volume.transpose(order), order
+        slowest_first = np.argsort([-abs(stride) for stride in weight.strides], kind="stable")
+        order = tuple(int(axis) for axis in slowest_first)
+        return weight.transpose(order), order
 
     def _allowed(self, shape: Sequence[int], order: tuple[int, ...]) -> tuple[slice, ...]:
         """Returns the box of allowed centres, in the order of axes of `_volume`."""
@@ -151,38 +147,38 @@ class WeightedSampler(_CentreSampler):
     def _build_table(self, subject: PreparedSubject) -> "_WeightTable":
         volume, order = self._volume(subject)
         for box in (self._allowed(volume.shape, order), (slice(None),) * 3):
-            # Also the sum of a row overflows to inf, or is NaN, where one of its weights is.
+            # The sum of a row is inf or NaN where one of its weights is.
             sums = volume[box].sum(axis=2, dtype=np.float64)
             lowest = float(volume[box].min())
             if lowest < 0 or not np.all(np.isfinite(sums)):
                 value = lowest if lowest < 0 else "a number that is not finite"
                 raise DataError(
-                    f"subject {subject.subject_id!r}: the sampling weight contains {value}; weights are finite and at "
-                    "least 0"
+                    f"subject {subject.subject_id!r}: the sampling weight contains {value}; weights are finite "
+                    "and at least 0"
                 )
             if sums.any():
                 return _WeightTable(volume, order, box, np.cumsum(sums), sums.shape)
         raise DataError(
-            f"subject {subject.subject_id!r}: the sampling weight is 0 in every voxel; exclude the subject or use "
-            "window_sampling = uniform"
+            f"subject {subject.subject_id!r}: the sampling weight is 0 in every voxel; exclude the subject or "
+            "use window_sampling = uniform"
         )
 
 
 class BalancedSampler(_CentreSampler):
-    """Draws a label, each value present with the same probability, then the centre uniformly among its
-    voxels.
+    """Draws a label, each value present with the same probability, then the centre among its voxels.
 
-    Only allowed centres are drawn. A label that has none, because it lies too near the edge of the volume, is
-    drawn from all its voxels, and the window is moved inside the volume: rare structures are not lost.
-    Background (0) is a label like the others, as in NiftyNet.
+    The voxels of a label are equally likely as long as they are allowed centres. A label that has no such
+    voxel, because it lies too near the edge of the volume, is drawn from all its voxels, and the window is
+    moved inside the volume: rare structures are not lost. Background (0) is a label like the others, as in
+    NiftyNet.
     """
 
     def _build_table(self, subject: PreparedSubject) -> "_LabelTable":
         volume, order = self._volume(subject)
         if not np.issubdtype(volume.dtype, np.integer) and volume.dtype != bool:
             raise DataError(
-                f"subject {subject.subject_id!r}: balanced sampling needs a label map of integers, but the sampling "
-                f"volume is of type {volume.dtype}; use window_sampling = weighted for weights"
+                f"subject {subject.subject_id!r}: balanced sampling needs a label map of integers, but the "
+                f"sampling volume is of type {volume.dtype}; use window_sampling = weighted for weights"
             )
         allowed, everywhere = self._allowed(volume.shape, order), (slice(None),) * 3
         counts, allowed_counts = _plane_counts(volume, everywhere), _plane_counts(volume, allowed)
@@ -197,8 +193,7 @@ class BalancedSampler(_CentreSampler):
 
 @dataclass(frozen=True)
 class _WeightTable:
-    """Cumulative weights of the rows of a box: a row is found by bisection, its voxel by reading that row
-    only."""
+    """Cumulative weights of the rows of a box: bisection finds the row, reading it the voxel."""
 
     volume: np.ndarray
     order: tuple[int, ...]
@@ -224,8 +219,7 @@ class _Label:
 
 @dataclass(frozen=True)
 class _LabelTable:
-    """Cumulative counts of every label over the planes of a volume; the voxel is found by reading one
-    plane."""
+    """Cumulative counts of every label by plane: bisection finds the plane, reading it the voxel."""
 
     volume: np.ndarray
     order: tuple[int, ...]

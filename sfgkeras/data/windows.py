@@ -5,6 +5,7 @@ that an uninterrupted one would have seen, and workers can share a batch without
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ SPATIAL_KINDS = ("map", "labels")
 """Kinds whose target is a window; the others have one target per subject."""
 
 WINDOW_STREAM, ORDER_STREAM = 0, 1
-"""Independent streams of random numbers under one seed: of the windows, and of the order of subjects."""
+"""Independent streams of random numbers under one seed: the windows, and the order of subjects."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -101,6 +102,7 @@ class WindowSource:
         self.spatial_rank = len(self.axes)
         self._size = tuple(int(window_size[axis]) for axis in self.axes)
         self._inner = tuple(slice(loss_border, loss_border + size) for size in self._size)
+        self._streams = [np.random.SeedSequence(seed, spawn_key=(stream,)) for stream in range(2)]
         self._orders: dict[int, np.ndarray] = {}
         self._targets = [self._checked_targets(subject) for subject in self.subjects]
         self._set_shapes()
@@ -121,19 +123,22 @@ class WindowSource:
         )
 
     def batch(
-        self, indices: Sequence[int], allocate: Callable[..., np.ndarray] = np.zeros
+        self, indices: Sequence[int], allocate: Callable[[tuple[int, ...], Any], np.ndarray] = np.empty
     ) -> tuple[np.ndarray, Arrays, Arrays]:
         """Makes windows, as `window` does, with a leading axis that counts them.
 
         Args:
             indices: Their numbers.
-            allocate: Makes an array of zeros of a shape and type, as `numpy.zeros`.
+            allocate: Makes an array of a shape and type, whatever its content.
         """
         image = allocate((len(indices), *self.image_shape), np.float32)
         targets, weights = {}, {}
         for task in self.task_kinds:
             targets[task] = allocate((len(indices), *self.target_shapes[task]), self.target_dtypes[task])
             weights[task] = allocate((len(indices), *self.weight_shapes[task]), np.float32)
+        if self.loss_border:
+            for array in (image, *targets.values(), *weights.values()):
+                array.fill(0)
         for row, index in enumerate(indices):
             self._fill(row, int(index), image, targets, weights)
         return image, targets, weights
@@ -143,13 +148,13 @@ class WindowSource:
         return self.subjects[self._subject_number(index)]
 
     def _fill(self, row: int, index: int, image: np.ndarray, targets: Arrays, weights: Arrays) -> None:
-        """Writes window `index` into one row of arrays that hold zeros."""
+        """Writes window `index` into one row of the arrays, all but the border."""
         number = self._subject_number(index)
         subject, subject_targets = self.subjects[number], self._targets[number]
-        rng = _generator(self.seed, WINDOW_STREAM, index)
+        rng = _generator(self._streams[WINDOW_STREAM], index)
         start = self.sampler.start(subject, rng).tolist()
         parameters = None if self.augmentation is None else self.augmentation.draw(rng, self.spatial_rank)
-        inner = (row, *self._inner)
+        inner: Any = (row, *self._inner)
 
         plane = self._plane(subject.image, start, resize_linear)
         shape, corner = plane.shape[:-1], [start[axis] for axis in self.axes]
@@ -177,8 +182,7 @@ class WindowSource:
         start: Sequence[int],
         resize: Callable[[np.ndarray, Sequence[int]], np.ndarray],
     ) -> np.ndarray:
-        """Returns what the window is cut from: the volume or a slice of it, resized where the sampler says
-        so."""
+        """Returns what the window is cut from: the volume or a slice, resized where the sampler says so."""
         if self.spatial_rank == 2:
             sliced = 3 - sum(self.axes)
             volume = volume[(slice(None),) * sliced + (start[sliced],)]
@@ -221,7 +225,7 @@ class WindowSource:
         number_of_pass, place = divmod(index, per_pass)
         order = self._orders.get(number_of_pass)
         if order is None:
-            rng = _generator(self.seed, ORDER_STREAM, number_of_pass)
+            rng = _generator(self._streams[ORDER_STREAM], number_of_pass)
             order = rng.permutation(per_pass) // self.windows_per_volume
             for old in list(self._orders)[:-3]:  # threads work on neighbouring passes
                 self._orders.pop(old, None)
@@ -255,8 +259,7 @@ class WindowSource:
             )
 
     def _checked_targets(self, subject: PreparedSubject) -> Arrays:
-        """Returns the targets of a subject by task, in the form of their kind; checks that it is like the
-        first."""
+        """Returns a subject's targets in the form of their kind, and checks that it is like the first."""
         self.sampler.check(subject)
         first = self.subjects[0]
         if subject.image.shape[3] != first.image.shape[3]:
@@ -300,11 +303,10 @@ _READ_TARGET: Mapping[str, Callable[[PreparedSubject, str], np.ndarray]] = {
 }
 
 
-def _generator(seed: int, stream: int, number: int) -> np.random.Generator:
-    """Returns the random numbers that belong to one window or pass.
+def _generator(stream: np.random.SeedSequence, number: int) -> np.random.Generator:
+    """Returns the random numbers that belong to one window or one pass.
 
-    Philox counts upwards in the lowest word of its counter; the number goes into the third word, so that the
+    Philox counts upwards in the lowest word of its counter. The number goes into the third word, so that the
     streams of neighbouring numbers never meet.
     """
-    counter = np.array((0, 0, number, stream), np.uint64)
-    return np.random.Generator(np.random.Philox(key=np.array((seed, 0), np.uint64), counter=counter))
+    return np.random.Generator(np.random.Philox(stream, counter=np.array((0, 0, number, 0), np.uint64)))

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import keras
 
+from sfgkeras.networks.allocation import allocate_evenly, allocate_once, allocate_shared
+from sfgkeras.networks.grouped_trunk import GroupedTrunk
 from sfgkeras.networks.masked_trunk import MaskedTrunk
 from sfgkeras.networks.stages import Stage, TrunkSettings
 
@@ -23,7 +25,34 @@ def build_constant_p(stages: Sequence[Stage], settings: TrunkSettings) -> keras.
     )
 
 
+def build_hard_sharing(stages: Sequence[Stage], settings: TrunkSettings) -> keras.layers.Layer:
+    """Builds a trunk in which all filters are shared: an ordinary network with one head per task."""
+    return _build_grouped(stages, settings, allocate_shared(stages, settings.num_tasks))
+
+
+def build_single_task(stages: Sequence[Stage], settings: TrunkSettings) -> keras.layers.Layer:
+    """Builds a trunk in which every task has its own equal part of the filters: independent narrow networks."""
+    return _build_grouped(stages, settings, allocate_evenly(stages, settings.num_tasks))
+
+
+def build_constant_mask(stages: Sequence[Stage], settings: TrunkSettings) -> keras.layers.Layer:
+    """Builds a trunk with one allocation, given, or drawn once by the given fractions (default: equal ones)."""
+    allocation = settings.allocation or allocate_once(
+        stages, settings.num_tasks, settings.fractions, settings.next_seed()
+    )
+    return _build_grouped(stages, settings, allocation)
+
+
+def _build_grouped(
+    stages: Sequence[Stage], settings: TrunkSettings, allocation: Sequence[Sequence[int]]
+) -> keras.layers.Layer:
+    return GroupedTrunk(stages, replace(settings, allocation=allocation), name="trunk")
+
+
 SHARING: Mapping[str, Callable[[Sequence[Stage], TrunkSettings], keras.layers.Layer]] = {
     "sfg": build_sfg,
     "constant_p": build_constant_p,
+    "constant_mask": build_constant_mask,
+    "hard_sharing": build_hard_sharing,
+    "single_task": build_single_task,
 }

@@ -5,7 +5,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation, label
+from scipy.ndimage import binary_dilation, binary_opening, label
 
 from sfgkeras.data.phantom import LABELS, SIZES, build_phantom, write_phantom_cohort
 from sfgkeras.data.phantom_anatomy import draw_parts
@@ -19,6 +19,11 @@ KINDS = ("mr", "ct", "organs")
 @pytest.fixture(scope="module")
 def phantoms():
     return [build_phantom(SEED, subject, "small") for subject in range(4)]
+
+
+@pytest.fixture(scope="module")
+def full_phantom():
+    return build_phantom(SEED, 1, "full")
 
 
 def center(phantom, name):
@@ -78,8 +83,9 @@ def test_tissues_have_their_hounsfield_units(phantoms):
         assert -115 < np.median(ct[body & (ct < -60)]) < -80
 
 
-def test_cortical_bone_and_air_are_both_dark_in_mr_and_urine_is_bright():
-    phantom = build_phantom(SEED, 1, "full")
+@pytest.mark.slow
+def test_cortical_bone_and_air_are_both_dark_in_mr_and_urine_is_bright(full_phantom):
+    phantom = full_phantom
     to_mr = np.linalg.inv(phantom.mr.affine) @ phantom.ct.affine
 
     def mr_at(mask):
@@ -100,12 +106,16 @@ def test_cortical_bone_and_air_are_both_dark_in_mr_and_urine_is_bright():
 
 def test_mr_and_ct_show_the_body_at_the_same_place(phantoms):
     for phantom in phantoms:
-        centroids = []
-        for volume, threshold in ((phantom.mr, 0.2 * np.percentile(phantom.mr.array, 95)), (phantom.ct, -500)):
-            voxels = np.argwhere(volume.array[:, :, volume.array.shape[2] // 2] > threshold)
-            index = np.append(voxels.mean(axis=0), (volume.array.shape[2] // 2, 1))
-            centroids.append((volume.affine @ index)[:2])
-        np.testing.assert_allclose(*centroids, atol=8)
+        boxes = []
+        for volume, threshold in (
+            (phantom.mr, 0.2 * np.percentile(phantom.mr.array, 95)),
+            (phantom.ct, -500),
+        ):
+            body = binary_opening(volume.array[:, :, volume.array.shape[2] // 2] > threshold)
+            corners = [(*voxel, volume.array.shape[2] // 2, 1) for voxel in np.argwhere(body)]
+            world = (volume.affine @ np.array(corners).T)[:2]
+            boxes.append(np.concatenate([world.min(axis=1), world.max(axis=1)]))
+        np.testing.assert_allclose(*boxes, atol=8)
 
 
 def test_the_body_lies_inside_the_image_from_left_to_right_and_back_to_front(phantoms):
@@ -125,13 +135,18 @@ def test_a_subject_depends_on_seed_and_number_alone(phantoms):
     assert (phantoms[1].organs.array != again.organs.array).mean() > 0.003
 
 
-def test_intensity_alone_does_not_tell_the_organs(phantoms):
-    phantom = build_phantom(SEED, 0, "full")
+@pytest.mark.slow
+def test_intensity_alone_does_not_tell_the_prostate(full_phantom):
+    phantom = full_phantom
     inside = phantom.organs.array == LABELS["prostate"]
     around = binary_dilation(inside, iterations=25) & ~inside & (phantom.organs.array == 0)
     low, high = np.percentile(phantom.ct.array[inside], (10, 90))
     assert ((phantom.ct.array[around] > low) & (phantom.ct.array[around] < high)).sum() > 0.1 * inside.sum()
-    assert len({round(float(np.percentile(p.mr.array, 99)), -2) for p in phantoms}) > 1
+
+
+def test_every_scanner_has_its_own_gain(phantoms):
+    levels = [np.percentile(phantom.mr.array, 99) for phantom in phantoms]
+    assert max(levels) > 1.3 * min(levels)
 
 
 def test_oblique_slices_are_tilted_in_mr_only():
@@ -190,12 +205,14 @@ def test_ten_small_subjects_take_less_than_twenty_seconds(tmp_path):
 
 
 def test_the_phantom_never_loads_tensorflow():
-    code = "import sys, sfgkeras.data.phantom; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    code = (
+        "import sys, sfgkeras.data.phantom; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def sampled(shape, step=0.5, reach=12):
-    axis = np.arange(-reach, reach, step, dtype=np.float32)
+    axis = np.arange(-reach, reach, step, dtype=np.float32) + np.float32(step / 2)
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
     return shape.distance(x, y, z), step**3
 
@@ -218,7 +235,7 @@ def test_shapes_fill_their_volume_and_stay_in_their_box(shape, volume):
     distance, voxel = sampled(shape)
     assert abs((distance < 0).sum() * voxel / volume - 1) < 0.03
     low, high = shape.bounds()
-    points = np.argwhere(distance < 0) * 0.5 - 12
+    points = np.argwhere(distance < 0) * 0.5 - 11.75
     assert np.all(points >= low - 1e-5)
     assert np.all(points <= high + 1e-5)
 
@@ -234,10 +251,10 @@ def test_distances_are_in_millimetres_near_the_surface():
 def test_textures_are_standardised_and_periodic():
     texture = Texture.draw(np.random.default_rng(0))
     points = np.random.default_rng(1).uniform(-200, 200, (3, 20000)).astype(np.float32)
-    values = texture(*points, 6.0)
+    values = texture(points, 6.0)
     assert abs(values.mean()) < 0.1
     assert 0.8 < values.std() < 1.2
-    np.testing.assert_allclose(texture(*(points + 24 * 6.0), 6.0), values, atol=2e-3)
+    np.testing.assert_allclose(texture(points + 24 * 6.0, 6.0), values, atol=2e-3)
 
 
 def test_no_part_is_painted_over_the_prostate_by_bone():
@@ -246,5 +263,6 @@ def test_no_part_is_painted_over_the_prostate_by_bone():
         prostate = next(part.shape for part in parts if part.label == LABELS["prostate"])
         points = np.random.default_rng(0).uniform(-60, 60, (3, 4000)).astype(np.float32)
         inside = prostate.distance(*points) < 0
-        for part in parts[parts.index(next(p for p in parts if p.layers[:1] == ((0, "cortical_bone"),))) :]:
+        for part in parts[-11:]:
+            assert part.label in (4, 5) or part.layers[0][1] in ("cortical_bone", "cartilage")
             assert part.shape.distance(*points[:, inside]).min() > -1.0

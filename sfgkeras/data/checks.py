@@ -1,0 +1,378 @@
+"""Looks at all files before anything is computed from them, and lists everything that is wrong at once.
+
+Headers first, which is fast and finds most; then, if wanted, the voxels of those files whose headers are
+sound.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from sfgkeras.data.image_formats import times
+from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map, reorient
+from sfgkeras.data.subjects import Subject, find_files, match_subjects, read_file_list, unmatched_ids
+from sfgkeras.errors import ConfigError, DataError
+
+GRID_TOLERANCE = 1e-3  # mm between corners of two grids that count as one
+_GRID_TOLERANCE_VOXELS = 0.01  # of the smallest voxel side, where that is more: headers round to a few digits
+_SHOWN_LABELS = 5
+
+Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about a file that will go wrong, or may.
+
+    Attributes:
+        level: "error" or "warning".
+        path: The file or folder.
+        message: One line that names the file and says what was found and what to do.
+    """
+
+    level: Literal["error", "warning"]
+    path: Path
+    message: str
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What is expected of the files of one source.
+
+    Attributes:
+        role: "image" (what the network sees), "map" (real-valued target) or "labels" (integer target).
+        num_classes: Labels must be 0 to `num_classes - 1`; None accepts any.
+        loader: Passed to the reader.
+        axcodes: Axis codes that the images will be turned to, or None.
+        pixdim: Voxel size in mm that the images will be resampled to, or None.
+    """
+
+    role: Literal["image", "map", "labels"]
+    num_classes: int | None = None
+    loader: str | None = None
+    axcodes: tuple[str, str, str] | None = None
+    pixdim: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class _File:
+    subject_id: str
+    source: str
+    info: SourceInfo
+    path: Path
+
+
+def find_all_files(
+    searches: Mapping[str, Mapping[str, Any]],
+) -> tuple[dict[str, dict[str, Path]], list[Problem]]:
+    """Finds the files of all sources; a source that cannot be found becomes a problem, not the end.
+
+    Args:
+        searches: For each source either `{"csv_file": path}` or the arguments of `find_files`.
+
+    Returns:
+        The file of each id for each source (empty for one with a problem), and the problems.
+    """
+    tables: dict[str, dict[str, Path]] = {}
+    problems: list[Problem] = []
+    for source, search in searches.items():
+        tables[source] = {}
+        try:
+            if search.get("csv_file"):
+                tables[source] = read_file_list(search["csv_file"])
+            else:
+                arguments = {key: value for key, value in search.items() if key != "csv_file"}
+                tables[source] = find_files(**arguments)
+        except (DataError, ConfigError) as error:
+            where = search.get("csv_file") or next(iter(search.get("path_to_search", ())), "")
+            problems.append(Problem("error", Path(where), f"[{source}] {error}"))
+    return tables, problems
+
+
+def check_subjects(
+    subjects: Sequence[Subject],
+    sources: Mapping[str, SourceInfo],
+    *,
+    tables: Mapping[str, Mapping[str, Path]] | None = None,
+    window_size: Sequence[int] | None = None,
+    volume_padding: Sequence[int] = (0, 0, 0),
+    resampled: bool = False,
+    read_voxels: bool = True,
+    num_threads: int = 4,
+    progress: Progress | None = None,
+) -> list[Problem]:
+    """Checks the files of all subjects and returns every problem found.
+
+    Found are files that are missing, unreadable, truncated, not 3-D or on another grid than the subject's
+    first image; ids that match nothing and ids that occur twice; windows larger than a volume; and in the
+    voxels (`read_voxels`) damage at the end of files, NaN and infinity, labels that are not integers or not
+    below `num_classes`, and constant images (a warning).
+
+    Args:
+        subjects: The subjects, with a file for each source.
+        sources: What is expected of each source; sources that are not named here are not checked.
+        tables: For each source the file of each id, to find ids that are missing in some source.
+        window_size: Window of the network in voxels; an axis of 0 stands for the whole volume. None checks no
+            windows.
+        volume_padding: Voxels added on both sides of each axis.
+        resampled: Whether the sources of a subject are resampled to one grid, so that theirs may differ as
+            long as they overlap.
+        read_voxels: Whether to read the voxels, which takes as long as reading all files.
+        num_threads: Files read at a time.
+        progress: Called as `progress(done, total)` after each file; total counts both passes.
+
+    Returns:
+        The problems, those of matching first, then subject by subject; empty if all is well.
+    """
+    problems = _check_ids(subjects, tables or {})
+    files = [
+        _File(subject.subject_id, source, info, subject.files[source])
+        for subject in subjects
+        for source, info in sources.items()
+        if source in subject.files
+    ]
+    counter = _Counter(len(files) * (2 if read_voxels else 1), progress)
+    with ThreadPoolExecutor(max_workers=max(1, num_threads)) as pool:
+        headers = _map(pool, _try_header, files, counter)
+        for file, header in zip(files, headers, strict=True):
+            if isinstance(header, Problem):
+                problems.append(header)
+            elif file.info.role == "image" and window_size is not None:
+                problems += _check_window(file, header, window_size, volume_padding)
+        problems += _check_grids(files, headers, resampled)
+        if read_voxels:
+            sound = [file for file, header in zip(files, headers, strict=True) if isinstance(header, Header)]
+            counter.skip(len(files) - len(sound))
+            for found in _map(pool, _check_voxels, sound, counter):
+                problems += found
+    place = {file.path: index for index, file in reversed(list(enumerate(files)))}
+    return sorted(problems, key=lambda problem: place.get(problem.path, -1))
+
+
+class _Counter:
+    def __init__(self, total: int, progress: Progress | None):
+        self.done, self.total, self.progress = 0, total, progress
+
+    def skip(self, number: int) -> None:
+        """Takes files off the total that the second pass does not read."""
+        self.total -= number
+
+    def step(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _map(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Found], items: Iterable[Item], counter: _Counter
+) -> list[Found]:
+    """Returns the results in the order of the items, counting them as they come."""
+    futures = [pool.submit(work, item) for item in items]
+    try:
+        for _ in as_completed(futures):
+            counter.step()
+    except BaseException:  # an interrupt need not wait for files that nobody will look at
+        for future in futures:
+            future.cancel()
+        raise
+    return [future.result() for future in futures]
+
+
+def _check_ids(subjects: Sequence[Subject], tables: Mapping[str, Mapping[str, Path]]) -> list[Problem]:
+    problems = []
+    if not subjects and not any(tables.values()):
+        message = "there are no subjects; check path_to_search and filename_contains of the input sections"
+        problems.append(Problem("error", Path(), message))
+    elif tables and all(tables.values()):
+        try:
+            match_subjects(tables)
+        except DataError as error:  # one line says it better than one for each id
+            return [Problem("error", next(iter(next(iter(tables.values())).values())), str(error))]
+    for source, ids in unmatched_ids(tables).items() if tables else ():
+        for subject_id in ids if tables[source] else ():
+            path = next(files[subject_id] for files in tables.values() if subject_id in files)
+            message = (
+                f"{path}: subject {subject_id!r} has no file in [{source}]; add it, exclude the subject by "
+                "filename_not_contains, or make its ids equal by filename_removefromid"
+            )
+            problems.append(Problem("error", path, message))
+    for subject_id, count in Counter(subject.subject_id for subject in subjects).items():
+        if count > 1:
+            named = [subject for subject in subjects if subject.subject_id == subject_id]
+            path = next((file for subject in named for file in subject.files.values()), Path())
+            message = f"{path}: its subject id {subject_id!r} occurs {count} times; give each subject its own"
+            problems.append(Problem("error", path, message))
+    return problems
+
+
+def _try_header(file: _File) -> Header | Problem:
+    try:
+        return read_header(file.path, file.info.loader)
+    except (DataError, ConfigError) as error:
+        return Problem("error", file.path, str(error))
+
+
+def _prepared_shape(file: _File, header: Header) -> tuple[int, ...]:
+    """Returns the shape after the turning and resampling that the source asks for."""
+    shape, affine = _turned_grid(header, file.info.axcodes)
+    if file.info.pixdim is None:
+        return shape
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return tuple(int(n) for n in np.maximum(1, np.round(np.array(shape) * spacing / file.info.pixdim)))
+
+
+def _check_window(
+    file: _File, header: Header, window_size: Sequence[int], padding: Sequence[int]
+) -> list[Problem]:
+    shape = _prepared_shape(file, header)
+    room = [length + 2 * added for length, added in zip(shape, padding, strict=True)]
+    if all(window <= length for window, length in zip(window_size, room, strict=True)):
+        return []
+    padded = f" with volume_padding_size {times(padding)}" if any(padding) else ""
+    smallest = [max(0, -((length - window) // 2)) for window, length in zip(window_size, shape, strict=True)]
+    message = (
+        f"{file.path}: is {times(shape)}{padded}, smaller than the window {times(window_size)}; set "
+        f"volume_padding_size to {times(smallest)} or more, or a smaller spatial_window_size in [{file.source}]"
+    )
+    return [Problem("error", file.path, message)]
+
+
+def _check_grids(
+    files: Sequence[_File], headers: Sequence[Header | Problem], resampled: bool
+) -> list[Problem]:
+    """Compares every file with the first sound image of its subject."""
+    problems = []
+    reference: dict[str, tuple[_File, Header]] = {}
+    pairs = [
+        (file, header) for file, header in zip(files, headers, strict=True) if isinstance(header, Header)
+    ]
+    for file, header in pairs:
+        if file.info.role == "image":
+            reference.setdefault(file.subject_id, (file, header))
+    for file, header in pairs:
+        image = reference.get(file.subject_id)
+        if image is None or image[0] is file:
+            continue
+        message = _overlap_problem(header, image[1]) if resampled else _grid_problem((file, header), image)
+        if message:
+            problems.append(Problem("error", file.path, f"{file.path}: {message}"))
+    return problems
+
+
+def _grid_problem(one: tuple[_File, Header], image: tuple[_File, Header]) -> str:
+    """Says how two grids differ that should be one, or returns an empty string."""
+    (file, header), (image_file, image_header) = one, image
+    grid, image_grid = (
+        _turned_grid(header, file.info.axcodes),
+        _turned_grid(image_header, image_file.info.axcodes),
+    )
+    if _same_grid(grid, image_grid):
+        if file.info.pixdim == image_file.info.pixdim:
+            return ""
+        return (
+            f"is resampled to pixdim {file.info.pixdim} but its image {image_file.path} to "
+            f"{image_file.info.pixdim}; give [{file.source}] and [{image_file.source}] the same pixdim"
+        )
+    if _same_grid(_turned_grid(header, ("R", "A", "S")), _turned_grid(image_header, ("R", "A", "S"))):
+        return (
+            f"is stored as {''.join(header.axcodes)} but its image {image_file.path} as "
+            f"{''.join(image_header.axcodes)}; set the same axcodes in [{file.source}] and [{image_file.source}]"
+        )
+    return (
+        f"its grid ({_describe(header)}) is not that of its image {image_file.path} "
+        f"({_describe(image_header)}); resample it to the image, or set pixdim in both sections"
+    )
+
+
+def _overlap_problem(header: Header, image: Header) -> str:
+    """Says so if two volumes have no place in common, by the box around one in voxels of the other."""
+    corners = np.linalg.solve(image.affine, header.affine @ _corners(header.shape))[:3]
+    room = np.array(image.shape[:3]) - 0.5
+    if np.all(corners.max(axis=1) >= -0.5) and np.all(corners.min(axis=1) <= room):
+        return ""
+    return (
+        f"lies outside its image {image.path} ({_describe(header)}; {_describe(image)}); correct the origin in "
+        "its header, or check that both are of one subject"
+    )
+
+
+def _turned_grid(header: Header, axcodes: Sequence[str] | None) -> tuple[tuple[int, ...], np.ndarray]:
+    if axcodes is None:
+        return header.shape[:3], header.affine
+    turned, affine = reorient(np.broadcast_to(np.int8(0), header.shape[:3]), header.affine, axcodes)
+    return turned.shape, affine
+
+
+def _same_grid(one: tuple[tuple[int, ...], np.ndarray], other: tuple[tuple[int, ...], np.ndarray]) -> bool:
+    if one[0] != other[0]:
+        return False
+    apart = np.linalg.norm(((one[1] - other[1]) @ _corners(one[0]))[:3], axis=0).max()
+    side = np.linalg.norm(other[1][:3, :3], axis=0).min()
+    return bool(apart <= max(GRID_TOLERANCE, _GRID_TOLERANCE_VOXELS * side))
+
+
+def _corners(shape: Sequence[int]) -> np.ndarray:
+    """Returns the voxels at the eight corners, `(4, 8)`, homogeneous."""
+    x, y, z = (np.array([0, length - 1]) for length in shape[:3])
+    return np.stack([*(axis.ravel() for axis in np.meshgrid(x, y, z)), np.ones(8)])
+
+
+def _describe(header: Header) -> str:
+    spacing = times([round(size, 4) for size in header.spacing])
+    origin = ", ".join(f"{value:.1f}" for value in header.affine[:3, 3])
+    return f"{times(header.shape)} voxels of {spacing} mm from ({origin})"
+
+
+def _check_voxels(file: _File) -> list[Problem]:
+    try:
+        if file.info.role == "labels":
+            return _check_labels(file, read_label_map(file.path, file.info.loader).array)
+        return _check_values(file, read_image(file.path, file.info.loader).array)
+    except DataError as error:
+        return [Problem("error", file.path, str(error))]
+
+
+def _check_labels(file: _File, labels: np.ndarray) -> list[Problem]:
+    low, high = int(labels.min()), int(labels.max())
+    count = file.info.num_classes
+    problems = []
+    if count is not None and (low < 0 or high >= count):
+        outside = np.unique(labels[(labels < 0) | (labels >= count)])
+        shown = ", ".join(map(str, outside[:_SHOWN_LABELS])) + (
+            ", ..." if len(outside) > _SHOWN_LABELS else ""
+        )
+        message = (
+            f"{file.path}: holds {len(outside)} labels ({shown}) outside 0 to {count - 1}; set num_classes = "
+            f"{high + 1} or more, or renumber the labels"
+            if low >= 0
+            else f"{file.path}: holds {len(outside)} labels ({shown}) outside 0 to {count - 1}; renumber them"
+        )
+        problems.append(Problem("error", file.path, message))
+    if low == high:
+        message = f"{file.path}: holds the label {low} only; check that it is the right file"
+        problems.append(Problem("warning", file.path, message))
+    return problems
+
+
+def _check_values(file: _File, values: np.ndarray) -> list[Problem]:
+    finite = np.isfinite(values)
+    if not finite.all():
+        nan = int(np.isnan(values).sum())
+        infinite = int(values.size - finite.sum() - nan)
+        message = (
+            f"{file.path}: {nan} of its {values.size} voxels are NaN and {infinite} are infinite; "
+            "replace them by numbers, e.g. by 0"
+        )
+        return [Problem("error", file.path, message)]
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        message = f"{file.path}: holds the value {low:g} only; check that it is the right file"
+        return [Problem("warning", file.path, message)]
+    return []
