@@ -1,12 +1,13 @@
 """What every task type gives to an application: its output, loss, metrics, targets and files."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.errors import DataError
 
 Resample = Callable[[np.ndarray, int, float], np.ndarray]
@@ -66,8 +67,10 @@ class TaskType(ABC):
         """Turns network outputs `(..., channels)` into what may be averaged over windows."""
 
     @abstractmethod
-    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> np.ndarray:
-        """Turns an aggregated volume into what is written.
+    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
+        """Turns an aggregated volume into what is written, by the ending of the file's name.
+
+        The result itself has the ending `""`.
 
         Args:
             aggregated: Activated outputs on the network's grid, `(x, y, z, channels)`.
@@ -75,6 +78,34 @@ class TaskType(ABC):
             order: Interpolation order that the INI asks for.
             fill: Value outside the network's grid that the INI asks for.
         """
+
+    @property
+    def map_endings(self) -> tuple[str, ...]:
+        """The endings that `finish_map` writes."""
+        return ("",)
+
+    @abstractmethod
+    def evaluate_map(
+        self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
+    ) -> list[dict[str, Any]]:
+        """Compares one subject's volumes.
+
+        Args:
+            truth: The target as its file holds it, on the grid of the prediction, `(x, y, z)`.
+            prediction: The written result, `(x, y, z)`.
+            valid: Voxels that the target's image covers, `(x, y, z)`.
+            spacing: Voxel size in mm.
+            evaluation: The `[EVALUATION]` section.
+
+        Returns:
+            One row of measures per region or label.
+        """
+
+    @abstractmethod
+    def evaluate_values(
+        self, truth: Sequence[float], prediction: Sequence[float], evaluation: Any
+    ) -> list[dict[str, Any]]:
+        """Compares the scalar results of all subjects; one row of measures per group."""
 
     @abstractmethod
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
@@ -94,3 +125,8 @@ class TaskType(ABC):
             raise DataError(f"[{self.source}] {self.settings.attribute} = {text!r} is not a number; "
                             f"task {self.name!r} needs one for every training subject")
         return value
+
+
+def select_measures(names: Sequence[str], kind: str) -> list[str] | None:
+    """Returns the measures asked for that fit a type of task; None, which means all, where none was named."""
+    return [name for name in names if EVALUATIONS[name].kind == kind] if names else None

@@ -62,6 +62,8 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
         kernel_initializer=settings.weight_initializer,
         bias_initializer=settings.bias_initializer,
         dropout=1.0 - settings.keep_prob,
+        # A fixed name: variables keep their paths whatever else was built before in the same process.
+        name="network",
     )
     network.build((None, *(None,) * rank, image_channels))
     return network

@@ -1,13 +1,14 @@
 """Classification: one class per subject."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import softmax
 
-from sfgkeras.applications.base import Resample, TaskType
+from sfgkeras.analysis.measures import evaluate_classification
+from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.errors import DataError, lookup
 
 
@@ -60,9 +61,23 @@ class ClassificationTask(TaskType):
         """Returns class probabilities."""
         return softmax(outputs, axis=-1)
 
-    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> np.ndarray:
+    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Refuses: a classification has no result volume."""
         raise DataError(f"task {self.name!r} is a classification; use a network with one output per image: vgg11")
+
+    def evaluate_map(
+        self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
+    ) -> list[dict[str, Any]]:
+        """Refuses: a classification has no result volume."""
+        raise DataError(f"task {self.name!r} is a classification and has no result volume")
+
+    def evaluate_values(
+        self, truth: Sequence[float], prediction: Sequence[float], evaluation: Any
+    ) -> list[dict[str, Any]]:
+        """Measures all subjects."""
+        names = select_measures(evaluation.evaluations, "classification")
+        classes = [np.asarray(values, float).astype(int) for values in (truth, prediction)]
+        return [evaluate_classification(*classes, self.num_outputs, names)]
 
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Returns the class and every class's probability."""

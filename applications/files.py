@@ -14,9 +14,9 @@ from sfgkeras.errors import DataError
 VALUES_FILE = "values.csv"
 
 
-def prediction_path(config: Config, subject_id: str, task: str) -> Path:
+def prediction_path(config: Config, subject_id: str, task: str, ending: str = "") -> Path:
     """Returns the file of one subject's predicted volume."""
-    return config.inference.save_seg_dir / f"{subject_id}_{task}{config.inference.output_postfix}.nii.gz"
+    return config.inference.save_seg_dir / f"{subject_id}_{task}{config.inference.output_postfix}{ending}.nii.gz"
 
 
 def write_text(path: Path, text: str) -> None:

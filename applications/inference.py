@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,14 @@ def infer_volumes(
     config = session.config
     with reporter.stage("inference", len(subjects)) as stage:
         for subject in subjects:
-            paths = {name: prediction_path(config, subject.subject_id, name) for name in session.tasks}
-            if provenance.is_done(paths.values()):
+            paths = result_paths(session, subject)
+            if provenance.is_done(paths):
                 stage.advance(1, f"{subject.subject_id} was done")
                 continue
             aggregated = predictor.volumes(session.preparation.image(subject))
             for name, volume in aggregated.items():
                 _write_volume(session, subject, name, volume)
-            provenance.record(paths.values())
+            provenance.record(paths)
             stage.advance(1, subject.subject_id)
 
 
@@ -46,10 +47,20 @@ def _write_volume(session: Session, subject: Subject, name: str, aggregated: np.
         return resample_like(volume, grid.affine, native.shape, native.affine, order, fill=fill)
 
     inference = config.inference
-    volume = session.tasks[name].finish_map(aggregated, resample, inference.output_interp_order, inference.fill_constant)
     source = config.image[0]
     header = read_header(subject.files[source], config.sources[source].loader)
-    write_image(prediction_path(config, subject.subject_id, name), volume, native.affine, header)
+    volumes = session.tasks[name].finish_map(aggregated, resample, inference.output_interp_order, inference.fill_constant)
+    for ending, volume in volumes.items():
+        write_image(prediction_path(config, subject.subject_id, name, ending), volume, native.affine, header)
+
+
+def result_paths(session: Session, subject: Subject) -> list[Path]:
+    """Returns the files that the inference of one subject writes."""
+    return [
+        prediction_path(session.config, subject.subject_id, name, ending)
+        for name, task in session.tasks.items()
+        for ending in task.map_endings
+    ]
 
 
 def infer_values(

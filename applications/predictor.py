@@ -1,5 +1,6 @@
 """Runs a network over whole volumes: windows out, outputs back, weighted where they overlap."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ class Predictor:
         self._blending = blending
         self._batch_size = batch_size
         # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
-        self._call = tf.function(lambda windows: network(windows, training=False), reduce_retracing=True)
+        call = functools.partial(network, training=False)
+        self._call = tf.function(call, reduce_retracing=True, autograph=False)
 
     def volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Predicts volumes.

@@ -1,14 +1,15 @@
 """Regression: a continuous map (synthetic CT, ADC, clean image) or one number per subject."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from sfgkeras.applications.base import Resample, TaskType
+from sfgkeras.analysis.measures import evaluate_regression
+from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.errors import lookup
-from sfgkeras.preprocessing.ct import scale_ct, unscale_ct
+from sfgkeras.preprocessing.ct import USUAL_CLIP, scale_ct, unscale_ct
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,32 @@ class RegressionTask(TaskType):
         """Returns the outputs; regression has no activation."""
         return outputs
 
-    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> np.ndarray:
+    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Undoes `prepare_map`, then resamples."""
         values = aggregated[..., 0] / np.float32(self.settings.scale)
         if self.source_settings.scaling == "ct":
             values = unscale_ct(values)
-        return np.asarray(resample(values, order, fill), np.float32)
+        return {"": np.asarray(resample(values, order, fill), np.float32)}
+
+    def evaluate_map(
+        self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
+    ) -> list[dict[str, Any]]:
+        """Measures the covered voxels, and those within each intensity bound; HU are clipped as in training."""
+        if self.source_settings.scaling == "ct":
+            truth = np.clip(truth, *USUAL_CLIP)
+        return evaluate_regression(
+            truth[valid],
+            prediction[valid],
+            select_measures(evaluation.evaluations, "regression"),
+            evaluation.intensity_bounds,
+        )
+
+    def evaluate_values(
+        self, truth: Sequence[float], prediction: Sequence[float], evaluation: Any
+    ) -> list[dict[str, Any]]:
+        """Measures all subjects, and those whose true value lies within each intensity bound."""
+        names = select_measures(evaluation.evaluations, "regression")
+        return evaluate_regression(np.asarray(truth), np.asarray(prediction), names, evaluation.intensity_bounds)
 
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Undoes `prepare_value`."""

@@ -9,7 +9,6 @@ from sfgkeras.applications.files import (
     Provenance,
     digest,
     make_writable,
-    prediction_path,
     same_settings,
     write_text,
 )
@@ -85,7 +84,7 @@ def infer(config: Config, reporter: Reporter | None = None, dataset: str | None 
     Raises:
         DataError: If there is no checkpoint, no subject, or a foreign result is in the way.
     """
-    from sfgkeras.applications.inference import infer_values, infer_volumes
+    from sfgkeras.applications.inference import infer_values, infer_volumes, result_paths
     from sfgkeras.applications.predictor import Predictor
     from sfgkeras.applications.recalibration import load_network
     from sfgkeras.applications.training import RunFolder
@@ -99,9 +98,9 @@ def infer(config: Config, reporter: Reporter | None = None, dataset: str | None 
     make_writable(folder)
     provenance = Provenance(folder, digest(same_settings(config, state.record)))
     scalar = all(task.is_scalar for task in session.tasks.values())
-    names = [] if scalar else list(session.tasks)
-    paths = [prediction_path(config, subject.subject_id, name) for subject in subjects for name in names]
-    paths += [folder / VALUES_FILE] if scalar else []
+    paths = [folder / VALUES_FILE]
+    if not scalar:
+        paths = [path for subject in subjects for path in result_paths(session, subject)]
     if not overwrite:
         provenance.refuse_foreign(paths)
     if provenance.is_done(paths):
@@ -120,8 +119,16 @@ def infer(config: Config, reporter: Reporter | None = None, dataset: str | None 
 def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | None = None) -> dict[str, Any]:
     """Compares predictions with the truth; writes CSV files and shows the summary.
 
+    Args:
+        config: The configuration.
+        reporter: Shows progress and tables.
+        dataset: As in `infer`.
+
     Returns:
-        The summary: `{task: rows}`.
+        Summary rows by task: `region` or `label`, `measure`, `mean`, `std`, `median`, `n` and `n_missing`.
+
+    Raises:
+        DataError: If a prediction is missing, or no subject has a target.
     """
     from sfgkeras.applications.evaluation import evaluate_task
 

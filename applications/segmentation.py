@@ -1,14 +1,17 @@
 """Segmentation: one label per voxel."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import softmax
 
-from sfgkeras.applications.base import Resample, TaskType
+from sfgkeras.analysis.measures import evaluate_segmentation
+from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.errors import DataError, lookup
+
+PROBABILITIES = "_probabilities"
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,42 @@ class SegmentationTask(TaskType):
         """Returns class probabilities."""
         return softmax(outputs, axis=-1)
 
-    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> np.ndarray:
-        """Returns the most probable label, or the probabilities where the INI asks for them.
+    def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
+        """Returns the most probable label, and the probabilities besides where the INI asks for them.
 
         Labels are never interpolated: with an order above 0 the probabilities are, and the largest one wins.
         """
         integers = np.uint8 if self.num_outputs <= 256 else np.int16
-        if self.settings.output_prob:
-            return np.asarray(resample(aggregated, min(order, 1), 0.0), np.float32)
-        if order == 0:
-            return np.asarray(resample(np.argmax(aggregated, axis=-1).astype(integers), 0, fill), integers)
-        return np.argmax(resample(aggregated, 1, 0.0), axis=-1).astype(integers)
+        if order == 0 and not self.settings.output_prob:
+            return {"": resample(np.argmax(aggregated, axis=-1).astype(integers), 0, 0)}
+        probabilities = np.asarray(resample(aggregated, min(order, 1), 0.0), np.float32)
+        labels = {"": np.argmax(probabilities, axis=-1).astype(integers)}
+        return labels | ({PROBABILITIES: probabilities} if self.settings.output_prob else {})
+
+    @property
+    def map_endings(self) -> tuple[str, ...]:
+        """The label map, and the probabilities where the INI asks for them."""
+        return ("", PROBABILITIES) if self.settings.output_prob else ("",)
+
+    def evaluate_map(
+        self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
+    ) -> list[dict[str, Any]]:
+        """Measures every label but the background, or the foreground as one; voxels not covered are background."""
+        truth, prediction = np.where(valid, truth, 0), np.where(valid, prediction, 0)
+        if evaluation.evaluation_units == "foreground":
+            truth, prediction, labels = truth > 0, prediction > 0, {"foreground": 1}
+        else:
+            names = getattr(self.settings, "class_names", ()) or [str(label) for label in range(self.num_outputs)]
+            labels = {name: label for label, name in enumerate(names) if label > 0}
+        return evaluate_segmentation(
+            truth, prediction, spacing, labels, select_measures(evaluation.evaluations, "segmentation")
+        )
+
+    def evaluate_values(
+        self, truth: Sequence[float], prediction: Sequence[float], evaluation: Any
+    ) -> list[dict[str, Any]]:
+        """Refuses: a segmentation has no scalar result."""
+        raise DataError(f"task {self.name!r} is a segmentation and has no scalar result")
 
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Refuses: a segmentation has no scalar result."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.checking import refuse_problems
 from sfgkeras.applications.cohort import Cohort, find_cohort
 from sfgkeras.applications.landmarks import fit_missing_landmarks, read_required_landmarks
 from sfgkeras.applications.multi_task import build_tasks
@@ -41,6 +42,8 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
     cohort = find_cohort(config, write=training)
     for warning in (*config.warnings, *cohort.warnings):
         reporter.warning(warning)
+    if training:
+        refuse_problems(config, cohort, reporter)
     preparation = Preparation(config, tasks, cohort)
     if config.network.normalisation:
         obtain = fit_missing_landmarks if training else read_required_landmarks

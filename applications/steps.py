@@ -77,9 +77,12 @@ class TrainingStep:
         self._task_weights = dict(task_weights)
         self._strategy = strategy
         self._global_batch_size = global_batch_size
-        replica_step = tf.function(self._replica_step, jit_compile=jit_compile) if jit_compile else self._replica_step
+        replica_step = self._replica_step
+        if jit_compile:
+            replica_step = tf.function(replica_step, jit_compile=True, autograph=False)
 
-        @tf.function
+        # Without AutoGraph, which would read the source of every Keras layer: nothing here branches on tensors.
+        @tf.function(autograph=False)
         def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
             parts = strategy.run(replica_step, args=(images, targets, weights))
             return {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
@@ -132,7 +135,7 @@ class ValidationPass:
         self._metrics = metrics
         self._network = network
 
-        @tf.function
+        @tf.function(autograph=False)
         def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
             parts = strategy.run(self._replica_step, args=(images, targets, weights))
             return {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}

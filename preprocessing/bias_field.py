@@ -7,17 +7,23 @@ the estimation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from sfgkeras.errors import ConfigError, DataError, lookup
 from sfgkeras.preprocessing.foreground import foreground_mask as find_foreground
+from sfgkeras.preprocessing.foreground import measuring_mask, measuring_rule
 from sfgkeras.preprocessing.resampling import multiply_axis
+from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.spline_weights import axis_weights
+from sfgkeras.preprocessing.volume import SideResult, StepContext, Volume
 
 # Thinner axes cannot carry the spline that N4 fits: a shrunk image keeps at least this many voxels per axis.
 SHORTEST_AXIS = 12
+# With fewer foreground voxels the finest spline follows the noise.
+FEWEST_VOXELS = 2500
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,8 @@ def correct_bias_field(
         foreground_mask: Voxels the field is estimated from; Otsu's if None. Voxels that are not positive are
             left out.
         engine: `"simpleitk"` or `"antspyx"`.
-        shrink_factor: Every `shrink_factor`-th voxel is used for the estimation; axes that would get shorter
-            than 12 voxels are shrunk less.
+        shrink_factor: Every `shrink_factor`-th voxel is used for the estimation; less where an axis would get
+            shorter than 12 voxels or the foreground smaller than 2500, with which N4 would fit noise.
         iterations: Largest number of iterations per level, coarse to fine.
         convergence: Threshold that ends a level.
         spline_distance: Distance of control points in mm on the coarsest level; None for one element per
@@ -93,15 +99,10 @@ def correct_bias_field(
     estimate = lookup(ENGINES, engine, "N4 engine")
     _check_options(options, engine, shrink_factor, weights)
     mask = _usable_voxels(image, foreground_mask)
-    factors = shrink_factors(image.shape, shrink_factor)
+    factors = shrink_factors(image.shape, shrink_factor, int(np.count_nonzero(mask)))
     picked = tuple(slice((factor - 1) // 2, None, factor) for factor in factors)
     coarse_spacing = np.asarray(spacing, dtype=np.float64) * factors
     coarse_mask = mask[picked]
-    if np.count_nonzero(coarse_mask) < 100:
-        raise DataError(
-            f"only {np.count_nonzero(coarse_mask)} foreground voxels are left for N4 after shrinking by "
-            f"{factors}; use a smaller shrink_factor or another foreground rule"
-        )
     coarse_weights = None if weights is None else np.asarray(weights, dtype=np.float32)[picked]
     # A single slice is a two-dimensional image: the spline has nothing to hold on to along its third axis.
     flat = tuple(axis for axis, length in enumerate(coarse_mask.shape) if length == 1)
@@ -118,9 +119,19 @@ def correct_bias_field(
     return image / field, field
 
 
-def shrink_factors(shape: Sequence[int], shrink_factor: int) -> tuple[int, ...]:
-    """Returns how much every axis is shrunk: the factor, less where under 12 voxels would be left."""
-    return tuple(max(1, min(shrink_factor, length // SHORTEST_AXIS)) for length in shape)
+def shrink_factors(shape: Sequence[int], shrink_factor: int, num_voxels: int) -> tuple[int, ...]:
+    """Returns how much every axis is shrunk so that axes and foreground stay long and large enough for N4.
+
+    Args:
+        shape: Shape of the volume.
+        shrink_factor: The largest factor.
+        num_voxels: Voxels of the foreground before shrinking.
+    """
+    for largest in range(shrink_factor, 0, -1):
+        factors = tuple(max(1, min(largest, length // SHORTEST_AXIS)) for length in shape)
+        if num_voxels / np.prod(factors) >= FEWEST_VOXELS:
+            break
+    return factors
 
 
 def _usable_voxels(image: np.ndarray, foreground_mask: np.ndarray | None) -> np.ndarray:
@@ -136,12 +147,14 @@ def _usable_voxels(image: np.ndarray, foreground_mask: np.ndarray | None) -> np.
             f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}"
         )
     usable = foreground_mask & (image > 0)
-    if np.count_nonzero(usable) < 0.5 * np.count_nonzero(foreground_mask) or not usable.any():
+    num_found, num_usable = np.count_nonzero(foreground_mask), np.count_nonzero(usable)
+    if num_usable < max(0.5 * num_found, 1):
         raise DataError(
-            f"N4 takes logarithms, but {np.count_nonzero(foreground_mask & (image <= 0))} of "
-            f"{np.count_nonzero(foreground_mask)} foreground voxels are not positive; run it before "
-            "whitening, and not on CT"
+            f"N4 takes logarithms, but {num_found - num_usable} of {num_found} foreground voxels are not "
+            "positive; run it before whitening, and not on CT"
         )
+    if num_usable < 100:
+        raise DataError(f"only {num_usable} foreground voxels are too few for N4; use another rule")
     return usable
 
 
@@ -231,3 +244,79 @@ def _enlarge(coarse: np.ndarray, shape: Sequence[int], factors: Sequence[int]) -
         positions = 1 + (np.arange(length) - (factor - 1) // 2) / factor
         result = multiply_axis(axis_weights(padded.shape[axis], positions, 3), padded, axis)
     return np.ascontiguousarray(result, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class BiasFieldSettings:
+    """Settings of the step `bias_field`.
+
+    Attributes:
+        engine: `simpleitk` or `antspyx`.
+        shrink_factor: Every so many voxels are used along each axis; less in small volumes.
+        iterations: Largest number of iterations per level, coarse to fine.
+        convergence: Threshold that ends a level.
+        spline_distance: Distance of control points in mm on the coarsest level; None for one element per axis.
+        foreground: Rule of the voxels the field is estimated from; `all` for every voxel.
+        threshold: Intensity for the threshold rules.
+        weights: Folder with a map of confidences per subject, of the image's name; only for `antspyx`.
+        histogram_bins: Bins of the sharpened histogram.
+        save_field: Write the field to the folder `bias_field` of the output.
+    """
+
+    engine: str = "simpleitk"
+    shrink_factor: int = 4
+    iterations: tuple[int, ...] = N4Options.iterations
+    convergence: float = N4Options.convergence
+    spline_distance: float | None = None
+    foreground: str = "otsu_plus"
+    threshold: float = 0.0
+    weights: Path | None = None
+    histogram_bins: int = N4Options.histogram_bins
+    save_field: bool = False
+
+    def __post_init__(self) -> None:
+        lookup(ENGINES, self.engine, "N4 engine")
+        object.__setattr__(self, "foreground", measuring_rule(self.foreground))
+        options = N4Options(
+            self.iterations, self.convergence, self.spline_distance, histogram_bins=self.histogram_bins
+        )
+        has_weights = None if self.weights is None else np.empty(0)
+        _check_options(options, self.engine, self.shrink_factor, has_weights)
+        require(self.histogram_bins > 1, "histogram_bins", self.histogram_bins, "must be 2 or more")
+
+
+def bias_field_step(volume: Volume, settings: BiasFieldSettings, context: StepContext) -> Volume:
+    """Corrects one subject's image; see `correct_bias_field`.
+
+    Raises:
+        DataError: As `correct_bias_field`, and if the weights are on another grid.
+    """
+    weights = None
+    if settings.weights is not None:
+        companion = context.read_companion(settings.weights)
+        if companion.array.shape != volume.array.shape:
+            raise DataError(
+                f"{companion.header.path}: weights of shape {companion.array.shape} for an image of shape "
+                f"{volume.array.shape}; give them the image's grid"
+            )
+        weights = companion.array
+    # For N4 every voxel means every voxel with a logarithm.
+    mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
+    corrected, field = correct_bias_field(
+        volume.array,
+        volume.spacing,
+        volume.array > 0 if mask is None else mask,
+        engine=settings.engine,
+        shrink_factor=settings.shrink_factor,
+        iterations=settings.iterations,
+        convergence=settings.convergence,
+        spline_distance=settings.spline_distance,
+        weights=weights,
+        histogram_bins=settings.histogram_bins,
+    )
+    low, high = float(field.min()), float(field.max())
+    result = volume.with_array(corrected, f"bias field from {low:.3g} to {high:.3g}")
+    if settings.save_field:
+        saved = SideResult("bias_field", ".nii.gz", field, volume.affine)
+        result = replace(result, side_results=(*result.side_results, saved))
+    return result

@@ -1,11 +1,31 @@
 """Hounsfield units to network units and back: CT / 1024 + 1, so that air is 0 and water 1."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.preprocessing.settings import require
+from sfgkeras.preprocessing.volume import StepContext, Volume
 
 HU_PER_UNIT = 1024.0
 USUAL_CLIP = (-1024.0, 2500.0)
+
+
+@dataclass(frozen=True)
+class CtSettings:
+    """Settings of the step `ct`.
+
+    Attributes:
+        clip: Lowest and highest value kept, in HU.
+        allow_non_hu: Take images without a negative value, which cannot be Hounsfield units.
+    """
+
+    clip: tuple[float, float] = USUAL_CLIP
+    allow_non_hu: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.clip[0] < self.clip[1], "clip", self.clip, "is empty; write the lower limit first")
 
 
 def scale_ct(hu: np.ndarray, clip: tuple[float, float] | None = USUAL_CLIP) -> np.ndarray:
@@ -83,3 +103,18 @@ def describe_ct(hu: np.ndarray, clip: tuple[float, float] = USUAL_CLIP) -> list[
         count = int(np.count_nonzero(hu > high))
         notes.append(f"metal: {count} voxels are above {high:g} HU (highest {highest:g}) and become {high:g}")
     return notes
+
+
+def ct_step(volume: Volume, settings: CtSettings, context: StepContext) -> Volume:
+    """Scales one subject's CT and notes what clipping changed.
+
+    Raises:
+        DataError: If the image has no negative value, so that it cannot be in Hounsfield units.
+    """
+    scaled = scale_ct(volume.array, settings.clip)
+    if not settings.allow_non_hu and not is_hounsfield(volume.array):
+        raise DataError(
+            f"no Hounsfield units: no value is below 0 (lowest {float(volume.array.min()):g}), though fat and air are; "
+            "rescale the CT first, or set ct_allow_non_hu = yes"
+        )
+    return volume.with_array(scaled, *describe_ct(volume.array, settings.clip))

@@ -93,6 +93,25 @@ def foreground_rule(name: str) -> str:
     return name
 
 
+EVERY_VOXEL = "all"
+
+
+def measuring_rule(name: str) -> str:
+    """Returns the canonical name of a rule for statistics: a foreground rule, or `all` (also `none`) for every voxel."""
+    name = name.strip().lower()
+    return EVERY_VOXEL if name in (EVERY_VOXEL, "none") else foreground_rule(name)
+
+
+def measuring_mask(image: np.ndarray, rule: str, threshold: float = 0.0) -> np.ndarray | None:
+    """Returns the voxels that statistics are taken in: a foreground mask, or None for every voxel (rule `all`)."""
+    return None if rule == EVERY_VOXEL else foreground_mask(image, rule, threshold)
+
+
+def describe_rule(rule: str, threshold: float = 0.0) -> str:
+    """Names a rule and, where it counts, its threshold: what landmarks remember of their foreground."""
+    return f"{rule} {threshold:g}" if rule.startswith("threshold") else rule
+
+
 def foreground_mask(image: np.ndarray, rule: str = "otsu_plus", threshold: float = 0.0) -> np.ndarray:
     """Finds the voxels that belong to the patient.
 

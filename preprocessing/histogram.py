@@ -7,12 +7,15 @@ are NiftyNet's. The file of landmarks is `landmark_file.py`'s.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from sfgkeras import __version__
 from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.preprocessing.foreground import describe_rule, measuring_mask, measuring_rule
 from sfgkeras.preprocessing.percentiles import compact_integers, exact_percentiles
+from sfgkeras.preprocessing.volume import StepContext, Volume
 
 STANDARD_SCALE = (0.0, 100.0)
 INNER_PERCENTILES = (10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0)
@@ -242,3 +245,52 @@ def _piecewise_linear(values: np.ndarray, knots: np.ndarray, levels: np.ndarray)
     extended_knots = np.concatenate(([low], knots, [high]))
     extended_levels = np.concatenate(([outer_low], levels, [outer_high]))
     return np.interp(values, extended_knots, extended_levels).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class HistogramSettings:
+    """Settings of the step `histogram`.
+
+    Attributes:
+        ref_file: File of landmarks; if None they are fitted on the training subjects and kept beside the output.
+        modality: Name of the modality in that file; None where it holds one only.
+        cutoff: Fractions between which the histogram is trusted.
+        norm_type: `percentile`, `quartile` or `median`.
+        foreground: Rule of the voxels that percentiles are measured in; `all` for every voxel.
+        threshold: Intensity for the threshold rules.
+    """
+
+    ref_file: Path | None = None
+    modality: str | None = None
+    cutoff: tuple[float, float] = (0.01, 0.99)
+    norm_type: str = "percentile"
+    foreground: str = "otsu_plus"
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        landmark_percentiles(self.cutoff)
+        lookup(NORM_TYPES, self.norm_type, "norm_type")
+        object.__setattr__(self, "foreground", measuring_rule(self.foreground))
+
+    @property
+    def rule(self) -> str:
+        """The foreground rule with its threshold, as landmarks remember it."""
+        return describe_rule(self.foreground, self.threshold)
+
+
+def histogram_percentiles(volume: Volume, settings: HistogramSettings) -> np.ndarray:
+    """Measures one training subject for the fit, in the voxels that `histogram_step` will measure."""
+    mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
+    return foreground_percentiles(volume.array if mask is None else volume.array[mask], settings.cutoff)
+
+
+def histogram_step(volume: Volume, settings: HistogramSettings, context: StepContext) -> Volume:
+    """Standardises one subject's image with the landmarks of its cohort; see `apply_landmarks`.
+
+    Raises:
+        DataError: If there are no landmarks; they are never fitted on the subject itself.
+    """
+    if context.landmarks is None:
+        raise DataError("there are no landmarks; fit them on the training subjects first, or name histogram_ref_file")
+    mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
+    return volume.with_array(apply_landmarks(volume.array, context.landmarks, settings.norm_type, mask))

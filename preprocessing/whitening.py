@@ -1,8 +1,28 @@
 """Zero mean and unit variance, measured in the foreground or everywhere."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sfgkeras.errors import DataError
+from sfgkeras.preprocessing.foreground import EVERY_VOXEL, measuring_mask, measuring_rule
+from sfgkeras.preprocessing.volume import StepContext, Volume
+
+
+@dataclass(frozen=True)
+class WhitenSettings:
+    """Settings of the step `whiten`.
+
+    Attributes:
+        foreground: Rule of the voxels that mean and deviation are measured in; `all` for every voxel.
+        threshold: Intensity for the threshold rules.
+    """
+
+    foreground: str = EVERY_VOXEL
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "foreground", measuring_rule(self.foreground))
 
 
 def whiten(image: np.ndarray, foreground_mask: np.ndarray | None = None) -> np.ndarray:
@@ -39,3 +59,9 @@ def whiten(image: np.ndarray, foreground_mask: np.ndarray | None = None) -> np.n
     if deviation <= 1e-7 * abs(mean) or deviation == 0:
         raise DataError(f"the foreground is constant ({mean:g}): it cannot be brought to unit variance")
     return ((image - np.float64(mean)) / deviation).astype(np.float32)
+
+
+def whiten_step(volume: Volume, settings: WhitenSettings, context: StepContext) -> Volume:
+    """Whitens one subject's image; see `whiten`."""
+    mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
+    return volume.with_array(whiten(volume.array, mask))

@@ -131,7 +131,7 @@ def configs(name: str | None, overwrite: bool) -> None:
     if name is None:
         reporter.table("INI files of the package", ["name", "what it is"], sorted(list_configs().items()))
         return
-    source = find_config(name, shipped_only=True)
+    source = find_config(f"ini_configs/{Path(name).stem}")
     target = Path(source.name)
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists; add --overwrite to replace it")

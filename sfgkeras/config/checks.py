@@ -191,7 +191,7 @@ def check_grouping(draft: Draft) -> None:
     """The groups' probabilities are probabilities, and the temperature can fall."""
     ini, network, multitask = draft.ini, draft.sections["network"], draft.application.multitask
     probabilities, num_tasks = multitask.init_categorical, len(draft.application.tasks)
-    if probabilities is not None and num_tasks:
+    if probabilities is not None and draft.application.complete:
         groups = ", ".join([*draft.application.tasks, "shared"])
         if len(probabilities) != num_tasks + 1:
             message = (
@@ -226,12 +226,7 @@ def check_training(draft: Draft) -> None:
     """Augmentation fits the window; iterations and losses make sense."""
     ini, training, window = draft.ini, draft.sections["training"], draft.window
     if draft.application.name == "multi_task" and training.loss_type is not None:
-        if draft.application.authors_spelling:
-            draft.warnings.append(
-                "[TRAINING] loss_type has no effect; loss_task_1, loss_task_2 name the losses"
-            )
-        else:
-            ini.add("TRAINING", "loss_type", "has no effect with [MULTITASK]; set loss in each [TASK name]")
+        ini.add("TRAINING", "loss_type", "has no effect with [MULTITASK]; set loss in each [TASK name]")
     if training.scaling_percentage and training.scaling_percentage[0] <= -100:
         ini.add("TRAINING", "scaling_percentage", "shrinks to nothing; percentages start above -100")
     for axis in training.random_flipping_axes:
@@ -276,7 +271,7 @@ def check_validation(draft: Draft) -> None:
 def _check_best_metric(draft: Draft) -> None:
     best_metric, tasks = draft.sections["training"].best_metric, draft.application.tasks
     scores = [f"{name}_{score}" for name, task in tasks.items() for score in ("loss", *task.metrics)]
-    if tasks and best_metric is not None and best_metric not in ("loss", *scores):
+    if draft.application.complete and best_metric is not None and best_metric not in ("loss", *scores):
         hint = suggestion(best_metric, scores) or ";"
         draft.ini.add(
             "TRAINING", "best_metric", f"is not a score{hint} choose one of loss, {', '.join(scores)}"
@@ -286,40 +281,34 @@ def _check_best_metric(draft: Draft) -> None:
 def check_inference(draft: Draft) -> None:
     """Windows of inference cut the same slices as those of training, and their borders leave something."""
     ini, inference, network = draft.ini, draft.sections["inference"], draft.sections["network"]
+    if any(mark in inference.output_postfix for mark in "/\\"):
+        ini.add("INFERENCE", "output_postfix", "is part of a file name; write it without / and \\")
     training_window = draft.window
     if training_window is None:
         return
     window = inference.spatial_window_size or training_window
     if window != training_window and network.window_sampling == "resize":
-        ini.add(
-            "INFERENCE",
-            "spatial_window_size",
-            f"must be {_listed(training_window)} with window_sampling = resize",
-        )
+        message = f"must be {_listed(training_window)} with window_sampling = resize"
+        ini.add("INFERENCE", "spatial_window_size", message)
     elif [size == 1 for size in window] != [size == 1 for size in training_window]:
         message = f"must have its axis of 1 where the window of training has it, {_listed(training_window)}"
         ini.add("INFERENCE", "spatial_window_size", message)
-    if any(inference.border) and (
+    elif any(inference.border) and (
         network.window_sampling == "resize" or network.name in choices.WINDOW_NETWORKS
     ):
         ini.add("INFERENCE", "border", "has no meaning where each volume is one window; write 0, 0, 0")
-        return
-    too_wide = [axis for axis in range(3) if 2 * inference.border[axis] >= window[axis]]
-    if too_wide:
+    elif any(2 * border >= size for border, size in zip(inference.border, window, strict=True)):
         fitting = tuple(
-            0 if window[axis] == 1 else min(inference.border[axis], (window[axis] - 1) // 2)
-            for axis in range(3)
+            min(pair[0], (pair[1] - 1) // 2) for pair in zip(inference.border, window, strict=True)
         )
         message = f"leaves nothing of the window {_listed(window)}; write e.g. {_listed(fitting)}"
         ini.add("INFERENCE", "border", message)
-    if any(mark in inference.output_postfix for mark in "/\\"):
-        ini.add("INFERENCE", "output_postfix", "is part of a file name; write it without / and \\")
 
 
 def check_evaluation(draft: Draft) -> None:
     """Every measure fits some task."""
     ini, evaluation, tasks = draft.ini, draft.sections["evaluation"], draft.application.tasks
-    if not tasks:
+    if not draft.application.complete:
         return
     fitting = list(dict.fromkeys(name for task in tasks.values() for name in choices.EVALUATIONS[task.type]))
     for measure in evaluation.evaluations:

@@ -38,10 +38,26 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 }
 
 EVALUATIONS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("mae", "mse", "rmse", "psnr"),
-    "segmentation": ("dice", "jaccard", "surface_distance", "hausdorff95"),
-    "classification": ("accuracy",),
+    "regression": ("mae", "rmse", "me", "psnr"),
+    "segmentation": (
+        "dice",
+        "jaccard",
+        "sensitivity",
+        "specificity",
+        "average_distance",
+        "hausdorff",
+        "hausdorff95",
+    ),
+    "classification": ("accuracy", "balanced_accuracy", "confusion_matrix"),
 }
+# NiftyNet's names, and a plain one.
+EVALUATION_ALIASES = {
+    "hausdorff_distance": "hausdorff",
+    "hausdorff95_distance": "hausdorff95",
+    "surface_distance": "average_distance",
+}
+EVALUATION_UNITS = ("label", "foreground")
+NOT_BUILT_UNITS = {"cc": "use label"}
 
 ACTIVATIONS = (
     "prelu",
@@ -74,6 +90,7 @@ BIAS_INITIALIZERS = ("zeros", "ones", "random_normal", "random_uniform", "trunca
 
 PADDING_MODES = ("minimum", "maximum", "mean", "median", "constant", "edge", "reflect", "symmetric", "wrap")
 WINDOW_SAMPLING = ("uniform", "weighted", "balanced", "resize")
+NORM_TYPES = ("percentile", "quartile", "median")
 FOREGROUND_TYPES = ("otsu_plus", "otsu_minus", "threshold_plus", "threshold_minus", "mean_plus")
 FOREGROUND_ALIASES = {"thresh_plus": "threshold_plus", "thresh_minus": "threshold_minus", "mean": "mean_plus"}
 

@@ -118,7 +118,5 @@ class Config:
             value = getattr(section, key)
             if key in below_model_dir and value is not None and value.is_relative_to(self.system.model_dir):
                 value = value.relative_to(self.system.model_dir)
-            elif key in below_model_dir and value is not None:
-                value = value.absolute()
             lines.append(f"{key} = {format_value(value)}".rstrip())
         return lines

@@ -122,7 +122,8 @@ def _names_by_type() -> str:
         rows.append(
             f"| {kind} | " + " | ".join(", ".join(f"`{name}`" for name in cell) for cell in cells) + " |"
         )
-    aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in choices.LOSS_ALIASES.items())
+    other_names = {**choices.LOSS_ALIASES, **choices.EVALUATION_ALIASES}
+    aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in other_names.items())
     return "\n".join(rows) + f"\n\nThe first loss of a type is its default; {aliases}."
 
 
@@ -133,6 +134,7 @@ def _refusals() -> str:
         "type": choices.NOT_BUILT_TASK_TYPES,
         "strategy": choices.NOT_BUILT_STRATEGIES,
         "balancing": choices.NOT_BUILT_BALANCING,
+        "evaluation_units": choices.NOT_BUILT_UNITS,
         "loader": choices.NOT_BUILT_LOADERS,
     }
     rows = ["These are NiftyNet's or the authors', or have a place here and no code yet.", ""]

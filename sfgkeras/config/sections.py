@@ -112,7 +112,7 @@ class Network(Section):
         description="File of the histogram landmarks; fitted on the training subjects and written by "
         "`train`.",
     )
-    norm_type: Annotated[str, choice(("percentile", "quartile", "median"))] = Field(
+    norm_type: Annotated[str, choice(choices.NORM_TYPES)] = Field(
         default="percentile", description="Which landmarks histogram normalisation uses (Nyul et al. 2000)."
     )
     cutoff: Annotated[tuple[float, float], CUTOFF] = Field(
@@ -324,9 +324,11 @@ class Evaluation(Section):
     evaluations: Annotated[tuple[str, ...], NAMES] = Field(
         default=(), description="Measures; empty for all that fit the tasks."
     )
-    evaluation_units: Annotated[str, choice(("label", "foreground", "cc"))] = Field(
-        default="label",
-        description="What a segmentation is measured by: each label, all of them as one, or each component.",
+    evaluation_units: Annotated[str, choice(choices.EVALUATION_UNITS, not_built=choices.NOT_BUILT_UNITS)] = (
+        Field(
+            default="label",
+            description="What a segmentation is measured by: each label, or all of them as one.",
+        )
     )
     save_csv_dir: Annotated[Path, OUTPUT_PATH] = Field(
         default=Path("evaluation"), description="Folder of the tables."

@@ -6,7 +6,7 @@ from typing import Any
 
 from sfgkeras.config import choices
 from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
-from sfgkeras.config.task_sections import InputSource, Task
+from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText
 from sfgkeras.config.translate import Application
 
@@ -89,9 +89,8 @@ def _settle_sharing(draft: Draft) -> None:
         first, shared, second = probabilities
         changes["init_categorical"] = (first, second, shared)
         draft.warnings.append(
-            f"[MULTITASK] init_categorical is read in the authors' order: task 1 {first:g}, shared "
-            f"{shared:g}, "
-            f"task 2 {second:g}; with [TASK name] sections the shared group comes last"
+            f"[MULTITASK] init_categorical is read in the authors' order: task 1 {first:g}, "
+            f"shared {shared:g}, task 2 {second:g}; with [TASK name] sections the shared group comes last"
         )
     if multitask.layer_scale is not None:
         if ini.has("NETWORK", "width") and network.width != multitask.layer_scale:
@@ -119,11 +118,17 @@ def _settle_tasks(draft: Draft) -> None:
             # The authors' files give a regression one class.
             changes["num_classes"] = None
         application.tasks[name] = task.model_copy(update=changes)
+    training = draft.sections["training"]
     if application.name != "multi_task":
         loss = next((task.loss for task in application.tasks.values()), None)
-        draft.sections["training"] = draft.sections["training"].model_copy(update={"loss_type": loss})
+        draft.sections["training"] = training.model_copy(update={"loss_type": loss})
+    elif application.authors_spelling and training.loss_type is not None:
+        # The authors' files always have one, which their code does not use either.
+        draft.warnings.append("[TRAINING] loss_type has no effect; loss_task_1, loss_task_2 name the losses")
+        draft.sections["training"] = training.model_copy(update={"loss_type": None})
     evaluation = draft.sections["evaluation"]
-    evaluations = tuple(measure.lower() for measure in evaluation.evaluations)
+    measures = (measure.lower() for measure in evaluation.evaluations)
+    evaluations = tuple(choices.EVALUATION_ALIASES.get(measure, measure) for measure in measures)
     draft.sections["evaluation"] = evaluation.model_copy(update={"evaluations": evaluations})
 
 
@@ -144,8 +149,6 @@ def _settle_label_sources(draft: Draft) -> None:
 def _settle_paths(draft: Draft) -> None:
     model_dir: Path = draft.sections["system"].model_dir
     for section, model in draft.sections.items():
-        if not isinstance(model, Section):
-            continue
         changes = {}
         for key in output_paths(type(model)):
             path = getattr(model, key)
@@ -167,8 +170,3 @@ def _settle_paths(draft: Draft) -> None:
 def output_paths(model: type[Section]) -> list[str]:
     """Returns the keys of a section whose paths are seen from `model_dir`."""
     return [key for key, info in model.model_fields.items() if OUTPUT_PATH in info.metadata]
-
-
-def is_map(draft: Draft, task: Task) -> bool:
-    """Says whether a task's reference is a volume."""
-    return not draft.is_scalar(task.target)

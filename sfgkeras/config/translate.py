@@ -35,6 +35,7 @@ class Application:
         multitask: Its settings; `image`, `weight` and `sampler` name existing sources.
         tasks: By name, in order.
         places: Where a task's field stands in the file, `(section, key)`.
+        complete: Whether every task that the file names could be read, so that tasks may be counted.
         authors_spelling: Whether the authors' two-task keys are used.
         warnings: What looks wrong but can be used.
     """
@@ -44,6 +45,7 @@ class Application:
     multitask: Multitask = field(default_factory=lambda: Multitask())
     tasks: dict[str, Task] = field(default_factory=dict)
     places: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    complete: bool = True
     authors_spelling: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -72,7 +74,7 @@ def read_application(
             "nothing says what is learned; add [MULTITASK] with image and one [TASK name] per task, or one "
             "of " + ", ".join(f"[{name}]" for name in ONE_TASK_SECTIONS),
         )
-        return Application()
+        return Application(complete=False)
     if present[0] == "MULTITASK":
         application = _read_multitask(ini, task_sections)
     else:
@@ -80,8 +82,9 @@ def read_application(
             ini.add(section.name, None, f"needs [MULTITASK]; [{present[0]}] has one task only")
         application = _read_one_task(ini, present[0])
     _resolve_sources(ini, application, sources)
-    if not application.tasks and not task_sections:
+    if application.name == "multi_task" and not application.tasks and not task_sections:
         ini.add(application.section, None, "has no task; add a [TASK name] section for each")
+    application.complete = application.complete and bool(application.tasks)
     return application
 
 
@@ -108,14 +111,17 @@ def _read_task_sections(ini: IniText, task_sections: Sequence[IniSection], appli
     chosen = [name.lower() for name in application.multitask.tasks] or list(by_name)
     if len(set(chosen)) < len(chosen):
         ini.add("MULTITASK", "tasks", "names a task twice; remove one of them")
+        application.complete = False
     for name in dict.fromkeys(chosen):
         section = by_name.get(name)
         if section is None:
             hint = suggestion(name, list(by_name)) or f"; add [TASK {name}] with type and target"
             ini.add("MULTITASK", "tasks", f"names {name!r}, which has no section{hint}")
+            application.complete = False
         elif not _TASK_NAME.fullmatch(name) or name in _RESERVED_NAMES:
             reason = "is reserved" if name in _RESERVED_NAMES else "is not made of letters, digits and _"
             ini.add(section.name, None, f"has a name that {reason}; write e.g. [TASK ct]")
+            application.complete = False
         else:
             _add_task(ini, application, name, section.name, fields_of(section, Task))
     for name, section in by_name.items():
@@ -133,7 +139,9 @@ def _add_task(
     for key in Task.model_fields:
         application.places.setdefault((name, key), (section, key))
     task = read_model(ini, section, Task, fields)
-    if task is not None:
+    if task is None:
+        application.complete = False
+    else:
         application.tasks[name] = task
 
 

@@ -15,7 +15,7 @@ from sfgkeras.errors import suggestion
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_BOUNDS = re.compile(r"([A-Za-z_]\w*)\s*[:=]\s*([^\s,:=]+?)\s*(?:,|\.\.)\s*([^\s,:=]+)")
+_BOUNDS = re.compile(r"([A-Za-z_]\w*)\s*[:=]\s*([^\s,:=]+?)\s*(?:,|\.\.)\s*([^\s,:=]+)", re.ASCII)
 _TRUE = frozenset({"yes", "true", "1", "y", "t", "on"})
 _FALSE = frozenset({"no", "false", "0", "n", "f", "off"})
 _OPPOSITE_DIRECTIONS = ("LR", "PA", "IS")

@@ -13,13 +13,12 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from sfgkeras.data.grids import describe_grid, is_same_grid, overlaps, turned_grid
 from sfgkeras.data.image_formats import times
-from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map, reorient
+from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map
 from sfgkeras.data.subjects import Subject, find_files, match_subjects, read_file_list, unmatched_ids
 from sfgkeras.errors import ConfigError, DataError
 
-GRID_TOLERANCE = 1e-3  # mm between corners of two grids that count as one
-_GRID_TOLERANCE_VOXELS = 0.01  # of the smallest voxel side, where that is more: headers round to a few digits
 _SHOWN_LABELS = 5
 
 Progress = Callable[[int, int], None]
@@ -131,7 +130,7 @@ def check_subjects(
     Returns:
         The problems, those of matching first, then subject by subject; empty if all is well.
     """
-    problems = _check_ids(subjects, tables or {})
+    problems: list[Problem] = []
     files = [
         _File(subject.subject_id, source, info, subject.files[source])
         for subject in subjects
@@ -153,7 +152,8 @@ def check_subjects(
             for found in _map(pool, _check_voxels, sound, counter):
                 problems += found
     place = {file.path: index for index, file in reversed(list(enumerate(files)))}
-    return sorted(problems, key=lambda problem: place.get(problem.path, -1))
+    in_order = sorted(problems, key=lambda problem: place[problem.path])
+    return _check_ids(subjects, tables or {}) + in_order
 
 
 class _Counter:
@@ -221,7 +221,7 @@ def _try_header(file: _File) -> Header | Problem:
 
 def _prepared_shape(file: _File, header: Header) -> tuple[int, ...]:
     """Returns the shape after the turning and resampling that the source asks for."""
-    shape, affine = _turned_grid(header, file.info.axcodes)
+    shape, affine = turned_grid(header, file.info.axcodes)
     if file.info.pixdim is None:
         return shape
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -239,7 +239,7 @@ def _check_window(
     smallest = [max(0, -((length - window) // 2)) for window, length in zip(window_size, shape, strict=True)]
     message = (
         f"{file.path}: is {times(shape)}{padded}, smaller than the window {times(window_size)}; set "
-        f"volume_padding_size to {times(smallest)} or more, or a smaller spatial_window_size in [{file.source}]"
+        f"volume_padding_size to {times(smallest)} or more, or spatial_window_size in [{file.source}] to less"
     )
     return [Problem("error", file.path, message)]
 
@@ -269,65 +269,34 @@ def _check_grids(
 def _grid_problem(one: tuple[_File, Header], image: tuple[_File, Header]) -> str:
     """Says how two grids differ that should be one, or returns an empty string."""
     (file, header), (image_file, image_header) = one, image
-    grid, image_grid = (
-        _turned_grid(header, file.info.axcodes),
-        _turned_grid(image_header, image_file.info.axcodes),
-    )
-    if _same_grid(grid, image_grid):
+    grid = turned_grid(header, file.info.axcodes)
+    sections = f"[{file.source}] and [{image_file.source}]"
+    if is_same_grid(grid, turned_grid(image_header, image_file.info.axcodes)):
         if file.info.pixdim == image_file.info.pixdim:
             return ""
         return (
             f"is resampled to pixdim {file.info.pixdim} but its image {image_file.path} to "
-            f"{image_file.info.pixdim}; give [{file.source}] and [{image_file.source}] the same pixdim"
+            f"{image_file.info.pixdim}; give {sections} the same pixdim"
         )
-    if _same_grid(_turned_grid(header, ("R", "A", "S")), _turned_grid(image_header, ("R", "A", "S"))):
+    if is_same_grid(turned_grid(header, "RAS"), turned_grid(image_header, "RAS")):
         return (
             f"is stored as {''.join(header.axcodes)} but its image {image_file.path} as "
-            f"{''.join(image_header.axcodes)}; set the same axcodes in [{file.source}] and [{image_file.source}]"
+            f"{''.join(image_header.axcodes)}; set the same axcodes in {sections}"
         )
     return (
-        f"its grid ({_describe(header)}) is not that of its image {image_file.path} "
-        f"({_describe(image_header)}); resample it to the image, or set pixdim in both sections"
+        f"its grid ({describe_grid(header)}) is not that of its image {image_file.path} "
+        f"({describe_grid(image_header)}); resample it to the image, or set pixdim in {sections}"
     )
 
 
 def _overlap_problem(header: Header, image: Header) -> str:
-    """Says so if two volumes have no place in common, by the box around one in voxels of the other."""
-    corners = np.linalg.solve(image.affine, header.affine @ _corners(header.shape))[:3]
-    room = np.array(image.shape[:3]) - 0.5
-    if np.all(corners.max(axis=1) >= -0.5) and np.all(corners.min(axis=1) <= room):
+    """Says so if two volumes have no place in common, or returns an empty string."""
+    if overlaps(header, image):
         return ""
     return (
-        f"lies outside its image {image.path} ({_describe(header)}; {_describe(image)}); correct the origin in "
-        "its header, or check that both are of one subject"
+        f"lies outside its image {image.path} ({describe_grid(header)}; {describe_grid(image)}); correct "
+        "the origin in its header, or check that both are of one subject"
     )
-
-
-def _turned_grid(header: Header, axcodes: Sequence[str] | None) -> tuple[tuple[int, ...], np.ndarray]:
-    if axcodes is None:
-        return header.shape[:3], header.affine
-    turned, affine = reorient(np.broadcast_to(np.int8(0), header.shape[:3]), header.affine, axcodes)
-    return turned.shape, affine
-
-
-def _same_grid(one: tuple[tuple[int, ...], np.ndarray], other: tuple[tuple[int, ...], np.ndarray]) -> bool:
-    if one[0] != other[0]:
-        return False
-    apart = np.linalg.norm(((one[1] - other[1]) @ _corners(one[0]))[:3], axis=0).max()
-    side = np.linalg.norm(other[1][:3, :3], axis=0).min()
-    return bool(apart <= max(GRID_TOLERANCE, _GRID_TOLERANCE_VOXELS * side))
-
-
-def _corners(shape: Sequence[int]) -> np.ndarray:
-    """Returns the voxels at the eight corners, `(4, 8)`, homogeneous."""
-    x, y, z = (np.array([0, length - 1]) for length in shape[:3])
-    return np.stack([*(axis.ravel() for axis in np.meshgrid(x, y, z)), np.ones(8)])
-
-
-def _describe(header: Header) -> str:
-    spacing = times([round(size, 4) for size in header.spacing])
-    origin = ", ".join(f"{value:.1f}" for value in header.affine[:3, 3])
-    return f"{times(header.shape)} voxels of {spacing} mm from ({origin})"
 
 
 def _check_voxels(file: _File) -> list[Problem]:

@@ -108,14 +108,14 @@ def read_with_simpleitk(path: Path, voxels: bool = True) -> Decoded:
 
 
 def has_dicom(folder: Path) -> bool:
-    """Says whether the first file of a folder is DICOM: by its ending, or by the mark at byte 128."""
+    """Says whether a folder holds DICOM: a file of its ending, or a first file with its mark."""
     try:
-        first = next((entry for entry in sorted(folder.iterdir()) if _is_visible_file(entry)), None)
-        if first is None:
-            return False
-        if first.suffix.lower() in (".dcm", ".ima"):
+        files = [entry for entry in sorted(folder.iterdir()) if _is_visible_file(entry)]
+        if any(entry.suffix.lower() in (".dcm", ".ima") for entry in files):
             return True
-        with open(first, "rb") as stream:
+        if not files:
+            return False
+        with open(files[0], "rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     except OSError:
         return False

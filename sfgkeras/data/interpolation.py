@@ -166,7 +166,7 @@ class AffineMap(_InterpolatedMap):
         resample.SetSize(self._size[::-1])
         resample.SetTransform(transform)
         resample.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
-        return sitk.GetArrayViewFromImage(resample.Execute(sitk.GetImageFromArray(region)))
+        return sitk.GetArrayFromImage(resample.Execute(sitk.GetImageFromArray(region)))
 
 
 class DenseMap(_InterpolatedMap):

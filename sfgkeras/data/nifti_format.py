@@ -106,11 +106,14 @@ def layout_header(
 
 
 def _read_pair(path: Path, voxels: bool, scaled: bool) -> Decoded:
-    image: Any = nib.load(path)
-    decoded = _decoded(path, image.header)
-    if not voxels:
-        return decoded
-    array = np.asarray(image.dataobj.get_unscaled())
+    try:
+        image: Any = nib.load(path)
+        decoded = _decoded(path, image.header)
+        if not voxels:
+            return decoded
+        array = np.asarray(image.dataobj.get_unscaled())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: the other file of its .hdr/.img pair is missing; put it beside") from error
     if scaled:
         array = to_float32(array, decoded.slope, decoded.intercept)
     return _with_voxels(decoded, array, scaled)
@@ -132,10 +135,11 @@ def _read_voxels(
     while done < count:
         wanted = min(_BLOCK // dtype.itemsize, count - done)
         target = block[: wanted * dtype.itemsize] if scaled else array[done : done + wanted].view(np.uint8)
-        if _fill(stream, target) < target.size:
+        got = _fill(stream, target)
+        if got < target.size:
             raise DataError(
                 f"{path}: is truncated, its header announces {count} voxels of {dtype.itemsize} bytes but "
-                f"the data end after about {done}; copy or convert it again"
+                f"only {done + got // dtype.itemsize} follow; copy or convert it again"
             )
         if scaled:
             stored = target.view(dtype)
@@ -244,6 +248,10 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise DataError(reading_problem(path, error)) from error
+    except MemoryError as error:
+        raise DataError(
+            f"{path}: is larger than the memory of this machine, or its header is damaged; convert it again"
+        ) from error
     except (HeaderDataError, ImageFileError, ValueError, OverflowError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{path}: is no readable NIfTI image ({reason}); convert it again") from error

@@ -51,8 +51,8 @@ TISSUES = {
     "cartilage": Tissue(70, 0.38),
     "vessel": Tissue(46, 0.07, 3.0, 0.3, 6.0),
     "fascia": Tissue(45, 0.12),
-    "peripheral_zone": Tissue(37, 0.68, 4.0, 0.11, 5.0),
-    "transition_zone": Tissue(43, 0.36, 5.0, 0.28, 5.5),
+    "peripheral_zone": Tissue(37, 0.55, 4.0, 0.12, 5.0),
+    "transition_zone": Tissue(43, 0.31, 5.0, 0.28, 5.5),
     "seminal_vesicle": Tissue(24, 0.74, 4.0, 0.3, 4.0),
     "bladder_wall": Tissue(38, 0.19),
     "urine": Tissue(5, 1.0, 2.0, 0.015, 25.0),
@@ -88,9 +88,13 @@ class Chance:
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
 
+    def shift(self, spread: float) -> float:
+        """Returns a normal deviate of that standard deviation, at most twice it."""
+        return float(spread * np.clip(self.rng.standard_normal(), -2, 2))
+
     def near(self, value: float, fraction: float) -> float:
         """Returns the value changed by a normal deviate of that fraction, at most twice it."""
-        return float(value * (1 + fraction * np.clip(self.rng.standard_normal(), -2, 2)))
+        return value * (1 + self.shift(fraction))
 
     def point(self, place: Point, spread: float = 1.5) -> np.ndarray:
         """Returns a point within about `spread` mm of another."""
@@ -101,7 +105,7 @@ class Chance:
     ) -> Ellipsoid:
         """Returns an ellipsoid near the given one, sizes within about 6 %."""
         sizes = [self.near(radius, 0.06) for radius in radii]
-        turned = [self.near(1.0, 1.0) * 2 - 2 + angle for angle in angles]
+        turned = [angle + self.shift(2.0) for angle in angles]
         return Ellipsoid(self.point(center, spread), sizes, turned, power)
 
     def tube(self, *corners: tuple[float, float, float, float], spread: float = 1.5) -> Tube:
@@ -271,12 +275,12 @@ def draw_bladder_and_prostate(chance: Chance) -> list[Part]:
         * size
         * (chance.near(1, 0.05), chance.near(1, 0.05), chance.near(1, 0.05))
     )
-    prostate = Ellipsoid(center, radii, (chance.near(-12, 0.4), 0, chance.near(1, 1) * 3 - 3))
+    prostate = Ellipsoid(center, radii, (chance.near(-12, 0.4), 0, chance.shift(3.0)))
     filling = chance.near(1.0, 0.14)
     extent = np.array([37.0, 29.0, 25.0]) * filling * (chance.near(1, 0.06), chance.near(1, 0.06), 1)
     floor = center[2] + radii[2] - 5
     bladder = Ellipsoid(
-        (chance.near(1, 1) * 4 - 4, center[1] + 18, floor + extent[2]),
+        (chance.shift(4.0), center[1] + 18, floor + extent[2]),
         extent,
         (chance.near(12, 0.5), 0, 0),
         2,
@@ -294,7 +298,7 @@ def draw_bladder_and_prostate(chance: Chance) -> list[Part]:
         Part(Union(vesicles), ((0, "seminal_vesicle"),)),
         Part(urethra, ((0, "fascia"),)),
         Part(bladder, ((0, "bladder_wall"), (wall, "urine")), LABELS["bladder"]),
-        Part(prostate, ((0, "fascia"), (0.9, "peripheral_zone")), LABELS["prostate"]),
+        Part(prostate, ((0, "fascia"), (1.3, "peripheral_zone")), LABELS["prostate"]),
         Part(zone, ((0, "fascia"), (0.6, "transition_zone")), None),
     ]
 
@@ -327,7 +331,7 @@ def draw_tissues(rng: np.random.Generator) -> dict[str, Tissue]:
     chance = Chance(rng)
     drawn = {}
     for name, tissue in TISSUES.items():
-        ct = tissue.ct + 0.35 * chance.near(tissue.ct_texture, 1.0) - 0.35 * tissue.ct_texture
+        ct = tissue.ct + chance.shift(0.35 * tissue.ct_texture)
         if name == "cortical_bone":
             ct = chance.near(tissue.ct, 0.07)
         drawn[name] = Tissue(

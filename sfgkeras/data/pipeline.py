@@ -112,8 +112,10 @@ def original_errors(source: WindowSource) -> Iterator[None]:
 
 
 class _Buffers:
-    """Memory of earlier batches, used again: the first touch of fresh pages costs as much as a third of a
-    window."""
+    """Memory of earlier batches, used again.
+
+    The first touch of fresh pages costs a third of what making a small window costs.
+    """
 
     def __init__(self) -> None:
         self._free: defaultdict[int, deque[np.ndarray]] = defaultdict(deque)
@@ -153,8 +155,10 @@ class _Exit:
             self._active -= 1
 
     def _wait(self) -> None:
-        """Refuses new batches, which fills TensorFlow's buffers with errors, and waits until none is asked
-        for."""
+        """Refuses new batches and waits until none is asked for.
+
+        The refusals fill TensorFlow's buffers with errors, upon which its threads rest.
+        """
         self.exiting = True
         while self._active or time.monotonic() - self._last_call < QUIET_SECONDS:
             time.sleep(QUIET_SECONDS / 5)

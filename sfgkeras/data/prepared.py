@@ -83,7 +83,7 @@ class PreparedSubject:
         if not is_integer or target.shape[3:] not in ((), (1,)):
             raise self._error(
                 f"the label map of task {task!r} must be one channel of integers, but is of type "
-                f"{target.dtype} and shape {target.shape}; read it as a label map or make the task a regression"
+                f"{target.dtype} and shape {target.shape}; read it as a label map or make it a regression"
             )
         return target.reshape(target.shape[:3])
 

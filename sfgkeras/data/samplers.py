@@ -53,8 +53,8 @@ class Sampler:
         if np.any(shape < self.window_size):
             raise DataError(
                 f"subject {subject.subject_id!r}: the volume of {_voxels(shape)} voxels is smaller than the "
-                f"window of {_voxels(self.window_size)}; choose a smaller spatial_window_size, pad the volumes "
-                "(volume_padding_size) or use window_sampling = resize"
+                f"window of {_voxels(self.window_size)}; choose a smaller spatial_window_size, pad the "
+                "volumes (volume_padding_size) or use window_sampling = resize"
             )
 
     def start(self, subject: PreparedSubject, rng: np.random.Generator) -> np.ndarray:
@@ -124,8 +124,8 @@ class _CentreSampler(Sampler):
         weight = subject.sampling_weight
         if weight is None:
             raise DataError(
-                f"subject {subject.subject_id!r} has no sampling weight; name its input section with `sampler`, "
-                "or use window_sampling = uniform"
+                f"subject {subject.subject_id!r} has no sampling weight; name its input section with "
+                "`sampler`, or use window_sampling = uniform"
             )
         slowest_first = np.argsort([-abs(stride) for stride in weight.strides], kind="stable")
         order = tuple(int(axis) for axis in slowest_first)
@@ -153,14 +153,14 @@ class WeightedSampler(_CentreSampler):
             if lowest < 0 or not np.all(np.isfinite(sums)):
                 value = lowest if lowest < 0 else "a number that is not finite"
                 raise DataError(
-                    f"subject {subject.subject_id!r}: the sampling weight contains {value}; weights are finite "
-                    "and at least 0"
+                    f"subject {subject.subject_id!r}: the sampling weight contains {value}; weights are "
+                    "finite and at least 0"
                 )
             if sums.any():
                 return _WeightTable(volume, order, box, np.cumsum(sums), sums.shape)
         raise DataError(
-            f"subject {subject.subject_id!r}: the sampling weight is 0 in every voxel; exclude the subject or "
-            "use window_sampling = uniform"
+            f"subject {subject.subject_id!r}: the sampling weight is 0 in every voxel; exclude the subject "
+            "or use window_sampling = uniform"
         )
 
 

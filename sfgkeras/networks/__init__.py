@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 from sfgkeras.networks.base import MultiTaskNetwork
+from sfgkeras.networks.counting import count_multiplies, count_parameters
+from sfgkeras.networks.hardening import group_network, harden
 from sfgkeras.networks.highresnet import HighResNet
+from sfgkeras.networks.recalibration import recalibrate
 from sfgkeras.networks.sharing import SHARING
 from sfgkeras.networks.vgg import VGG11
 
@@ -12,4 +15,15 @@ NETWORKS: Mapping[str, type[MultiTaskNetwork]] = {
     "vgg11": VGG11,
 }
 
-__all__ = ["NETWORKS", "SHARING", "HighResNet", "MultiTaskNetwork", "VGG11"]
+__all__ = [
+    "NETWORKS",
+    "SHARING",
+    "HighResNet",
+    "MultiTaskNetwork",
+    "VGG11",
+    "count_multiplies",
+    "count_parameters",
+    "group_network",
+    "harden",
+    "recalibrate",
+]

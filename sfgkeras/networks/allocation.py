@@ -1,5 +1,6 @@
 """Fixed allocations of filters to groups, and which of their channels and groups a network really needs."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,28 +51,24 @@ class Connections:
             if self.filters_of(stage, group).size
         )
 
-    def is_read(self, stage: int, reader: int) -> bool:
-        """Returns whether the stream of a reading group is needed after a stage."""
-        if stage == self.num_stages - 1:
-            return reader in self.heads
-        return self.is_live(stage + 1, reader)
-
-    def is_live(self, stage: int, group: int) -> bool:
-        """Returns whether a group has filters in a stage and one of the wanted heads depends on them."""
-        if not self.filters_of(stage, group).size:
-            return False
-        return any(
-            group in self.sources(stage, reader) and self.is_read(stage, reader)
-            for reader in range(self.num_groups)
-        )
+    @functools.cached_property
+    def _live(self) -> list[set[int]]:
+        """Groups of every stage that have filters and that a wanted head depends on, found from the last stage."""
+        live: list[set[int]] = [set() for _ in self.allocation]
+        for stage in reversed(range(self.num_stages)):
+            is_last = stage == self.num_stages - 1
+            for reader in self.heads if is_last else live[stage + 1]:
+                live[stage].update(self.sources(stage, reader))
+        return live
 
     def live_groups(self, stage: int) -> list[int]:
         """Returns the groups of a stage that have to be computed."""
-        return [group for group in range(self.num_groups) if self.is_live(stage, group)]
+        return sorted(self._live[stage])
 
     def readers(self, stage: int) -> list[int]:
         """Returns the reading groups whose stream has to be computed after a stage."""
-        return [reader for reader in range(self.num_groups) if self.is_read(stage, reader)]
+        is_last = stage == self.num_stages - 1
+        return sorted(self.heads if is_last else self._live[stage + 1])
 
     def channels(self, stage: int, reader: int) -> np.ndarray:
         """Returns which of the stage's channels a stream holds, in its own order; empty if it holds none."""
@@ -80,6 +77,14 @@ class Connections:
         if self.full_width[stage]:
             held = np.concatenate([held, np.setdiff1d(np.arange(len(self.allocation[stage])), held)])
         return held
+
+    def needs_zeros_after(self, stage: int) -> bool:
+        """Returns whether some stream is merged from nothing after this stage or a later one."""
+        return any(
+            not self.sources(later, reader)
+            for later in range(stage, self.num_stages)
+            for reader in self.readers(later)
+        )
 
     def num_channels(self, stage: int, reader: int) -> int:
         """Returns the channels of a stream's tensor: a stream that holds none is one channel of zeros."""

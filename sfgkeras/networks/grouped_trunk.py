@@ -9,7 +9,7 @@ from keras import ops
 
 from sfgkeras.layers.filter_grouping import FilterGrouping
 from sfgkeras.layers.sfg_convolution import group_names
-from sfgkeras.networks.allocation import connect
+from sfgkeras.networks.allocation import Connections, connect
 from sfgkeras.networks.stages import Stage, TrunkSettings, halved, max_pool
 
 
@@ -50,13 +50,9 @@ class GroupedTrunk(keras.layers.Layer):
                         f"blocks_{index + 1}_{names[reader]}",
                     )
 
-    @property
-    def _needs_zeros(self) -> bool:
-        return any(
-            not self.connections.channels(index, reader).size
-            for index in range(len(self.stages))
-            for reader in self.connections.readers(index)
-        )
+    def connections_for(self, heads: Sequence[int]) -> Connections:
+        """Returns the connections that are left when only some heads are wanted."""
+        return connect(self.stages, self.settings, heads)
 
     def build(self, input_shape: Any) -> None:
         """Builds all stages for images of `input_shape`, `(batch, *spatial, channels)`."""
@@ -88,7 +84,7 @@ class GroupedTrunk(keras.layers.Layer):
         Returns:
             One tensor `(batch, *spatial, channels)` per task.
         """
-        zeros = ops.zeros_like(inputs[..., :1]) if self._needs_zeros else None
+        zeros = ops.zeros_like(inputs[..., :1]) if self.connections.needs_zeros_after(0) else None
         streams: dict[int, Any] = dict.fromkeys(range(self.settings.num_groups), inputs)
         for index, stage in enumerate(self.stages):
             outputs = {}

@@ -42,8 +42,11 @@ def scale_stages(stages: Sequence[Stage], width: float) -> tuple[Stage, ...]:
     """Multiplies the filters of every stage by a width; counts are rounded, and at least 1.
 
     Raises:
-        ValueError: If the width is not positive.
+        ValueError: If the width is not positive, or the last stage has residual blocks (a head reads the sum of two
+            streams, which may be formed before or after pooling, but not before or after blocks).
     """
+    if not stages or stages[-1].num_blocks:
+        raise ValueError("a network needs at least one stage, and its last one cannot have residual blocks")
     if not width > 0:
         raise ValueError(f"width = {width} must be a positive factor on the numbers of filters, e.g. 0.5")
     return tuple(stage.scaled(width) for stage in stages)

@@ -39,7 +39,7 @@ def test_every_tissue_varies_again_as_before_the_field(phantom, corrected):
     before = variations(image, tissues, (1, 2, 3))
     biased = variations(image * known_field(image.shape), tissues, (1, 2, 3))
     after = variations(corrected[0], tissues, (1, 2, 3))
-    assert np.all(biased > 2 * before)
+    assert np.all(biased > 1.5 * before)
     assert np.all(after < 1.1 * before)
 
 
@@ -76,13 +76,14 @@ def test_a_gain_of_the_image_changes_nothing_but_its_gain(phantom):
     np.testing.assert_allclose(ten, 10 * one, rtol=1e-3, atol=1e-2)
 
 
-def test_the_field_of_a_shrunk_image_follows_the_full_resolution(phantom):
+def test_the_field_of_a_shrunk_image_lies_on_the_voxels_of_the_full_one(phantom):
     image, tissues, spacing = phantom
     biased = image * known_field(image.shape)
-    _, fine = correct_bias_field(biased, spacing, shrink_factor=2)
-    _, coarse = correct_bias_field(biased, spacing, shrink_factor=4)
+    options = {"iterations": (20, 20)}
+    _, fine = correct_bias_field(biased, spacing, shrink_factor=1, **options)
+    _, coarse = correct_bias_field(biased, spacing, shrink_factor=2, **options)
     inside = tissues > 0
-    np.testing.assert_allclose(coarse[inside], fine[inside], rtol=0.06)
+    np.testing.assert_allclose(coarse[inside], fine[inside], rtol=0.03)
 
 
 def test_a_dense_spline_bends_more_than_a_wide_one(phantom):
@@ -120,9 +121,14 @@ def test_thin_volumes_are_corrected_as_well(phantom, slices):
 
 
 def test_short_axes_are_shrunk_less():
-    assert shrink_factors((288, 288, 62), 4) == (4, 4, 4)
-    assert shrink_factors((288, 288, 19), 4) == (4, 4, 1)
-    assert shrink_factors((288, 288, 1), 4) == (4, 4, 1)
+    assert shrink_factors((288, 288, 62), 4, 3_000_000) == (4, 4, 4)
+    assert shrink_factors((288, 288, 19), 4, 1_000_000) == (4, 4, 1)
+    assert shrink_factors((288, 288, 1), 4, 80_000) == (4, 4, 1)
+
+
+def test_small_foregrounds_are_shrunk_less():
+    assert shrink_factors((64, 64, 64), 4, 50_000) == (2, 2, 2)
+    assert shrink_factors((64, 64, 64), 4, 900) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,127 @@
+"""Finds what is wrong with images and labels before any long work, and says what training will see."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sfgkeras.applications.cohort import PHASES, Cohort, find_cohort, target_sources
+from sfgkeras.applications.multi_task import build_tasks
+from sfgkeras.applications.reporter import Reporter
+from sfgkeras.config import Config
+from sfgkeras.data.checks import Problem, SourceInfo, check_subjects
+from sfgkeras.data.subjects import Subject
+from sfgkeras.errors import DataError
+
+
+def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> bool:
+    """Checks every file of a run and shows all problems, then what training will see.
+
+    Args:
+        config: The configuration.
+        reporter: Shows problems and tables.
+        read_voxels: Whether voxels are read besides the headers.
+
+    Returns:
+        Whether training can start.
+    """
+    build_tasks(config)
+    cohort = find_cohort(config)
+    for warning in (*config.warnings, *cohort.warnings):
+        reporter.warning(warning)
+    problems = find_problems(config, cohort, read_voxels, reporter)
+    for problem in problems:
+        (reporter.warning if problem.level == "warning" else reporter.message)(problem.message)
+    errors = sum(problem.level == "error" for problem in problems)
+    _show_plan(config, cohort, reporter)
+    reporter.message(f"{errors} errors, {len(problems) - errors} warnings" if problems else "nothing wrong was found")
+    return errors == 0
+
+
+def refuse_problems(config: Config, cohort: Cohort, reporter: Reporter) -> None:
+    """Checks the headers of every file and refuses to start with a problem.
+
+    Raises:
+        DataError: Lists all of them, one line each.
+    """
+    problems = find_problems(config, cohort, False, reporter)
+    for problem in problems:
+        if problem.level == "warning":
+            reporter.warning(problem.message)
+    errors = [problem.message for problem in problems if problem.level == "error"]
+    if errors:
+        raise DataError("\n".join(errors))
+
+
+def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: Reporter) -> list[Problem]:
+    """Finds the problems of the files that training and validation use, and of the images to infer."""
+    roles = _source_infos(config)
+    learning = _restrict(cohort.phase("training", "validation"), list(roles))
+    images = _restrict(cohort.phase("inference"), list(config.image))
+    targets = [name for name in roles if name not in config.image]
+    ids = {subject.subject_id for subject in learning}
+    tables = {
+        name: {subject_id: path for subject_id, path in cohort.files[name].items() if subject_id in ids}
+        for name in roles
+        if name in cohort.files
+    }
+    with reporter.stage("checking files", len(learning) * len(roles) + len(images) * len(config.image)) as stage:
+        settings: dict[str, Any] = {
+            "window_size": None if config.network.window_sampling == "resize" else config.window_size,
+            "volume_padding": config.network.volume_padding_size,
+            "resampled": bool(targets) and all(config.sources[name].pixdim for name in targets),
+            "read_voxels": read_voxels,
+            "num_threads": config.system.num_threads,
+            "progress": lambda done, total: stage.advance(),
+        }
+        problems = check_subjects(learning, roles, tables=tables, **settings) if learning else []
+        if images:
+            problems += check_subjects(images, {name: roles[name] for name in config.image}, **settings)
+    return problems
+
+
+def _restrict(subjects: Sequence[Subject], sources: Sequence[str]) -> list[Subject]:
+    return [
+        Subject(subject.subject_id, {name: path for name, path in subject.files.items() if name in sources})
+        for subject in subjects
+    ]
+
+
+def _source_infos(config: Config) -> dict[str, SourceInfo]:
+    classes = {task.target: task.num_classes for task in config.tasks.values() if task.type == "segmentation"}
+    infos = {}
+    for name in dict.fromkeys([*config.image, *target_sources(config)]):
+        source = config.sources[name]
+        if source.loader == "table":
+            continue
+        is_labels = name in classes
+        role = "image" if name in config.image else "labels" if is_labels else "map"
+        infos[name] = SourceInfo(role, classes.get(name), source.loader, source.axcodes, source.pixdim)  # type: ignore[arg-type]
+    return infos
+
+
+def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:
+    """Shows subjects by phase, and what each task learns from what."""
+    wanted = target_sources(config)
+    reporter.table(
+        "subjects",
+        ["phase", "number", "with all targets", "first"],
+        [
+            [
+                phase,
+                len(subjects),
+                sum(cohort.has_targets(subject, wanted) for subject in subjects),
+                subjects[0].subject_id if subjects else "-",
+            ]
+            for phase in PHASES
+            for subjects in [cohort.phase(phase)]
+        ],
+    )
+    reporter.table(
+        "tasks",
+        ["task", "type", "target", "loss", "weight"],
+        [[name, task.type, task.target, task.loss, task.weight] for name, task in config.tasks.items()],
+    )
+    window = " x ".join(str(size) for size in config.window_size)
+    reporter.message(
+        f"images {', '.join(config.image)}; windows {window}; batches of {config.network.batch_size}; "
+        f"{config.training.max_iter} iterations"
+    )

@@ -1,0 +1,137 @@
+"""Compares what inference wrote with the truth, per subject and in summary."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfgkeras.analysis.tables import summarise, write_csv
+from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.files import VALUES_FILE, prediction_path
+from sfgkeras.applications.reporter import Reporter
+from sfgkeras.applications.session import Session
+from sfgkeras.data.nifti import read_image, read_label_map
+from sfgkeras.data.subjects import Subject
+from sfgkeras.errors import DataError
+from sfgkeras.preprocessing.resampling import resample_like
+
+GROUPS = ("region", "label")
+
+
+def evaluate_task(
+    session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter
+) -> list[dict[str, Any]]:
+    """Evaluates one task over the subjects that have its target.
+
+    Writes `<task>_subjects.csv` (one line per subject and group) and `<task>_summary.csv`, and shows the summary.
+
+    Returns:
+        The rows of the summary.
+
+    Raises:
+        DataError: If no subject has the target, or a prediction is missing.
+    """
+    known = [subject for subject in subjects if session.cohort.has_targets(subject, [task.source])]
+    if not known:
+        raise DataError(f"none of {len(subjects)} subjects has a target in [{task.source}] for task {task.name!r}; "
+                        "choose other subjects with --dataset")
+    if len(known) < len(subjects):
+        reporter.warning(f"{len(subjects) - len(known)} subjects have no target in [{task.source}] and are left out")
+    rows = (_evaluate_values if task.is_scalar else _evaluate_volumes)(session, task, known, reporter)
+    folder = session.config.evaluation.save_csv_dir
+    write_csv(folder / f"{task.name}_subjects.csv", rows)
+    groups = [name for name in GROUPS if name in rows[0]]
+    summary = summarise(rows, groups, _measures(rows, groups))
+    write_csv(folder / f"{task.name}_summary.csv", summary)
+    _show(task, rows, summary, groups, reporter)
+    return summary
+
+
+def _measures(rows: Sequence[dict[str, Any]], groups: Sequence[str]) -> list[str]:
+    left_out = {"subject_id", "num_voxels", "num_subjects", *groups}
+    return [name for name, value in rows[0].items() if name not in left_out and not isinstance(value, list)]
+
+
+def _evaluate_volumes(
+    session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter
+) -> list[dict[str, Any]]:
+    rows = []
+    with reporter.stage(f"evaluating {task.name}", len(subjects)) as stage:
+        for subject in subjects:
+            truth, prediction, valid, spacing = read_pair(session, task, subject)
+            measured = task.evaluate_map(truth, prediction, valid, spacing, session.config.evaluation)
+            rows += [{"subject_id": subject.subject_id, **row} for row in measured]
+            stage.advance(1, subject.subject_id)
+    return rows
+
+
+def read_pair(
+    session: Session, task: TaskType, subject: Subject
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
+    """Reads a subject's truth and prediction on the grid of the prediction.
+
+    Returns:
+        Truth, prediction, voxels that the truth's image covers (all `(x, y, z)`), and the voxel size in mm.
+    """
+    path = prediction_path(session.config, subject.subject_id, task.name)
+    if not path.is_file():
+        raise DataError(f"{path}: no prediction of subject {subject.subject_id!r}; run inference first, with the same "
+                        "--dataset")
+    is_labels = task.target_kind == "labels"
+    source = session.config.sources[task.source]
+    predicted = (read_label_map if is_labels else read_image)(path)
+    target = (read_label_map if is_labels else read_image)(subject.files[task.source], source.loader)
+    shape, order = predicted.array.shape[:3], 0 if is_labels else 1
+    truth = resample_like(target.array, target.affine, shape, predicted.affine, order)
+    covered = np.ones(target.array.shape[:3], np.uint8)
+    valid = resample_like(covered, target.affine, shape, predicted.affine, 0) > 0
+    spacing = tuple(float(size) for size in np.linalg.norm(predicted.affine[:3, :3], axis=0))
+    return truth, predicted.array, valid, spacing
+
+
+def _evaluate_values(
+    session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter
+) -> list[dict[str, Any]]:
+    path = session.config.inference.save_seg_dir / VALUES_FILE
+    predicted = _read_values(path, task.name)
+    missing = [subject.subject_id for subject in subjects if subject.subject_id not in predicted]
+    if missing:
+        raise DataError(f"{path}: has no result for subject {missing[0]!r} and {len(missing) - 1} more; run inference "
+                        "first, with the same --dataset")
+    truth = [task.parse_number(session.preparation.value(subject, task)) for subject in subjects]
+    results = [predicted[subject.subject_id] for subject in subjects]
+    pairs = [
+        {"subject_id": subject.subject_id, "truth": true, "prediction": result}
+        for subject, true, result in zip(subjects, truth, results, strict=True)
+    ]
+    write_csv(session.config.evaluation.save_csv_dir / f"{task.name}_pairs.csv", pairs)
+    return task.evaluate_values(truth, results, session.config.evaluation)
+
+
+def _read_values(path: Path, task: str) -> dict[str, float]:
+    if not path.is_file():
+        raise DataError(f"{path}: no results; run inference first")
+    with path.open(newline="") as file:
+        return {row["subject_id"]: float(row[task]) for row in csv.DictReader(file)}
+
+
+def _show(
+    task: TaskType, rows: Sequence[dict[str, Any]], summary: Sequence[dict[str, Any]], groups: Sequence[str], reporter: Reporter
+) -> None:
+    """Shows one line per group with mean and standard deviation of every measure."""
+    measures = list(dict.fromkeys(row["measure"] for row in summary))
+    lines: dict[tuple[Any, ...], dict[str, str]] = {}
+    for row in summary:
+        line = lines.setdefault(tuple(row[name] for name in groups), {})
+        spread = f" ± {row['std']:.3g}" if row["n"] > 1 else ""
+        missing = f" ({row['n_missing']} undefined)" if row["n_missing"] else ""
+        line[row["measure"]] = (f"{row['mean']:.4g}{spread}" if row["n"] else "-") + missing
+    table = [[*group, *(line.get(measure, "-") for measure in measures)] for group, line in lines.items()]
+    reporter.table(f"{task.name} ({task.type_name})", [*groups, *measures], table)
+    for row in rows:
+        if isinstance(matrix := row.get("confusion_matrix"), list):
+            columns = ["truth \\ predicted", *(str(c) for c in range(len(matrix)))]
+            numbered = [[str(c), *counts] for c, counts in enumerate(matrix)]
+            reporter.table(f"{task.name}: confusion matrix", columns, numbered)

@@ -1,0 +1,70 @@
+"""Cropping a volume to the box around its foreground."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfgkeras.errors import DataError
+from sfgkeras.preprocessing.foreground import foreground_mask, foreground_rule
+from sfgkeras.preprocessing.settings import require
+from sfgkeras.preprocessing.volume import StepContext, Volume
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """Settings of the step `crop_foreground`.
+
+    Attributes:
+        foreground: Rule that finds the foreground.
+        threshold: Intensity for the threshold rules.
+        margin: Millimetres kept around the box.
+    """
+
+    foreground: str = "otsu_plus"
+    threshold: float = 0.0
+    margin: float = 5.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "foreground", foreground_rule(self.foreground))
+        require(self.margin >= 0, "margin", self.margin, "must not be negative, in mm")
+
+
+def foreground_box(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
+    """Finds the smallest box around a mask, widened by a margin and cut off at the borders.
+
+    Args:
+        mask: Boolean volume `(x, y, z)`.
+        margin: Voxels added on both sides of every axis.
+
+    Raises:
+        DataError: If the mask is empty.
+    """
+    if not mask.any():
+        raise DataError("no foreground: there is no box around an empty mask")
+    sides = []
+    for axis, width in enumerate(margin):
+        others = tuple(a for a in range(3) if a != axis)
+        occupied = np.flatnonzero(mask.any(axis=others))
+        sides.append(slice(max(0, int(occupied[0]) - width), int(occupied[-1]) + width + 1))
+    return sides[0], sides[1], sides[2]
+
+
+def crop(array: np.ndarray, affine: np.ndarray, box: tuple[slice, slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a box out of `(x, y, z[, channels])`; every voxel keeps its place in the scanner."""
+    new_affine = np.array(affine, dtype=np.float64)
+    new_affine[:3, 3] += new_affine[:3, :3] @ [side.start for side in box]
+    return array[box], new_affine
+
+
+def crop_step(volume: Volume, settings: CropSettings, context: StepContext) -> Volume:
+    """Crops one subject's image and label maps to the image's foreground."""
+    mask = foreground_mask(volume.array, settings.foreground, settings.threshold)
+    for label_map in volume.labels.values():
+        # A label outside the body's box would be cut away without a word.
+        mask = mask | (label_map != 0)
+    margin = [int(np.ceil(settings.margin / size)) for size in volume.spacing]
+    box = foreground_box(mask, margin)
+    array, affine = crop(volume.array, volume.affine, box)
+    labels = {name: label_map[box] for name, label_map in volume.labels.items()}
+    return volume.with_grid(array, affine, labels, f"cropped from {volume.array.shape} to {array.shape} voxels")

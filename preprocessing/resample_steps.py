@@ -1,0 +1,100 @@
+"""The steps `resample` and `resample_like`: one subject's image and label maps onto another grid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfgkeras.data.nifti import read_header
+from sfgkeras.errors import ConfigError
+from sfgkeras.preprocessing.resampling import ORDERS, resample_labels_like, resample_like, spacing_grid
+from sfgkeras.preprocessing.settings import require
+from sfgkeras.preprocessing.volume import StepContext, Volume
+
+LABEL_METHODS = ("nearest", "linear")
+
+
+@dataclass(frozen=True)
+class ResampleSettings:
+    """Settings of the step `resample`.
+
+    Attributes:
+        spacing: New voxel size in mm: one number (isotropic) or three.
+        order: 0 nearest, 1 linear, 2 quadratic, 3 cubic B-spline.
+        antialias: Blur axes whose voxels grow.
+        label_method: `nearest`, or `linear` (each label by itself, the largest wins).
+    """
+
+    spacing: tuple[float, ...] = (1.0,)
+    order: int = 1
+    antialias: bool = True
+    label_method: str = "nearest"
+
+    def __post_init__(self) -> None:
+        require(len(self.spacing) in (1, 3), "spacing", self.spacing, "needs one number or three, in mm")
+        require(min(self.spacing) > 0, "spacing", self.spacing, "must be positive, in mm")
+        _check_common(self.order, self.label_method)
+
+
+@dataclass(frozen=True)
+class ResampleLikeSettings:
+    """Settings of the step `resample_like`.
+
+    Attributes:
+        reference: An image, or a folder with an image of each subject's name, whose grid is taken.
+        order: 0 nearest, 1 linear, 2 quadratic, 3 cubic B-spline.
+        fill: Value outside the image.
+        antialias: Blur axes whose voxels grow.
+        label_method: `nearest`, or `linear` (each label by itself, the largest wins).
+    """
+
+    reference: Path | None = None
+    order: int = 1
+    fill: float = 0.0
+    antialias: bool = True
+    label_method: str = "nearest"
+
+    def __post_init__(self) -> None:
+        if self.reference is None:
+            raise ConfigError("resample_like needs resample_like_reference, an image or a folder of images")
+        _check_common(self.order, self.label_method)
+
+
+def resample_step(volume: Volume, settings: ResampleSettings, context: StepContext) -> Volume:
+    """Resamples one subject to a spacing; see `resampling.resample_to_spacing`."""
+    spacing = settings.spacing[0] if len(settings.spacing) == 1 else settings.spacing
+    shape, affine = spacing_grid(volume.array.shape, volume.affine, spacing)
+    return _onto(volume, shape, affine, settings.order, 0.0, settings.antialias, settings.label_method)
+
+
+def resample_like_step(volume: Volume, settings: ResampleLikeSettings, context: StepContext) -> Volume:
+    """Resamples one subject onto its reference's grid; see `resampling.resample_like`."""
+    assert settings.reference is not None
+    header = read_header(context.companion(settings.reference))
+    shape = (header.shape[0], header.shape[1], header.shape[2])
+    return _onto(
+        volume, shape, header.affine, settings.order, settings.fill, settings.antialias, settings.label_method
+    )
+
+
+def _onto(
+    volume: Volume,
+    shape: tuple[int, int, int],
+    affine: np.ndarray,
+    order: int,
+    fill: float,
+    antialias: bool,
+    label_method: str,
+) -> Volume:
+    array = resample_like(volume.array, volume.affine, shape, affine, order, fill, antialias)
+    labels: Mapping[str, np.ndarray] = {
+        name: resample_labels_like(label_map, volume.affine, shape, affine, label_method)
+        for name, label_map in volume.labels.items()
+    }
+    return volume.with_grid(array, affine, labels, f"resampled from {volume.array.shape} to {shape} voxels")
+
+
+def _check_common(order: int, label_method: str) -> None:
+    require(order in ORDERS, "order", order, "does not exist; known are 0 (nearest), 1 (linear), 2, 3 (cubic)")
+    require(label_method in LABEL_METHODS, "label_method", label_method, "does not exist; known are nearest, linear")

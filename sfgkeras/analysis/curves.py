@@ -1,0 +1,99 @@
+"""Training curves: the columns of a log as one PNG."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfgkeras.analysis.pictures import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def read_curves(csv_file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads the columns of a training log that hold numbers; empty cells become NaN.
+
+    Args:
+        csv_file: CSV with a header line.
+    """
+    with open(csv_file, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = {}
+    for name in rows[0] if rows else ():
+        try:
+            columns[name] = np.array([float(row[name]) if row[name] else np.nan for row in rows])
+        except ValueError:
+            continue
+    return columns
+
+
+def write_curves(
+    path: str | os.PathLike[str],
+    columns: Mapping[str, Sequence[float] | np.ndarray],
+    x: str = "iteration",
+    title: str = "",
+    dpi: int = 110,
+) -> None:
+    """Writes training curves as PNG: one panel per quantity, training and validation in the same.
+
+    Columns `validation_NAME` and `val_NAME` share the panel of `NAME`. A panel whose values are positive and
+    span more than a factor of 50 has a logarithmic axis.
+
+    Args:
+        path: The file.
+        columns: Numbers by name, all of one length; NaN leaves a gap.
+        x: Name of the column along the horizontal axis.
+        title: Written above all.
+        dpi: Dots per inch.
+
+    Raises:
+        ValueError: If the column `x` is missing or there is no other.
+    """
+    if x not in columns or len(columns) < 2:
+        raise ValueError(f"curves need a column {x!r} and another; received {', '.join(columns) or 'none'}")
+    from matplotlib.figure import Figure
+
+    panels: dict[str, list[str]] = {}
+    for name in columns:
+        if name != x:
+            panels.setdefault(name.removeprefix("validation_").removeprefix("val_"), []).append(name)
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(4.2 * across, 2.9 * down + 0.3), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (quantity, names) in zip(grid, panels.items(), strict=False):
+        _draw_curves(axes, {name: (columns[x], columns[name]) for name in names}, quantity, x)
+    if title:
+        figure.suptitle(title)
+    save_figure(figure, path, dpi)
+
+
+def _draw_curves(axes: "Axes", curves: Mapping[str, tuple[Any, Any]], title: str, x: str) -> None:
+    seen = []
+    for name, (horizontal, vertical) in curves.items():
+        values = np.asarray(vertical, float)
+        finite = np.isfinite(values)
+        validation = name != title
+        axes.plot(
+            np.asarray(horizontal, float)[finite],
+            values[finite],
+            color="#D55E00" if validation else "#0072B2",
+            marker="o" if validation or finite.sum() < 3 else None,
+            markersize=3,
+            linewidth=1.2,
+            label="validation" if validation else "training",
+        )
+        seen.append(values[finite])
+    pooled = np.concatenate(seen)
+    if pooled.size and pooled.min() > 0 and pooled.max() > 50 * pooled.min():
+        axes.set_yscale("log")
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(x, fontsize=9)
+    axes.grid(alpha=0.3)
+    if len(curves) > 1 or title not in curves:
+        axes.legend(fontsize=8)

@@ -1,0 +1,322 @@
+"""How good predictions are: per subject and region, per label, and per class over a cohort.
+
+Undefined values are never errors: an empty region gives NaN, a distance to an empty mask gives infinity, and
+the summary (`sfgkeras.analysis.tables`) lists how many there were.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sfgkeras.analysis.surface import average_distance, hausdorff, hausdorff95, surface_distances
+
+NAN = float("nan")
+
+
+class Residuals(NamedTuple):
+    """Errors in a region.
+
+    Attributes:
+        values: Prediction minus truth, `(n,)`, float64.
+        data_range: The range of the truth that counts as the peak signal.
+    """
+
+    values: np.ndarray
+    data_range: float
+
+
+class Counts(NamedTuple):
+    """Voxels of two masks: true positives, false positives, false negatives, true negatives."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+
+def mean_absolute_error(residuals: Residuals) -> float:
+    """Averages the absolute residuals; NaN for an empty region."""
+    return float(np.abs(residuals.values).mean()) if residuals.values.size else NAN
+
+
+def mean_error(residuals: Residuals) -> float:
+    """Averages the residuals, prediction minus truth (the bias); NaN for an empty region."""
+    return float(residuals.values.mean()) if residuals.values.size else NAN
+
+
+def root_mean_squared_error(residuals: Residuals) -> float:
+    """Returns the root of the mean squared residual; NaN for an empty region."""
+    return float(np.sqrt(np.square(residuals.values).mean())) if residuals.values.size else NAN
+
+
+def peak_signal_to_noise_ratio(residuals: Residuals) -> float:
+    """Returns `20 log10(data range / root mean squared error)` in dB.
+
+    Returns:
+        Infinity for a perfect prediction; NaN for an empty region or a data range of zero.
+    """
+    error = root_mean_squared_error(residuals)
+    if not residuals.data_range > 0 or np.isnan(error):
+        return NAN
+    return float("inf") if error == 0 else float(20 * np.log10(residuals.data_range / error))
+
+
+def count_voxels(truth: np.ndarray, prediction: np.ndarray) -> Counts:
+    """Compares two boolean masks of one shape voxel by voxel."""
+    tp = int(np.count_nonzero(truth & prediction))
+    in_truth, predicted = int(np.count_nonzero(truth)), int(np.count_nonzero(prediction))
+    return Counts(tp, predicted - tp, in_truth - tp, truth.size - in_truth - predicted + tp)
+
+
+def _ratio(numerator: float, denominator: float, undefined: float) -> float:
+    return numerator / denominator if denominator else undefined
+
+
+def dice(counts: Counts) -> float:
+    """Returns `2 tp / (2 tp + fp + fn)`; 1 if both masks are empty."""
+    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, 1.0)
+
+
+def jaccard(counts: Counts) -> float:
+    """Returns `tp / (tp + fp + fn)`; 1 if both masks are empty."""
+    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, 1.0)
+
+
+def sensitivity(counts: Counts) -> float:
+    """Returns `tp / (tp + fn)`; NaN if the truth is empty."""
+    return _ratio(counts.tp, counts.tp + counts.fn, NAN)
+
+
+def specificity(counts: Counts) -> float:
+    """Returns `tn / (tn + fp)`; NaN if the truth fills the image."""
+    return _ratio(counts.tn, counts.tn + counts.fp, NAN)
+
+
+def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts how often each class (row) was predicted as each class (column).
+
+    Args:
+        truth: Integer classes, any shape.
+        prediction: Integer classes of the same shape.
+        num_classes: Number of classes.
+
+    Returns:
+        Counts, `(num_classes, num_classes)`, int64.
+
+    Raises:
+        ValueError: If the shapes differ or a class is out of range.
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _check_shapes(truth, prediction)
+    for name, values in (("truth", truth), ("prediction", prediction)):
+        if values.size and (values.min() < 0 or values.max() >= num_classes):
+            raise ValueError(
+                f"{name} has classes from {values.min()} to {values.max()}; "
+                f"num_classes = {num_classes} allows 0 to {num_classes - 1}"
+            )
+    pairs = truth.astype(np.int64).ravel() * num_classes + prediction.astype(np.int64).ravel()
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def accuracy(matrix: np.ndarray) -> float:
+    """Returns the share of right predictions in a confusion matrix; NaN if it is empty."""
+    return _ratio(float(np.trace(matrix)), float(matrix.sum()), NAN)
+
+
+def class_sensitivities(matrix: np.ndarray) -> np.ndarray:
+    """Returns the share of each class that was found, `(num_classes,)`; NaN for absent classes."""
+    totals = matrix.sum(axis=1).astype(float)
+    return np.divide(np.diag(matrix), totals, out=np.full(len(matrix), NAN), where=totals > 0)
+
+
+def balanced_accuracy(matrix: np.ndarray) -> float:
+    """Averages the sensitivities of the classes that occur; NaN if none does."""
+    found = class_sensitivities(matrix)
+    present = found[~np.isnan(found)]
+    return float(present.mean()) if present.size else NAN
+
+
+def _as_lists(matrix: np.ndarray) -> list[list[int]]:
+    """Returns a confusion matrix as nested lists of int."""
+    return matrix.tolist()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One measure that an INI file can ask for.
+
+    Attributes:
+        kind: Type of task: `"regression"`, `"segmentation"` or `"classification"`.
+        function: Takes `Residuals`, `Counts`, `SurfaceDistances` or a confusion matrix, as `needs` says.
+        needs: `"residuals"`, `"counts"`, `"distances"` or `"matrix"`.
+        higher_is_better: Whether a larger value is a better one; None where neither is.
+        unit: `"target"` for that of the target, `"mm"`, `"dB"`, or empty.
+    """
+
+    kind: str
+    function: Callable[[Any], Any]
+    needs: str
+    higher_is_better: bool | None
+    unit: str = ""
+
+
+EVALUATIONS: Mapping[str, Evaluation] = {
+    "mae": Evaluation("regression", mean_absolute_error, "residuals", False, "target"),
+    "rmse": Evaluation("regression", root_mean_squared_error, "residuals", False, "target"),
+    "me": Evaluation("regression", mean_error, "residuals", None, "target"),
+    "psnr": Evaluation("regression", peak_signal_to_noise_ratio, "residuals", True, "dB"),
+    "dice": Evaluation("segmentation", dice, "counts", True),
+    "jaccard": Evaluation("segmentation", jaccard, "counts", True),
+    "sensitivity": Evaluation("segmentation", sensitivity, "counts", True),
+    "specificity": Evaluation("segmentation", specificity, "counts", True),
+    "average_distance": Evaluation("segmentation", average_distance, "distances", False, "mm"),
+    "hausdorff": Evaluation("segmentation", hausdorff, "distances", False, "mm"),
+    "hausdorff95": Evaluation("segmentation", hausdorff95, "distances", False, "mm"),
+    "accuracy": Evaluation("classification", accuracy, "matrix", True),
+    "balanced_accuracy": Evaluation("classification", balanced_accuracy, "matrix", True),
+    "confusion_matrix": Evaluation("classification", _as_lists, "matrix", None),
+}
+
+
+def evaluations_of(kind: str) -> tuple[str, ...]:
+    """Returns the names of all measures for one type of task."""
+    return tuple(name for name, evaluation in EVALUATIONS.items() if evaluation.kind == kind)
+
+
+def _chosen(names: Sequence[str] | None, kind: str) -> dict[str, Evaluation]:
+    """Returns the measures asked for, all of that kind if None.
+
+    Raises:
+        ValueError: If a name is unknown or measures another type of task.
+    """
+    known = evaluations_of(kind)
+    for name in names or ():
+        if name not in known:
+            raise ValueError(f"{name!r} is no measure of a {kind} task; known are {', '.join(known)}")
+    return {name: EVALUATIONS[name] for name in (known if names is None else names)}
+
+
+def _check_shapes(truth: np.ndarray, prediction: np.ndarray) -> None:
+    if truth.shape != prediction.shape:
+        raise ValueError(f"prediction of shape {prediction.shape} does not fit truth of shape {truth.shape}")
+
+
+def evaluate_regression(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    names: Sequence[str] | None = None,
+    intensity_bounds: Mapping[str, tuple[float, float]] | None = None,
+    label_map: np.ndarray | None = None,
+    labels: Mapping[str, int] | None = None,
+    data_range: float | None = None,
+) -> list[dict[str, Any]]:
+    """Measures continuous predictions over the whole image and in regions.
+
+    For one number per subject pass the numbers of all subjects at once, `(subjects,)`: a root mean squared
+    error of one number says no more than its absolute error.
+
+    Args:
+        truth: Any shape; `(x, y, z)` or `(x, y, z, channels)` for images.
+        prediction: The same shape.
+        names: Which measures, keys of `EVALUATIONS`; None for all of regression.
+        intensity_bounds: Regions by name: where the truth lies between two values, both included.
+        label_map: Integer labels, `(x, y, z)`.
+        labels: Regions by name: where the label map has a value.
+        data_range: Peak signal for `psnr`; None for the largest less the smallest value of the whole truth.
+
+    Returns:
+        One row per region: `region` (`"all"` first), `num_voxels`, and every measure.
+
+    Raises:
+        ValueError: If shapes do not fit, labels come without a label map, or a measure is unknown.
+    """
+    chosen = _chosen(names, "regression")
+    truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
+    _check_shapes(truth, prediction)
+    regions: dict[str, np.ndarray | None] = {"all": None}
+    for name, (low, high) in (intensity_bounds or {}).items():
+        regions[name] = (truth >= low) & (truth <= high)
+    for name, value in (labels or {}).items():
+        if label_map is None or label_map.shape not in (truth.shape, truth.shape[:-1]):
+            shape = None if label_map is None else label_map.shape
+            raise ValueError(f"region {name!r} needs a label map that fits {truth.shape}; received {shape}")
+        inside = label_map == value
+        regions[name] = (
+            inside if inside.shape == truth.shape else np.repeat(inside[..., None], truth.shape[-1], axis=-1)
+        )
+    if data_range is None:
+        data_range = float(np.ptp(truth)) if truth.size else 0.0
+    residual = prediction - truth
+    rows = []
+    for name, region in regions.items():
+        residuals = Residuals(residual.ravel() if region is None else residual[region], data_range)
+        values = {measure: evaluation.function(residuals) for measure, evaluation in chosen.items()}
+        rows.append({"region": name, "num_voxels": residuals.values.size, **values})
+    return rows
+
+
+def evaluate_segmentation(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    spacing: Sequence[float],
+    labels: Mapping[str, int],
+    names: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Measures a predicted label map, label by label.
+
+    Args:
+        truth: Integer label map, `(x, y, z)` or `(x, y)`.
+        prediction: The same shape.
+        spacing: Voxel size in mm, one number per axis.
+        labels: Values of the label map by name.
+        names: Which measures, keys of `EVALUATIONS`; None for all of segmentation.
+
+    Returns:
+        One row per label: `label` (its name), `num_voxels` (in the truth), and every measure.
+
+    Raises:
+        ValueError: If shapes do not fit or a measure is unknown.
+    """
+    chosen = _chosen(names, "segmentation")
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _check_shapes(truth, prediction)
+    with_distances = any(evaluation.needs == "distances" for evaluation in chosen.values())
+    rows = []
+    for name, value in labels.items():
+        masks = truth == value, prediction == value
+        given: dict[str, Any] = {"counts": count_voxels(*masks)}
+        if with_distances:
+            given["distances"] = surface_distances(*masks, spacing)
+        values = {
+            measure: evaluation.function(given[evaluation.needs]) for measure, evaluation in chosen.items()
+        }
+        rows.append({"label": name, "num_voxels": given["counts"].tp + given["counts"].fn, **values})
+    return rows
+
+
+def evaluate_classification(
+    truth: Sequence[int] | np.ndarray,
+    prediction: Sequence[int] | np.ndarray,
+    num_classes: int,
+    names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Measures predicted classes over a cohort.
+
+    Args:
+        truth: One class per subject, `(subjects,)`.
+        prediction: The same.
+        num_classes: Number of classes.
+        names: Which measures, keys of `EVALUATIONS`; None for all of classification.
+
+    Returns:
+        `num_subjects` and every measure by name; the confusion matrix has the truth in its rows.
+
+    Raises:
+        ValueError: If shapes do not fit, a class is out of range or a measure is unknown.
+    """
+    chosen = _chosen(names, "classification")
+    matrix = confusion_matrix(np.asarray(truth), np.asarray(prediction), num_classes)
+    values = {measure: evaluation.function(matrix) for measure, evaluation in chosen.items()}
+    return {"num_subjects": int(matrix.sum()), **values}

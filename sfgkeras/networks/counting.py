@@ -1,0 +1,47 @@
+"""How large a network is and how much it computes."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+
+from sfgkeras.layers import multiplies
+
+COUNTED_LAYERS = (keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.Dense)
+
+
+def count_parameters(network: keras.Model) -> int:
+    """Returns the number of trainable parameters of a built network."""
+    return sum(math.prod(weight.shape) for weight in network.trainable_weights)
+
+
+def count_multiplies(network: keras.Model, input_shape: Sequence[int]) -> int:
+    """Counts the multiplies of convolutions and dense products that one image costs at inference.
+
+    What is counted is what is performed: every stream of a masked network, and only the owned kernels of a hardened
+    one.
+
+    Args:
+        network: A network of this package, or a model that `harden` returned.
+        input_shape: `(*spatial, channels)` of one image.
+
+    Returns:
+        Number of multiplies per image.
+    """
+    shape = (1, *input_shape)
+    if not network.built:
+        network.build((None, *input_shape))
+    with multiplies.recording() as counts:
+        network.compute_output_spec(keras.KerasTensor(shape))
+    is_functional = getattr(network, "inputs", None) is not None
+    return sum(counts) + (_count_functional(network, shape) if is_functional else 0)
+
+
+def _count_functional(network: keras.Model, shape: tuple[int, ...]) -> int:
+    """Counts over Keras' own layers: every entry of an output times every kernel entry that it sums."""
+    layers = [layer for layer in network.layers if isinstance(layer, COUNTED_LAYERS)]
+    outputs = keras.Model(network.inputs, [layer.output for layer in layers]).compute_output_shape(shape)
+    return sum(
+        math.prod(output[1:-1]) * math.prod(layer.kernel.shape)
+        for layer, output in zip(layers, outputs, strict=True)
+    )

@@ -1,0 +1,173 @@
+"""Hardening: from drawn masks to dense convolutions of the filters that each group really owns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sfgkeras.errors import suggestion
+from sfgkeras.layers.activation import MaskedActivation
+from sfgkeras.layers.residual import ResidualSection
+from sfgkeras.networks.base import MultiTaskNetwork
+from sfgkeras.networks.grouped_trunk import GroupedTrunk
+from sfgkeras.networks.masked_trunk import MaskedTrunk
+from sfgkeras.networks.plain_layers import PlainLayers
+
+
+def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
+    """Returns a network of fixed groups that equals a network with drawn masks in `mode`.
+
+    Every filter goes to its most probable group. The result still normalises and trains as before; `harden` makes
+    an ordinary Keras model of it.
+
+    Args:
+        network: A network that has been built; one whose groups are fixed is returned as it is.
+
+    Returns:
+        A network of the same class with `sharing="constant_mask"`.
+
+    Raises:
+        ValueError: If the network is not built.
+    """
+    if not network.built:
+        raise ValueError(
+            f"network {network.name!r} has no weights yet: call it on images, or build it, first"
+        )
+    if isinstance(network.trunk, GroupedTrunk):
+        return network
+    allocation = [
+        probabilities.argmax(axis=-1).tolist() for probabilities in network.grouping_probabilities().values()
+    ]
+    config = network.get_config() | {
+        "name": f"{network.name}_grouped",
+        "sharing": "constant_mask",
+        "allocation": allocation,
+        "fractions": None,
+    }
+    grouped = type(network).from_config(config)
+    channels = network.trunk.convolutions[0].kernel.shape[-2]
+    grouped.build((None,) + (None,) * network.spatial_rank + (channels,))
+    grouped.iteration.assign(network.iteration + 0)
+    _copy_trunk(network.trunk, grouped.trunk)
+    last = len(grouped.trunk.stages) - 1
+    for task, (old, new) in enumerate(zip(network.heads, grouped.heads, strict=True)):
+        held = grouped.trunk.connections.channels(last, task)
+        new.projection.kernel.assign(_take_kernel(old.projection.kernel, held, None))
+        new.projection.bias.assign(old.projection.bias + 0.0)
+    return grouped
+
+
+def _copy_trunk(masked: MaskedTrunk, grouped: GroupedTrunk) -> None:
+    """Copies to every group the kernels it owns, for the channels it reads."""
+    connections = grouped.connections
+    for index, source in enumerate(masked.convolutions):
+        for group in connections.live_groups(index):
+            key = f"{index}_{group}"
+            owned = connections.filters_of(index, group)
+            read = None if index == 0 else connections.channels(index - 1, group)
+            grouped.convolutions[key].kernel.assign(_take_kernel(source.kernel, read, owned))
+            _copy_activation(source.activations[group], grouped.activations[key], owned)
+        for reader in connections.readers(index):
+            key = f"{index}_{reader}"
+            if key in grouped.sections:
+                held = connections.channels(index, reader)
+                _copy_section(masked.sections[key], grouped.sections[key], held)
+
+
+def _copy_section(source: ResidualSection, target: ResidualSection, channels: np.ndarray) -> None:
+    for old, new in zip(source.blocks, target.blocks, strict=True):
+        for old_layer, new_layer in zip(old.convolutions, new.convolutions, strict=True):
+            new_layer.kernel.assign(_take_kernel(old_layer.kernel, channels, channels))
+        for old_layer, new_layer in zip(old.activations, new.activations, strict=True):
+            _copy_activation(old_layer, new_layer, channels)
+
+
+def _copy_activation(source: MaskedActivation, target: MaskedActivation, channels: np.ndarray) -> None:
+    for old, new in zip(source.weights, target.weights, strict=True):
+        new.assign(ops.convert_to_numpy(old)[channels])
+
+
+def _take_kernel(kernel: Any, read: np.ndarray | None, owned: np.ndarray | None) -> np.ndarray:
+    """Returns the part of a kernel for the channels read and filters owned; None takes all.
+
+    A kernel that reads no channel becomes a kernel of zeros on the one channel of zeros that stands for it.
+    """
+    values = ops.convert_to_numpy(kernel)
+    if owned is not None:
+        values = values[..., owned]
+    if read is None:
+        return values
+    return values[..., read, :] if len(read) else np.zeros_like(values[..., :1, :])
+
+
+def harden(network: MultiTaskNetwork, task: str | None = None, fold: bool = True) -> keras.Model:
+    """Makes an ordinary Keras model of a network: no masks, no sampling, no wasted multiply.
+
+    Its outputs equal those of the network with `masks = "mode"`, for every choice of `batch_norm`. With population
+    statistics it consists of Keras' own layers and loads without this package; with `batch` statistics its
+    normalisation is this package's. Dropout and regularisation are left out.
+
+    Args:
+        network: A trained network with any sharing mechanism.
+        task: The one task to keep, with what it depends on; None keeps all.
+        fold: Whether a normalisation right after a convolution is multiplied into its kernel.
+
+    Returns:
+        A functional model from images to a dict of float32 logits by task name.
+
+    Raises:
+        ValueError: If the network is not built, or has no such task.
+    """
+    if task is not None and task not in network.tasks:
+        hint = suggestion(task, network.task_names) or f"; it has {', '.join(network.task_names)}"
+        raise ValueError(f"the network has no task {task!r}{hint}")
+    grouped = group_network(network)
+    wanted = [index for index, name in enumerate(network.tasks) if task in (None, name)]
+    layers = PlainLayers(
+        network.spatial_rank, folds=fold and network.batch_norm != "batch", dtype=network.dtype_policy
+    )
+    channels = network_channels(grouped)
+    inputs = keras.Input((None,) * network.spatial_rank + (channels,), name="image")
+    features = _plain_trunk(grouped.trunk, inputs, wanted, layers)
+    outputs = {
+        grouped.task_names[index]: layers.head(grouped.heads[index], feature)
+        for index, feature in zip(wanted, features, strict=True)
+    }
+    suffix = "hardened" if task is None else f"hardened_{task}"
+    return keras.Model(inputs, outputs, name=f"{network.name}_{suffix}")
+
+
+def network_channels(grouped: MultiTaskNetwork) -> int:
+    """Returns the number of channels of the images that a built network of fixed groups reads."""
+    trunk = grouped.trunk
+    first = next(iter(trunk.connections.live_groups(0)))
+    return int(trunk.convolutions[f"0_{first}"].kernel.shape[-2])
+
+
+def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers: PlainLayers) -> list[Any]:
+    """Rebuilds a trunk of fixed groups from plain layers, for the wanted heads only."""
+    connections = trunk.connections_for(heads)
+    streams = dict.fromkeys(range(connections.num_groups), inputs)
+    reference = inputs
+    for index, stage in enumerate(trunk.stages):
+        outputs = {}
+        for group in connections.live_groups(index):
+            key = f"{index}_{group}"
+            convolution, activation = trunk.convolutions[key], trunk.activations[key]
+            outputs[group] = layers.convolve_and_activate(streams[group], convolution, activation)
+        streams = {}
+        for reader in connections.readers(index):
+            parts = [outputs[group] for group in connections.sources(index, reader)]
+            missing = connections.num_channels(index, reader) - sum(part.shape[-1] for part in parts)
+            if missing:
+                parts.append(layers.zeros(parts[0] if parts else reference, missing))
+            stream = layers.concatenate(parts)
+            section = trunk.sections.get(f"{index}_{reader}")
+            if section is not None:
+                stream = layers.residual_section(section, stream)
+            streams[reader] = layers.pool(stream) if stage.pools else stream
+        if stage.pools and connections.needs_zeros_after(index):
+            reference = layers.pool(reference)
+    return [streams[head] for head in heads]

@@ -1,0 +1,161 @@
+"""Keras' own layers with the weights of ours, for models that need nothing of this package."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sfgkeras.layers.activation import MaskedActivation, PReLU
+from sfgkeras.layers.convolution import Convolution
+from sfgkeras.layers.normalization import StreamNormalization
+from sfgkeras.layers.residual import ResidualSection
+from sfgkeras.networks.heads import TaskHead
+
+
+class PlainLayers:
+    """Applies the weights of this package's layers through Keras' own, in a functional graph.
+
+    Args:
+        spatial_rank: 2 or 3.
+        folds: Whether a normalisation right after a convolution is multiplied into its kernel.
+        dtype: Dtype policy of all layers but the heads.
+    """
+
+    def __init__(self, spatial_rank: int, folds: bool, dtype: Any) -> None:
+        self.spatial_rank = spatial_rank
+        self.folds = folds
+        self.dtype = dtype
+        self._numbers = itertools.count(1)
+
+    def _name(self, kind: str) -> str:
+        return f"{kind}_{next(self._numbers)}"
+
+    def convolve(self, inputs: Any, kernel: np.ndarray, bias: np.ndarray | None, dilation: int = 1) -> Any:
+        """Convolves with a given kernel and bias, zero padding to the same size."""
+        layer = keras.layers.Conv2D if self.spatial_rank == 2 else keras.layers.Conv3D
+        convolution = layer(
+            kernel.shape[-1],
+            kernel.shape[:-2],
+            padding="same",
+            dilation_rate=dilation,
+            use_bias=bias is not None,
+            data_format="channels_last",
+            dtype=self.dtype,
+            name=self._name("convolution"),
+        )
+        outputs = convolution(inputs)
+        convolution.set_weights([kernel] if bias is None else [kernel, bias])
+        return outputs
+
+    def convolve_and_activate(
+        self, inputs: Any, convolution: Convolution, activation: MaskedActivation
+    ) -> Any:
+        """Convolves, normalises and activates; the normalisation is folded into the kernel where possible."""
+        kernel = ops.convert_to_numpy(convolution.kernel)
+        bias = None if convolution.bias is None else ops.convert_to_numpy(convolution.bias)
+        if not self.folds:
+            return self.normalize_and_activate(
+                self.convolve(inputs, kernel, bias, convolution.dilation), activation
+            )
+        factor, shift = _affine(activation.normalization)
+        folded = shift if bias is None else shift + bias * factor
+        outputs = self.convolve(inputs, kernel * factor, folded, convolution.dilation)
+        return self.activate(outputs, activation)
+
+    def normalize_and_activate(self, inputs: Any, activation: MaskedActivation) -> Any:
+        """Normalises by the given layer's statistics and activates."""
+        source = activation.normalization
+        if source.statistics == "batch":
+            layer: keras.layers.Layer = StreamNormalization.from_config(
+                source.get_config() | {"name": self._name("normalization")}
+            )
+        else:
+            layer = keras.layers.BatchNormalization(
+                momentum=source.momentum,
+                epsilon=source.epsilon,
+                dtype=self.dtype,
+                name=self._name("normalization"),
+            )
+        outputs = layer(inputs)
+        layer.set_weights([ops.convert_to_numpy(weight) for weight in source.weights])
+        return self.activate(outputs, activation)
+
+    def activate(self, inputs: Any, activation: MaskedActivation) -> Any:
+        """Applies the activation of the given layer."""
+        source = activation.activation
+        if not isinstance(source, PReLU):
+            return keras.layers.Activation(
+                activation.activation_name, dtype=self.dtype, name=self._name("activation")
+            )(inputs)
+        axes = list(range(1, self.spatial_rank + 1))
+        layer = keras.layers.PReLU(shared_axes=axes, dtype=self.dtype, name=self._name("activation"))
+        outputs = layer(inputs)
+        alpha = ops.convert_to_numpy(source.alpha)
+        layer.set_weights([alpha.reshape((1,) * self.spatial_rank + (-1,))])
+        return outputs
+
+    def residual_section(self, section: ResidualSection, inputs: Any) -> Any:
+        """Applies all residual blocks of a section."""
+        for block in section.blocks:
+            first, second = block.convolutions
+            features = self.normalize_and_activate(inputs, block.activations[0])
+            features = self.convolve_and_activate(features, first, block.activations[1])
+            features = self.convolve(features, ops.convert_to_numpy(second.kernel), None, second.dilation)
+            inputs = keras.layers.Add(dtype=self.dtype, name=self._name("add"))([inputs, features])
+        return inputs
+
+    def zeros(self, reference: Any, channels: int) -> Any:
+        """Returns channels of zeros of the spatial size of a reference."""
+        kernel = np.zeros((1,) * self.spatial_rank + (reference.shape[-1], channels), "float32")
+        return self.convolve(reference, kernel, None)
+
+    def concatenate(self, parts: Sequence[Any]) -> Any:
+        """Concatenates channels."""
+        if len(parts) == 1:
+            return parts[0]
+        return keras.layers.Concatenate(dtype=self.dtype, name=self._name("concatenate"))(list(parts))
+
+    def pool(self, inputs: Any) -> Any:
+        """Takes the maximum over 2 voxels per axis, as `stages.max_pool`."""
+        layer = keras.layers.MaxPooling2D if self.spatial_rank == 2 else keras.layers.MaxPooling3D
+        return layer(
+            2, padding="same", data_format="channels_last", dtype=self.dtype, name=self._name("pool")
+        )(inputs)
+
+    def head(self, head: TaskHead, inputs: Any) -> Any:
+        """Applies the head of a task, in float32."""
+        kernel, bias = (ops.convert_to_numpy(weight) for weight in head.projection.weights)
+        if head.kind == "vector":
+            pool = (
+                keras.layers.GlobalAveragePooling2D
+                if self.spatial_rank == 2
+                else keras.layers.GlobalAveragePooling3D
+            )
+            inputs = pool(data_format="channels_last", dtype="float32", name=self._name("average"))(inputs)
+            dense = keras.layers.Dense(kernel.shape[-1], dtype="float32", name=head.name)
+            outputs = dense(inputs)
+            dense.set_weights([kernel, bias])
+            return outputs
+        layer = keras.layers.Conv2D if self.spatial_rank == 2 else keras.layers.Conv3D
+        projection = layer(kernel.shape[-1], 1, data_format="channels_last", dtype="float32", name=head.name)
+        outputs = projection(inputs)
+        projection.set_weights([kernel, bias])
+        return outputs
+
+
+def _affine(normalization: StreamNormalization) -> tuple[np.ndarray, np.ndarray]:
+    """Returns factor and shift, float32 `(channels,)`, of a normalisation by population statistics."""
+    gamma, beta, mean, variance = (
+        ops.convert_to_numpy(weight).astype("float64")
+        for weight in (
+            normalization.gamma,
+            normalization.beta,
+            normalization.moving_mean,
+            normalization.moving_variance,
+        )
+    )
+    factor = gamma / np.sqrt(variance + normalization.epsilon)
+    return factor.astype("float32"), (beta - mean * factor).astype("float32")

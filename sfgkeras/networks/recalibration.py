@@ -1,0 +1,70 @@
+"""Population statistics of a trained network, measured again with its final masks."""
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from sfgkeras.layers.normalization import BatchMoments, StreamNormalization, measuring
+from sfgkeras.networks.base import MultiTaskNetwork
+
+
+class PooledMoments:
+    """Exact mean and variance of everything seen so far, in float64, pooled over batches (Chan et al. 1979)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0
+
+    def add(self, moments: BatchMoments) -> None:
+        """Adds the statistics of one batch."""
+        mean = ops.convert_to_numpy(moments.mean).astype("float64")
+        variance = ops.convert_to_numpy(moments.variance).astype("float64")
+        total = self.count + moments.count
+        distance = mean - self.mean
+        self.squares = self.squares + variance * moments.count
+        self.squares = self.squares + distance**2 * (self.count * moments.count / total)
+        self.mean = self.mean + distance * (moments.count / total)
+        self.count = total
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Mean squared distance from the mean."""
+        return self.squares / self.count
+
+
+def recalibrate(network: MultiTaskNetwork, dataset: Iterable[Any], steps: int | None = None) -> None:
+    """Measures the mean and variance of every normalisation again, over a pass of training data.
+
+    Masks are those of inference (`network.masks`). Every batch is normalised by its own statistics, as in training,
+    and the statistics are pooled over all batches, not averaged exponentially. They replace the moving averages, so
+    that inference with `batch_norm` `population` or `recalibrated` uses them.
+
+    Args:
+        network: A trained network.
+        dataset: Batches of images, or of tuples whose first entry is the images.
+        steps: Number of batches; None takes all of a finite data set.
+
+    Raises:
+        ValueError: If the data set has no batch, or fewer than `steps`.
+    """
+    pooled: dict[StreamNormalization, PooledMoments] = {}
+    num_batches = 0
+    for batch in itertools.islice(iter(dataset), steps):
+        images = batch[0] if isinstance(batch, list | tuple) else batch
+        with measuring() as measurement:
+            network(images, training=False)
+        for moments in measurement:
+            pooled.setdefault(moments.layer, PooledMoments()).add(moments)
+        num_batches += 1
+    if num_batches == 0 or (steps is not None and num_batches < steps):
+        raise ValueError(
+            f"recalibration read {num_batches} batches of the {steps or 'at least 1'} asked for; "
+            f"give it more data, or fewer steps"
+        )
+    for layer, moments in pooled.items():
+        layer.moving_mean.assign(moments.mean.astype("float32"))
+        layer.moving_variance.assign(moments.variance.astype("float32"))

@@ -1,0 +1,164 @@
+import csv
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from sfgkeras.applications import run
+from sfgkeras.errors import ConfigError, DataError
+
+
+def assert_same_arrays(first, second):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, second[key], err_msg=key)
+
+
+def test_a_run_trains_infers_and_evaluates_and_results_lie_on_each_subjects_own_grid(make_config, cohort, reporter):
+    config = make_config({"NETWORK.sharing": "sfg"})
+    run.train(config, reporter)
+    run.infer(config, reporter, dataset="all")
+    run.evaluate(config, reporter, dataset="all")
+    for i in range(4):
+        mr = nib.load(cohort / f"phantom_{i:03d}_mr.nii.gz")
+        for task in ("ct", "organs"):
+            result = nib.load(config.inference.save_seg_dir / f"phantom_{i:03d}_{task}_predicted.nii.gz")
+            assert result.shape == mr.shape
+            np.testing.assert_allclose(result.affine, mr.affine, atol=1e-4)
+            assert result.header.get_xyzt_units() == mr.header.get_xyzt_units()
+        labels = np.asarray(result.dataobj)
+        assert labels.dtype == np.uint8
+        assert labels.max() < 6
+    ct = nib.load(config.inference.save_seg_dir / "phantom_000_ct_predicted.nii.gz").get_fdata()
+    assert ct.std() > 10
+    assert list(config.evaluation.save_csv_dir.glob("*.csv"))
+    assert reporter.tables
+
+
+def test_two_runs_with_one_seed_give_the_same_numbers(make_config, tmp_path, network_arrays):
+    for name in ("a", "b"):
+        run.train(make_config(model_dir=tmp_path / name))
+    assert_same_arrays(network_arrays(tmp_path / "a", 4), network_arrays(tmp_path / "b", 4))
+
+
+def test_a_resumed_run_is_bitwise_equal_to_an_uninterrupted_one(make_config, tmp_path, network_arrays):
+    sfg = {"NETWORK.sharing": "sfg"}
+    run.train(make_config(sfg, tmp_path / "whole"))
+    run.train(make_config({**sfg, "TRAINING.max_iter": 2}, tmp_path / "parts"))
+    run.train(make_config(sfg, tmp_path / "parts"))
+    assert_same_arrays(network_arrays(tmp_path / "whole", 4), network_arrays(tmp_path / "parts", 4))
+    logs = [(tmp_path / name / "logs" / "validation.csv").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
+def test_a_finished_run_is_not_trained_again(make_config, reporter):
+    run.train(make_config())
+    run.train(make_config(), reporter)
+    assert any("nothing to train" in text for text in reporter.messages)
+
+
+def test_restart_begins_anew(make_config, reporter):
+    run.train(make_config())
+    run.train(make_config(), reporter, restart=True)
+    assert not any("resumed" in text for text in reporter.messages)
+
+
+def test_another_network_does_not_resume_and_the_message_names_the_setting(make_config):
+    run.train(make_config({"TRAINING.max_iter": 1}))
+    with pytest.raises(ConfigError, match="width"):
+        run.train(make_config({"NETWORK.width": 0.5}))
+
+
+def test_existing_results_are_neither_redone_nor_overwritten_unasked(make_config, reporter):
+    config = make_config({"TRAINING.max_iter": 2})
+    run.train(config)
+    run.infer(config)
+    files = sorted(config.inference.save_seg_dir.glob("*.nii.gz"))
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    run.infer(config, reporter)
+    assert any("nothing to infer" in text for text in reporter.messages)
+    longer = make_config()
+    run.train(longer)
+    with pytest.raises(DataError, match="--overwrite"):
+        run.infer(longer)
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
+    run.infer(longer, overwrite=True)
+    assert files[0].read_bytes() != before[files[0]][1]
+
+
+def test_inference_without_landmarks_or_checkpoint_says_what_to_do(make_config):
+    config = make_config({"TRAINING.max_iter": 1})
+    with pytest.raises(DataError, match="train first"):
+        run.infer(config)
+    run.train(config)
+    config.network.histogram_ref_file.unlink()
+    with pytest.raises(DataError, match=r"landmarks\.json"):
+        run.infer(config)
+
+
+def test_stale_landmarks_are_refused_not_refitted(make_config):
+    config = make_config({"TRAINING.max_iter": 1})
+    run.train(config)
+    before = config.network.histogram_ref_file.read_bytes()
+    with pytest.raises(DataError, match="stale"):
+        run.train(make_config({"NETWORK.cutoff": "0.02, 0.98"}))
+    assert config.network.histogram_ref_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("sharing", ["single_task", "constant_mask", "constant_p"])
+def test_every_mask_source_trains_and_infers(make_config, sharing):
+    config = make_config({"NETWORK.sharing": sharing, "TRAINING.max_iter": 2})
+    run.train(config)
+    run.infer(config)
+    assert len(list(config.inference.save_seg_dir.glob("*.nii.gz"))) == 2
+
+
+def test_three_dimensional_windows_work_the_same_way(make_config):
+    config = make_config({"MR.spatial_window_size": "16, 16, 8", "TRAINING.max_iter": 1, "NETWORK.batch_size": 2})
+    run.train(config)
+    run.infer(config)
+    assert len(list(config.inference.save_seg_dir.glob("*.nii.gz"))) == 2
+
+
+@pytest.mark.parametrize("sampling", ["weighted", "balanced"])
+def test_samplers_that_need_a_section_work(make_config, sampling):
+    run.train(make_config({"NETWORK.window_sampling": sampling, "MULTITASK.sampler": "ORGANS", "TRAINING.max_iter": 1}))
+
+
+def test_padding_is_cut_off_again(make_config, cohort):
+    config = make_config({"NETWORK.volume_padding_size": "4, 4, 2", "TRAINING.max_iter": 1})
+    run.train(config)
+    run.infer(config, dataset="all")
+    result = nib.load(config.inference.save_seg_dir / "phantom_000_ct_predicted.nii.gz")
+    assert result.shape == nib.load(cohort / "phantom_000_mr.nii.gz").shape
+
+
+def test_training_without_validation_subjects_names_the_split_file(make_config):
+    config = make_config({"TRAINING.exclude_fraction_for_validation": 0})
+    with pytest.raises(DataError, match=r"dataset_split\.csv.*validation"):
+        run.train(config)
+
+
+def test_a_batch_that_two_devices_cannot_share_or_one_device_alone_is_refused(make_config):
+    with pytest.raises(ConfigError, match="mirrored"):
+        run.train(make_config({"SYSTEM.strategy": "mirrored"}))
+
+
+def test_the_best_checkpoint_is_the_one_with_the_best_validation_score(make_config):
+    from sfgkeras.applications.checkpoints import CheckpointFolder
+
+    config = make_config({"TRAINING.validation_every_n": 1, "TRAINING.best_metric": "ct_mae"})
+    run.train(config)
+    with (config.system.model_dir / "logs" / "validation.csv").open() as file:
+        scores = {int(row["iteration"]): float(row["ct_mae"]) for row in csv.DictReader(file)}
+    best = CheckpointFolder(config.system.model_dir / "checkpoints").read("best")
+    assert best.record["iteration"] == min(scores, key=scores.__getitem__)
+
+
+def test_patience_stops_a_run_whose_validation_loss_does_not_fall(make_config, reporter):
+    overrides = {
+        "TRAINING.lr": 1e-9, "TRAINING.max_iter": 30, "TRAINING.validation_every_n": 1, "TRAINING.patience": 2,
+        "TRAINING.early_stopping_mode": "validation_up",
+    }  # fmt: skip
+    run.train(make_config(overrides), reporter)
+    assert any("stopped at iteration" in text for text in reporter.messages)

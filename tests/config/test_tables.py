@@ -1,0 +1,221 @@
+"""The tables of names agree with the code behind them, and the reference with the tables."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+from sfgkeras.config import choices, find_config, known, list_configs, read_config
+from sfgkeras.config.known import NOT_BUILT_SECTIONS, REFUSED_KEYS, SECTIONS
+from sfgkeras.config.reference import reference_markdown
+from sfgkeras.config.sections import NAMES, Section
+from sfgkeras.config.task_sections import InputSource, Task
+from sfgkeras.config.values import Reads
+from sfgkeras.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+MODELS = {**SECTIONS, "TASK": Task, "SOURCE": InputSource}
+
+FORBIDDEN = ["tensorflow", "keras", "pandas", "SimpleITK", "ants", "nibabel", "scipy", "torch", "matplotlib"]
+
+
+def test_importing_and_reading_load_nothing_heavy():
+    code = (
+        "import sys, time, pydantic, pydantic_core.core_schema\n"
+        "start = time.perf_counter()\n"
+        "import sfgkeras.config\n"
+        "print(time.perf_counter() - start)\n"
+        "sfgkeras.config.read_config(sfgkeras.config.find_config('prostate')).effective_text()\n"
+        f"print(*[name for name in {FORBIDDEN} if name in sys.modules])"
+    )
+    # The best of three: other work on the machine must not decide.
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for _ in range(3)
+    ]
+    assert [run[1:] for run in runs] == [[""]] * 3
+    assert min(float(run[0]) for run in runs) < 0.3
+
+
+def test_the_reference_in_docs_is_up_to_date():
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == reference_markdown(), (
+        "run python -m sfgkeras.config.reference"
+    )
+
+
+def test_every_key_is_documented_and_can_be_read_from_text():
+    for name, model in MODELS.items():
+        for key, info in model.model_fields.items():
+            assert info.description, f"[{name}] {key}"
+            assert sum(isinstance(item, Reads) for item in info.metadata) == 1, f"[{name}] {key}"
+
+
+def test_one_line_in_the_table_adds_a_section(monkeypatch, tmp_path):
+    class Preprocessing(Section):
+        steps: Annotated[tuple[str, ...], NAMES] = Field(default=(), description="Steps.")
+
+    monkeypatch.setitem(known.RUN_SECTIONS, "PREPROCESSING", Preprocessing)
+    monkeypatch.setitem(known.SECTIONS, "PREPROCESSING", Preprocessing)
+    path = tmp_path / "run.ini"
+    path.write_text(find_config("demo").read_text())
+    assert read_config(path).preprocessing is None
+    config = read_config(path, [("PREPROCESSING.steps", "n4, nyul")])
+    assert config.preprocessing.steps == ("n4", "nyul")
+    path.write_text(config.effective_text())
+    assert read_config(path) == config
+    with pytest.raises(ConfigError, match=r"\[PREPROCESSING\] has no option 'step', did you mean 'steps'"):
+        read_config(path, [("PREPROCESSING.step", "n4")])
+
+
+def test_no_key_is_both_known_and_refused():
+    known = {key for model in MODELS.values() for key in model.model_fields}
+    assert not known & set(REFUSED_KEYS)
+    assert not set(SECTIONS) & set(NOT_BUILT_SECTIONS)
+
+
+# The keys that the project promises, by section; more may be there.
+PROMISED = {
+    "SOURCE": """csv_file path_to_search filename_contains filename_not_contains filename_removefromid
+        interp_order pixdim axcodes spatial_window_size loader""",
+    "SYSTEM": """model_dir dataset_split_file num_threads num_gpus cuda_devices seed strategy mixed_precision
+        jit_compile""",
+    "NETWORK": """name activation_function batch_size decay reg_type volume_padding_size volume_padding_mode
+        window_sampling histogram_ref_file norm_type cutoff normalisation whitening normalise_foreground_only
+        foreground_type multimod_foreground_type weight_initializer bias_initializer keep_prob queue_length
+        smaller_final_batch_mode sharing width batch_norm""",
+    "TRAINING": """optimiser lr loss_type max_iter starting_iter save_every_n max_checkpoints
+        tensorboard_every_n sample_per_volume rotation_angle scaling_percentage isotropic_scaling antialiasing
+        bias_field_range bf_order random_flipping_axes do_elastic_deformation
+        num_ctrl_points deformation_sigma proportion_to_deform
+        validation_every_n validation_max_iter exclude_fraction_for_validation exclude_fraction_for_inference
+        patience early_stopping_mode vars_to_restore vars_to_freeze best_metric stop_when_grouping_converges
+        balancing""",
+    "INFERENCE": """spatial_window_size border inference_iter save_seg_dir output_postfix output_interp_order
+        fill_constant dataset_to_infer masks blending""",
+    "EVALUATION": "evaluations evaluation_units save_csv_dir",
+    "MULTITASK": """image tasks weight sampler loss_border init_categorical learn_categorical use_hardcat
+        constant_grouping batch_sampling group_connection tau use_tau_annealing gs_anneal_r min_temp
+        entropy_decay random_p_init layer_scale""",
+    "TASK": "type target loss weight num_classes output_prob metrics",
+}
+
+
+@pytest.mark.parametrize("section", PROMISED)
+def test_the_keys_of_the_interface_are_there(section):
+    assert set(PROMISED[section].split()) <= set(MODELS[section].model_fields)
+
+
+def test_losses_and_metrics_have_code_behind_every_name():
+    from sfgkeras import losses, metrics
+
+    for kind in choices.TASK_TYPES:
+        table = getattr(losses, f"{kind.upper()}_LOSSES")
+        assert set(choices.LOSSES[kind]) <= set(table)
+        assert choices.DEFAULT_LOSS[kind] in choices.LOSSES[kind]
+        assert choices.METRICS[kind] == tuple(metrics.METRICS[kind])
+    assert set(choices.LOSS_ALIASES.values()) <= {name for names in choices.LOSSES.values() for name in names}
+
+
+def test_measures_have_code_behind_every_name():
+    from sfgkeras.analysis.measures import evaluations_of
+
+    for kind in choices.TASK_TYPES:
+        assert choices.EVALUATIONS[kind] == evaluations_of(kind)
+    known = {name for names in choices.EVALUATIONS.values() for name in names}
+    assert set(choices.EVALUATION_ALIASES.values()) <= known
+
+
+def test_training_choices_have_code_behind_every_name():
+    from sfgkeras.applications.early_stopping import EARLY_STOPPING
+    from sfgkeras.applications.steps import OPTIMIZERS
+
+    assert set(choices.EARLY_STOPPING_MODES) == set(EARLY_STOPPING)
+    assert {*choices.OPTIMISERS, *choices.OPTIMISER_ALIASES} == set(OPTIMIZERS)
+
+
+def test_intensity_choices_have_code_behind_every_name():
+    from sfgkeras.config.sections import Network
+    from sfgkeras.preprocessing.foreground import FOREGROUND_RULES, MULTIMOD_FUSIONS
+    from sfgkeras.preprocessing.histogram import NORM_TYPES
+
+    assert set(choices.FOREGROUND_TYPES) == set(FOREGROUND_RULES)
+    for fusion in MULTIMOD_FUSIONS:
+        assert Network(name="highresnet", multimod_foreground_type=fusion).multimod_foreground_type == fusion
+    assert set(choices.NORM_TYPES) == set(NORM_TYPES)
+
+
+def test_shipped_files_are_the_papers_experiments():
+    prostate = read_config(find_config("prostate"))
+    assert prostate.warnings == ()
+    assert {source.pixdim for source in prostate.sources.values()} == {(1.46, 1.46, 1.46)}
+    assert prostate.sources["CT"].scaling == "ct"
+    assert prostate.sources["CT"].padding_value == -1024
+    network, training, multitask = prostate.network, prostate.training, prostate.multitask
+    assert (network.sharing, network.batch_size, network.decay, network.width) == ("sfg", 10, 1e-6, 1.0)
+    assert network.normalisation
+    assert network.whitening
+    assert network.cutoff == (0.01, 0.99)
+    assert (training.optimiser, training.lr, training.max_iter) == ("adam", 1e-3, 200000)
+    assert training.rotation_angle == training.scaling_percentage == (-10, 10)
+    assert training.stop_when_grouping_converges
+    assert prostate.window_size == (128, 128, 1)
+    assert prostate.window_size[0] + 2 * multitask.loss_border == 136
+    assert multitask.init_categorical == (0.2, 0.2, 0.6)
+    assert {name: (task.type, task.loss) for name, task in prostate.tasks.items()} == {
+        "ct": ("regression", "rmse"),
+        "organs": ("segmentation", "dicecrossentropy"),
+    }
+    assert prostate.tasks["organs"].num_classes == 6
+    assert prostate.evaluation.intensity_bounds == {"bone": (200, 3000)}
+    faces = read_config(find_config("utkface"))
+    assert faces.warnings == ()
+    assert (faces.network.name, faces.window_size, faces.network.window_sampling) == (
+        "vgg11",
+        (200, 200, 1),
+        "resize",
+    )
+    assert (faces.training.validation_every_n, faces.training.validation_max_iter) == (1000, 150)
+    assert faces.training.rotation_angle is None
+    assert faces.tasks["age"].scale == 0.01
+    for name in ("demo", "segmentation"):
+        assert read_config(find_config(name)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["prostate", "prostate.ini", "ini_configs/prostate.ini", "ini_configs/prostate"]
+)
+def test_a_shipped_file_is_found_by_several_names(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = find_config(name)
+    assert found.name == "prostate.ini"
+    assert found.is_absolute()
+    assert found.read_text().startswith("# CT synthesis")
+
+
+def test_the_working_folder_goes_before_the_shipped_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prostate.ini").write_text("# mine")
+    assert find_config("prostate.ini") == Path("prostate.ini")
+    assert find_config("prostate") == Path("prostate.ini")
+    assert find_config("ini_configs/prostate.ini").is_absolute()
+    (tmp_path / "ini_configs").mkdir()
+    (tmp_path / "ini_configs" / "prostate.ini").write_text("# mine")
+    assert find_config("ini_configs/prostate.ini") == Path("ini_configs/prostate.ini")
+
+
+@pytest.mark.parametrize("name", ["prostat", "elsewhere/prostate.ini", "", ".", "none.ini"])
+def test_a_name_that_finds_nothing_lists_what_is_shipped(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        find_config(name)
+    assert ", ".join(list_configs()) in str(caught.value)
+
+
+def test_a_close_name_is_suggested():
+    with pytest.raises(ConfigError, match="prostat: there is no such file, did you mean 'prostate'"):
+        find_config("prostat")

@@ -1,0 +1,145 @@
+"""Windows put back together."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sfgkeras.data.aggregators import WindowAggregator, grid_starts
+from sfgkeras.errors import ConfigError
+
+
+@st.composite
+def grids(draw):
+    """A volume, a window that fits, a border that leaves something of it; 2-D or 3-D."""
+    shape = [draw(st.integers(2, 14)) for _ in range(3)]
+    window = [draw(st.integers(2, n)) for n in shape]
+    sliced = draw(st.sampled_from([None, 0, 1, 2]))
+    if sliced is not None:
+        window[sliced] = 1
+    border = [draw(st.integers(0, (w - 1) // 2)) for w in window]
+    return tuple(shape), tuple(window), tuple(border)
+
+
+def kept_region(start, shape, window, border):
+    return tuple(
+        slice(s + (b if s else 0), s + w - (b if s + w < n else 0))
+        for s, n, w, b in zip(start, shape, window, border, strict=True)
+    )
+
+
+@given(grids())
+@settings(max_examples=100, deadline=None)
+def test_what_is_left_of_the_windows_covers_every_voxel(grid):
+    shape, window, border = grid
+    covered = np.zeros(shape, int)
+    for start in grid_starts(shape, window, border):
+        assert all(0 <= s <= n - w for s, n, w in zip(start, shape, window, strict=True))
+        covered[kept_region(start, shape, window, border)] += 1
+    assert covered.min() >= 1
+
+
+def test_windows_do_not_overlap_where_they_need_not():
+    assert grid_starts((8, 6, 2), (4, 3, 1)) == [(x, y, z) for x in (0, 4) for y in (0, 3) for z in (0, 1)]
+    assert [x for x, _, _ in grid_starts((10, 4, 1), (4, 4, 1), (1, 1, 0))] == [0, 2, 4, 6]
+    assert [x for x, _, _ in grid_starts((9, 4, 1), (4, 4, 1))] == [0, 4, 5]
+
+
+@given(grids(), st.sampled_from(["gaussian", "none"]), st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_overlapping_windows_of_constant_seven_give_a_constant_volume_of_seven(grid, blending, channels):
+    shape, window, border = grid
+    aggregator = WindowAggregator(shape, channels, window, border, blending)
+    output = np.full((*(w for w in window if w > 1), channels), 7.0, np.float32)
+    for start in grid_starts(shape, window, border):
+        aggregator.add(output, start)
+    result = aggregator.result()
+    assert result.shape == (*shape, channels)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, 7.0, rtol=2e-6)
+
+
+@given(grids(), st.sampled_from(["gaussian", "none"]))
+@settings(max_examples=80, deadline=None)
+def test_windows_of_a_volume_give_the_volume_back(grid, blending):
+    shape, window, border = grid
+    volume = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
+    aggregator = WindowAggregator(shape, 2, window, border, blending)
+    for start in grid_starts(shape, window, border):
+        piece = volume[tuple(slice(s, s + w) for s, w in zip(start, window, strict=True))]
+        aggregator.add(piece.reshape(*(w for w in window if w > 1), 2), start)
+    np.testing.assert_allclose(aggregator.result(), volume, rtol=1e-5, atol=1e-5)
+
+
+def test_gaussian_blending_weights_by_distance_from_the_centre():
+    aggregator = WindowAggregator((12, 8, 1), 1, (8, 8, 1), blending="gaussian")
+    aggregator.add(np.zeros((8, 8, 1)), (0, 0, 0))
+    aggregator.add(np.ones((8, 8, 1)), (4, 0, 0))
+    weight = np.exp(-0.5 * (np.arange(8) - 3.5) ** 2)  # sigma = 8 / 8
+    blended = weight[:4] / (weight[:4] + weight[4:])
+    expected = np.concatenate([np.zeros(4), blended, np.ones(4)])
+    np.testing.assert_allclose(aggregator.result()[:, 3, 0, 0], expected, rtol=1e-5)
+
+
+def test_without_blending_the_border_is_cut_and_the_rest_averaged():
+    aggregator = WindowAggregator((10, 4, 1), 1, (6, 4, 1), (1, 0, 0), "none")
+    first, second = np.full((6, 4, 1), 2.0), np.full((6, 4, 1), 4.0)
+    first[5], second[0] = np.nan, np.nan  # the borders inside the volume; those at its edges are kept
+    aggregator.add(first, (0, 0, 0))
+    aggregator.add(second, (4, 0, 0))
+    np.testing.assert_array_equal(aggregator.result()[:, 0, 0, 0], [2] * 5 + [4] * 5)
+    overlapping = WindowAggregator((8, 4, 1), 1, (6, 4, 1), blending="none")
+    overlapping.add(np.full((6, 4, 1), 2.0), (0, 0, 0))
+    overlapping.add(np.full((6, 4, 1), 4.0), (2, 0, 0))
+    np.testing.assert_array_equal(overlapping.result()[:, 0, 0, 0], [2, 2, 3, 3, 3, 3, 4, 4])
+
+
+def test_large_windows_do_not_underflow_in_their_corners():
+    size = (65, 64, 33)
+    aggregator = WindowAggregator(size, 1, size)
+    aggregator.add(np.full((*size, 1), 7.0, np.float32), (0, 0, 0))
+    np.testing.assert_allclose(aggregator.result(), 7.0, rtol=1e-6)
+
+
+def test_voxels_that_no_window_reached_are_refused_or_filled_but_never_nan():
+    aggregator = WindowAggregator((6, 4, 1), 1, (4, 4, 1))
+    aggregator.add(np.ones((4, 4, 1)), (0, 0, 0))
+    with pytest.raises(ValueError, match="8 of 24 voxels are covered by no window"):
+        aggregator.result()
+    result = aggregator.result(uncovered=-1.0)
+    np.testing.assert_allclose(result[:4], 1.0, rtol=1e-6)
+    np.testing.assert_array_equal(result[4:], -1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: grid_starts((4, 9, 9), (5, 5, 1)),
+            ConfigError,
+            r"window of \(5, 5, 1\) .* volume of \(4, 9, 9\)",
+        ),
+        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (2, 0, 0)), ConfigError, r"border = \(2, 0, 0\)"),
+        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (0, 0, 1)), ConfigError, r"border = \(0, 0, 1\)"),
+        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (1, 1)), ConfigError, "three whole numbers"),
+        (lambda: WindowAggregator((9, 9, 9), 1, (4, 4, 4), (2, 2, 2), "none"), ConfigError, "border"),
+        (
+            lambda: WindowAggregator((9, 9, 9), 1, (4, 4, 4), blending="gausian"),
+            ConfigError,
+            "did you mean 'gaussian'",
+        ),
+        (
+            lambda: WindowAggregator((9, 9, 9), 1, (4, 4, 1)).add(np.ones((4, 4)), (0, 0, 0)),
+            ValueError,
+            r"\(4, 4, 1\)",
+        ),
+        (
+            lambda: WindowAggregator((9, 9, 9), 1, (4, 4, 1)).add(np.ones((4, 4, 1)), (6, 0, 0)),
+            ValueError,
+            "inside",
+        ),
+    ],
+)
+def test_what_cannot_be_put_together_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
