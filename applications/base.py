@@ -50,9 +50,20 @@ class TaskType(ABC):
     def build_loss(self) -> Any:
         """Builds the loss; it has `per_sample(y_true, y_pred, sample_weight)`."""
 
-    @abstractmethod
     def build_metrics(self) -> Mapping[str, Any]:
-        """Builds the validation metrics by name."""
+        """Builds the validation metrics that the INI file names, in units of what the network learns."""
+        from sfgkeras.metrics import METRICS
+
+        known = METRICS[self.type_name]
+        return {
+            name: known[name](name=f"{self.name}_{name}", **self.metric_arguments.get(name, {}))
+            for name in self.settings.metrics
+        }
+
+    @property
+    def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:
+        """Arguments of the metrics that need any, by their name."""
+        return {}
 
     @abstractmethod
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:

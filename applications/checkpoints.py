@@ -170,7 +170,12 @@ class CheckpointFolder:
 
 
 def _variables(prefix: str, variables: Any) -> dict[str, np.ndarray]:
-    return {f"{prefix}/{i:04d}/{variable.path}": _to_numpy(variable) for i, variable in enumerate(variables)}
+    # An optimiser's name counts up within a process; what follows it does not.
+    paths = [path.split("/", 1)[-1] if prefix == "optimizer" else path for path in (v.path for v in variables)]
+    return {
+        f"{prefix}/{i:04d}/{path}": _to_numpy(variable)
+        for i, (path, variable) in enumerate(zip(paths, variables, strict=True))
+    }
 
 
 def _to_numpy(variable: Any) -> np.ndarray:

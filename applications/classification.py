@@ -34,12 +34,6 @@ class ClassificationTask(TaskType):
 
         return lookup(CLASSIFICATION_LOSSES, self.settings.loss, "classification loss")(name=f"{self.name}_loss")
 
-    def build_metrics(self) -> Mapping[str, Any]:
-        """Builds accuracy."""
-        from sfgkeras.metrics import METRICS
-
-        return {"accuracy": METRICS["classification"]["accuracy"](name=f"{self.name}_accuracy")}
-
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Refuses: a classification has no target volume."""
         raise DataError(f"task {self.name!r} is a classification and needs one class per subject; set attribute to "

@@ -15,7 +15,6 @@ from sfgkeras.data.phantom import write_phantom_cohort
 from sfgkeras.errors import DataError
 
 NUM_SUBJECTS = 14
-ORGAN_NAMES = ("background", "prostate", "bladder", "rectum", "left femoral head", "right femoral head")
 
 
 def run_demo(output: Path, reporter: Reporter, seed: int = 0, settings: dict[str, str] | None = None) -> dict[str, float]:
@@ -93,12 +92,13 @@ def _mean(rows: list[dict[str, Any]], group: str, name: str, measure: str) -> fl
 
 def draw_results(config: Config, folder: Path, reporter: Reporter) -> list[Path]:
     """Draws MR, true CT, synthetic CT, difference and outlines of every held-out subject, and the training curves."""
-    from sfgkeras.analysis.pictures import subject_montage, write_curves
+    from sfgkeras.analysis.curves import read_curves, write_curves
+    from sfgkeras.analysis.pictures import subject_montage
     from sfgkeras.applications.training import RunFolder
     from sfgkeras.preprocessing.resampling import resample_like
 
     session = open_session(config, reporter, training=False)
-    names = {name: label for label, name in enumerate(ORGAN_NAMES) if label > 0}
+    names = {name: label for label, name in enumerate(config.tasks["organs"].class_names) if label > 0}
     pictures = []
     subjects = session.cohort.phase("inference")
     with reporter.stage("drawing", len(subjects) + 1) as stage:
@@ -125,7 +125,9 @@ def draw_results(config: Config, folder: Path, reporter: Reporter) -> list[Path]
             pictures.append(path)
             stage.advance(1, path.name)
         curves = folder / "training.png"
-        write_curves(curves, RunFolder(config.system.model_dir).logs / "training.csv", ["loss", *config.tasks])
+        logged = read_curves(RunFolder(config.system.model_dir).logs / "training.csv")
+        shown = {name: logged[name] for name in ("iteration", "loss", *config.tasks)}
+        write_curves(curves, shown, title="training loss, in all and by task")
         pictures.append(curves)
         stage.advance(1, curves.name)
     return pictures

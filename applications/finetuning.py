@@ -20,7 +20,7 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
         ConfigError: If the pattern matches nothing, or a shape differs.
         DataError: If there is no checkpoint.
     """
-    if getattr(training, "restore_from", None) is None:
+    if training.restore_from is None:
         return
     path = training.restore_from
     if path.is_dir():

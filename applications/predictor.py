@@ -20,6 +20,7 @@ class Predictor:
         border: Voxels of every window's rim that are not used, along x, y, z.
         blending: `gaussian` or `none`.
         batch_size: Windows per call of the network.
+        fill_last_batch: Whether a last batch that is not full is filled up with repeats, whose results are dropped.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Predictor:
         border: Sequence[int],
         blending: str,
         batch_size: int,
+        fill_last_batch: bool = True,
     ) -> None:
         import tensorflow as tf
 
@@ -38,6 +40,7 @@ class Predictor:
         self._border = tuple(border)
         self._blending = blending
         self._batch_size = batch_size
+        self._fill_last_batch = fill_last_batch
         # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
         call = functools.partial(network, training=False)
         self._call = tf.function(call, reduce_retracing=True, autograph=False)
@@ -76,8 +79,11 @@ class Predictor:
     def _outputs(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
+        count = len(windows)
+        if self._fill_last_batch and count < self._batch_size:
+            windows = np.resize(windows, (self._batch_size, *windows.shape[1:]))
         outputs = self._call(tf.convert_to_tensor(windows, tf.float32))
-        return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+        return {name: np.asarray(value, np.float32)[:count] for name, value in outputs.items()}
 
 
 def _cut(image: np.ndarray, start: Sequence[int], window: Sequence[int], sliced: int | None) -> np.ndarray:

@@ -34,12 +34,6 @@ class RegressionTask(TaskType):
 
         return lookup(REGRESSION_LOSSES, self.settings.loss, "regression loss")(name=f"{self.name}_loss")
 
-    def build_metrics(self) -> Mapping[str, Any]:
-        """Builds mean absolute and root mean squared error, in units of the learned target."""
-        from sfgkeras.metrics import METRICS
-
-        return {name: metric(name=f"{self.name}_{name}") for name, metric in METRICS["regression"].items()}
-
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Scales HU where asked and multiplies by `scale`."""
         values = scale_ct(volume) if self.source_settings.scaling == "ct" else np.asarray(volume, np.float32)

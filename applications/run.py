@@ -110,7 +110,15 @@ def infer(config: Config, reporter: Reporter | None = None, dataset: str | None 
     network = load_network(session, checkpoints, state, channels, reporter)
     inference = config.inference
     window = inference.spatial_window_size or config.window_size
-    predictor = Predictor(network, session.tasks, window, inference.border, inference.blending, config.network.batch_size)
+    predictor = Predictor(
+        network,
+        session.tasks,
+        window,
+        inference.border,
+        inference.blending,
+        config.network.batch_size,
+        config.network.smaller_final_batch_mode == "pad",
+    )
     infer_all = infer_values if scalar else infer_volumes
     infer_all(session, predictor, subjects, provenance, reporter)
     reporter.message(f"wrote {len(paths)} results to {folder}")

@@ -36,15 +36,10 @@ class SegmentationTask(TaskType):
 
         return lookup(SEGMENTATION_LOSSES, self.settings.loss, "segmentation loss")(name=f"{self.name}_loss")
 
-    def build_metrics(self) -> Mapping[str, Any]:
-        """Builds Dice (mean over the foreground classes) and voxel accuracy."""
-        from sfgkeras.metrics import METRICS
-
-        metrics = METRICS["segmentation"]
-        return {
-            "dice": metrics["dice"](num_classes=self.num_outputs, name=f"{self.name}_dice"),
-            "accuracy": metrics["accuracy"](name=f"{self.name}_accuracy"),
-        }
+    @property
+    def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:
+        """Dice needs the number of classes."""
+        return {"dice": {"num_classes": self.num_outputs}}
 
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Returns the labels as the smallest unsigned integers.
@@ -92,7 +87,7 @@ class SegmentationTask(TaskType):
         if evaluation.evaluation_units == "foreground":
             truth, prediction, labels = truth > 0, prediction > 0, {"foreground": 1}
         else:
-            names = getattr(self.settings, "class_names", ()) or [str(label) for label in range(self.num_outputs)]
+            names = self.settings.class_names or [str(label) for label in range(self.num_outputs)]
             labels = {name: label for label, name in enumerate(names) if label > 0}
         return evaluate_segmentation(
             truth, prediction, spacing, labels, select_measures(evaluation.evaluations, "segmentation")

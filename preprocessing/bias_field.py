@@ -255,7 +255,8 @@ class BiasFieldSettings:
         shrink_factor: Every so many voxels are used along each axis; less in small volumes.
         iterations: Largest number of iterations per level, coarse to fine.
         convergence: Threshold that ends a level.
-        spline_distance: Distance of control points in mm on the coarsest level; None for one element per axis.
+        spline_distance: Distance of control points in mm on the coarsest level; None for one element per
+            axis.
         foreground: Rule of the voxels the field is estimated from; `all` for every voxel.
         threshold: Intensity for the threshold rules.
         weights: Folder with a map of confidences per subject, of the image's name; only for `antspyx`.

@@ -24,16 +24,25 @@ class ClipSettings:
 
     def __post_init__(self) -> None:
         if (self.limits is None) == (self.percentiles is None):
-            raise ConfigError("clip needs either clip_limits or clip_percentiles, for example clip_percentiles = 0.5, 99.5")
+            raise ConfigError(
+                "clip needs either clip_limits or clip_percentiles, for example clip_percentiles = 0.5, 99.5"
+            )
         if self.limits is not None:
-            require(self.limits[0] < self.limits[1], "limits", self.limits, "is empty; write the lower limit first")
+            require(
+                self.limits[0] < self.limits[1],
+                "limits",
+                self.limits,
+                "is empty; write the lower limit first",
+            )
         if self.percentiles is not None:
             low, high = self.percentiles
             require(0 <= low < high <= 100, "percentiles", self.percentiles, "must rise within 0 to 100")
 
 
 def clip_intensities(
-    image: np.ndarray, limits: tuple[float, float] | None = None, percentiles: tuple[float, float] | None = None
+    image: np.ndarray,
+    limits: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Replaces intensities beyond the limits by the limits.
 

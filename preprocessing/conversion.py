@@ -1,4 +1,7 @@
-"""Converting to NIfTI of a data type: DICOM series and other formats go through every pipeline; this step sets the type."""
+"""Data type of the output: floats or integers.
+
+DICOM series and other formats become NIfTI in every pipeline; this step alone decides the type of the voxels.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +11,8 @@ import numpy as np
 from sfgkeras.errors import DataError, lookup
 from sfgkeras.preprocessing.volume import StepContext, Volume
 
-# write_image stores integers in the smallest type that holds them, so the choice is between integers and floats.
+# write_image stores integers in the smallest type that holds them, so the choice is between integers and
+# floats.
 DTYPES: Mapping[str, str] = {"auto": "auto", "float32": "float", "integer": "integer"}
 
 
@@ -17,8 +21,8 @@ class ConvertSettings:
     """Settings of the step `convert`.
 
     Attributes:
-        dtype: `"float32"`, `"integer"` (rounded, stored in the smallest type that holds the values), or `"auto"`:
-            integer where every voxel is a whole number.
+        dtype: `"float32"`, `"integer"` (rounded, stored in the smallest type that holds the values), or
+            `"auto"`: integer where every voxel is a whole number.
     """
 
     dtype: str = "auto"
@@ -41,7 +45,10 @@ def convert(image: np.ndarray, dtype: str = "auto") -> np.ndarray:
     if dtype == "float32" or (dtype == "auto" and not is_whole):
         return image.astype(np.float32)
     if np.abs(image).max() > 2**53:
-        raise DataError(f"values up to {np.abs(image).max():g} cannot be integers without loss; use convert_dtype = float32")
+        raise DataError(
+            f"values up to {np.abs(image).max():g} cannot be integers without loss; "
+            "use convert_dtype = float32"
+        )
     return np.rint(image).astype(np.int64)
 
 

@@ -114,7 +114,7 @@ def ct_step(volume: Volume, settings: CtSettings, context: StepContext) -> Volum
     scaled = scale_ct(volume.array, settings.clip)
     if not settings.allow_non_hu and not is_hounsfield(volume.array):
         raise DataError(
-            f"no Hounsfield units: no value is below 0 (lowest {float(volume.array.min()):g}), though fat and air are; "
-            "rescale the CT first, or set ct_allow_non_hu = yes"
+            f"no Hounsfield units: no value is below 0 (lowest {float(volume.array.min()):g}), though fat "
+            "and air are; rescale the CT first, or set ct_allow_non_hu = yes"
         )
     return volume.with_array(scaled, *describe_ct(volume.array, settings.clip))

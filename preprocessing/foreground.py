@@ -97,13 +97,13 @@ EVERY_VOXEL = "all"
 
 
 def measuring_rule(name: str) -> str:
-    """Returns the canonical name of a rule for statistics: a foreground rule, or `all` (also `none`) for every voxel."""
+    """Returns the canonical name of a foreground rule, or `all` (also written `none`) for every voxel."""
     name = name.strip().lower()
     return EVERY_VOXEL if name in (EVERY_VOXEL, "none") else foreground_rule(name)
 
 
 def measuring_mask(image: np.ndarray, rule: str, threshold: float = 0.0) -> np.ndarray | None:
-    """Returns the voxels that statistics are taken in: a foreground mask, or None for every voxel (rule `all`)."""
+    """Returns the foreground mask of a rule, or None for every voxel (rule `all`)."""
     return None if rule == EVERY_VOXEL else foreground_mask(image, rule, threshold)
 
 

@@ -252,7 +252,8 @@ class HistogramSettings:
     """Settings of the step `histogram`.
 
     Attributes:
-        ref_file: File of landmarks; if None they are fitted on the training subjects and kept beside the output.
+        ref_file: File of landmarks; if None they are fitted on the training subjects and kept beside the
+            output.
         modality: Name of the modality in that file; None where it holds one only.
         cutoff: Fractions between which the histogram is trusted.
         norm_type: `percentile`, `quartile` or `median`.
@@ -291,6 +292,8 @@ def histogram_step(volume: Volume, settings: HistogramSettings, context: StepCon
         DataError: If there are no landmarks; they are never fitted on the subject itself.
     """
     if context.landmarks is None:
-        raise DataError("there are no landmarks; fit them on the training subjects first, or name histogram_ref_file")
+        raise DataError(
+            "there are no landmarks; fit them on the training subjects first, or name histogram_ref_file"
+        )
     mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
     return volume.with_array(apply_landmarks(volume.array, context.landmarks, settings.norm_type, mask))

@@ -96,5 +96,12 @@ def _onto(
 
 
 def _check_common(order: int, label_method: str) -> None:
-    require(order in ORDERS, "order", order, "does not exist; known are 0 (nearest), 1 (linear), 2, 3 (cubic)")
-    require(label_method in LABEL_METHODS, "label_method", label_method, "does not exist; known are nearest, linear")
+    require(
+        order in ORDERS, "order", order, "does not exist; known are 0 (nearest), 1 (linear), 2, 3 (cubic)"
+    )
+    require(
+        label_method in LABEL_METHODS,
+        "label_method",
+        label_method,
+        "does not exist; known are nearest, linear",
+    )

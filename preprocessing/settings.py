@@ -1,4 +1,4 @@
-"""The settings of steps: frozen dataclasses, filled from text with every mistake named by key, value and remedy."""
+"""Settings of steps: frozen dataclasses, filled from text; mistakes name key, value and remedy."""
 
 import math
 import types
@@ -27,7 +27,9 @@ class SettingProblems(ConfigError):
         self.problems = tuple(problems)
 
 
-def build_settings(settings_type: type, options: Mapping[str, tuple[str, Any]]) -> tuple[Any, list[tuple[str, str]]]:
+def build_settings(
+    settings_type: type, options: Mapping[str, tuple[str, Any]]
+) -> tuple[Any, list[tuple[str, str]]]:
     """Fills a settings dataclass from texts or values.
 
     Args:
@@ -42,7 +44,10 @@ def build_settings(settings_type: type, options: Mapping[str, tuple[str, Any]]) 
     values: dict[str, Any] = {}
     for name, (key, value) in options.items():
         if name not in types_of_fields:
-            hint = suggestion(name, list(types_of_fields)) or f"; known are {', '.join(types_of_fields) or 'none'}"
+            hint = (
+                suggestion(name, list(types_of_fields))
+                or f"; known are {', '.join(types_of_fields) or 'none'}"
+            )
             problems.append((key, f"unknown setting {key!r}{hint}"))
             continue
         try:
@@ -54,12 +59,23 @@ def build_settings(settings_type: type, options: Mapping[str, tuple[str, Any]]) 
     try:
         return settings_type(**values), []
     except ConfigError as error:
-        # A settings class names its own field first; the user wrote it with the name of the step.
-        text = str(error)
-        for name, (key, _) in options.items():
-            if text.startswith(f"{name} ="):
-                return None, [(key, key + text[len(name) :])]
-        return None, [("", text)]
+        return None, [_attributed(str(error), settings_type, values, options)]
+
+
+def _attributed(
+    text: str, settings_type: type, values: Mapping[str, Any], options: Mapping[str, tuple[str, Any]]
+) -> tuple[str, str]:
+    """Finds the key that a settings class complained about, and words the complaint with it."""
+    for name, (key, value) in options.items():
+        # A settings class names its own field; the user wrote it with the name of the step.
+        if text.startswith(f"{name} ="):
+            return key, key + text[len(name) :]
+        try:
+            settings_type(**{name: values[name]})
+        except ConfigError as error:
+            if str(error) == text:
+                return key, f"{key} = {value!r}: {text}"
+    return "", text
 
 
 def parse_value(value: Any, wanted: Any) -> Any:
@@ -90,7 +106,9 @@ def parse_value(value: Any, wanted: Any) -> Any:
 
 def _parse_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     if isinstance(value, str):
-        parts: list[Any] = [part for part in value.strip().strip("()[]").replace(";", ",").split(",") if part.strip()]
+        parts: list[Any] = [
+            part for part in value.strip().strip("()[]").replace(";", ",").split(",") if part.strip()
+        ]
     elif isinstance(value, Sequence):
         parts = list(value)
     else:
@@ -137,5 +155,7 @@ def describe(settings: Any) -> dict[str, Any]:
     described = {}
     for each in fields(settings):
         value = getattr(settings, each.name)
-        described[each.name] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        if isinstance(value, Path):
+            value = str(value)
+        described[each.name] = list(value) if isinstance(value, tuple) else value
     return described

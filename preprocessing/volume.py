@@ -1,4 +1,4 @@
-"""What travels from step to step: one subject's image, its label maps on the same grid, and what was noticed."""
+"""What travels from step to step: one subject's image, its label maps on the same grid, and notes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -80,7 +80,7 @@ class StepContext:
     landmarks: "NyulLandmarks | None" = None
 
     def companion(self, place: Path) -> Path:
-        """Returns the subject's file in a folder (the file whose name without ending is its id), or a single file.
+        """Returns the subject's file in a folder, the one named like its id, or `place` if that is a file.
 
         Raises:
             DataError: If the folder has none, or several.
@@ -90,10 +90,16 @@ class StepContext:
         parent = place / Path(self.subject_id).parent
         stem = Path(self.subject_id).name
         entries = sorted(parent.iterdir()) if parent.is_dir() else []
-        found = [entry for entry in entries if name_without_suffix(entry) == stem and not entry.name.startswith(".")]
+        found = [
+            entry
+            for entry in entries
+            if name_without_suffix(entry) == stem and not entry.name.startswith(".")
+        ]
         if len(found) != 1:
             what = "no image" if not found else f"{len(found)} images"
-            raise DataError(f"{place}: has {what} named {self.subject_id}; give each subject one file of its name")
+            raise DataError(
+                f"{place}: has {what} named {self.subject_id}; give each subject one file of its name"
+            )
         return found[0]
 
     def read_companion(self, place: Path) -> Image:

@@ -148,10 +148,11 @@ class Network(Section):
     queue_length: Annotated[int, WHOLE] = Field(
         default=10, ge=1, description="Batches made ahead of training."
     )
-    smaller_final_batch_mode: Annotated[str, choice(("pad", "drop", "dynamic"))] = Field(
+    smaller_final_batch_mode: Annotated[
+        str, choice(("pad", "dynamic"), not_built={"drop": "it would leave holes in predictions; use pad"})
+    ] = Field(
         default="pad",
-        description="A last batch that is not full: filled up and its surplus dropped, left out, or run as "
-        "it is.",
+        description="A last batch of inference that is not full: filled up and its surplus dropped, or run as it is.",
     )
     sharing: Annotated[str, choice(choices.SHARING, not_built=choices.NOT_BUILT_SHARING)] = Field(
         default="sfg",
@@ -216,7 +217,8 @@ class Training(Section):
         default=False, description="Whether all axes are scaled by the same factor."
     )
     antialiasing: Annotated[bool, YES_NO] = Field(
-        default=True, description="Whether images are smoothed before they are shrunk by random scaling."
+        default=True,
+        description="Whether images are smoothed before they are shrunk by random scaling.",
     )
     bias_field_range: Annotated[tuple[float, float] | None, RANGE] = Field(
         default=None, description="Coefficients of a random polynomial bias field."
@@ -260,6 +262,11 @@ class Training(Section):
     )
     early_stopping_mode: Annotated[str, choice(choices.EARLY_STOPPING_MODES)] = Field(
         default="mean", description="What counts as improving, over the last `patience` validations."
+    )
+    restore_from: Annotated[Path | None, PATH] = Field(
+        default=None,
+        description="Fine-tuning: `model_dir` or checkpoint of another run, whose variables are taken over at the "
+        "start. (new)",
     )
     vars_to_restore: Annotated[str | None, PATTERN] = Field(
         default=None, description="Only variables whose names match are restored from the checkpoint."

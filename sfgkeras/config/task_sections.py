@@ -95,9 +95,12 @@ class Task(Section):
     num_classes: Annotated[int | None, WHOLE] = Field(
         default=None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
     )
+    class_names: Annotated[tuple[str, ...], NAMES] = Field(
+        default=(), description="Names of the classes in order, for tables and pictures; empty for numbers. (new)"
+    )
     output_prob: Annotated[bool, YES_NO] = Field(
         default=False,
-        description="Whether predictions are probabilities per class, not the most probable class.",
+        description="Whether probabilities per class are written besides the most probable class.",
     )
     metrics: Annotated[tuple[str, ...], NAMES] = Field(
         default=(), description="Validation metrics; empty for all of the type."
@@ -208,9 +211,12 @@ class Segmentation(_OneTask):
     num_classes: Annotated[int | None, WHOLE] = Field(
         default=None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
     )
+    class_names: Annotated[tuple[str, ...], NAMES] = Field(
+        default=(), description="Names of the classes in order, for tables and pictures; empty for numbers. (new)"
+    )
     output_prob: Annotated[bool, YES_NO] = Field(
         default=False,
-        description="Whether predictions are probabilities per class, not the most probable class.",
+        description="Whether probabilities per class are written besides the most probable class.",
     )
 
 
@@ -234,9 +240,12 @@ class Classification(_OneTask):
     num_classes: Annotated[int | None, WHOLE] = Field(
         default=None, ge=1, description="Classes, numbered from 0."
     )
+    class_names: Annotated[tuple[str, ...], NAMES] = Field(
+        default=(), description="Names of the classes in order, for tables and pictures; empty for numbers. (new)"
+    )
     output_prob: Annotated[bool, YES_NO] = Field(
         default=False,
-        description="Whether predictions are probabilities per class, not the most probable class.",
+        description="Whether probabilities per class are written besides the most probable class.",
     )
     attribute: Annotated[str | None, TEXT] = Field(
         default=None,

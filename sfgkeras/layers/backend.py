@@ -8,7 +8,7 @@ Every public function works on every Keras backend. On TensorFlow the fused form
 import contextlib
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -108,22 +108,22 @@ def prelu(inputs: Any, slope: Any) -> Any:
 
 
 def _tensorflow_prelu(inputs: Any, slope: Any) -> Any:
-    """PReLU that keeps only its input for the gradient and passes over memory as seldom as can be."""
+    """PReLU that keeps only its input for the gradient and passes over memory as seldom as can be.
+
+    Output and gradient are products with the same factor, 1 or the slope; making it again costs less than keeping it.
+    """
     import tensorflow as tf
 
     @tf.custom_gradient
     def activate(x: Any, alpha: Any) -> Any:
-        cast_alpha = tf.cast(alpha, x.dtype)
-        outputs = tf.where(x > 0, x, x * cast_alpha)
+        one, zero, cast_alpha = tf.ones((), x.dtype), tf.zeros((), x.dtype), tf.cast(alpha, x.dtype)
 
         def gradient(upstream: Any) -> tuple[Any, Any]:
-            positive = tf.raw_ops.ReluGrad(gradients=upstream, features=x)
-            negative = upstream - positive
             axes = list(range(len(x.shape) - 1))
-            alpha_gradient = tf.reduce_sum(tf.cast(negative * x, alpha.dtype), axes)
-            return positive + negative * cast_alpha, alpha_gradient
+            alpha_gradient = tf.reduce_sum(tf.cast(upstream * tf.minimum(x, zero), alpha.dtype), axes)
+            return upstream * tf.where(x > zero, one, cast_alpha), alpha_gradient
 
-        return outputs, gradient
+        return x * tf.where(x > zero, one, cast_alpha), gradient
 
     return activate(inputs, tf.convert_to_tensor(slope))
 
@@ -252,3 +252,12 @@ def _synchronized_moments(inputs: Any, context: Any) -> tuple[Any, Any]:
     squares = tf.reduce_sum(tf.math.squared_difference(wide, mean), axes)
     squares = context.all_reduce(tf.distribute.ReduceOp.SUM, squares)
     return mean, squares / total_count
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the function as one TensorFlow graph; on other backends, or with `fused_operations(False)`, as it is."""
+    if not uses_tensorflow():
+        return function
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False, reduce_retracing=True)

@@ -19,7 +19,7 @@ class BatchMoments(NamedTuple):
     layer: "StreamNormalization"
     mean: Any
     variance: Any
-    count: int
+    count: Any
 
 
 _measurements: list[list[BatchMoments]] = []
@@ -27,7 +27,7 @@ _measurements: list[list[BatchMoments]] = []
 
 @contextlib.contextmanager
 def measuring() -> Iterator[list[BatchMoments]]:
-    """Makes every normalisation run eagerly inside the block use the batch's statistics and report them."""
+    """Makes every normalisation that runs (or is traced) in the block use the batch's statistics and report them."""
     measurement: list[BatchMoments] = []
     _measurements.append(measurement)
     try:
@@ -127,7 +127,7 @@ class StreamNormalization(keras.layers.Layer):
             self._move(self.moving_mean, mean)
             self._move(self.moving_variance, variance)
         for measurement in _measurements:
-            count = int(ops.size(inputs)) // int(inputs.shape[-1])
+            count = ops.size(inputs) // inputs.shape[-1]
             measurement.append(BatchMoments(self, mean, variance, count))
         return outputs
 

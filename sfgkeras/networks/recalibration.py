@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from sfgkeras.layers.backend import compiled
 from sfgkeras.layers.normalization import BatchMoments, StreamNormalization, measuring
 from sfgkeras.networks.base import MultiTaskNetwork
 
@@ -23,11 +24,12 @@ class PooledMoments:
         """Adds the statistics of one batch."""
         mean = ops.convert_to_numpy(moments.mean).astype("float64")
         variance = ops.convert_to_numpy(moments.variance).astype("float64")
-        total = self.count + moments.count
+        count = int(moments.count)
+        total = self.count + count
         distance = mean - self.mean
-        self.squares = self.squares + variance * moments.count
-        self.squares = self.squares + distance**2 * (self.count * moments.count / total)
-        self.mean = self.mean + distance * (moments.count / total)
+        self.squares = self.squares + variance * count
+        self.squares = self.squares + distance**2 * (self.count * count / total)
+        self.mean = self.mean + distance * (count / total)
         self.count = total
 
     @property
@@ -52,13 +54,20 @@ def recalibrate(network: MultiTaskNetwork, dataset: Iterable[Any], steps: int | 
         ValueError: If the data set has no batch, or fewer than `steps`.
     """
     pooled: dict[StreamNormalization, PooledMoments] = {}
+    layers: list[StreamNormalization] = []
+
+    def measure_batch(images: Any) -> list[tuple[Any, Any, Any]]:
+        with measuring() as measurement:
+            network(images, training=False)
+        layers[:] = [moments.layer for moments in measurement]
+        return [(moments.mean, moments.variance, moments.count) for moments in measurement]
+
+    measure = compiled(measure_batch)
     num_batches = 0
     for batch in itertools.islice(iter(dataset), steps):
         images = batch[0] if isinstance(batch, list | tuple) else batch
-        with measuring() as measurement:
-            network(images, training=False)
-        for moments in measurement:
-            pooled.setdefault(moments.layer, PooledMoments()).add(moments)
+        for layer, moments in zip(layers, measure(images), strict=True):
+            pooled.setdefault(layer, PooledMoments()).add(BatchMoments(layer, *moments))
         num_batches += 1
     if num_batches == 0 or (steps is not None and num_batches < steps):
         raise ValueError(

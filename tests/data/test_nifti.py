@@ -326,7 +326,7 @@ BROKEN = {
         _with(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]),
         "memory of this machine",
     ),
-    "offset beyond the end": ("a.nii", _with(vox_offset=1e15), "memory of this machine"),
+    "offset beyond the end": ("a.nii", _with(vox_offset=1e15), "convert it again"),
     "offset NaN": ("a.nii.gz", _with(vox_offset=NAN), "is no readable NIfTI image"),
     "4-D": ("a.nii", _with(ramp((2, 3, 4, 5))), "is 4-D (2 x 3 x 4 x 5)"),
     "complex": ("a.nii", _with(ramp(dtype=np.complex64)), "its voxels are complex64"),
