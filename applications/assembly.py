@@ -31,8 +31,10 @@ def prepare_devices(config: Config) -> Any:
     strategy = build_strategy(config.system.strategy, config.system.num_gpus)
     batch_size, devices = config.network.batch_size, strategy.num_replicas_in_sync
     if batch_size % devices:
-        raise ConfigError(f"[NETWORK] batch_size = {batch_size} cannot be shared by {devices} devices; it counts the "
-                          f"windows over all of them: make it a multiple of {devices}")
+        raise ConfigError(
+            f"[NETWORK] batch_size = {batch_size} cannot be shared by {devices} devices; it counts the "
+            f"windows over all of them: make it a multiple of {devices}"
+        )
     return strategy
 
 
@@ -118,7 +120,12 @@ def build_batches(
 
 
 def describe_run(
-    network: Any, config: Config, image_channels: int, num_subjects: Mapping[str, int], strategy: Any, reporter: Reporter
+    network: Any,
+    config: Config,
+    image_channels: int,
+    num_subjects: Mapping[str, int],
+    strategy: Any,
+    reporter: Reporter,
 ) -> None:
     """Says what will be trained on what: size, cost, devices, subjects."""
     shape = [size + 2 * config.multitask.loss_border for size in config.window_size if size != 1]

@@ -133,8 +133,10 @@ class TaskType(ABC):
         except ValueError:
             value = float("nan")
         if not np.isfinite(value):
-            raise DataError(f"[{self.source}] {self.settings.attribute} = {text!r} is not a number; "
-                            f"task {self.name!r} needs one for every training subject")
+            raise DataError(
+                f"[{self.source}] {self.settings.attribute} = {text!r} is not a number; "
+                f"task {self.name!r} needs one for every training subject"
+            )
         return value
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sfgkeras.applications.base import TaskType
 from sfgkeras.config import Config
-from sfgkeras.errors import lookup
+from sfgkeras.errors import ConfigError, lookup
 
 PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
@@ -101,5 +101,7 @@ def refuse_other_network(config: Config, saved: Mapping[str, Any], folder: Path)
     wanted = json.loads(json.dumps(network_fingerprint(config)))
     for key, value in wanted.items():
         if saved.get(key) != value:
-            raise ConfigError(f"{folder} was trained with {key} = {saved.get(key)!r}, the configuration now says "
-                              f"{value!r}; restore it, choose another model_dir, or begin anew with --restart")
+            raise ConfigError(
+                f"{folder} was trained with {key} = {saved.get(key)!r}, the configuration now says "
+                f"{value!r}; restore it, choose another model_dir, or begin anew with --restart"
+            )

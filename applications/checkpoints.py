@@ -137,8 +137,10 @@ class CheckpointFolder:
             except DataError as error:
                 warnings.append(f"{error}; trying the one before")
         if warnings:
-            raise DataError(f"{self.folder}: none of {len(warnings)} checkpoints loads (newest: {warnings[0]}); "
-                            "begin anew with --restart")
+            raise DataError(
+                f"{self.folder}: none of {len(warnings)} checkpoints loads (newest: {warnings[0]}); "
+                "begin anew with --restart"
+            )
         return None, warnings
 
     def read(self, iteration: int | str) -> TrainingState:
@@ -152,7 +154,9 @@ class CheckpointFolder:
             have = ", ".join(str(known) for known in self.iterations()) or "none"
             if self.path("best").is_file():
                 have += ", best"
-            raise DataError(f"{self.path(iteration)}: no such checkpoint; [INFERENCE] inference_iter may be one of: {have}")
+            raise DataError(
+                f"{self.path(iteration)}: no such checkpoint; [INFERENCE] inference_iter may be one of: {have}"
+            )
         return read_state(self.path(iteration))
 
     def clear(self) -> None:
@@ -189,11 +193,15 @@ def _to_numpy(variable: Any) -> np.ndarray:
 def _assign(prefix: str, variables: Any, arrays: Mapping[str, np.ndarray]) -> None:
     saved = {key.split("/")[1]: (key, value) for key, value in arrays.items() if key.startswith(f"{prefix}/")}
     if len(saved) != len(variables):
-        raise DataError(f"the checkpoint has {len(saved)} {prefix} variables, this {prefix} {len(variables)}: "
-                        "it was written by another configuration; restore that one or begin anew with --restart")
+        raise DataError(
+            f"the checkpoint has {len(saved)} {prefix} variables, this {prefix} {len(variables)}: "
+            "it was written by another configuration; restore that one or begin anew with --restart"
+        )
     for i, variable in enumerate(variables):
         key, value = saved[f"{i:04d}"]
         if tuple(variable.shape) != value.shape:
-            raise DataError(f"checkpoint variable {key} has shape {value.shape}, this {prefix} needs "
-                            f"{tuple(variable.shape)}: another configuration; begin anew with --restart")
+            raise DataError(
+                f"checkpoint variable {key} has shape {value.shape}, this {prefix} needs "
+                f"{tuple(variable.shape)}: another configuration; begin anew with --restart"
+            )
         variable.assign(value)

@@ -1,6 +1,6 @@
 """Classification: one class per subject."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,8 +36,10 @@ class ClassificationTask(TaskType):
 
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Refuses: a classification has no target volume."""
-        raise DataError(f"task {self.name!r} is a classification and needs one class per subject; set attribute to "
-                        "a column of a table or a part of the file name")
+        raise DataError(
+            f"task {self.name!r} is a classification and needs one class per subject; set attribute to "
+            "a column of a table or a part of the file name"
+        )
 
     def prepare_value(self, text: str) -> np.ndarray:
         """Returns the class index.
@@ -47,8 +49,10 @@ class ClassificationTask(TaskType):
         """
         value = self.parse_number(text)
         if value != int(value) or not 0 <= value < self.num_outputs:
-            raise DataError(f"[{self.source}] {self.settings.attribute} = {text!r} is no class of task {self.name!r}: "
-                            f"classes are 0 .. {self.num_outputs - 1}")
+            raise DataError(
+                f"[{self.source}] {self.settings.attribute} = {text!r} is no class of task {self.name!r}: "
+                f"classes are 0 .. {self.num_outputs - 1}"
+            )
         return np.asarray(int(value), np.int32)
 
     def activate(self, outputs: np.ndarray) -> np.ndarray:

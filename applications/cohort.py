@@ -120,29 +120,39 @@ def _read_values(name: str, source: Any) -> dict[str, dict[str, str]]:
 def _match(config: Config, files: Mapping[str, Mapping[str, Path]]) -> dict[str, Subject]:
     first = files[config.image[0]]
     subjects = {
-        subject_id: Subject(subject_id, {name: found[subject_id] for name, found in files.items() if subject_id in found})
+        subject_id: Subject(
+            subject_id, {name: found[subject_id] for name, found in files.items() if subject_id in found}
+        )
         for subject_id in sorted(first)
         if all(subject_id in files[name] for name in config.image)
     }
     if not subjects:
         example = ", ".join(f"[{name}] {sorted(files[name])[0]!r}" for name in config.image)
-        raise DataError(f"no subject has all of {', '.join(config.image)}: the ids do not match ({example}); "
-                        "set filename_removefromid so that they do")
+        raise DataError(
+            f"no subject has all of {', '.join(config.image)}: the ids do not match ({example}); "
+            "set filename_removefromid so that they do"
+        )
     return subjects
 
 
-def _split(config: Config, subjects: Mapping[str, Subject], values: Mapping[str, Any], write: bool) -> dict[str, list[str]]:
+def _split(
+    config: Config, subjects: Mapping[str, Subject], values: Mapping[str, Any], write: bool
+) -> dict[str, list[str]]:
     path = config.system.dataset_split_file
     if path.is_file():
         split = read_split(path)
         unknown = [subject_id for phase in split.values() for subject_id in phase if subject_id not in subjects]
         known = {phase: [s for s in split.get(phase, ()) if s in subjects] for phase in PHASES}
         if not any(known.values()):
-            raise DataError(f"{path}: none of its {len(unknown)} subjects is among the {len(subjects)} found, e.g. "
-                            f"{unknown[0]!r} against {next(iter(subjects))!r}; correct the ids or remove the file")
+            raise DataError(
+                f"{path}: none of its {len(unknown)} subjects is among the {len(subjects)} found, e.g. "
+                f"{unknown[0]!r} against {next(iter(subjects))!r}; correct the ids or remove the file"
+            )
         if unknown:
-            raise DataError(f"{path}: subject {unknown[0]!r} and {len(unknown) - 1} more have no image in "
-                            f"{', '.join(config.image)}; remove their lines or add the files")
+            raise DataError(
+                f"{path}: subject {unknown[0]!r} and {len(unknown) - 1} more have no image in "
+                f"{', '.join(config.image)}; remove their lines or add the files"
+            )
         return known
     wanted = target_sources(config)
     complete = [
@@ -151,8 +161,10 @@ def _split(config: Config, subjects: Mapping[str, Subject], values: Mapping[str,
         if all(subject_id in values[name] if name in values else name in subject.files for name in wanted)
     ]
     if not complete:
-        raise DataError(f"no subject has all of {', '.join((*config.image, *wanted))}; check path_to_search, "
-                        "filename_contains and filename_removefromid of these sections")
+        raise DataError(
+            f"no subject has all of {', '.join((*config.image, *wanted))}; check path_to_search, "
+            "filename_contains and filename_removefromid of these sections"
+        )
     split = make_split(
         complete,
         config.training.exclude_fraction_for_validation,

@@ -17,7 +17,9 @@ from sfgkeras.errors import DataError
 NUM_SUBJECTS = 14
 
 
-def run_demo(output: Path, reporter: Reporter, seed: int = 0, settings: dict[str, str] | None = None) -> dict[str, float]:
+def run_demo(
+    output: Path, reporter: Reporter, seed: int = 0, settings: dict[str, str] | None = None
+) -> dict[str, float]:
     """Runs the demo.
 
     Args:
@@ -52,8 +54,10 @@ def make_cohort(folder: Path, seed: int, reporter: Reporter) -> None:
     marker = folder / "seed.txt"
     if marker.is_file():
         if marker.read_text().strip() != str(seed):
-            raise DataError(f"{folder}: holds the phantoms of seed {marker.read_text().strip()}, not {seed}; "
-                            "choose another --output")
+            raise DataError(
+                f"{folder}: holds the phantoms of seed {marker.read_text().strip()}, not {seed}; "
+                "choose another --output"
+            )
         return
     with reporter.stage("making phantoms", NUM_SUBJECTS) as stage:
         # Without its marker a cohort is one whose making was interrupted: its files may be replaced.

@@ -21,8 +21,10 @@ def configure_devices(cuda_devices: str | None) -> None:
         indices = [int(index) for index in cuda_devices.replace(" ", "").split(",")]
         missing = [index for index in indices if index >= len(gpus)]
         if missing:
-            raise ConfigError(f"[SYSTEM] cuda_devices = {cuda_devices!r} names GPU {missing[0]}, but {len(gpus)} "
-                              "are there; leave the key out to use what there is")
+            raise ConfigError(
+                f"[SYSTEM] cuda_devices = {cuda_devices!r} names GPU {missing[0]}, but {len(gpus)} "
+                "are there; leave the key out to use what there is"
+            )
         gpus = [gpus[index] for index in indices]
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
@@ -46,6 +48,8 @@ def build_strategy(name: str = "auto", num_gpus: int = 1) -> Any:
     if name == "one_device" or (name == "auto" and len(gpus) < 2):
         return tf.distribute.OneDeviceStrategy(devices[0].name)
     if len(devices) < 2:
-        raise ConfigError(f"[SYSTEM] strategy = 'mirrored' needs two devices, found {len(devices)} "
-                          f"(num_gpus = {num_gpus}); use strategy = auto")
+        raise ConfigError(
+            f"[SYSTEM] strategy = 'mirrored' needs two devices, found {len(devices)} "
+            f"(num_gpus = {num_gpus}); use strategy = auto"
+        )
     return tf.distribute.MirroredStrategy([device.name for device in devices])

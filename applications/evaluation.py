@@ -35,8 +35,10 @@ def evaluate_task(
     """
     known = [subject for subject in subjects if session.cohort.has_targets(subject, [task.source])]
     if not known:
-        raise DataError(f"none of {len(subjects)} subjects has a target in [{task.source}] for task {task.name!r}; "
-                        "choose other subjects with --dataset")
+        raise DataError(
+            f"none of {len(subjects)} subjects has a target in [{task.source}] for task {task.name!r}; "
+            "choose other subjects with --dataset"
+        )
     if len(known) < len(subjects):
         reporter.warning(f"{len(subjects) - len(known)} subjects have no target in [{task.source}] and are left out")
     rows = (_evaluate_values if task.is_scalar else _evaluate_volumes)(session, task, known, reporter)
@@ -77,8 +79,9 @@ def read_pair(
     """
     path = prediction_path(session.config, subject.subject_id, task.name)
     if not path.is_file():
-        raise DataError(f"{path}: no prediction of subject {subject.subject_id!r}; run inference first, with the same "
-                        "--dataset")
+        raise DataError(
+            f"{path}: no prediction of subject {subject.subject_id!r}; run inference first, with the same --dataset"
+        )
     is_labels = task.target_kind == "labels"
     source = session.config.sources[task.source]
     predicted = (read_label_map if is_labels else read_image)(path)
@@ -98,8 +101,10 @@ def _evaluate_values(
     predicted = _read_values(path, task.name)
     missing = [subject.subject_id for subject in subjects if subject.subject_id not in predicted]
     if missing:
-        raise DataError(f"{path}: has no result for subject {missing[0]!r} and {len(missing) - 1} more; run inference "
-                        "first, with the same --dataset")
+        raise DataError(
+            f"{path}: has no result for subject {missing[0]!r} and {len(missing) - 1} more; run inference "
+            "first, with the same --dataset"
+        )
     truth = [task.parse_number(session.preparation.value(subject, task)) for subject in subjects]
     results = [predicted[subject.subject_id] for subject in subjects]
     pairs = [
@@ -118,7 +123,11 @@ def _read_values(path: Path, task: str) -> dict[str, float]:
 
 
 def _show(
-    task: TaskType, rows: Sequence[dict[str, Any]], summary: Sequence[dict[str, Any]], groups: Sequence[str], reporter: Reporter
+    task: TaskType,
+    rows: Sequence[dict[str, Any]],
+    summary: Sequence[dict[str, Any]],
+    groups: Sequence[str],
+    reporter: Reporter,
 ) -> None:
     """Shows one line per group with mean and standard deviation of every measure."""
     measures = list(dict.fromkeys(row["measure"] for row in summary))

@@ -78,8 +78,10 @@ class Provenance:
         """
         foreign = [path for path in paths if path.exists() and self._known.get(path.name) != self._made_by]
         if foreign:
-            raise DataError(f"{foreign[0]} exists and was made by another checkpoint or other settings ({len(foreign)} "
-                            "such files); add --overwrite, or choose another [INFERENCE] save_seg_dir")
+            raise DataError(
+                f"{foreign[0]} exists and was made by another checkpoint or other settings ({len(foreign)} "
+                "such files); add --overwrite, or choose another [INFERENCE] save_seg_dir"
+            )
 
     def record(self, paths: Iterable[Path]) -> None:
         """Notes that the present run made these files."""
@@ -94,7 +96,9 @@ def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, 
         "iteration": state_record["iteration"],
         "fingerprint": state_record["fingerprint"],
         "progress": state_record.get("progress"),
-        "inference": {key: value for key, value in inference.items() if key not in ("save_seg_dir", "dataset_to_infer")},
+        "inference": {
+            key: value for key, value in inference.items() if key not in ("save_seg_dir", "dataset_to_infer")
+        },
         "network": config.network.model_dump(mode="json"),
         "sources": {name: config.sources[name].model_dump(mode="json") for name in config.image},
     }

@@ -36,14 +36,18 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
         if value is None or not pattern.search(variable.path):
             continue
         if tuple(variable.shape) != value.shape:
-            raise ConfigError(f"[TRAINING] vars_to_restore = {training.vars_to_restore!r}: {variable.path} has shape "
-                              f"{value.shape} in {path} and {tuple(variable.shape)} here; exclude it with the pattern")
+            raise ConfigError(
+                f"[TRAINING] vars_to_restore = {training.vars_to_restore!r}: {variable.path} has shape "
+                f"{value.shape} in {path} and {tuple(variable.shape)} here; exclude it with the pattern"
+            )
         variable.assign(value)
         count += 1
     if count == 0:
         example = next(iter(saved), "none")
-        raise DataError(f"{path}: no variable matches [TRAINING] vars_to_restore = {training.vars_to_restore!r}; "
-                        f"the first one there is {example!r}")
+        raise DataError(
+            f"{path}: no variable matches [TRAINING] vars_to_restore = {training.vars_to_restore!r}; "
+            f"the first one there is {example!r}"
+        )
     reporter.message(f"restored {count} of {len(network.variables)} variables from {path}")
 
 
@@ -59,8 +63,10 @@ def freeze_variables(network: Any, pattern: str | None, reporter: Reporter) -> N
     remaining = len(network.trainable_variables) - len(matching)
     if not matching or not remaining:
         names = ", ".join(variable.path for variable in network.trainable_variables[:3])
-        raise ConfigError(f"[TRAINING] vars_to_freeze = {pattern!r} matches {'no' if not matching else 'every'} "
-                          f"trainable variable; their names are like {names}")
+        raise ConfigError(
+            f"[TRAINING] vars_to_freeze = {pattern!r} matches {'no' if not matching else 'every'} "
+            f"trainable variable; their names are like {names}"
+        )
     for variable in matching:
         variable.trainable = False
     reporter.message(f"frozen: {len(matching)} variables, {remaining} are trained")

@@ -23,7 +23,6 @@ def infer_volumes(
     session: Session, predictor: Predictor, subjects: Sequence[Subject], provenance: Provenance, reporter: Reporter
 ) -> None:
     """Predicts the volumes of each subject that has none yet from this checkpoint and these settings."""
-    config = session.config
     with reporter.stage("inference", len(subjects)) as stage:
         for subject in subjects:
             paths = result_paths(session, subject)
@@ -49,7 +48,9 @@ def _write_volume(session: Session, subject: Subject, name: str, aggregated: np.
     inference = config.inference
     source = config.image[0]
     header = read_header(subject.files[source], config.sources[source].loader)
-    volumes = session.tasks[name].finish_map(aggregated, resample, inference.output_interp_order, inference.fill_constant)
+    volumes = session.tasks[name].finish_map(
+        aggregated, resample, inference.output_interp_order, inference.fill_constant
+    )
     for ending, volume in volumes.items():
         write_image(prediction_path(config, subject.subject_id, name, ending), volume, native.affine, header)
 
@@ -100,7 +101,9 @@ def _whole_image(session: Session, subject: Subject) -> np.ndarray:
     if 1 in window:
         sliced = window.index(1)
         if image.shape[sliced] != 1:
-            raise DataError(f"{subject.files[session.config.image[0]]}: has {image.shape[sliced]} slices; a network "
-                            "with one output per image needs a 3-D window or images of one slice")
+            raise DataError(
+                f"{subject.files[session.config.image[0]]}: has {image.shape[sliced]} slices; a network "
+                "with one output per image needs a 3-D window or images of one slice"
+            )
         return resize_linear(np.squeeze(image, axis=sliced), [size for size in window if size != 1])
     return resize_linear(image, window)

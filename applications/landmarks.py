@@ -58,8 +58,10 @@ def read_required_landmarks(
     """
     path = config.network.histogram_ref_file
     if not path.is_file():
-        raise DataError(f"{path}: no histogram landmarks; inference needs those that training wrote: train first, or "
-                        "correct [NETWORK] histogram_ref_file")
+        raise DataError(
+            f"{path}: no histogram landmarks; inference needs those that training wrote: train first, or "
+            "correct [NETWORK] histogram_ref_file"
+        )
     return _read(config, preparation, None)
 
 
@@ -68,8 +70,10 @@ def _read(config: Config, preparation: Preparation, subjects: list[Subject] | No
     found = read_landmarks(path, config.network.cutoff)
     for name in config.image:
         if name not in found:
-            raise DataError(f"{path}: has no landmarks for [{name}], only for {', '.join(sorted(found))}; delete the file "
-                            "to have them fitted, or rename the section")
+            raise DataError(
+                f"{path}: has no landmarks for [{name}], only for {', '.join(sorted(found))}; delete the file "
+                "to have them fitted, or rename the section"
+            )
         check_landmarks(
             path,
             found[name],

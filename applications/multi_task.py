@@ -34,10 +34,14 @@ def build_tasks(config: Config) -> dict[str, TaskType]:
     per_image = config.network.name in IMAGE_NETWORKS
     for name, task in tasks.items():
         if per_image and not task.is_scalar:
-            raise ConfigError(f"[NETWORK] name = {config.network.name!r} gives one output per image, but task {name!r} "
-                              f"has the volume [{task.source}] as target; use name = highresnet, or set attribute in "
-                              f"[TASK {name}]")
+            raise ConfigError(
+                f"[NETWORK] name = {config.network.name!r} gives one output per image, but task {name!r} "
+                f"has the volume [{task.source}] as target; use name = highresnet, or set attribute in "
+                f"[TASK {name}]"
+            )
         if task.is_scalar and not per_image:
-            raise ConfigError(f"[NETWORK] name = {config.network.name!r} gives one output per voxel, but task {name!r} "
-                              "has one value per subject as target; use name = vgg11")
+            raise ConfigError(
+                f"[NETWORK] name = {config.network.name!r} gives one output per voxel, but task {name!r} "
+                "has one value per subject as target; use name = vgg11"
+            )
     return tasks

@@ -72,7 +72,7 @@ class Predictor:
         return {name: aggregator.result() for name, aggregator in aggregators.items()}
 
     def values(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        """Predicts scalar tasks for a batch of whole images `(batch, *window, channels)`; `(batch, outputs)` by task."""
+        """Predicts scalar tasks for whole images `(batch, *window, channels)`; `(batch, outputs)` by task."""
         outputs = self._outputs(windows)
         return {name: task.activate(outputs[name]) for name, task in self._tasks.items()}
 

@@ -22,7 +22,7 @@ from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.ct import scale_ct
 from sfgkeras.preprocessing.foreground import foreground_mask, fuse_foregrounds
 from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks
-from sfgkeras.preprocessing.resampling import spacing_grid, resample_like
+from sfgkeras.preprocessing.resampling import resample_like, spacing_grid
 from sfgkeras.preprocessing.whitening import whiten
 
 GRID_TOLERANCE = 1e-3
@@ -129,7 +129,9 @@ class Preparation:
                 self._key(subject, name, grid, role="image", scaling=self._config.sources[name].scaling)
                 for name in self._config.image
             ],
-            "landmarks": {name: [list(known.percentiles), list(known.values)] for name, known in self.landmarks.items()},
+            "landmarks": {
+                name: [list(known.percentiles), list(known.values)] for name, known in self.landmarks.items()
+            },
             "norm_type": network.norm_type if self.landmarks else None,
             "whitening": network.whitening,
             "foreground": self.foreground_rule(),
@@ -139,8 +141,7 @@ class Preparation:
             volumes = self._read_images(subject)
             masks = self._foregrounds(volumes)
             channels = [
-                self._normalise(volume, mask, name)
-                for (name, volume), mask in zip(volumes, masks, strict=True)
+                self._normalise(volume, mask, name) for (name, volume), mask in zip(volumes, masks, strict=True)
             ]
             return self._pad(np.stack(channels, axis=-1))
 
@@ -209,15 +210,18 @@ class Preparation:
         image = (read_label_map if labels else read_image)(path, source.loader)
         array, affine = image.array, image.affine
         if not labels and not np.isfinite(array).all():
-            raise DataError(f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite; "
-                            "replace them before training")
+            raise DataError(
+                f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite; replace them before training"
+            )
         if source.axcodes:
             array, affine = reorient(array, affine, source.axcodes)
         own = Grid(tuple(array.shape[:3]), affine)
         if not own.is_like(grid):
             if not source.pixdim and name != self._config.image[0]:
-                raise DataError(f"{path}: its grid {own.shape} differs from that of [{self._config.image[0]}] "
-                                f"{grid.shape}; set pixdim in [{name}] to have it resampled, or correct the file")
+                raise DataError(
+                    f"{path}: its grid {own.shape} differs from that of [{self._config.image[0]}] "
+                    f"{grid.shape}; set pixdim in [{name}] to have it resampled, or correct the file"
+                )
             order = 0 if labels else source.interp_order
             fill = source.padding_value if source.padding_value is not None else 0
             array = resample_like(array, affine, grid.shape, grid.affine, order, fill=fill)
@@ -243,11 +247,17 @@ class Preparation:
             return task.prepare_value(self.value(subject, task))
         name = task.source
         if name not in subject.files:
-            raise DataError(f"subject {subject.subject_id!r} has no file for [{name}], which task {task.name!r} needs; "
-                            f"add it, or give the subject the phase 'inference' in {self._config.system.dataset_split_file}")
+            raise DataError(
+                f"subject {subject.subject_id!r} has no file for [{name}], which task {task.name!r} needs; "
+                f"add it, or give the subject the phase 'inference' in {self._config.system.dataset_split_file}"
+            )
         labels = task.target_kind == "labels"
         key = self._key(
-            subject, name, grid, role=task.target_kind, scaling=self._config.sources[name].scaling,
+            subject,
+            name,
+            grid,
+            role=task.target_kind,
+            scaling=self._config.sources[name].scaling,
             scale=task.settings.scale,
         )
 
@@ -266,8 +276,9 @@ class Preparation:
         row = self._cohort.values[task.source].get(subject.subject_id)
         if row is None or task.settings.attribute not in row:
             known = ", ".join(row) if row else "no entry for this subject"
-            raise DataError(f"subject {subject.subject_id!r} has no {task.settings.attribute!r} in [{task.source}] "
-                            f"({known})")
+            raise DataError(
+                f"subject {subject.subject_id!r} has no {task.settings.attribute!r} in [{task.source}] ({known})"
+            )
         return row[task.settings.attribute]
 
     def _sampling_weight(self, subject: Subject, name: str, grid: Grid) -> np.ndarray:

@@ -52,7 +52,7 @@ def recalibrate_saved(
     subjects: Sequence[PreparedSubject],
     reporter: Reporter,
 ) -> None:
-    """Measures the statistics of the best state (where there is one) and of the newest; the network ends as the newest."""
+    """Measures the statistics of the best state (where there is one) and of the newest, which the network ends as."""
     network.masks = session.config.inference.masks
     network.batch_norm = "recalibrated"
     names: list[int | str] = ["best"] if checkpoints.path("best").is_file() else []

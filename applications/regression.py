@@ -1,6 +1,6 @@
 """Regression: a continuous map (synthetic CT, ADC, clean image) or one number per subject."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

@@ -57,7 +57,9 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
     trainer, network = assembly.build_trainer(
         config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter
     )
-    assembly.describe_run(network, config, channels, {name: len(found) for name, found in phases.items()}, strategy, reporter)
+    assembly.describe_run(
+        network, config, channels, {name: len(found) for name, found in phases.items()}, strategy, reporter
+    )
     progress = trainer.progress
     if progress.stopped or progress.iteration >= config.training.max_iter:
         why = progress.stopped or f"max_iter = {config.training.max_iter}"
@@ -72,7 +74,9 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
     return network
 
 
-def infer(config: Config, reporter: Reporter | None = None, dataset: str | None = None, overwrite: bool = False) -> None:
+def infer(
+    config: Config, reporter: Reporter | None = None, dataset: str | None = None, overwrite: bool = False
+) -> None:
     """Writes predictions for the subjects of a phase.
 
     Args:
@@ -156,6 +160,8 @@ def select_subjects(session: Session, dataset: str | None) -> Sequence[Subject]:
     phase = dataset or session.config.inference.dataset_to_infer
     subjects = list(session.cohort.subjects.values()) if phase == "all" else session.cohort.phase(phase)
     if not subjects:
-        raise DataError(f"{session.config.system.dataset_split_file}: no subject has the phase {phase!r}; choose another "
-                        "with --dataset, or set exclude_fraction_for_inference in [TRAINING] before the split is drawn")
+        raise DataError(
+            f"{session.config.system.dataset_split_file}: no subject has the phase {phase!r}; choose another "
+            "with --dataset, or set exclude_fraction_for_inference in [TRAINING] before the split is drawn"
+        )
     return subjects

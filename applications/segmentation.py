@@ -49,14 +49,17 @@ class SegmentationTask(TaskType):
         """
         low, high = int(volume.min(initial=0)), int(volume.max(initial=0))
         if low < 0 or high >= self.num_outputs:
-            raise DataError(f"label {high if high >= self.num_outputs else low} lies outside num_classes = "
-                            f"{self.num_outputs} of task {self.name!r}; correct the label map or num_classes")
+            raise DataError(
+                f"label {high if high >= self.num_outputs else low} lies outside num_classes = "
+                f"{self.num_outputs} of task {self.name!r}; correct the label map or num_classes"
+            )
         return volume.astype(np.uint8 if self.num_outputs <= 256 else np.int32)
 
     def prepare_value(self, text: str) -> np.ndarray:
         """Refuses: a segmentation has no scalar target."""
-        raise DataError(f"task {self.name!r} is a segmentation and cannot learn the scalar {text!r}; "
-                        "use type = classification")
+        raise DataError(
+            f"task {self.name!r} is a segmentation and cannot learn the scalar {text!r}; use type = classification"
+        )
 
     def activate(self, outputs: np.ndarray) -> np.ndarray:
         """Returns class probabilities."""

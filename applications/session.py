@@ -60,7 +60,9 @@ def prepare_phase(session: Session, phase: str, reporter: Reporter) -> list[Prep
     subjects = session.cohort.phase(phase)
     if not subjects:
         path = session.config.system.dataset_split_file
-        raise DataError(f"{path}: no subject has the phase {phase!r}; add one, or remove the file to have it drawn anew")
+        raise DataError(
+            f"{path}: no subject has the phase {phase!r}; add one, or remove the file to have it drawn anew"
+        )
     prepared = []
     with reporter.stage(f"preparing {phase} subjects", len(subjects)) as stage:
         for subject in subjects:

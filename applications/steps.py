@@ -14,7 +14,7 @@ def build_optimizer(name: str, learning_rate: float, precision: str = "none") ->
     """Builds a Keras optimiser by its INI name; float16 gets dynamic loss scaling.
 
     Args:
-        name: `adam` (beta 0.9, 0.999), `sgd`, `momentum` (0.9, NiftyNet's), `nesterov`, `rmsprop`, `adagrad` or `nadam`.
+        name: A key of `OPTIMIZERS`; `momentum` and `nesterov` have NiftyNet's 0.9.
         learning_rate: Positive.
         precision: `none`, `float16` or `bfloat16`.
     """
@@ -101,7 +101,9 @@ class TrainingStep:
                 / self._global_batch_size
                 for task, loss in self._losses.items()
             }
-            regularisation = tf.add_n([tf.cast(term, tf.float32) for term in self._network.losses] or [tf.constant(0.0)])
+            regularisation = tf.add_n(
+                [tf.cast(term, tf.float32) for term in self._network.losses] or [tf.constant(0.0)]
+            )
             # Gradients are summed over the replicas; a term that does not depend on the windows counts once.
             parts[REGULARISATION] = regularisation / self._strategy.num_replicas_in_sync
             total = parts[REGULARISATION] + tf.add_n([self._task_weights[task] * parts[task] for task in self._losses])

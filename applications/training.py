@@ -124,7 +124,9 @@ class Trainer:
         """
         training, start = self._config.training, self.progress.iteration
         tasks = list(self._config.tasks)
-        train_log = CsvLog(self.folder.logs / "training.csv", [TOTAL, REGULARISATION, *tasks, "seconds_per_iteration"], start)
+        train_log = CsvLog(
+            self.folder.logs / "training.csv", [TOTAL, REGULARISATION, *tasks, "seconds_per_iteration"], start
+        )
         validation_log = None
         if self._validate is not None:
             validation_log = CsvLog(self.folder.logs / "validation.csv", self._validate.columns, start)
@@ -200,5 +202,7 @@ def _watched_score(config: Config) -> tuple[str, bool]:
 def _refuse_non_finite(values: Mapping[str, float], iteration: int, folder: Path) -> None:
     bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
     if bad:
-        raise ConfigError(f"the {bad[0]} is {values[bad[0]]} at iteration {iteration}: training has diverged; lower "
-                          f"[TRAINING] lr or the task weights and start again (states before are in {folder})")
+        raise ConfigError(
+            f"the {bad[0]} is {values[bad[0]]} at iteration {iteration}: training has diverged; lower "
+            f"[TRAINING] lr or the task weights and start again (states before are in {folder})"
+        )

@@ -1,7 +1,6 @@
 """Builds the sources of training and validation windows from a configuration."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sfgkeras.applications.base import TaskType
 from sfgkeras.config import Config
@@ -22,7 +21,11 @@ VALIDATION_SEED_OFFSET = 7919
 
 
 def build_window_source(
-    config: Config, tasks: Mapping[str, TaskType], subjects: Sequence[PreparedSubject], augment: bool, validation: bool = False
+    config: Config,
+    tasks: Mapping[str, TaskType],
+    subjects: Sequence[PreparedSubject],
+    augment: bool,
+    validation: bool = False,
 ) -> WindowSource:
     """Builds a source of windows.
 

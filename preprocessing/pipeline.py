@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sfgkeras.errors import suggestion
+from sfgkeras.errors import DataError, suggestion
 from sfgkeras.preprocessing.bias_field import BiasFieldSettings, bias_field_step
 from sfgkeras.preprocessing.clipping import ClipSettings, clip_step
 from sfgkeras.preprocessing.conversion import ConvertSettings, convert_step
@@ -126,14 +127,27 @@ class Pipeline:
         """Returns a hash of steps and settings."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
-    def apply(self, volume: Volume, context: StepContext) -> Volume:
+    def apply(
+        self, volume: Volume, context: StepContext, watch: Callable[[str, float], None] | None = None
+    ) -> Volume:
         """Runs the steps on one subject.
 
+        Args:
+            volume: The subject's image and label maps.
+            context: Its companions and the cohort's landmarks.
+            watch: Called after every step with its name and the seconds it took.
+
         Raises:
-            DataError: From the step that cannot use the volume.
+            DataError: From the step that cannot use the volume, with the name of the step.
         """
         for step in self.steps:
-            volume = STEPS[step.name].apply(volume, step.settings, context)
+            began = time.perf_counter()
+            try:
+                volume = STEPS[step.name].apply(volume, step.settings, context)
+            except DataError as error:
+                raise DataError(f"step {step.name}: {error}") from error
+            if watch is not None:
+                watch(step.name, time.perf_counter() - began)
         return volume
 
 

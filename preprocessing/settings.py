@@ -145,7 +145,7 @@ def _parse_number(value: Any, wanted: type) -> Any:
 
 
 def require(condition: bool, name: str, value: object, remedy: str) -> None:
-    """Raises ConfigError `name = value remedy` unless the condition holds; for `__post_init__` of settings."""
+    """Raises ConfigError `name = value remedy` unless the condition holds."""
     if not condition:
         raise ConfigError(f"{name} = {value} {remedy}")
 

@@ -31,7 +31,12 @@ def commands(debug: bool) -> None:
 
 def _with_config(function: Callable[..., None]) -> Callable[..., None]:
     option = click.option(
-        "-c", "--config", "config_name", required=True, metavar="FILE", help="INI file: a path, or the name of a shipped one."
+        "-c",
+        "--config",
+        "config_name",
+        required=True,
+        metavar="FILE",
+        help="INI file: a path, or the name of a shipped one.",
     )
     return option(function)
 
@@ -65,7 +70,9 @@ def inference(context: click.Context, config_name: str, dataset: str | None, ove
 
 @commands.command(context_settings=OVERRIDES)
 @_with_config
-@click.option("--dataset", type=click.Choice(["training", "validation", "inference", "all"]), help="Subjects to compare.")
+@click.option(
+    "--dataset", type=click.Choice(["training", "validation", "inference", "all"]), help="Subjects to compare."
+)
 @click.pass_context
 def evaluate(context: click.Context, config_name: str, dataset: str | None) -> None:
     """Compare results with the truth: a table, and CSV files per subject and in summary."""

@@ -1,7 +1,8 @@
-"""Mathematics of filter groups: grouping probabilities, assignments, entropy and temperature, without any state.
+"""Mathematics of filter groups without any state: probabilities, assignments, entropy, temperature.
 
-Groups come in one order everywhere: task 1 to task T, then shared; `groups = T + 1`. Randomness comes in as an
-argument. Everything here is float32 even in a mixed precision network: Gumbel noise in float16 contains infinities.
+Groups come in one order everywhere: task 1 to task T, then shared; `groups = T + 1`. Randomness comes in as
+an argument. Everything here is float32 even in a mixed precision network: Gumbel noise in float16 contains
+infinities.
 """
 
 import math
@@ -102,8 +103,8 @@ def initial_probabilities(
 
     Args:
         choice: None (the paper's, see `default_probabilities`), one probability per group with shared last,
-            `"dirichlet"` (one draw of Dirichlet(1, .., 1) per filter) or `"vertices"` (every filter starts at a
-            random vertex of the simplex, softened: 0.9 there, the rest evenly).
+            `"dirichlet"` (one draw of Dirichlet(1, .., 1) per filter) or `"vertices"` (every filter starts at
+            a random vertex of the simplex, softened: 0.9 there, the rest evenly).
         filters: Number of filters.
         num_tasks: Number of tasks.
         random_generator: Used by the two random choices.
@@ -124,7 +125,8 @@ def initial_probabilities(
             vertices = np.eye(num_groups)[random_generator.integers(num_groups, size=filters)]
             return vertices * 0.9 + (1.0 - vertices) * (0.1 / num_tasks)
         raise ValueError(
-            f"initial_probabilities = {choice!r} is unknown; use 'dirichlet', 'vertices' or {num_groups} numbers"
+            f"initial_probabilities = {choice!r} is unknown; use 'dirichlet', 'vertices' or "
+            f"{num_groups} numbers"
         )
     row = np.asarray(choice, "float64")
     if row.shape != (num_groups,) or (row < 0).any() or not math.isclose(row.sum(), 1.0, abs_tol=1e-6):
@@ -150,8 +152,8 @@ def gumbel_noise(uniform: Any) -> Any:
 def relaxed_assignment(log_probabilities: Any, gumbel_noise: Any, temperature: Any) -> Any:
     """Draws a relaxed one-hot group for every filter (Jang et al. 2016, equation 1).
 
-    The noise is added to the logarithm of the probabilities: added to the probabilities themselves, a filter with
-    p = (0, 1, 0) would land in its group in only 57.6 % of the draws.
+    The noise is added to the logarithm of the probabilities: added to the probabilities themselves, a filter
+    with p = (0, 1, 0) would land in its group in only 57.6 % of the draws.
 
     Args:
         log_probabilities: Log grouping probabilities, `(..., filters, groups)`; minus infinity is allowed.

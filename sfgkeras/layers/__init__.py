@@ -1,4 +1,4 @@
-"""Keras layers: filter grouping, SFG convolutions, normalisation, residual blocks, and routing between them."""
+"""Keras layers: filter grouping, SFG convolutions, normalisation, residual blocks, and routing."""
 
 from sfgkeras.layers.activation import MaskedActivation, PReLU
 from sfgkeras.layers.convolution import Convolution

@@ -53,13 +53,13 @@ def build_activation(activation: str, **kwargs: Any) -> keras.layers.Layer:
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
 class MaskedActivation(keras.layers.Layer):
-    """Normalises and activates one stream and multiplies it by its mask, the mask last (h and m of the paper).
+    """Normalises and activates one stream, then multiplies it by its mask (h and m of the paper).
 
-    For an activation with f(m z) = m f(z) for every m >= 0 (PReLU, ReLU) a mask per filter is multiplied into the
-    normalisation's scale and offset, which gives the same numbers without another pass over the feature map. The
-    one gradient that this changes is that of a mask entry that is exactly 0; the softmax behind a relaxed mask
-    multiplies it by that 0 anyway. Straight-through masks are exactly 0 and do need it: for them, for masks per
-    sample, and for other activations the product is done after the activation.
+    For an activation with f(m z) = m f(z) for every m >= 0 (PReLU, ReLU) a mask per filter is multiplied into
+    the normalisation's scale and offset, which gives the same numbers without another pass over the feature
+    map. The one gradient that this changes is that of a mask entry that is exactly 0; the softmax behind a
+    relaxed mask multiplies it by that 0 anyway. Straight-through masks are exactly 0 and do need it: for
+    them, for masks per sample, and for other activations the product is done after the activation.
 
     Args:
         activation: `"prelu"` or any name that Keras knows.

@@ -17,7 +17,8 @@ class Convolution(keras.layers.Layer):
         filters: Number of filters.
         kernel_size: Side of the kernel, in voxels, on every axis.
         dilation: Distance between the voxels that neighbouring kernel entries read.
-        use_bias: Whether a bias is added. A bias before a normalisation is cancelled by it and only costs time.
+        use_bias: Whether a bias is added. A bias before a normalisation is cancelled by it and only costs
+            time.
         kernel_initializer: Keras initialiser of the kernel.
         bias_initializer: Keras initialiser of the bias.
         kernel_regularizer: Keras regulariser of the kernel, e.g. `keras.regularizers.L2(1e-6)`.

@@ -51,9 +51,10 @@ class EntropyBonus(keras.regularizers.Regularizer):
 class FilterGrouping(keras.layers.Layer):
     """Holds the grouping logits of a layer's filters and draws its masks; float32 in every precision.
 
-    Training always samples. Inference takes its masks from a source: `sample` (a draw at the given temperature),
-    `mean` (the probabilities themselves) or `mode` (one-hot at the most probable group; the first group wins a tie).
-    Draws for inference come from a seed of their own, so that a validation does not change the training.
+    Training always samples. Inference takes its masks from a source: `sample` (a draw at the given
+    temperature), `mean` (the probabilities themselves) or `mode` (one-hot at the most probable group; the
+    first group wins a tie). Draws for inference come from a seed of their own, so that a validation does not
+    change the training.
 
     Args:
         filters: Number of filters.
@@ -109,7 +110,7 @@ class FilterGrouping(keras.layers.Layer):
         logits = grouping.initial_grouping_logits(probabilities)
         self.grouping_logits = self.add_weight(
             shape=(self.filters, self.num_groups),
-            initializer=lambda shape, dtype=None: ops.convert_to_tensor(logits, dtype),
+            initializer=keras.initializers.Constant(logits),
             regularizer=EntropyBonus(self.entropy_decay) if self.entropy_decay else None,
             trainable=self.learn_grouping,
             name="grouping_logits",
@@ -118,7 +119,7 @@ class FilterGrouping(keras.layers.Layer):
 
     def probabilities(self) -> Any:
         """Returns the grouping probabilities, float32 `(filters, groups)`, shared last."""
-        return grouping.grouping_probabilities(self.grouping_logits + 0.0)
+        return grouping.grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
 
     def call(
         self, temperature: Any, source: Any = 0, batch_size: Any = None, training: bool | None = None
@@ -134,7 +135,7 @@ class FilterGrouping(keras.layers.Layer):
         Returns:
             float32 `(groups, filters)`, or `(groups, batch, filters)` for `per_sample` draws.
         """
-        log_probabilities = grouping.log_grouping_probabilities(self.grouping_logits + 0.0)
+        log_probabilities = grouping.log_grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
         if self.per_sample:
             if batch_size is None:
                 raise ValueError("per_sample draws need the batch size: pass batch_size")
@@ -170,7 +171,7 @@ class FilterGrouping(keras.layers.Layer):
         self.inference_draws.state.assign(state["inference"])
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes the logits and the state of the seeds, so that a loaded layer draws on where this one stopped."""
+        """Writes the logits and the state of the seeds: a loaded layer draws on where this one stopped."""
         store["grouping_logits"] = ops.convert_to_numpy(self.grouping_logits)
         for name, state in self.random_state().items():
             store[f"{name}_draws"] = state

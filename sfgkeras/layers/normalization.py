@@ -27,7 +27,7 @@ _measurements: list[list[BatchMoments]] = []
 
 @contextlib.contextmanager
 def measuring() -> Iterator[list[BatchMoments]]:
-    """Makes every normalisation that runs (or is traced) in the block use the batch's statistics and report them."""
+    """Makes normalisations that run, or are traced, in the block use and report the batch's statistics."""
     measurement: list[BatchMoments] = []
     _measurements.append(measurement)
     try:
@@ -56,8 +56,8 @@ class StreamNormalization(keras.layers.Layer):
 
     * `batch`: the batch's own statistics, as the paper does; results then depend on the batch,
     * `population`: the moving averages,
-    * `recalibrated`: the same variables, after `networks.recalibrate` measured them again exactly; until then they
-      are the moving averages.
+    * `recalibrated`: the same variables, after `networks.recalibrate` measured them again exactly; until then
+      they are the moving averages.
 
     As in Keras, a layer that is not trainable keeps its statistics in training too.
 
@@ -101,8 +101,8 @@ class StreamNormalization(keras.layers.Layer):
     def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
         """Normalises, then multiplies every channel by its mask.
 
-        The mask is multiplied into scale and offset, so it costs no pass over the feature map, and a channel whose
-        mask is 0 comes out exactly 0.
+        The mask is multiplied into scale and offset, so it costs no pass over the feature map, and a channel
+        whose mask is 0 comes out exactly 0.
 
         Args:
             inputs: `(batch, *spatial, channels)`.
@@ -112,22 +112,22 @@ class StreamNormalization(keras.layers.Layer):
         Returns:
             Tensor of the shape of `inputs`, in the compute type.
         """
-        scale, offset = self.gamma + 0.0, self.beta + 0.0
+        scale, offset = ops.convert_to_tensor(self.gamma), ops.convert_to_tensor(self.beta)
         if filter_mask is not None:
             filter_mask = ops.cast(filter_mask, "float32")
             scale, offset = scale * filter_mask, offset * filter_mask
         inputs = ops.cast(inputs, self.compute_dtype)
         updates = bool(training) and self.trainable
         if not (updates or self.statistics == "batch" or _measurements):
-            return normalize(
-                inputs, self.moving_mean + 0.0, self.moving_variance + 0.0, scale, offset, self.epsilon
-            )
+            mean = ops.convert_to_tensor(self.moving_mean)
+            variance = ops.convert_to_tensor(self.moving_variance)
+            return normalize(inputs, mean, variance, scale, offset, self.epsilon)
         outputs, mean, variance = batch_normalize(inputs, scale, offset, self.epsilon)
         if updates:
             self._move(self.moving_mean, mean)
             self._move(self.moving_variance, variance)
         for measurement in _measurements:
-            count = ops.size(inputs) // inputs.shape[-1]
+            count = ops.prod(ops.convert_to_tensor(ops.shape(inputs)[:-1]))
             measurement.append(BatchMoments(self, mean, variance, count))
         return outputs
 

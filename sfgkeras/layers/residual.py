@@ -17,9 +17,9 @@ class ResidualBlock(keras.layers.Layer):
 
         a = u * h(x)        b = u * h(conv(a))        x + u * conv(b)
 
-    so that with a one-hot mask the block neither writes to nor reads from a channel outside the support: a channel
-    that is 0 there would leave a normalisation as its offset and be read by the next convolution. All three products
-    are folded into scales, offsets and the second kernel and cost nothing.
+    so that with a one-hot mask the block neither writes to nor reads from a channel outside the support: a
+    channel that is 0 there would leave a normalisation as its offset and be read by the next convolution. All
+    three products are folded into scales, offsets and the second kernel and cost nothing.
 
     Args:
         spatial_rank: 2 or 3.

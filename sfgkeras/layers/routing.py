@@ -1,7 +1,7 @@
 """Which streams feed which group: the connection rules between filter group layers.
 
-Streams come as a list in the order of the groups: task 1 to task T, then shared. Supports of one-hot masks are
-disjoint, so a sum of streams is their concatenation with the empty channels left in place.
+Streams come as a list in the order of the groups: task 1 to task T, then shared. Supports of one-hot masks
+are disjoint, so a sum of streams is their concatenation with the empty channels left in place.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ def groups_read(routing: str, num_groups: int, reader: int) -> tuple[int, ...]:
     """Returns the groups whose outputs a group of the next layer reads (section 3.1 of the paper).
 
     Args:
-        routing: `mixed` (a task reads its own stream and the shared one, shared reads shared), `separate` (every
-            group reads its own stream) or `dense` (every group reads all).
+        routing: `mixed` (a task reads its own stream and the shared one, shared reads shared), `separate`
+            (every group reads its own stream) or `dense` (every group reads all).
         num_groups: Number of groups, shared last.
         reader: Index of the reading group.
 

@@ -20,16 +20,16 @@ class SFGConvolution(keras.layers.Layer):
 
         F_t' = m_t * h_t(conv(F_t + F_s, W) + b)        F_s' = m_s * h_s(conv(F_s, W) + b)
 
-    with one kernel W for all groups, normalisation and activation h of each stream's own, and the masks m drawn from
-    the grouping probabilities (section 3 of the paper). An image is convolved once for all groups.
+    with one kernel W for all groups, normalisation and activation h of each stream's own, and the masks m
+    drawn from the grouping probabilities (section 3 of the paper). An image is convolved once for all groups.
 
     Args:
         filters: Number of filters.
         kernel_size: Side of the kernel, in voxels.
         num_tasks: Number of tasks.
         dilation: Distance between the voxels that neighbouring kernel entries read.
-        routing: How the streams that come in are merged first: `mixed`, `separate` (they already are what each
-            group reads) or `dense`; see `routing.groups_read`.
+        routing: How the streams that come in are merged first: `mixed`, `separate` (they already are what
+            each group reads) or `dense`; see `routing.groups_read`.
         activation: `"prelu"` or any name that Keras knows.
         use_bias: Whether b is there. The normalisation cancels it, so by default it is not.
         initial_probabilities: See `grouping.initial_probabilities`.
@@ -38,8 +38,8 @@ class SFGConvolution(keras.layers.Layer):
         learn_grouping: See `FilterGrouping`.
         entropy_decay: See `FilterGrouping`.
         masks: What inference uses: `sample`, `mean` or `mode`.
-        temperature: Numbers of the temperature schedule; the layer then counts its own training calls. None: the
-            masks are given at every call, as a network does.
+        temperature: Numbers of the temperature schedule; the layer then counts its own training calls. None:
+            the masks are given at every call, as a network does.
         statistics: See `StreamNormalization`.
         kernel_initializer: Keras initialiser of the kernel.
         bias_initializer: Keras initialiser of the bias.
@@ -189,7 +189,7 @@ class SFGConvolution(keras.layers.Layer):
             raise ValueError(
                 f"layer {self.name!r} has no temperature schedule: pass filter_masks at every call"
             )
-        temperature = temperature_schedule(self.iteration + 0, *self.temperature)
+        temperature = temperature_schedule(ops.convert_to_tensor(self.iteration), *self.temperature)
         if training:
             self.iteration.assign(self.iteration + 1)
         return self.draw_masks(temperature, self._mask_source, ops.shape(image)[0], training)

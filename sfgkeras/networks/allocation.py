@@ -15,16 +15,16 @@ from sfgkeras.networks.stages import Stage, TrunkSettings
 class Connections:
     """Who reads whom in a network of fixed groups, and what of it reaches a head.
 
-    Inside a group filters keep their order. A stream is the concatenation of the groups that it merges, tasks before
-    shared.
+    Inside a group filters keep their order. A stream is the concatenation of the groups that it merges, tasks
+    before shared.
 
     Attributes:
         allocation: Group of every filter of every stage.
         num_groups: Number of groups, shared last.
         routing: `mixed`, `separate` or `dense`; see `groups_read`.
         heads: Indices of the tasks whose head is wanted.
-        full_width: For every stage, whether its streams leave it with all channels of the stage (residual blocks
-            that are not masked write everywhere).
+        full_width: For every stage, whether its streams leave it with all channels of the stage (residual
+            blocks that are not masked write everywhere).
     """
 
     allocation: tuple[np.ndarray, ...]
@@ -53,7 +53,7 @@ class Connections:
 
     @functools.cached_property
     def _live(self) -> list[set[int]]:
-        """Groups of every stage that have filters and that a wanted head depends on, found from the last stage."""
+        """Groups of every stage that a wanted head depends on, found from the last stage back."""
         live: list[set[int]] = [set() for _ in self.allocation]
         for stage in reversed(range(self.num_stages)):
             is_last = stage == self.num_stages - 1
@@ -151,7 +151,7 @@ def allocate_shared(stages: Sequence[Stage], num_tasks: int) -> list[list[int]]:
 def allocate_once(
     stages: Sequence[Stage], num_tasks: int, fractions: Sequence[float] | None, seed: int
 ) -> list[list[int]]:
-    """Draws one allocation with fixed fractions of every layer's filters, by default the same for every group.
+    """Draws one allocation with fixed fractions of every layer's filters, by default equal ones.
 
     Numbers of filters are rounded by the largest remainder; see `grouping.count_allocation`.
 

@@ -1,6 +1,7 @@
 """The base of all filter group networks: a trunk, a head per task, and the state that masks depend on."""
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -23,9 +24,9 @@ REGULARIZERS = {"l2": keras.regularizers.L2, "l1": keras.regularizers.L1}
 class MultiTaskNetwork(keras.Model):
     """A multi-task network of filter groups; subclasses say which stages it has.
 
-    Calling it on images `(batch, *spatial, channels)` returns a dict of float32 logits by task name. Any Keras way of
-    training works: the regularisation is in `losses`, and the network counts its own training calls for the
-    temperature.
+    Calling it on images `(batch, *spatial, channels)` returns a dict of float32 logits by task name. Any
+    Keras way of training works: the regularisation is in `losses`, and the network counts its own training
+    calls for the temperature.
 
     Args:
         tasks: Output channels by task name; the order is the order of the groups.
@@ -34,10 +35,11 @@ class MultiTaskNetwork(keras.Model):
         width: Factor on all numbers of filters.
         masks: What inference uses: `sample`, `mean` or `mode`. Training always samples.
         seed: Seed of weights, masks and dropout; None draws one from Python's `random`.
-        batch_norm: Statistics for inference: `batch`, `population` or `recalibrated`; see `StreamNormalization`.
+        batch_norm: Statistics for inference: `batch`, `population` or `recalibrated`; see
+            `StreamNormalization`.
         activation: `"prelu"` or any name that Keras knows.
-        mask_residual: Whether residual blocks stay inside their stream's support; False is what the paper's authors
-            published.
+        mask_residual: Whether residual blocks stay inside their stream's support; False is what the paper's
+            authors published.
         assignment: `soft` (relaxed masks) or `hard` (one-hot masks, straight-through gradient).
         per_sample: Whether every sample of a batch gets a draw of its own.
         routing: `mixed`, `separate` or `dense`; see `layers.routing.groups_read`.
@@ -48,11 +50,13 @@ class MultiTaskNetwork(keras.Model):
         kernel_decay_type: `l2`, or `l1` for the sum of absolute values.
         entropy_decay: lambda_2 of the paper, weight of the sum of entropies of all trained probabilities.
         fractions: Fractions of filters per group, shared last, for `sharing="constant_mask"`.
-        allocation: For `sharing="constant_mask"`: the group of every filter of every layer, instead of fractions.
+        allocation: For `sharing="constant_mask"`: the group of every filter of every layer, instead of
+            fractions.
         kernel_initializer: Keras initialiser of all kernels.
         bias_initializer: Keras initialiser of the heads' biases.
         dropout: Probability of dropping a feature before the heads in training.
-        heads: Kind of head by task name, `map` or `vector`, for tasks whose head is not the network's usual one.
+        heads: Kind of head by task name, `map` or `vector`, for tasks whose head is not the network's usual
+            one.
     """
 
     stages: Sequence[Stage] = ()
@@ -87,9 +91,8 @@ class MultiTaskNetwork(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not tasks:
-            raise ValueError("tasks is empty: name at least one task and its output channels, e.g. {'ct': 1}")
-        self.tasks = dict(tasks)
+        check_tasks(tasks)
+        self.tasks = {name: int(channels) for name, channels in tasks.items()}
         self.seed = random.randrange(2**31 - 1) if seed is None else int(seed)
         self.temperature_parameters = TemperatureSchedule(*temperature)
         self._batch_norm = check_statistics(batch_norm)
@@ -135,8 +138,8 @@ class MultiTaskNetwork(keras.Model):
             kernel_regularizer=regularizer if kernel_decay else None,
             fractions=fractions,
             allocation=allocation,
-            seed=self.seed,
             dtype=self.dtype_policy,
+            seeds=np.random.default_rng(self.seed),
         )
         self.sharing = sharing
         self.spatial_rank = spatial_rank
@@ -148,8 +151,14 @@ class MultiTaskNetwork(keras.Model):
 
     def _build_head(self, name: str, settings: TrunkSettings) -> TaskHead:
         heads: Any = self._settings["heads"]
+        kind = heads.get(name, self.usual_head)
+        if kind == "map" and any(stage.pools for stage in self.stages):
+            raise ValueError(
+                f"task {name!r} wants a map, but {type(self).__name__} pools its features to a smaller size; "
+                f"use a network that keeps the size, e.g. HighResNet, or a 'vector' head"
+            )
         return TaskHead(
-            heads.get(name, self.usual_head),
+            kind,
             self.tasks[name],
             settings.spatial_rank,
             kernel_initializer=settings.initializer(),
@@ -157,7 +166,7 @@ class MultiTaskNetwork(keras.Model):
             kernel_regularizer=settings.kernel_regularizer,
             dropout=float(self._settings["dropout"]),  # type: ignore[arg-type]
             seed=settings.next_seed(),
-            name=f"head_{name}",
+            name=f"head_{re.sub('[^A-Za-z0-9_]', '_', name)}",
         )
 
     def _add_state(self, name: str, value: int) -> Any:
@@ -187,13 +196,15 @@ class MultiTaskNetwork(keras.Model):
 
         Args:
             inputs: Images `(batch, *spatial, channels)`.
-            training: Whether this is a training step: masks are sampled at the temperature of the current iteration,
-                normalisation uses the batch, and the iteration is counted.
+            training: Whether this is a training step: masks are sampled at the temperature of the current
+                iteration, normalisation uses the batch, and the iteration is counted.
 
         Returns:
             `(batch, *spatial, outputs)` or `(batch, outputs)` for every task.
         """
-        features = self.trunk(inputs, self.temperature, self._mask_source + 0, training=training)
+        features = self.trunk(
+            inputs, self.temperature, ops.convert_to_tensor(self._mask_source), training=training
+        )
         outputs = {
             name: head(feature, training=training)
             for name, head, feature in zip(self.tasks, self.heads, features, strict=True)
@@ -205,7 +216,7 @@ class MultiTaskNetwork(keras.Model):
     @property
     def temperature(self) -> Any:
         """The temperature of the current iteration, a float32 scalar."""
-        return temperature_schedule(self.iteration + 0, *self.temperature_parameters)
+        return temperature_schedule(ops.convert_to_tensor(self.iteration), *self.temperature_parameters)
 
     @property
     def task_names(self) -> list[str]:
@@ -221,8 +232,8 @@ class MultiTaskNetwork(keras.Model):
     def masks(self) -> str:
         """What inference uses: `sample`, `mean` or `mode`.
 
-        It is kept in a variable, so that a change takes effect in every function that is already compiled. It is not
-        written with the weights: it is a choice of the user, not a result of training.
+        It is kept in a variable, so that a change takes effect in every function that is already compiled. It
+        is not written with the weights: it is a choice of the user, not a result of training.
         """
         return MASK_SOURCES[int(ops.convert_to_numpy(self._mask_source))]
 
@@ -255,11 +266,11 @@ class MultiTaskNetwork(keras.Model):
         return self.trunk.groupings()
 
     def grouping_probabilities(self) -> dict[str, np.ndarray]:
-        """Returns p of every filter group layer by the layer's name, `(filters, num_tasks + 1)`, shared last."""
+        """Returns p of every filter group layer by its name, `(filters, num_tasks + 1)`, shared last."""
         return self.trunk.grouping_probabilities()
 
     def random_state(self) -> dict[str, np.ndarray]:
-        """Returns the state of every seed: with it and the weights, a resumed run draws what it would have drawn."""
+        """Returns the state of every seed: with it, a resumed run draws what it would have drawn."""
         state = {}
         for layer, grouping in self.groupings().items():
             for purpose, value in grouping.random_state().items():
@@ -313,6 +324,19 @@ class MultiTaskNetwork(keras.Model):
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "MultiTaskNetwork":
         """Builds the network from what `get_config` returned."""
         return cls(**(config | {"dtype": keras.saving.deserialize_keras_object(config["dtype"])}))
+
+
+def check_tasks(tasks: Mapping[str, int]) -> None:
+    """Refuses tasks that no network can have.
+
+    Raises:
+        ValueError: If there is no task, or one has no output channel.
+    """
+    if not tasks:
+        raise ValueError("tasks is empty: name at least one task and its output channels, e.g. {'ct': 1}")
+    for name, channels in tasks.items():
+        if not isinstance(channels, int | np.integer) or channels < 1:
+            raise ValueError(f"task {name!r} has {channels!r} output channels; it needs at least 1")
 
 
 def plain(values: Any) -> Any:

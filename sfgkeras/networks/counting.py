@@ -18,8 +18,8 @@ def count_parameters(network: keras.Model) -> int:
 def count_multiplies(network: keras.Model, input_shape: Sequence[int]) -> int:
     """Counts the multiplies of convolutions and dense products that one image costs at inference.
 
-    What is counted is what is performed: every stream of a masked network, and only the owned kernels of a hardened
-    one.
+    What is counted is what is performed: every stream of a masked network, and only the owned kernels of a
+    hardened one.
 
     Args:
         network: A network of this package, or a model that `harden` returned.

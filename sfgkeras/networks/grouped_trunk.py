@@ -1,4 +1,4 @@
-"""The trunk of a network whose filters have fixed groups: no masks, and nothing known to be zero is computed."""
+"""The trunk of a network whose filters have fixed groups: no masks, and no product with a known zero."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,8 @@ from sfgkeras.networks.stages import Stage, TrunkSettings, halved, max_pool
 class GroupedTrunk(keras.layers.Layer):
     """Stages in which every group is a dense convolution of the filters it owns, on the channels it reads.
 
-    Equal to `MaskedTrunk` with one-hot masks. A group that reads no channel reads one channel of zeros, and what no
-    head depends on does not exist.
+    Equal to `MaskedTrunk` with one-hot masks. A group that reads no channel reads one channel of zeros, and
+    what no head depends on does not exist.
 
     Args:
         stages: The stages, already scaled by the width.

@@ -19,8 +19,8 @@ from sfgkeras.networks.plain_layers import PlainLayers
 def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
     """Returns a network of fixed groups that equals a network with drawn masks in `mode`.
 
-    Every filter goes to its most probable group. The result still normalises and trains as before; `harden` makes
-    an ordinary Keras model of it.
+    Every filter goes to its most probable group. The result still normalises and trains as before; `harden`
+    makes an ordinary Keras model of it.
 
     Args:
         network: A network that has been built; one whose groups are fixed is returned as it is.
@@ -49,13 +49,13 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
     grouped = type(network).from_config(config)
     channels = network.trunk.convolutions[0].kernel.shape[-2]
     grouped.build((None,) + (None,) * network.spatial_rank + (channels,))
-    grouped.iteration.assign(network.iteration + 0)
+    grouped.iteration.assign(ops.convert_to_numpy(network.iteration))
     _copy_trunk(network.trunk, grouped.trunk)
     last = len(grouped.trunk.stages) - 1
     for task, (old, new) in enumerate(zip(network.heads, grouped.heads, strict=True)):
         held = grouped.trunk.connections.channels(last, task)
         new.projection.kernel.assign(_take_kernel(old.projection.kernel, held, None))
-        new.projection.bias.assign(old.projection.bias + 0.0)
+        new.projection.bias.assign(ops.convert_to_numpy(old.projection.bias))
     return grouped
 
 
@@ -105,9 +105,9 @@ def _take_kernel(kernel: Any, read: np.ndarray | None, owned: np.ndarray | None)
 def harden(network: MultiTaskNetwork, task: str | None = None, fold: bool = True) -> keras.Model:
     """Makes an ordinary Keras model of a network: no masks, no sampling, no wasted multiply.
 
-    Its outputs equal those of the network with `masks = "mode"`, for every choice of `batch_norm`. With population
-    statistics it consists of Keras' own layers and loads without this package; with `batch` statistics its
-    normalisation is this package's. Dropout and regularisation are left out.
+    Its outputs equal those of the network with `masks = "mode"`, for every choice of `batch_norm`. With
+    population statistics it consists of Keras' own layers and loads without this package; with `batch`
+    statistics its normalisation is this package's. Dropout and regularisation are left out.
 
     Args:
         network: A trained network with any sharing mechanism.

@@ -15,8 +15,8 @@ class TaskHead(keras.layers.Layer):
     """Turns the features of one task into logits, in float32 whatever the precision of the features.
 
     Args:
-        kind: `map` (a 1 x 1 convolution, one logit per voxel and channel) or `vector` (global average, then a dense
-            layer).
+        kind: `map` (a 1 x 1 convolution, one logit per voxel and channel) or `vector` (global average, then a
+            dense layer).
         channels: Output channels.
         spatial_rank: 2 or 3.
         kernel_initializer: Keras initialiser of the kernel.

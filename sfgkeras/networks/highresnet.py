@@ -10,7 +10,8 @@ from sfgkeras.networks.stages import Stage
 class HighResNet(MultiTaskNetwork):
     """HighResNet (Li et al. 2017) with filter groups on layers 1, 6, 11, 16 and 17 (supplement, figure 1).
 
-    Spatial size is kept throughout; residual blocks have dilation 1, 2 and 4. Arguments as `MultiTaskNetwork`.
+    Spatial size is kept throughout; residual blocks have dilation 1, 2 and 4. Arguments as
+    `MultiTaskNetwork`.
     """
 
     stages = (

@@ -63,12 +63,12 @@ class MaskedTrunk(keras.layers.Layer):
         return index == len(self.stages) - 1
 
     def _readers(self, index: int) -> list[tuple[int, str]]:
-        """Groups (index and name) that read what this stage leaves; nobody reads a merged last shared stream."""
+        """Groups, index and name, that read what a stage leaves; nobody reads a merged last shared stream."""
         names = list(enumerate(group_names(self.settings.num_tasks)))
         return names[:-1] if self._is_last(index) and self.settings.routing != "separate" else names
 
     def _routing(self, index: int) -> str:
-        """Rule of the merge after a stage; heads read a task's own and the shared stream under every routing."""
+        """Rule of the merge after a stage; heads read the task's and the shared stream in every routing."""
         routing = self.settings.routing
         return "mixed" if self._is_last(index) and routing == "dense" else routing
 

@@ -13,7 +13,7 @@ from sfgkeras.networks.base import MultiTaskNetwork
 
 
 class PooledMoments:
-    """Exact mean and variance of everything seen so far, in float64, pooled over batches (Chan et al. 1979)."""
+    """Exact mean and variance of all batches so far, pooled in float64 (Chan et al. 1979)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -41,9 +41,9 @@ class PooledMoments:
 def recalibrate(network: MultiTaskNetwork, dataset: Iterable[Any], steps: int | None = None) -> None:
     """Measures the mean and variance of every normalisation again, over a pass of training data.
 
-    Masks are those of inference (`network.masks`). Every batch is normalised by its own statistics, as in training,
-    and the statistics are pooled over all batches, not averaged exponentially. They replace the moving averages, so
-    that inference with `batch_norm` `population` or `recalibrated` uses them.
+    Masks are those of inference (`network.masks`). Every batch is normalised by its own statistics, as in
+    training, and the statistics are pooled over all batches, not averaged exponentially. They replace the
+    moving averages, so that inference with `batch_norm` `population` or `recalibrated` uses them.
 
     Args:
         network: A trained network.

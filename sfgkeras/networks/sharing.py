@@ -31,12 +31,12 @@ def build_hard_sharing(stages: Sequence[Stage], settings: TrunkSettings) -> kera
 
 
 def build_single_task(stages: Sequence[Stage], settings: TrunkSettings) -> keras.layers.Layer:
-    """Builds a trunk in which every task has its own equal part of the filters: independent narrow networks."""
+    """Builds a trunk in which every task has an equal part of the filters: independent narrow networks."""
     return _build_grouped(stages, settings, allocate_evenly(stages, settings.num_tasks))
 
 
 def build_constant_mask(stages: Sequence[Stage], settings: TrunkSettings) -> keras.layers.Layer:
-    """Builds a trunk with one allocation, given, or drawn once by the given fractions (default: equal ones)."""
+    """Builds a trunk with one allocation: a given one, or one drawn by fractions (default: equal ones)."""
     allocation = settings.allocation or allocate_once(
         stages, settings.num_tasks, settings.fractions, settings.next_seed()
     )

@@ -1,4 +1,4 @@
-"""What a filter group network is made of: stages of one grouped convolution and what follows it in every stream."""
+"""What a filter group network is made of: stages of a grouped convolution and what follows it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,8 +42,8 @@ def scale_stages(stages: Sequence[Stage], width: float) -> tuple[Stage, ...]:
     """Multiplies the filters of every stage by a width; counts are rounded, and at least 1.
 
     Raises:
-        ValueError: If the width is not positive, or the last stage has residual blocks (a head reads the sum of two
-            streams, which may be formed before or after pooling, but not before or after blocks).
+        ValueError: If the width is not positive, or the last stage has residual blocks (a head reads the sum
+            of two streams, which may be formed before or after pooling, but not before or after blocks).
     """
     if not stages or stages[-1].num_blocks:
         raise ValueError("a network needs at least one stage, and its last one cannot have residual blocks")
@@ -54,7 +54,11 @@ def scale_stages(stages: Sequence[Stage], width: float) -> tuple[Stage, ...]:
 
 @dataclass
 class TrunkSettings:
-    """Everything that the layers of a trunk have in common; see `MultiTaskNetwork` for the meaning."""
+    """Everything that the layers of a trunk have in common; see `MultiTaskNetwork` for the meaning.
+
+    `seeds` is where every layer takes its seed from; a copy made by `dataclasses.replace` goes on from the
+    same one.
+    """
 
     spatial_rank: int
     num_tasks: int
@@ -72,14 +76,13 @@ class TrunkSettings:
     kernel_regularizer: Any = None
     fractions: Sequence[float] | None = None
     allocation: Sequence[Sequence[int]] | None = None
-    seed: int = 0
     dtype: Any = None
+    seeds: np.random.Generator = field(default_factory=np.random.default_rng)
 
     def __post_init__(self) -> None:
         check_routing(self.routing)
         if self.spatial_rank not in (2, 3):
             raise ValueError(f"spatial_rank = {self.spatial_rank} must be 2 or 3")
-        self._seeds = np.random.default_rng(self.seed)
 
     @property
     def num_groups(self) -> int:
@@ -88,11 +91,7 @@ class TrunkSettings:
 
     def next_seed(self) -> int:
         """Returns the next seed derived from the network's."""
-        return int(self._seeds.integers(2**31 - 1))
-
-    def random_generator(self) -> np.random.Generator:
-        """Returns a NumPy generator derived from the network's seed."""
-        return np.random.default_rng(self.next_seed())
+        return int(self.seeds.integers(2**31 - 1))
 
     def initializer(self) -> Any:
         """Returns the kernel initialiser with the next seed, so that no two kernels start equal."""
@@ -136,7 +135,7 @@ class TrunkSettings:
 
 
 def seeded_initializer(initializer: Any, seed: int) -> Any:
-    """Returns a copy of a Keras initialiser with another seed; one that draws nothing is returned as it is."""
+    """Returns a copy of a Keras initialiser with another seed; one without a seed is returned as it is."""
     initializer = keras.initializers.get(initializer)
     config = initializer.get_config()
     return type(initializer).from_config(config | {"seed": seed}) if "seed" in config else initializer

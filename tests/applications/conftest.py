@@ -50,6 +50,7 @@ seed = 3
 [NETWORK]
 name = highresnet
 sharing = hard_sharing
+batch_norm = population
 width = 0.25
 batch_size = 4
 whitening = yes
