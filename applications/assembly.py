@@ -10,7 +10,7 @@ from sfgkeras.applications.distribution import build_strategy, configure_devices
 from sfgkeras.applications.finetuning import freeze_variables, restore_variables
 from sfgkeras.applications.grouping_log import GroupingLog
 from sfgkeras.applications.reporter import Reporter
-from sfgkeras.applications.steps import TrainingStep, ValidationPass, build_optimizer
+from sfgkeras.applications.steps import TrainingStep, ValidationPass, build_optimizer, split_variables
 from sfgkeras.applications.training import RunFolder, Trainer
 from sfgkeras.callbacks import GroupingConvergence
 from sfgkeras.config import Config
@@ -57,13 +57,26 @@ def build_trainer(
         restore_variables(network, config.training, reporter)
         freeze_variables(network, config.training.vars_to_freeze, reporter)
         optimizer = build_optimizer(config.training.optimiser, config.training.lr, config.system.mixed_precision)
-        optimizer.build(network.trainable_variables)
+        grouping_optimizer = None
+        if config.training.grouping_lr is not None and split_variables(network, separate=True)[1]:
+            grouping_optimizer = build_optimizer(config.training.optimiser, config.training.grouping_lr)
+        variables, logits = split_variables(network, separate=grouping_optimizer is not None)
+        optimizer.build(variables)
+        if grouping_optimizer is not None:
+            grouping_optimizer.build(logits)
         metrics = {name: task.build_metrics() for name, task in tasks.items()}
     use_validation_statistics(network, config)
     losses = {name: task.build_loss() for name, task in tasks.items()}
     weights = {name: task.settings.weight for name, task in tasks.items()}
     step = TrainingStep(
-        network, optimizer, losses, weights, strategy, config.network.batch_size, config.system.jit_compile
+        network,
+        optimizer,
+        losses,
+        weights,
+        strategy,
+        config.network.batch_size,
+        config.system.jit_compile,
+        grouping_optimizer,
     )
     validate = ValidationPass(network, losses, weights, metrics, strategy) if has_validation else None
     log = GroupingLog(
@@ -71,7 +84,7 @@ def build_trainer(
         config.training.tensorboard_every_n,
         GroupingConvergence(),
     )
-    trainer = Trainer(config, network, optimizer, step, validate, log, reporter)
+    trainer = Trainer(config, network, [optimizer, grouping_optimizer], step, validate, log, reporter)
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
 

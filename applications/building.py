@@ -84,6 +84,7 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         "width": config.network.width,
         "activation_function": config.network.activation_function,
         "optimiser": config.training.optimiser,
+        "grouping_lr": config.training.grouping_lr is not None,
         "mixed_precision": config.system.mixed_precision,
         "spatial_rank": spatial_rank(config),
         "tasks": {name: [task.type, task.num_classes] for name, task in config.tasks.items()},
@@ -100,7 +101,7 @@ def refuse_other_network(config: Config, saved: Mapping[str, Any], folder: Path)
     """
     wanted = json.loads(json.dumps(network_fingerprint(config)))
     for key, value in wanted.items():
-        if saved.get(key) != value:
+        if saved.get(key, value) != value:
             raise ConfigError(
                 f"{folder} was trained with {key} = {saved.get(key)!r}, the configuration now says "
                 f"{value!r}; restore it, choose another model_dir, or begin anew with --restart"

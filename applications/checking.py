@@ -56,7 +56,7 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
     roles = _source_infos(config)
     learning = _restrict(cohort.phase("training", "validation"), list(roles))
     images = _restrict(cohort.phase("inference"), list(config.image))
-    targets = [name for name in roles if name not in config.image]
+    others = [name for name in roles if name != config.image[0]]
     ids = {subject.subject_id for subject in learning}
     tables = {
         name: {subject_id: path for subject_id, path in cohort.files[name].items() if subject_id in ids}
@@ -67,7 +67,7 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
         settings: dict[str, Any] = {
             "window_size": None if config.network.window_sampling == "resize" else config.window_size,
             "volume_padding": config.network.volume_padding_size,
-            "resampled": bool(targets) and all(config.sources[name].pixdim for name in targets),
+            "resampled": bool(others) and all(config.sources[name].pixdim for name in others),
             "read_voxels": read_voxels,
             "num_threads": config.system.num_threads,
             "progress": lambda done, total: stage.advance(),
@@ -75,6 +75,18 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
         problems = check_subjects(learning, roles, tables=tables, **settings) if learning else []
         if images:
             problems += check_subjects(images, {name: roles[name] for name in config.image}, **settings)
+    return problems + _check_values(config, cohort)
+
+
+def _check_values(config: Config, cohort: Cohort) -> list[Problem]:
+    """Finds scalar targets that training or validation cannot use."""
+    problems = []
+    for task in build_tasks(config).values():
+        for subject in cohort.phase("training", "validation") if task.is_scalar else ():
+            try:
+                cohort.value(subject, task, task.prepare_value)
+            except DataError as error:
+                problems.append(Problem("error", cohort.value_path(subject, task), str(error)))
     return problems
 
 
@@ -86,7 +98,12 @@ def _restrict(subjects: Sequence[Subject], sources: Sequence[str]) -> list[Subje
 
 
 def _source_infos(config: Config) -> dict[str, SourceInfo]:
-    classes = {task.target: task.num_classes for task in config.tasks.values() if task.type == "segmentation"}
+    classes: dict[str, int | None] = {}
+    if config.sampler and config.network.window_sampling == "balanced":
+        classes[config.sampler] = None
+    for task in config.tasks.values():
+        if task.type == "segmentation":
+            classes[task.target] = min(task.num_classes, classes.get(task.target) or task.num_classes)
     infos = {}
     for name in dict.fromkeys([*config.image, *target_sources(config)]):
         source = config.sources[name]

@@ -8,7 +8,7 @@ process killed at any moment leaves either the whole file or none.
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,23 +36,23 @@ class TrainingState:
     record: Mapping[str, Any]
 
 
-def collect_arrays(network: Any, optimizer: Any = None) -> dict[str, np.ndarray]:
-    """Copies the variables of the network and the optimiser and all generator states into NumPy arrays."""
+def collect_arrays(network: Any, optimizers: Sequence[Any] = ()) -> dict[str, np.ndarray]:
+    """Copies the variables of the network and the optimisers and all generator states into NumPy arrays."""
     arrays = _variables("network", network.variables)
-    if optimizer is not None:
-        arrays |= _variables("optimizer", optimizer.variables)
+    for number, optimizer in enumerate(optimizers):
+        arrays |= _variables(f"optimizer_{number}", optimizer.variables)
     return arrays | {f"random/{name}": np.asarray(value) for name, value in network.random_state().items()}
 
 
-def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizer: Any = None) -> None:
+def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: Sequence[Any] = ()) -> None:
     """Assigns what `collect_arrays` copied.
 
     Raises:
         DataError: If a variable is missing or has another shape, which means another network.
     """
     _assign("network", network.variables, arrays)
-    if optimizer is not None:
-        _assign("optimizer", optimizer.variables, arrays)
+    for number, optimizer in enumerate(optimizers):
+        _assign(f"optimizer_{number}", optimizer.variables, arrays)
     random = {key.removeprefix("random/"): value for key, value in arrays.items() if key.startswith("random/")}
     network.set_random_state(random)
 
@@ -175,7 +175,7 @@ class CheckpointFolder:
 
 def _variables(prefix: str, variables: Any) -> dict[str, np.ndarray]:
     # An optimiser's name counts up within a process; what follows it does not.
-    paths = [path.split("/", 1)[-1] if prefix == "optimizer" else path for path in (v.path for v in variables)]
+    paths = [path.split("/", 1)[-1] if prefix != "network" else path for path in (v.path for v in variables)]
     return {
         f"{prefix}/{i:04d}/{path}": _to_numpy(variable)
         for i, (path, variable) in enumerate(zip(paths, variables, strict=True))

@@ -1,10 +1,12 @@
 """Which subjects there are, which files belong to each, and which phase each serves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.files import make_writable
 from sfgkeras.config import Config
 from sfgkeras.data.image_folder import read_attributes
 from sfgkeras.data.subjects import (
@@ -30,6 +32,7 @@ class Cohort:
         values: Scalar targets: `{source: {subject id: {attribute: text}}}`.
         split: Subject ids by phase.
         files: What was found for each source, matched or not: `{source: {id: path}}`.
+        tables: The table of each source that is one.
         warnings: What looks wrong but does not stop the work.
     """
 
@@ -37,6 +40,7 @@ class Cohort:
     values: Mapping[str, Mapping[str, Mapping[str, str]]]
     split: Mapping[str, Sequence[str]]
     files: Mapping[str, Mapping[str, Path]]
+    tables: Mapping[str, Path] = field(default_factory=dict)
     warnings: Sequence[str] = field(default_factory=tuple)
 
     def phase(self, *phases: str) -> list[Subject]:
@@ -49,6 +53,33 @@ class Cohort:
             subject.subject_id in self.values[source] if source in self.values else source in subject.files
             for source in sources
         )
+
+    def value_path(self, subject: Subject, task: TaskType) -> Path:
+        """Returns the table or photo that a subject's scalar target is read from."""
+        return self.tables.get(task.source) or subject.files[task.source]
+
+    def value(self, subject: Subject, task: TaskType, read: Callable[[str], Any]) -> Any:
+        """Reads the scalar target of a subject, e.g. with the task's `prepare_value`.
+
+        Raises:
+            DataError: If there is none or it cannot be used; names the table or photo.
+        """
+        row, attribute = self.values[task.source].get(subject.subject_id), task.settings.attribute
+        path = self.value_path(subject, task)
+        if row is None:
+            raise DataError(
+                f"{path}: [{task.source}] has no values for subject {subject.subject_id!r}; add them, or give the "
+                "subject the phase 'inference' in dataset_split_file"
+            )
+        if attribute not in row:
+            raise DataError(
+                f"{path}: has no {attribute!r} for subject {subject.subject_id!r}, only {', '.join(row)}; correct "
+                f"attribute in [TASK {task.name}]"
+            )
+        try:
+            return read(row[attribute])
+        except DataError as error:
+            raise DataError(f"{path}: subject {subject.subject_id!r}: {error}") from None
 
 
 def target_sources(config: Config) -> list[str]:
@@ -64,38 +95,69 @@ def _is_scalar(config: Config, source: str) -> bool:
     return bool(settings.filename_attributes) or settings.loader == "table"
 
 
-def is_scalar_task(config: Config, name: str) -> bool:
-    """Says whether a task's target is one value per subject rather than a volume."""
-    return config.tasks[name].attribute is not None
-
-
-def find_cohort(config: Config, write: bool = False) -> Cohort:
+def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
     """Finds the files of every source, matches them to subjects and reads (or draws) the split.
 
     Args:
         config: The configuration.
-        write: Whether a newly drawn split is written to `dataset_split_file`.
+        needs_targets: Whether targets that are not there are an error; for inference they are a warning.
 
     Raises:
         DataError: If a folder or list is missing or empty, nothing matches, or the split names unknown subjects.
     """
     files: dict[str, dict[str, Path]] = {}
     values: dict[str, dict[str, dict[str, str]]] = {}
+    tables: dict[str, Path] = {}
     warnings: list[str] = []
-    for name, source in config.sources.items():
-        if name not in (*config.image, *target_sources(config)):
+    for name in dict.fromkeys([*config.image, *target_sources(config)]):
+        source = config.sources[name]
+        try:
+            if source.loader == "table":
+                tables[name] = source.csv_file
+                values[name] = read_table(source.csv_file)
+                continue
+            files[name] = _find(name, source)
+        except DataError as error:
+            if needs_targets or name in config.image:
+                raise
+            warnings.append(f"[{name}] {error} (needed for training and evaluation)")
+            (values if source.loader == "table" else files)[name] = {}
             continue
-        if source.loader == "table":
-            values[name] = _read_values(name, source)
-            continue
-        files[name] = _find(name, source)
         if source.filename_attributes:
             attributes, odd = read_attributes(files[name], source.filename_attributes)
             values[name] = {key: {name: str(v) for name, v in row.items()} for key, row in attributes.items()}
             warnings += odd
     subjects = _match(config, files)
-    split = _split(config, subjects, values, write)
-    return Cohort(subjects, values, split, files, tuple(warnings))
+    warnings += _unmatched(config, subjects, files, values)
+    complete = [
+        subject_id
+        for subject_id, subject in subjects.items()
+        if all(
+            subject_id in values[name] if name in values else name in subject.files for name in target_sources(config)
+        )
+    ]
+    split = _read_split(config, subjects)
+    if split is None:
+        split = _draw_split(config, subjects, complete, needs_targets)
+        if 0 < len(complete) < len(subjects):
+            first = next(subject_id for subject_id in subjects if subject_id not in complete)
+            warnings.append(
+                f"{len(subjects) - len(complete)} of {len(subjects)} subjects have no target "
+                f"in {' or '.join(target_sources(config))} and serve for inference only, e.g. {first!r}"
+            )
+    return Cohort(subjects, values, split, files, tables, tuple(warnings))
+
+
+def keep_split(config: Config, cohort: Cohort) -> None:
+    """Writes a newly drawn split to `dataset_split_file`, for all later runs.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    path = config.system.dataset_split_file
+    if not path.is_file():
+        make_writable(path.parent)
+        write_split(path, cohort.split)
 
 
 def _find(name: str, source: Any) -> dict[str, Path]:
@@ -109,12 +171,6 @@ def _find(name: str, source: Any) -> dict[str, Path]:
         source.filename_not_contains,
         source.filename_removefromid,
     )
-
-
-def _read_values(name: str, source: Any) -> dict[str, dict[str, str]]:
-    if source.csv_file is None:
-        raise ConfigError(f"[{name}] loader = table needs csv_file, a table with subject_id in its first column")
-    return read_table(source.csv_file)
 
 
 def _match(config: Config, files: Mapping[str, Mapping[str, Path]]) -> dict[str, Subject]:
@@ -135,34 +191,56 @@ def _match(config: Config, files: Mapping[str, Mapping[str, Path]]) -> dict[str,
     return subjects
 
 
-def _split(
-    config: Config, subjects: Mapping[str, Subject], values: Mapping[str, Any], write: bool
-) -> dict[str, list[str]]:
+def _unmatched(
+    config: Config,
+    subjects: Mapping[str, Subject],
+    files: Mapping[str, Mapping[str, Path]],
+    values: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
+    """Says of each source which of its ids belong to no subject with an image."""
+    warnings = []
+    images = " and ".join(f"[{name}]" for name in config.image)
+    for name in dict.fromkeys([*files, *values]):
+        found = files.get(name) or values.get(name, {})
+        lost = [subject_id for subject_id in found if subject_id not in subjects]
+        if lost:
+            shown = ", ".join(map(repr, lost[:3])) + (", ..." if len(lost) > 3 else "")
+            warnings.append(
+                f"{files[name][lost[0]] if files.get(name) else config.sources[name].csv_file}: {len(lost)} of "
+                f"{len(found)} ids of [{name}] match no subject of {images} and are left out: {shown}"
+            )
+    return warnings
+
+
+def _read_split(config: Config, subjects: Mapping[str, Subject]) -> dict[str, list[str]] | None:
     path = config.system.dataset_split_file
-    if path.is_file():
-        split = read_split(path)
-        unknown = [subject_id for phase in split.values() for subject_id in phase if subject_id not in subjects]
-        known = {phase: [s for s in split.get(phase, ()) if s in subjects] for phase in PHASES}
-        if not any(known.values()):
-            raise DataError(
-                f"{path}: none of its {len(unknown)} subjects is among the {len(subjects)} found, e.g. "
-                f"{unknown[0]!r} against {next(iter(subjects))!r}; correct the ids or remove the file"
-            )
-        if unknown:
-            raise DataError(
-                f"{path}: subject {unknown[0]!r} and {len(unknown) - 1} more have no image in "
-                f"{', '.join(config.image)}; remove their lines or add the files"
-            )
-        return known
-    wanted = target_sources(config)
-    complete = [
-        subject_id
-        for subject_id, subject in subjects.items()
-        if all(subject_id in values[name] if name in values else name in subject.files for name in wanted)
-    ]
+    if not path.is_file():
+        return None
+    split = read_split(path)
+    unknown = [subject_id for phase in split.values() for subject_id in phase if subject_id not in subjects]
+    known = {phase: [s for s in split.get(phase, ()) if s in subjects] for phase in PHASES}
+    if not any(known.values()):
+        raise DataError(
+            f"{path}: none of its {len(unknown)} subjects is among the {len(subjects)} found, e.g. "
+            f"{unknown[0]!r} against {next(iter(subjects))!r}; correct the ids or remove the file"
+        )
+    if unknown:
+        others = f" (nor have {len(unknown) - 1} others)" if len(unknown) > 1 else ""
+        raise DataError(
+            f"{path}: subject {unknown[0]!r} has no image in {', '.join(config.image)}{others}; remove its line or "
+            "add the file"
+        )
+    return known
+
+
+def _draw_split(
+    config: Config, subjects: Mapping[str, Subject], complete: list[str], needs_targets: bool
+) -> dict[str, list[str]]:
+    if not complete and not needs_targets:
+        return {"inference": list(subjects)}
     if not complete:
         raise DataError(
-            f"no subject has all of {', '.join((*config.image, *wanted))}; check path_to_search, "
+            f"no subject has all of {', '.join((*config.image, *target_sources(config)))}; check path_to_search, "
             "filename_contains and filename_removefromid of these sections"
         )
     split = make_split(
@@ -173,7 +251,4 @@ def _split(
     )
     # Subjects without targets cannot teach, but they can be inferred.
     split["inference"] = [*split["inference"], *(s for s in subjects if s not in set(complete))]
-    if write:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_split(path, split)
     return split

@@ -105,7 +105,7 @@ def _evaluate_values(
             f"{path}: has no result for subject {missing[0]!r} and {len(missing) - 1} more; run inference "
             "first, with the same --dataset"
         )
-    truth = [task.parse_number(session.preparation.value(subject, task)) for subject in subjects]
+    truth = [session.cohort.value(subject, task, task.parse_number) for subject in subjects]
     results = [predicted[subject.subject_id] for subject in subjects]
     pairs = [
         {"subject_id": subject.subject_id, "truth": true, "prediction": result}

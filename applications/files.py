@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import sfgkeras
 from sfgkeras.config import Config
 from sfgkeras.data.files import replacing
 from sfgkeras.errors import DataError
@@ -38,7 +39,8 @@ def make_writable(folder: Path) -> None:
         probe.write_text("writable")
         probe.unlink()
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
+        why = "is a file" if folder.is_file() else f"cannot be written ({error.strerror or error})"
+        raise DataError(f"{folder}: {why}; choose another folder") from error
 
 
 def digest(values: Any) -> str:
@@ -83,6 +85,11 @@ class Provenance:
                 "such files); add --overwrite, or choose another [INFERENCE] save_seg_dir"
             )
 
+    def forget(self, paths: Iterable[Path]) -> None:
+        """Lets these files be made again."""
+        for path in paths:
+            self._known.pop(path.name, None)
+
     def record(self, paths: Iterable[Path]) -> None:
         """Notes that the present run made these files."""
         self._known |= {path.name: self._made_by for path in paths}
@@ -93,6 +100,8 @@ def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, 
     """Returns what decides the result of an inference, as plain values for a digest."""
     inference = config.inference.model_dump(mode="json")
     return {
+        "version": sfgkeras.__version__,
+        "loss_border": config.multitask.loss_border,
         "iteration": state_record["iteration"],
         "fingerprint": state_record["fingerprint"],
         "progress": state_record.get("progress"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from sfgkeras.applications.cohort import Cohort
+from sfgkeras.applications.files import make_writable
 from sfgkeras.applications.preparation import Preparation
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.config import Config
@@ -27,6 +28,7 @@ def fit_missing_landmarks(
     subjects = cohort.phase("training")
     if path.is_file():
         return _read(config, preparation, subjects)
+    make_writable(path.parent)
     measured: dict[str, list[np.ndarray]] = {name: [] for name in config.image}
     with reporter.stage("fitting histogram landmarks", len(subjects)) as stage:
         for subject in subjects:

@@ -20,6 +20,8 @@ class Predictor:
         border: Voxels of every window's rim that are not used, along x, y, z.
         blending: `gaussian` or `none`.
         batch_size: Windows per call of the network.
+        loss_border: Zeros around every window, as in training: a network that has learned with a frame of zeros relies
+            on it, and is far off without.
         fill_last_batch: Whether a last batch that is not full is filled up with repeats, whose results are dropped.
     """
 
@@ -32,6 +34,7 @@ class Predictor:
         blending: str,
         batch_size: int,
         fill_last_batch: bool = True,
+        loss_border: int = 0,
     ) -> None:
         import tensorflow as tf
 
@@ -41,6 +44,7 @@ class Predictor:
         self._blending = blending
         self._batch_size = batch_size
         self._fill_last_batch = fill_last_batch
+        self._loss_border = loss_border
         # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
         call = functools.partial(network, training=False)
         self._call = tf.function(call, reduce_retracing=True, autograph=False)
@@ -65,7 +69,7 @@ class Predictor:
         starts = grid_starts(shape, window, border)
         for first in range(0, len(starts), self._batch_size):
             chunk = starts[first : first + self._batch_size]
-            outputs = self._outputs(np.stack([_cut(image, start, window, sliced) for start in chunk]))
+            outputs = self._framed_outputs(np.stack([_cut(image, start, window, sliced) for start in chunk]))
             for name, task in self._tasks.items():
                 for output, start in zip(task.activate(outputs[name]), chunk, strict=True):
                     aggregators[name].add(output, start)
@@ -75,6 +79,14 @@ class Predictor:
         """Predicts scalar tasks for whole images `(batch, *window, channels)`; `(batch, outputs)` by task."""
         outputs = self._outputs(windows)
         return {name: task.activate(outputs[name]) for name, task in self._tasks.items()}
+
+    def _framed_outputs(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        frame, rank = self._loss_border, windows.ndim - 2
+        if frame == 0:
+            return self._outputs(windows)
+        outputs = self._outputs(np.pad(windows, [(0, 0), *[(frame, frame)] * rank, (0, 0)]))
+        inside = (slice(None), *[slice(frame, -frame)] * rank)
+        return {name: value[inside] for name, value in outputs.items()}
 
     def _outputs(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         import tensorflow as tf

@@ -12,7 +12,7 @@ import numpy as np
 
 import sfgkeras
 from sfgkeras.applications.base import TaskType
-from sfgkeras.applications.cohort import Cohort, target_sources
+from sfgkeras.applications.cohort import Cohort
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map, reorient
 from sfgkeras.data.subjects import Subject
@@ -244,7 +244,7 @@ class Preparation:
 
     def _target(self, subject: Subject, task: TaskType, grid: Grid) -> np.ndarray:
         if task.is_scalar:
-            return task.prepare_value(self.value(subject, task))
+            return self._cohort.value(subject, task, task.prepare_value)
         name = task.source
         if name not in subject.files:
             raise DataError(
@@ -267,20 +267,6 @@ class Preparation:
 
         return self._stored(key, compute, subject.files[name])
 
-    def value(self, subject: Subject, task: TaskType) -> str:
-        """Returns the text of a subject's scalar target.
-
-        Raises:
-            DataError: If the subject or the attribute is missing.
-        """
-        row = self._cohort.values[task.source].get(subject.subject_id)
-        if row is None or task.settings.attribute not in row:
-            known = ", ".join(row) if row else "no entry for this subject"
-            raise DataError(
-                f"subject {subject.subject_id!r} has no {task.settings.attribute!r} in [{task.source}] ({known})"
-            )
-        return row[task.settings.attribute]
-
     def _sampling_weight(self, subject: Subject, name: str, grid: Grid) -> np.ndarray:
         labels = self._config.network.window_sampling == "balanced"
         key = self._key(subject, name, grid, role="sampling", labels=labels)
@@ -300,8 +286,3 @@ class Preparation:
             if str(path) in str(error) or str(self._config.system.cache_dir) in str(error):
                 raise
             raise DataError(f"{path}: {error}") from error
-
-
-def required_sources(config: Config, with_targets: bool) -> list[str]:
-    """Returns the sources that a subject must have for training (`with_targets`) or inference."""
-    return [*config.image, *(target_sources(config) if with_targets else ())]

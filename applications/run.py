@@ -105,7 +105,9 @@ def infer(
     paths = [folder / VALUES_FILE]
     if not scalar:
         paths = [path for subject in subjects for path in result_paths(session, subject)]
-    if not overwrite:
+    if overwrite:
+        provenance.forget(paths)
+    else:
         provenance.refuse_foreign(paths)
     if provenance.is_done(paths):
         reporter.message(f"nothing to infer: all {len(paths)} results are in {folder}")
@@ -122,6 +124,7 @@ def infer(
         inference.blending,
         config.network.batch_size,
         config.network.smaller_final_batch_mode == "pad",
+        config.multitask.loss_border,
     )
     infer_all = infer_values if scalar else infer_volumes
     infer_all(session, predictor, subjects, provenance, reporter)

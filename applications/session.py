@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.checking import refuse_problems
-from sfgkeras.applications.cohort import Cohort, find_cohort
+from sfgkeras.applications.cohort import Cohort, find_cohort, keep_split
 from sfgkeras.applications.landmarks import fit_missing_landmarks, read_required_landmarks
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.preparation import Preparation
@@ -39,11 +39,12 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
         DataError: If files are missing or landmarks are missing or stale.
     """
     tasks = build_tasks(config)
-    cohort = find_cohort(config, write=training)
+    cohort = find_cohort(config, needs_targets=training)
     for warning in (*config.warnings, *cohort.warnings):
         reporter.warning(warning)
     if training:
         refuse_problems(config, cohort, reporter)
+        keep_split(config, cohort)
     preparation = Preparation(config, tasks, cohort)
     if config.network.normalisation:
         obtain = fit_missing_landmarks if training else read_required_landmarks

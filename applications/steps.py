@@ -36,7 +36,6 @@ def _nesterov(learning_rate: float) -> keras.optimizers.Optimizer:
 OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
     "adagrad": keras.optimizers.Adagrad,
-    "gradientdescent": keras.optimizers.SGD,
     "momentum": _momentum,
     "nadam": keras.optimizers.Nadam,
     "nesterov": _nesterov,
@@ -53,12 +52,13 @@ class TrainingStep:
 
     Args:
         network: Maps images to `{task: output}`; its `losses` hold the regularisation.
-        optimizer: Built on the network's trainable variables.
+        optimizer: Built on the network's trainable variables, without those of `grouping_optimizer`.
         losses: One loss with `per_sample(y_true, y_pred, sample_weight)` per task.
         task_weights: `w_t` per task.
         strategy: Where it runs.
         global_batch_size: Windows per step over all devices.
         jit_compile: Whether XLA compiles the step.
+        grouping_optimizer: Built on the grouping logits, where they have a learning rate of their own.
     """
 
     def __init__(
@@ -70,7 +70,9 @@ class TrainingStep:
         strategy: tf.distribute.Strategy,
         global_batch_size: int,
         jit_compile: bool = False,
+        grouping_optimizer: keras.optimizers.Optimizer | None = None,
     ) -> None:
+        self._grouping_optimizer = grouping_optimizer
         self._network = network
         self._optimizer = optimizer
         self._losses = dict(losses)
@@ -108,9 +110,23 @@ class TrainingStep:
             parts[REGULARISATION] = regularisation / self._strategy.num_replicas_in_sync
             total = parts[REGULARISATION] + tf.add_n([self._task_weights[task] * parts[task] for task in self._losses])
             scaled = self._optimizer.scale_loss(total)
-        variables = self._network.trainable_variables
-        self._optimizer.apply(tape.gradient(scaled, variables), variables)
+        kernels, logits = split_variables(self._network, self._grouping_optimizer is not None)
+        gradients = tape.gradient(scaled, [*kernels, *logits])
+        if self._grouping_optimizer is not None:
+            scale = self._optimizer.scale_loss(tf.constant(1.0))
+            finite = [tf.where(tf.math.is_finite(g), g / scale, 0.0) for g in gradients[len(kernels) :]]
+            self._grouping_optimizer.apply(finite, logits)
+        self._optimizer.apply(gradients[: len(kernels)], kernels)
         return {TOTAL: total, **parts}
+
+
+def split_variables(network: keras.Model, separate: bool) -> tuple[list[Any], list[Any]]:
+    """Returns the trainable variables in two lists, the second with the grouping logits where they are `separate`."""
+    logits = [layer.grouping_logits for layer in network.groupings().values() if layer.grouping_logits.trainable]
+    if not separate:
+        return list(network.trainable_variables), []
+    ids = {id(variable) for variable in logits}
+    return [variable for variable in network.trainable_variables if id(variable) not in ids], logits
 
 
 class ValidationPass:

@@ -1,7 +1,7 @@
 """Trains a run: resumes it, steps, validates, logs, saves, and knows when to stop."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Trainer:
     Args:
         config: The configuration.
         network: Built under the strategy.
-        optimizer: Built under the strategy.
+        optimizers: Built under the strategy; None stands for one that is not there.
         step: One training step.
         validate: One validation pass, or None where there is no validation.
         monitor: Grouping probabilities over time; `observe(iteration, network)` says whether they have converged.
@@ -78,7 +78,7 @@ class Trainer:
         self,
         config: Config,
         network: Any,
-        optimizer: Any,
+        optimizers: Sequence[Any],
         step: TrainingStep,
         validate: ValidationPass | None,
         monitor: Any,
@@ -86,7 +86,7 @@ class Trainer:
     ) -> None:
         self._config = config
         self._network = network
-        self._optimizer = optimizer
+        self._optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
         self._step = step
         self._validate = validate
         self._monitor = monitor
@@ -103,7 +103,7 @@ class Trainer:
             ConfigError: If the state was written by another configuration; names the setting.
         """
         refuse_other_network(self._config, state.record["fingerprint"], self.folder.checkpoints)
-        restore_arrays(state.arrays, self._network, self._optimizer)
+        restore_arrays(state.arrays, self._network, self._optimizers)
         self.progress = Progress(**state.record["progress"])
 
     def state(self) -> TrainingState:
@@ -113,7 +113,7 @@ class Trainer:
             "progress": vars(self.progress),
             "fingerprint": network_fingerprint(self._config),
         }
-        return TrainingState(collect_arrays(self._network, self._optimizer), record)
+        return TrainingState(collect_arrays(self._network, self._optimizers), record)
 
     def run(self, batches: Iterator[Any], validation_batches: Any) -> Progress:
         """Trains from the current iteration until `max_iter` or a stopping rule.

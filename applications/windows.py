@@ -5,16 +5,9 @@ from collections.abc import Mapping, Sequence
 from sfgkeras.applications.base import TaskType
 from sfgkeras.config import Config
 from sfgkeras.data.augmentation import Augmentation
-from sfgkeras.data.samplers import BalancedSampler, ResizeSampler, UniformSampler, WeightedSampler
+from sfgkeras.data.samplers import SAMPLERS
 from sfgkeras.data.windows import PreparedSubject, WindowSource
 from sfgkeras.errors import lookup
-
-SAMPLERS = {
-    "balanced": BalancedSampler,
-    "resize": ResizeSampler,
-    "uniform": UniformSampler,
-    "weighted": WeightedSampler,
-}
 
 # Validation windows are drawn with a seed of their own, so that they are not the first training windows.
 VALIDATION_SEED_OFFSET = 7919

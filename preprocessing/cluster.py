@@ -38,7 +38,7 @@ class ClusterRunner:
                 f"scheduler = {self.address!r} does not answer ({error}); start one with 'dask scheduler', "
                 "or leave it out"
             ) from error
-        with client:
+        with client, client.as_current():
             self._check_workers(client)
             futures = {client.submit(run_job, replace(job, threads=1), pure=False): job for job in jobs}
             for future in as_completed(list(futures)):
@@ -60,8 +60,8 @@ class ClusterRunner:
         if others:
             worker, found = next(iter(others.items()))
             raise ConfigError(
-                f"scheduler = {self.address!r}: worker {worker} has sfgkeras {found}, here it is {__version__}; "
-                "install the same version everywhere"
+                f"scheduler = {self.address!r}: worker {worker} has sfgkeras {found}, this process has "
+                f"{__version__}; install the same version everywhere"
             )
 
 

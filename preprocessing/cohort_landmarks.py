@@ -62,7 +62,8 @@ def cohort_landmarks(
     pipeline, folder = jobs[0].pipeline, jobs[0].folder
     settings = pipeline.histogram
     assert settings is not None
-    preparation = pipeline.before_histogram().text()
+    # Empty would mean unknown, as in NiftyNet's files.
+    preparation = pipeline.before_histogram().text() or "none"
     training = _training_jobs(jobs, training_subjects, log)
     if settings.ref_file is not None:
         expected = None if training_subjects is None else training

@@ -72,7 +72,8 @@ def find_inputs(folder: str | Path, exclude: Path | None = None) -> FoundInputs:
             files[subject_id] = path
     if not files:
         raise ConfigError(
-            f"{folder}: holds no NIfTI file and no DICOM series ({len(ignored)} other files); name another folder"
+            f"{folder}: holds no NIfTI file and no DICOM series ({len(ignored)} other files); "
+            "name another folder"
         )
     return FoundInputs(dict(sorted(files.items())), tuple(ignored))
 

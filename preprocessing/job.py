@@ -166,8 +166,9 @@ def _finish(job: Job, input_hash: str, clock: _Clock) -> JobResult:
         draw_quality(_side_path(job, PICTURES, ".png"), before, after, f"{job.subject_id}: {steps}")
     hashes = {name: file_fingerprint(job.folder / name) for name in written}
     _write_provenance(job, input_hash, before, after, hashes, clock)
-    with contextlib.suppress(OSError):
-        _half_way(job, input_hash).unlink(missing_ok=True)
+    if half_way is not None:
+        with contextlib.suppress(OSError):
+            _half_way(job, input_hash).unlink(missing_ok=True)
     record = Record(
         job.subject_id, DONE, str(job.image), input_hash, job.settings_hash(), job.output,
         _digest(sorted(hashes.items())), str(clock.total()), "; ".join(after.notes),

@@ -1,6 +1,7 @@
 """A half-prepared subject on disk, between measuring histograms and going on."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ def write_volume(path: Path, volume: Volume) -> None:
     arrays["text"] = np.frombuffer(text.encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
 def read_volume(path: Path) -> Volume | None:
-    """Reads what `write_volume` wrote; None if there is no file or it is damaged, so that it is computed again."""
+    """Reads what `write_volume` wrote; None if there is no file, or a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             text = json.loads(stored["text"].tobytes())
@@ -41,7 +42,7 @@ def read_volume(path: Path) -> Volume | None:
             }
             sides = tuple(_read_side(stored, number, each) for number, each in enumerate(text["sides"]))
             return Volume(stored["array"], stored["affine"], labels, tuple(text["notes"]), sides)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 

@@ -183,6 +183,12 @@ class Training(Section):
         description="Optimiser; `adam` with beta 0.9 and 0.999, `momentum` and `nesterov` with 0.9.",
     )
     lr: Annotated[float, NUMBER] = Field(default=1e-3, gt=0, description="Learning rate.")
+    grouping_lr: Annotated[float | None, NUMBER] = Field(
+        default=None,
+        gt=0,
+        description="Learning rate of the grouping logits; empty for `lr`, as in the paper. Short runs need a larger one: "
+        "with Adam the logits move by at most this much per iteration. (new)",
+    )
     loss_type: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Loss of a one-task application; in `[MULTITASK]` each task has its own `loss`.",

@@ -138,6 +138,9 @@ class AffineMap(_InterpolatedMap):
         self._matrix = matrix
         self._offset = offset - self._first
         self._size = tuple(size)
+        self._reaches_rim = min(low) < 0 or any(
+            last > extent - 1 for last, extent in zip(high, shape, strict=True)
+        )
 
     def _plane(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         (a, b), (c, d) = self._matrix.tolist()
@@ -154,9 +157,7 @@ class AffineMap(_InterpolatedMap):
         import SimpleITK as sitk
 
         offset = self._offset
-        if (
-            self.inside is not None
-        ):  # ITK gives 0 at the rim of what it is given, where others still interpolate
+        if self._reaches_rim:  # half a voxel beyond the outermost centres ITK stops interpolating and gives 0
             region, offset = np.pad(region, 1, mode="edge"), offset + 1
         transform = sitk.AffineTransform(3)  # ITK counts z first
         transform.SetMatrix(self._matrix[::-1, ::-1].ravel().tolist())

@@ -33,6 +33,7 @@ def training_dataset(
     start_iteration: int = 0,
     rows: tuple[int, int] | None = None,
     num_threads: int = 2,
+    prefetch: int = 2,
 ) -> "tf.data.Dataset":
     """Makes the endless training set.
 
@@ -44,9 +45,10 @@ def training_dataset(
         batch_size: Windows per global batch.
         start_iteration: Number of the first batch, for runs that are resumed.
         rows: `(w, n)` gives every n-th row of each global batch from row w on, the share of worker w of n.
-        num_threads: Batches of 3-D windows made at the same time, each by one thread, and batches kept ready.
-            2-D windows are so small that threads would spend their time handing over Python's lock (two make
-            fewer windows than one): their batches are made one after the other.
+        num_threads: Batches of 3-D windows made at the same time, each by one thread. 2-D windows are so
+            small that threads would spend their time handing over Python's lock (two make fewer windows than
+            one): their batches are made one after the other.
+        prefetch: Batches kept ready (`queue_length`).
 
     Returns:
         Dataset of (image, targets by task, weights by task) of static shapes, prefetched.
@@ -65,11 +67,11 @@ def training_dataset(
         raise ValueError(f"start_iteration = {start_iteration} is less than 0")
     local_rows = np.arange(worker, batch_size, num_workers)
     maker = _BatchMaker(source, batch_size, local_rows, count=None)
-    return _mapped(tf.data.Dataset.counter(start_iteration), maker, len(local_rows), num_threads)
+    return _mapped(tf.data.Dataset.counter(start_iteration), maker, len(local_rows), num_threads, prefetch)
 
 
 def validation_dataset(
-    source: WindowSource, batch_size: int, count: int, num_threads: int = 2
+    source: WindowSource, batch_size: int, count: int, num_threads: int = 2, prefetch: int = 2
 ) -> "tf.data.Dataset":
     """Makes a finite set: the first `count` windows of the source, the same in every pass.
 
@@ -78,6 +80,7 @@ def validation_dataset(
         batch_size: Windows per batch; the last batch is smaller where `count` is no multiple.
         count: Number of windows.
         num_threads: As for `training_dataset`.
+        prefetch: Batches kept ready.
 
     Returns:
         Dataset of (image, targets by task, weights by task), prefetched.
@@ -91,7 +94,7 @@ def validation_dataset(
         raise ValueError(f"batch_size = {batch_size} and count = {count} must be at least 1")
     maker = _BatchMaker(source, batch_size, np.arange(batch_size), count)
     static_rows = batch_size if count % batch_size == 0 else None
-    return _mapped(tf.data.Dataset.range(-(-count // batch_size)), maker, static_rows, num_threads)
+    return _mapped(tf.data.Dataset.range(-(-count // batch_size)), maker, static_rows, num_threads, prefetch)
 
 
 @contextmanager
@@ -201,14 +204,18 @@ class _BatchMaker:
 
 
 def _mapped(
-    dataset: "tf.data.Dataset", maker: _BatchMaker, static_rows: int | None, num_threads: int
+    dataset: "tf.data.Dataset",
+    maker: _BatchMaker,
+    static_rows: int | None,
+    num_threads: int,
+    prefetch: int,
 ) -> "tf.data.Dataset":
     """Maps batch numbers to batches of known shapes."""
     import cv2
     import tensorflow as tf
 
-    if num_threads < 1:
-        raise ValueError(f"num_threads = {num_threads} is less than 1")
+    if num_threads < 1 or prefetch < 1:
+        raise ValueError(f"num_threads = {num_threads} and prefetch = {prefetch} must be at least 1")
     cv2.setNumThreads(0)  # the threads here are the workers; OpenCV would start as many again inside each
     source = maker.source
     tasks = list(source.task_kinds)
@@ -231,4 +238,4 @@ def _mapped(
     options.threading.private_threadpool_size = num_threads
     options.threading.max_intra_op_parallelism = 1
     mapped = dataset.map(make, num_parallel_calls=num_threads, deterministic=True)
-    return mapped.prefetch(num_threads).with_options(options)
+    return mapped.prefetch(prefetch).with_options(options)

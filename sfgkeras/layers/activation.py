@@ -30,6 +30,7 @@ class PReLU(keras.layers.Layer):
             initializer=keras.initializers.Constant(self.initial_slope),
             name="alpha",
             dtype="float32",
+            autocast=False,
         )
 
     def call(self, inputs: Any) -> Any:

@@ -71,22 +71,28 @@ def _tensorflow_dilated_convolution(inputs: Any, kernel: Any, dilation: int) -> 
 
 @functools.cache
 def _has_native_dilation(rank: int, dtype: str) -> bool:
-    """Tries a tiny dilated convolution and its gradient: on a CPU both need oneDNN, and never take float16.
+    """Tries the gradients of a tiny dilated convolution: on a CPU they need oneDNN, and never take float16.
 
-    keras.ops.conv always works, by moving the data into the batch axis and back around each convolution.
+    keras.ops.conv always works, by moving the data into the batch axis and back around each convolution. The
+    gradients are called by their names, because no tape records inside an `init_scope`.
     """
     import tensorflow as tf
 
     if rank not in (2, 3):
         return False
+    images, kernels = [1, *[4] * rank, 1], [*[3] * rank, 1, 1]
+    settings = {"strides": [1] * (rank + 2), "padding": "SAME", "dilations": [1, *[2] * rank, 1]}
+    conv, to_input, to_kernel = (
+        (tf.raw_ops.Conv2D, tf.raw_ops.Conv2DBackpropInput, tf.raw_ops.Conv2DBackpropFilter)
+        if rank == 2
+        else (tf.raw_ops.Conv3D, tf.raw_ops.Conv3DBackpropInputV2, tf.raw_ops.Conv3DBackpropFilterV2)
+    )
     with tf.init_scope():
-        inputs = tf.ones((1,) + (4,) * rank + (1,), dtype)
-        kernel = tf.ones((3,) * rank + (1, 1), dtype)
+        image, kernel = tf.ones(images, dtype), tf.ones(kernels, dtype)
         try:
-            with tf.GradientTape() as tape:
-                tape.watch([inputs, kernel])
-                outputs = _tensorflow_dilated_convolution(inputs, kernel, 2)
-            tape.gradient(outputs, [inputs, kernel])
+            conv(input=image, filter=kernel, **settings)
+            to_input(input_sizes=images, filter=kernel, out_backprop=image, **settings)
+            to_kernel(input=image, filter_sizes=kernels, out_backprop=image, **settings)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError):
             return False
     return True

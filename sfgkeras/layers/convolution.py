@@ -53,10 +53,13 @@ class Convolution(keras.layers.Layer):
             shape=(self.kernel_size,) * self.spatial_rank + (input_shape[-1], self.filters),
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
+            autocast=False,
             name="kernel",
         )
         if self.use_bias:
-            self.bias = self.add_weight(shape=(self.filters,), initializer=self.bias_initializer, name="bias")
+            self.bias = self.add_weight(
+                shape=(self.filters,), initializer=self.bias_initializer, autocast=False, name="bias"
+            )
 
     def call(self, inputs: Any, filter_mask: Any = None) -> Any:
         """Convolves, then multiplies every output channel by its mask.

@@ -101,6 +101,8 @@ class FilterGrouping(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the grouping logits, float32 `(filters, groups)`."""
+        if self.built:
+            return
         probabilities = grouping.initial_probabilities(
             self.initial_probabilities,
             self.filters,
@@ -113,6 +115,7 @@ class FilterGrouping(keras.layers.Layer):
             initializer=keras.initializers.Constant(logits),
             regularizer=EntropyBonus(self.entropy_decay) if self.entropy_decay else None,
             trainable=self.learn_grouping,
+            autocast=False,
             name="grouping_logits",
         )
         self.built = True

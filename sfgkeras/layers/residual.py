@@ -86,8 +86,9 @@ class ResidualBlock(keras.layers.Layer):
                 f"block {self.name!r} received {input_shape[-1]} channels; it adds its input to "
                 f"{self.filters} channels"
             )
-        for layer in (*self.activations, *self.convolutions):
-            layer.build(input_shape)
+        for activation, convolution in zip(self.activations, self.convolutions, strict=True):
+            activation.build(input_shape)
+            convolution.build(input_shape)
 
     def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
         """Returns the sum of the input and the block's masked branch.

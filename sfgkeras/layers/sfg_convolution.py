@@ -138,7 +138,7 @@ class SFGConvolution(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Builds the convolution for the channels of the image or of one stream."""
-        is_list = isinstance(input_shape, list | tuple) and isinstance(input_shape[0], list | tuple)
+        is_list = input_shape[0] is not None and not isinstance(input_shape[0], int)
         shape = tuple(input_shape[0]) if is_list else tuple(input_shape)
         if is_list and len(input_shape) != self.num_groups:
             raise ValueError(
@@ -196,7 +196,8 @@ class SFGConvolution(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> list[tuple]:
         """Returns the shape of every stream."""
-        shape = input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape
+        is_list = input_shape[0] is not None and not isinstance(input_shape[0], int)
+        shape = input_shape[0] if is_list else input_shape
         return [(*shape[:-1], self.filters)] * self.num_groups
 
     def get_config(self) -> dict:

@@ -102,6 +102,18 @@ def test_dense_map_with_the_positions_of_an_affine_map_reads_the_same(rank, chan
         np.testing.assert_array_equal(label_maps[0][clear], label_maps[1][clear])
 
 
+@pytest.mark.parametrize("rank", [2, 3])
+def test_voxels_exactly_at_the_faces_of_the_volume_are_inside(rank):
+    shape, size = (5,) * rank, (11,) * rank
+    window_map = AffineMap(0.5 * np.eye(rank), np.full(rank, -0.5), size, shape)  # from -0.5 to 4.5
+    image, labels = np.zeros((*size, 1), np.float32), np.zeros(size, np.int32)
+    window_map.linear(np.ones((*shape, 1)), image)
+    window_map.nearest(np.full(shape, 7), labels)
+    assert window_map.inside is None
+    np.testing.assert_array_equal(image, 1.0)
+    np.testing.assert_array_equal(labels, 7)
+
+
 def test_dense_map_far_beyond_the_volume_is_zero():
     window_map = DenseMap(np.full((2, 4, 4), 1000.0), (10, 10))
     out = np.ones((4, 4, 1), np.float32)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -138,6 +139,23 @@ def test_errors_name_the_subject_without_help_too():
         batches(training_dataset(source_of(sampler=BreakingSampler), 4), 3)
 
 
+def test_as_many_batches_are_kept_ready_as_asked_for():
+    made = []
+
+    class Counting(UniformSampler):
+        def start(self, subject, rng):
+            made.append(subject.subject_id)
+            return super().start(subject, rng)
+
+    batches_ready = iter(training_dataset(source_of(sampler=Counting), 1, num_threads=1, prefetch=6))
+    next(batches_ready)
+    deadline = time.monotonic() + 20
+    while len(made) < 7 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert 7 <= len(made) <= 9  # one consumed, six ready, up to one in each stage's hands
+
+
 def test_errors_of_others_pass_unchanged():
     import tensorflow as tf
 
@@ -189,6 +207,7 @@ def test_keras_fits_and_evaluates_networks_of_several_tasks():
         ({"rows": (0, 5)}, "batch_size = 4 leaves some of 5 workers without a window"),
         ({"start_iteration": -1}, "start_iteration = -1"),
         ({"num_threads": 0}, "num_threads = 0"),
+        ({"prefetch": 0}, "prefetch = 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options, message):
@@ -221,3 +240,10 @@ def test_programs_end_while_batches_are_being_made():
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "FATAL" not in result.stderr
+
+
+def test_importing_the_pipeline_does_not_load_tensorflow():
+    program = (
+        "import sys, sfgkeras.data.pipeline; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
