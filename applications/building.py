@@ -50,6 +50,7 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
         per_sample=multitask.batch_sampling,
         routing=multitask.group_connection,
         initial_probabilities=_initial_probabilities(config),
+        fractions=multitask.init_categorical if settings.sharing == "constant_mask" else None,
         learn_grouping=multitask.learn_categorical,
         temperature=(
             multitask.tau,

@@ -6,7 +6,7 @@ from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.classification import ClassificationTask
 from sfgkeras.applications.regression import RegressionTask
 from sfgkeras.applications.segmentation import SegmentationTask
-from sfgkeras.config import Config
+from sfgkeras.config import Config, choices
 from sfgkeras.errors import ConfigError, lookup
 
 TASK_TYPES: Mapping[str, type[TaskType]] = {
@@ -14,9 +14,6 @@ TASK_TYPES: Mapping[str, type[TaskType]] = {
     "regression": RegressionTask,
     "segmentation": SegmentationTask,
 }
-
-# Networks that give one output per image; all others give one per voxel.
-IMAGE_NETWORKS = frozenset({"vgg11"})
 
 
 def build_tasks(config: Config) -> dict[str, TaskType]:
@@ -31,7 +28,7 @@ def build_tasks(config: Config) -> dict[str, TaskType]:
         )
         for name, settings in config.tasks.items()
     }
-    per_image = config.network.name in IMAGE_NETWORKS
+    per_image = config.network.name in choices.WINDOW_NETWORKS
     for name, task in tasks.items():
         if per_image and not task.is_scalar:
             raise ConfigError(

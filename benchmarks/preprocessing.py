@@ -162,7 +162,7 @@ def benchmark_nyul(table: Table) -> None:
 
 
 def benchmark_resampling(table: Table) -> None:
-    """Isotropic resampling against SimpleITK, ANTs and TorchIO; antialiasing off, since the peers have none."""
+    """Isotropic resampling against SimpleITK, ANTs and TorchIO, without antialiasing as theirs."""
     image = mr_volume(0)[0].astype(np.float32)
     spacing = (1.46, 1.46, 1.46)
 

@@ -3,7 +3,8 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,56 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
         sys.exit(EXIT_USER)
 
 
+@commands.command(context_settings=OVERRIDES)
+@click.option("--input", "inputs", type=click.Path(path_type=Path), required=True, help="Folder of NIfTI or DICOM series.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option("--steps", required=True, help="Steps in order, e.g. n4,resample,nyul,whiten.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Folder of label maps named as their images.")
+@click.option("--split", type=click.Path(path_type=Path), help="CSV subject_id,phase: landmarks are fitted on training.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes on this machine.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on an existing dask.distributed cluster, e.g. tcp://host:8786.")
+@click.option("--pictures/--no-pictures", default=True, show_default=True, help="Draw each subject before and after.")
+@click.option("--restart", is_flag=True, help="Do every subject anew, also those that were done before.")
+@click.pass_context
+def preprocess(context: click.Context, inputs: Path, output: Path, steps: str, **options: Any) -> None:
+    """Preprocess a folder of images; resumes, and goes on past a bad file.
+
+    Settings of a step are written --STEP_SETTING VALUE, e.g. --resample_spacing 1.46,1.46,1.46.
+    """
+    from sfgkeras.preprocessing.folder import run_folder
+
+    settings = parse_settings(context.args)
+    reporter = build_reporter()
+    with _FolderProgress(reporter) as progress:
+        result = run_folder(inputs, output, steps, settings, progress=progress.show, **options)
+    reporter.message(f"{len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} failed: {output}")
+    for subject_id, reason in result.failed.items():
+        reporter.warning(f"{subject_id}: {reason}")
+    reporter.message(f"overview: {result.overview}")
+    sys.exit(result.exit_code)
+
+
+class _FolderProgress:
+    """Shows a bar from the first subject on; the number of subjects is known only then."""
+
+    def __init__(self, reporter: Any) -> None:
+        self._reporter, self._stack, self._stage, self._done = reporter, ExitStack(), None, 0
+
+    def __enter__(self) -> "_FolderProgress":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def show(self, done: int, total: int, subject_id: str, status: str) -> None:
+        """Moves the bar."""
+        if self._stage is None:
+            self._stage = self._stack.enter_context(self._reporter.stage("preprocessing", total))
+        if done > self._done:
+            self._stage.advance(done - self._done, f"{subject_id} {status}")
+            self._done = done
+
+
 @commands.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("sfgkeras_demo"), show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Seed of the cohort and of the training.")
@@ -152,24 +203,40 @@ def _read_config(name: str, arguments: Sequence[str]) -> Any:
     return read_config(find_config(name), parse_overrides(arguments))
 
 
+def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
+    """Turns `--NAME VALUE` and `--NAME=VALUE` into a dict.
+
+    Raises:
+        ConfigError: If an argument is neither, or a value is missing.
+    """
+    return dict(_pairs(arguments, "--STEP_SETTING VALUE"))
+
+
+def _pairs(arguments: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
+    rest = list(arguments)
+    while rest:
+        option = rest.pop(0)
+        name, equals, value = option.partition("=")
+        if not name.startswith("--"):
+            raise ConfigError(f"unknown argument {option!r}; settings are written {form}")
+        if not equals:
+            if not rest:
+                raise ConfigError(f"option {option!r} has no value; write {option} VALUE")
+            value = rest.pop(0)
+        yield name.removeprefix("--"), value
+
+
 def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
     """Turns `--SECTION.KEY VALUE` and `--SECTION.KEY=VALUE` into pairs.
 
     Raises:
         ConfigError: If an argument is neither, or a value is missing.
     """
-    pairs: list[tuple[str, str]] = []
-    rest = list(arguments)
-    while rest:
-        option = rest.pop(0)
-        name, equals, value = option.partition("=")
-        if not name.startswith("--") or "." not in name:
-            raise ConfigError(f"unknown option {option!r}; settings are written --SECTION.KEY VALUE")
-        if not equals:
-            if not rest:
-                raise ConfigError(f"option {option!r} has no value; write {option} VALUE")
-            value = rest.pop(0)
-        pairs.append((name.removeprefix("--"), value))
+    pairs = []
+    for name, value in _pairs(arguments, "--SECTION.KEY VALUE"):
+        if "." not in name:
+            raise ConfigError(f"unknown option '--{name}'; settings are written --SECTION.KEY VALUE")
+        pairs.append((name, value))
     return pairs
 
 

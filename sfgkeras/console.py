@@ -99,21 +99,25 @@ class RichReporter:
 
     def message(self, text: str) -> None:
         """Writes one line above the bar."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def warning(self, text: str) -> None:
         """Writes one yellow line above the bar."""
-        self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+        self._console.print(
+            f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Draws a table."""
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title)
+        # As Text, because rich would read `[CT]` as markup.
+        table = Table(title=Text(title))
         for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
+            table.add_column(Text(column), justify="left" if i == 0 else "right")
         for row in rows:
-            table.add_row(*(_cell(value) for value in row))
+            table.add_row(*(Text(_cell(value)) for value in row))
         self._console.print(table)
 
     @contextmanager
@@ -122,11 +126,11 @@ class RichReporter:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self._console) as progress:
             yield _RichStage(progress, progress.add_task(title, total=total, completed=done, note=""))

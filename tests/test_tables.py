@@ -1,0 +1,222 @@
+"""The names that INI files may use are those that the code has: none is offered in vain, none is hidden."""
+
+import ast
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sfgkeras.config import choices
+from sfgkeras.config.sections import Evaluation, Inference, Network, System, Training
+from sfgkeras.config.task_sections import InputSource, Multitask, Task
+from sfgkeras.config.values import Reads
+
+ROOT = Path(__file__).parents[1]
+
+
+def chosen(section, key):
+    """The names that a key of a section takes."""
+    reads = next(item for item in section.model_fields[key].metadata if isinstance(item, Reads))
+    return set(reads.form.replace("`", "").split(" / "))
+
+
+def test_networks():
+    from sfgkeras.networks import NETWORKS
+
+    assert set(choices.NETWORKS) == set(NETWORKS)
+    assert {name for name, network in NETWORKS.items() if network.usual_head == "vector"} == choices.WINDOW_NETWORKS
+
+
+def test_sharing_mechanisms():
+    from sfgkeras.networks.sharing import SHARING
+
+    assert set(choices.SHARING) == set(SHARING)
+    assert choices.LEARNED_SHARING | choices.CONSTANT_SHARING < set(SHARING)
+
+
+@pytest.mark.parametrize("name", choices.SHARING)
+def test_learned_and_constant_sharing_are_what_they_are_called(name):
+    from sfgkeras.networks import VGG11
+
+    network = VGG11({"a": 1, "b": 2}, sharing=name, width=1 / 16, seed=0)
+    network.build((None, None, None, 1))
+    probabilities = network.grouping_probabilities()
+    trained = any("grouping_logits" in variable.path for variable in network.trainable_variables)
+    assert trained == (name in choices.LEARNED_SHARING)
+    is_one_hot = all(set(np.unique(p)) <= {0.0, 1.0} for p in probabilities.values())
+    assert (is_one_hot or not probabilities) == (name in choices.CONSTANT_SHARING)
+
+
+@pytest.mark.parametrize("name", choices.ACTIVATIONS)
+def test_every_activation_builds_and_is_not_linear(name):
+    from sfgkeras.layers.activation import build_activation
+
+    x = np.linspace(-2, 8, 101, dtype=np.float32)[:, None]
+    y = np.asarray(build_activation(name)(x))
+    assert y.shape == x.shape
+    assert np.isfinite(y).all()
+    assert np.abs(np.diff(y[:, 0], 2)).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", sorted({*choices.WEIGHT_INITIALIZERS, *choices.BIAS_INITIALIZERS}))
+def test_every_initialiser_builds_and_follows_its_seed(name):
+    from sfgkeras.networks.stages import seeded_initializer
+
+    shape = (3, 3, 4, 8)
+    values = [np.asarray(seeded_initializer(name, seed)(shape)) for seed in (1, 1, 2)]
+    assert values[0].shape == shape
+    np.testing.assert_array_equal(values[0], values[1])
+    if name not in ("zeros", "ones"):
+        assert np.abs(values[0] - values[2]).max() > 1e-3
+
+
+def test_window_samplers():
+    from sfgkeras.applications import windows
+    from sfgkeras.data.samplers import SAMPLERS
+
+    assert set(choices.WINDOW_SAMPLING) == set(SAMPLERS)
+    assert windows.SAMPLERS is SAMPLERS
+
+
+def test_task_types():
+    from sfgkeras.applications.multi_task import TASK_TYPES
+    from sfgkeras.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, SEGMENTATION_LOSSES
+
+    assert set(choices.TASK_TYPES) == set(TASK_TYPES)
+    assert all(TASK_TYPES[name].type_name == name for name in choices.TASK_TYPES)
+    tables = {
+        "regression": REGRESSION_LOSSES, "segmentation": SEGMENTATION_LOSSES, "classification": CLASSIFICATION_LOSSES
+    }  # fmt: skip
+    assert {kind: set(names) for kind, names in choices.LOSSES.items()} == {
+        kind: set(table) - set(choices.LOSS_ALIASES) for kind, table in tables.items()
+    }
+
+
+def test_evaluations():
+    from sfgkeras.analysis.measures import EVALUATIONS, evaluations_of
+
+    assert {kind: set(names) for kind, names in choices.EVALUATIONS.items()} == {
+        kind: set(evaluations_of(kind)) for kind in choices.TASK_TYPES
+    }
+    assert set(choices.EVALUATION_ALIASES.values()) <= set(EVALUATIONS)
+
+
+@pytest.mark.parametrize("name", choices.OPTIMISERS)
+def test_every_optimiser_lowers_a_parabola(name):
+    import keras
+
+    from sfgkeras.applications.steps import OPTIMIZERS, build_optimizer
+
+    assert set(choices.OPTIMISERS) == set(OPTIMIZERS)
+    variable = keras.Variable(np.asarray([2.0], np.float32))
+    optimizer = build_optimizer(name, 0.05)
+    optimizer.build([variable])
+    assert float(optimizer.learning_rate) == pytest.approx(0.05)
+    for _ in range(20):
+        optimizer.apply([2 * variable.value], [variable])
+    assert abs(float(variable[0])) < 1.9
+
+
+def test_precisions():
+    import keras
+
+    from sfgkeras.applications.building import PRECISIONS
+
+    assert set(choices.PRECISIONS) == set(PRECISIONS)
+    assert all(keras.DTypePolicy(policy).variable_dtype == "float32" for policy in PRECISIONS.values())
+
+
+def test_strategies():
+    from sfgkeras.applications.distribution import build_strategy
+    from sfgkeras.errors import ConfigError
+
+    for name in choices.STRATEGIES:
+        if name == "mirrored":
+            with pytest.raises(ConfigError, match="two devices"):
+                build_strategy(name)
+        else:
+            assert build_strategy(name).num_replicas_in_sync == 1
+
+
+@pytest.mark.parametrize("mode", choices.PADDING_MODES)
+def test_every_padding_mode_is_numpys(mode):
+    assert np.pad(np.arange(5.0), 2, mode=mode).shape == (9,)
+
+
+def test_foregrounds_and_norm_types():
+    from sfgkeras.preprocessing.foreground import FOREGROUND_RULES, MULTIMOD_FUSIONS
+    from sfgkeras.preprocessing.histogram import NORM_TYPES
+
+    assert set(choices.FOREGROUND_TYPES) == set(FOREGROUND_RULES)
+    assert chosen(Network, "multimod_foreground_type") == set(MULTIMOD_FUSIONS)
+    assert set(choices.NORM_TYPES) == set(NORM_TYPES)
+
+
+def test_loaders():
+    from sfgkeras.data.nifti import LOADERS
+
+    assert set(choices.LOADERS) == {*LOADERS, "table"}
+
+
+def test_masks_routings_statistics_and_blendings():
+    from sfgkeras.data.aggregators import WindowAggregator
+    from sfgkeras.layers.filter_grouping import MASK_SOURCES
+    from sfgkeras.layers.normalization import STATISTICS
+    from sfgkeras.layers.routing import ROUTINGS
+
+    assert chosen(Inference, "masks") == set(MASK_SOURCES)
+    assert chosen(Multitask, "group_connection") == set(ROUTINGS)
+    assert chosen(Network, "batch_norm") == set(STATISTICS)
+    for blending in chosen(Inference, "blending"):
+        assert WindowAggregator((4, 4, 4), 1, (4, 4, 4), (0, 0, 0), blending) is not None
+
+
+def test_phases():
+    from sfgkeras.applications.cohort import PHASES
+
+    assert chosen(Inference, "dataset_to_infer") == {*PHASES, "all"}
+
+
+# How the applications call a section that they read from.
+READ_AS = {
+    System: {"system"},
+    Network: {"network", "settings"},
+    Training: {"training"},
+    Inference: {"inference"},
+    Evaluation: {"evaluation"},
+    Multitask: {"multitask"},
+    Task: {"settings"},
+    InputSource: {"source", "source_settings", "settings", "first", "sources"},
+}
+# What is settled when the file is read, and has no meaning of its own afterwards.
+SETTLED = {
+    (Training, "loss_type"), (Training, "balancing"),
+    (Multitask, "image"), (Multitask, "tasks"), (Multitask, "sampler"), (Multitask, "layer_scale"),
+    (Multitask, "constant_grouping"), (Task, "type"), (Task, "target"), (InputSource, "spatial_window_size"),
+}  # fmt: skip
+
+
+@functools.cache
+def keys_read():
+    """`(name of the object, attribute)` for every attribute that the applications read."""
+    found = set()
+    for path in (ROOT / "applications").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                base = node.value.value if isinstance(node.value, ast.Subscript) else node.value
+                found.add((getattr(base, "attr", getattr(base, "id", None)), node.attr))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        pytest.param(section, key, id=f"{section.__name__}-{key}")
+        for section in READ_AS
+        for key in section.model_fields
+        if (section, key) not in SETTLED
+    ],
+)
+def test_no_key_is_read_from_the_file_and_then_forgotten(section, key):
+    assert any((name, key) in keys_read() for name in READ_AS[section])
