@@ -54,7 +54,8 @@ def build_trainer(
     """
     with strategy.scope():
         network = building.build_network(config, tasks, image_channels)
-        restore_variables(network, config.training, reporter)
+        if not checkpoints.iterations():
+            restore_variables(network, config.training, reporter)
         freeze_variables(network, config.training.vars_to_freeze, reporter)
         optimizer = build_optimizer(config.training.optimiser, config.training.lr, config.system.mixed_precision)
         grouping_optimizer = None

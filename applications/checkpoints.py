@@ -21,6 +21,7 @@ from sfgkeras.errors import DataError
 FORMAT = 1
 BEST = "best.npz"
 _NAME = re.compile(r"iteration_(\d+)\.npz")
+_GENERATOR = re.compile(r"seed_generator(_\d+)?/")
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class TrainingState:
 
 def collect_arrays(network: Any, optimizers: Sequence[Any] = ()) -> dict[str, np.ndarray]:
     """Copies the variables of the network and the optimisers and all generator states into NumPy arrays."""
-    arrays = _variables("network", network.variables)
+    arrays = _variables("network", network.variables, variable_names(network, network.variables))
     for number, optimizer in enumerate(optimizers):
-        arrays |= _variables(f"optimizer_{number}", optimizer.variables)
+        # An optimiser's name counts up within a process; what follows it does not.
+        paths = [variable.path.split("/", 1)[-1] for variable in optimizer.variables]
+        arrays |= _variables(f"optimizer_{number}", optimizer.variables, paths)
     return arrays | {f"random/{name}": np.asarray(value) for name, value in network.random_state().items()}
 
 
@@ -173,12 +176,23 @@ class CheckpointFolder:
                 path.unlink(missing_ok=True)
 
 
-def _variables(prefix: str, variables: Any) -> dict[str, np.ndarray]:
-    # An optimiser's name counts up within a process; what follows it does not.
-    paths = [path.split("/", 1)[-1] if prefix != "network" else path for path in (v.path for v in variables)]
+def variable_names(network: Any, variables: Sequence[Any]) -> list[str]:
+    """Names variables of a network by their paths, the same way in every process.
+
+    Grouping logits, whose paths are alike in all layers, get the name of their layer; generators lose their number.
+    """
+    layers = {
+        id(grouping.grouping_logits): f"{network.name}/trunk/{layer}/" for layer, grouping in network.groupings().items()
+    }
+    return [
+        layers.get(id(variable), "") + _GENERATOR.sub("seed_generator/", variable.path) for variable in variables
+    ]
+
+
+def _variables(prefix: str, variables: Sequence[Any], names: Sequence[str]) -> dict[str, np.ndarray]:
     return {
-        f"{prefix}/{i:04d}/{path}": _to_numpy(variable)
-        for i, (path, variable) in enumerate(zip(paths, variables, strict=True))
+        f"{prefix}/{i:04d}/{name}": _to_numpy(variable)
+        for i, (name, variable) in enumerate(zip(names, variables, strict=True))
     }
 
 

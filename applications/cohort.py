@@ -74,7 +74,7 @@ class Cohort:
         if attribute not in row:
             raise DataError(
                 f"{path}: has no {attribute!r} for subject {subject.subject_id!r}, only {', '.join(row)}; correct "
-                f"attribute in [TASK {task.name}]"
+                f"attribute of task {task.name!r}"
             )
         try:
             return read(row[attribute])
@@ -87,6 +87,8 @@ def target_sources(config: Config) -> list[str]:
     names = [task.target for task in config.tasks.values()]
     if config.sampler and config.network.window_sampling in ("weighted", "balanced"):
         names.append(config.sampler)
+    if config.multitask.weight:
+        names.append(config.multitask.weight)
     return list(dict.fromkeys(name for name in names if name not in config.image or _is_scalar(config, name)))
 
 

@@ -15,6 +15,7 @@ from sfgkeras.data.phantom import write_phantom_cohort
 from sfgkeras.errors import DataError
 
 NUM_SUBJECTS = 14
+AIR = -1024.0
 
 
 def run_demo(
@@ -109,21 +110,22 @@ def draw_results(config: Config, folder: Path, reporter: Reporter) -> list[Path]
         for subject in subjects:
             mr = read_image(subject.files["MR"])
 
-            def on_mr(image: Any, order: int, like: Any = mr) -> np.ndarray:
-                return resample_like(image.array, image.affine, like.array.shape, like.affine, order)
+            def on_mr(image: Any, order: int, fill: float, like: Any = mr) -> np.ndarray:
+                return resample_like(image.array, image.affine, like.array.shape, like.affine, order, fill=fill)
 
             path = folder / f"{subject.subject_id}.png"
             subject_montage(
                 path,
                 mr.affine,
                 image=mr.array,
-                truth=on_mr(read_image(subject.files["CT"]), 1),
+                truth=on_mr(read_image(subject.files["CT"]), 1, AIR),
                 prediction=read_image(prediction_path(config, subject.subject_id, "ct")).array,
-                true_labels=on_mr(read_label_map(subject.files["ORGANS"]), 0),
+                true_labels=on_mr(read_label_map(subject.files["ORGANS"]), 0, 0),
                 predicted_labels=read_label_map(prediction_path(config, subject.subject_id, "organs")).array,
                 label_names=names,
                 window=(-200.0, 600.0),
                 unit="HU",
+                names={"image": "MR", "truth": "CT", "prediction": "synthetic CT"},
                 title=f"{subject.subject_id}, not seen in training",
             )
             pictures.append(path)

@@ -3,13 +3,15 @@
 import re
 from typing import Any
 
-from sfgkeras.applications.checkpoints import CheckpointFolder, read_state
+from sfgkeras.applications.checkpoints import CheckpointFolder, read_state, variable_names
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.errors import ConfigError, DataError
 
 
 def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
     """Restores the network's variables whose name matches `vars_to_restore` from `restore_from`.
+
+    What a network learns is restored; its iteration, which sets the temperature, and its generators begin anew.
 
     Args:
         network: Built.
@@ -30,14 +32,15 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
         state = read_state(path)
     saved = {key.split("/", 2)[2]: value for key, value in state.arrays.items() if key.startswith("network/")}
     pattern = re.compile(training.vars_to_restore or "")
+    learned = [variable for variable in network.variables if str(variable.dtype).startswith("float")]
     count = 0
-    for variable in network.variables:
-        value = saved.get(variable.path)
-        if value is None or not pattern.search(variable.path):
+    for name, variable in zip(variable_names(network, learned), learned, strict=True):
+        value = saved.get(name)
+        if value is None or not pattern.search(name):
             continue
         if tuple(variable.shape) != value.shape:
             raise ConfigError(
-                f"[TRAINING] vars_to_restore = {training.vars_to_restore!r}: {variable.path} has shape "
+                f"[TRAINING] vars_to_restore = {training.vars_to_restore!r}: {name} has shape "
                 f"{value.shape} in {path} and {tuple(variable.shape)} here; exclude it with the pattern"
             )
         variable.assign(value)
@@ -48,7 +51,7 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
             f"{path}: no variable matches [TRAINING] vars_to_restore = {training.vars_to_restore!r}; "
             f"the first one there is {example!r}"
         )
-    reporter.message(f"restored {count} of {len(network.variables)} variables from {path}")
+    reporter.message(f"restored {count} of {len(learned)} variables from {path}")
 
 
 def freeze_variables(network: Any, pattern: str | None, reporter: Reporter) -> None:
@@ -59,13 +62,14 @@ def freeze_variables(network: Any, pattern: str | None, reporter: Reporter) -> N
     """
     if not pattern:
         return
-    matching = [variable for variable in network.trainable_variables if re.search(pattern, variable.path)]
-    remaining = len(network.trainable_variables) - len(matching)
+    trainable = network.trainable_variables
+    names = variable_names(network, trainable)
+    matching = [variable for name, variable in zip(names, trainable, strict=True) if re.search(pattern, name)]
+    remaining = len(trainable) - len(matching)
     if not matching or not remaining:
-        names = ", ".join(variable.path for variable in network.trainable_variables[:3])
         raise ConfigError(
             f"[TRAINING] vars_to_freeze = {pattern!r} matches {'no' if not matching else 'every'} "
-            f"trainable variable; their names are like {names}"
+            f"trainable variable; their names are like {', '.join(names[:3])}"
         )
     for variable in matching:
         variable.trainable = False

@@ -3,7 +3,8 @@
 The first image source sets a subject's grid (after `axcodes` and `pixdim`); every other source is brought onto it.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,14 @@ class Preparation:
         targets = {task.name: self._target(subject, task, grid) for task in self._tasks.values()}
         weight = None
         if self._config.network.window_sampling in ("weighted", "balanced") and self._config.sampler:
-            weight = self._sampling_weight(subject, self._config.sampler, grid)
-        return PreparedSubject(subject.subject_id, self.image(subject), targets, weight, spacing=grid.spacing)
+            balanced = self._config.network.window_sampling == "balanced"
+            weight = self._extra_volume(subject, self._config.sampler, grid, labels=balanced)
+        loss_weight = None
+        if self._config.multitask.weight:
+            loss_weight = self._extra_volume(subject, self._config.multitask.weight, grid, labels=False)
+        return PreparedSubject(
+            subject.subject_id, self.image(subject), targets, weight, spacing=grid.spacing, loss_weight=loss_weight
+        )
 
     def native_grid(self, subject: Subject) -> Grid:
         """Returns the grid of the first image source's file."""
@@ -139,13 +146,14 @@ class Preparation:
 
         def compute() -> np.ndarray:
             volumes = self._read_images(subject)
-            masks = self._foregrounds(volumes)
-            channels = [
-                self._normalise(volume, mask, name) for (name, volume), mask in zip(volumes, masks, strict=True)
-            ]
+            masks = self._foregrounds(subject, volumes)
+            channels = []
+            for (name, volume), mask in zip(volumes, masks, strict=True):
+                with _naming(subject.files[name]):
+                    channels.append(self._normalise(volume, mask, name))
             return self._pad(np.stack(channels, axis=-1))
 
-        return self._stored(key, compute, subject.files[self._config.image[0]])
+        return self._store.array(key, compute, sliced_axis=self._sliced_axis)
 
     def foreground_rule(self) -> str:
         """Returns the rule that intensities are measured with, as text; `all` for every voxel."""
@@ -159,7 +167,7 @@ class Preparation:
     def foreground_intensities(self, subject: Subject) -> dict[str, np.ndarray]:
         """Returns the foreground intensities of each image source before normalisation, for fitting landmarks."""
         volumes = self._read_images(subject)
-        masks = self._foregrounds(volumes)
+        masks = self._foregrounds(subject, volumes)
         found: dict[str, list[np.ndarray]] = {}
         for (name, volume), mask in zip(volumes, masks, strict=True):
             found.setdefault(name, []).append(volume[mask] if mask is not None else volume.reshape(-1))
@@ -174,11 +182,16 @@ class Preparation:
             for volume in np.moveaxis(self._read(subject, name, grid), -1, 0)
         ]
 
-    def _foregrounds(self, volumes: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray | None]:
+    def _foregrounds(
+        self, subject: Subject, volumes: Sequence[tuple[str, np.ndarray]]
+    ) -> list[np.ndarray | None]:
         network = self._config.network
         if not network.normalise_foreground_only:
             return [None] * len(volumes)
-        masks = [foreground_mask(volume, network.foreground_type) for _, volume in volumes]
+        masks = []
+        for name, volume in volumes:
+            with _naming(subject.files[name]):
+                masks.append(foreground_mask(volume, network.foreground_type))
         return list(np.moveaxis(fuse_foregrounds(masks, network.multimod_foreground_type), -1, 0))
 
     def _normalise(self, volume: np.ndarray, mask: np.ndarray | None, name: str) -> np.ndarray:
@@ -267,11 +280,13 @@ class Preparation:
 
         return self._stored(key, compute, subject.files[name])
 
-    def _sampling_weight(self, subject: Subject, name: str, grid: Grid) -> np.ndarray:
-        labels = self._config.network.window_sampling == "balanced"
-        key = self._key(subject, name, grid, role="sampling", labels=labels)
+    def _extra_volume(self, subject: Subject, name: str, grid: Grid, labels: bool) -> np.ndarray:
+        """Returns the sampler's or the weight map's volume, `(x, y, z)`."""
         if name not in subject.files:
-            raise DataError(f"subject {subject.subject_id!r} has no file for the sampler [{name}]")
+            raise DataError(
+                f"subject {subject.subject_id!r} has no file for [{name}], by which windows are drawn or weighed"
+            )
+        key = self._key(subject, name, grid, role="extra", labels=labels)
 
         def compute() -> np.ndarray:
             return self._pad(self._read(subject, name, self._inner_grid(subject), labels), "constant")
@@ -280,9 +295,20 @@ class Preparation:
 
     def _stored(self, key: Mapping[str, Any], compute: Any, path: Path) -> np.ndarray:
         """Returns the stored array; a message about its content names the file it came from."""
-        try:
-            return self._store.array(key, compute, sliced_axis=self._sliced_axis)
-        except DataError as error:
-            if str(path) in str(error) or str(self._config.system.cache_dir) in str(error):
-                raise
-            raise DataError(f"{path}: {error}") from error
+
+        def named() -> np.ndarray:
+            with _naming(path):
+                return compute()
+
+        return self._store.array(key, named, sliced_axis=self._sliced_axis)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Puts the file before a message about its content that does not name it."""
+    try:
+        yield
+    except DataError as error:
+        if str(path) in str(error):
+            raise
+        raise DataError(f"{path}: {error}") from error

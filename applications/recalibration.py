@@ -20,7 +20,7 @@ from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.networks import recalibrate
 
-BATCHES = 32
+BATCHES = 20
 
 
 def load_network(

@@ -58,5 +58,6 @@ def build_augmentation(config: Config) -> Augmentation | None:
         bias_field_range=training.bias_field_range,
         bias_field_order=training.bf_order,
         deformation=deformation,
+        antialiasing=training.antialiasing,
     )
-    return None if augmentation == Augmentation() else augmentation
+    return None if augmentation == Augmentation(antialiasing=training.antialiasing) else augmentation

@@ -48,7 +48,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What all networks of a comparison have in common, and the two settings of the filter groups.
+    """What all networks of a comparison have in common, and the settings of the filter groups.
 
     Attributes:
         iterations: Optimiser steps.
@@ -56,7 +56,9 @@ class Settings:
         batch_size: Windows per step.
         width: Factor on the number of filters.
         learning_rate: Adam's, constant.
-        final_exponent: The temperature falls as `exp(-final_exponent * step / iterations)`.
+        grouping_rate: Adam's learning rate for the grouping logits.
+        initial_probabilities: Of the groups t1, tissue, shared.
+        final_exponent: The temperature falls as `exp(-final_exponent * step / iterations)`, not below 0.1.
         entropy_decay: Weight of the entropy of the grouping probabilities.
     """
 
@@ -65,7 +67,9 @@ class Settings:
     batch_size: int = 8
     width: float = 0.5
     learning_rate: float = 2e-3
-    final_exponent: float = 5.0
+    grouping_rate: float = 0.05
+    initial_probabilities: str = "0.1, 0.1, 0.8"
+    final_exponent: float = 3.0
     entropy_decay: float = 1e-3
 
 

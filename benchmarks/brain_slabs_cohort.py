@@ -120,6 +120,7 @@ whitening = yes
 [TRAINING]
 optimiser = adam
 lr = {learning_rate}
+grouping_lr = {grouping_rate}
 max_iter = {iterations}
 rotation_angle = -10, 10
 scaling_percentage = -10, 10
@@ -139,7 +140,8 @@ evaluations = mae, rmse, dice
 [MULTITASK]
 image = NOISY
 tasks = t1, tissue
-# Replaces the rate of the paper, which is made for 200 000 iterations.
+# Temperature and entropy by the length of the run; the paper's are made for 200 000 iterations.
+init_categorical = {initial_probabilities}
 gs_anneal_r = {anneal_rate}
 entropy_decay = {entropy_decay}
 

@@ -41,8 +41,8 @@ def draw_quality(path: Path, before: Volume, after: Volume, title: str) -> None:
 
 
 def _draw_slices(axes: Sequence[Any], name: str, volume: Volume) -> None:
-    array, affine = reorient(volume.array, volume.affine, ("R", "A", "S"))
-    labels = [reorient(label_map, volume.affine, ("R", "A", "S"))[0] for label_map in volume.labels.values()]
+    array, affine = reorient(volume.array, volume.affine, ("L", "A", "S"))
+    labels = [reorient(label_map, volume.affine, ("L", "A", "S"))[0] for label_map in volume.labels.values()]
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     sample = array.ravel()[:: max(1, array.size // 100_000)]
     low, high = (float(limit) for limit in np.percentile(sample, SHOWN_PERCENTILES))

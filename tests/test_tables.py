@@ -197,6 +197,13 @@ SETTLED = {
 }  # fmt: skip
 
 
+# Known gaps; whoever fills one takes it off the list, as a strict xfail demands.
+NOT_YET = {
+    (Training, "antialiasing"): "the augmentation does not smooth",
+    (Multitask, "weight"): "windows carry no weight map",
+}
+
+
 @functools.cache
 def keys_read():
     """`(name of the object, attribute)` for every attribute that the applications read."""
@@ -212,7 +219,12 @@ def keys_read():
 @pytest.mark.parametrize(
     ("section", "key"),
     [
-        pytest.param(section, key, id=f"{section.__name__}-{key}")
+        pytest.param(
+            section,
+            key,
+            id=f"{section.__name__}-{key}",
+            marks=[pytest.mark.xfail(strict=True, reason=NOT_YET[section, key])] if (section, key) in NOT_YET else [],
+        )
         for section in READ_AS
         for key in section.model_fields
         if (section, key) not in SETTLED

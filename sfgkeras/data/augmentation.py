@@ -14,6 +14,9 @@ import numpy as np
 from sfgkeras.errors import ConfigError
 
 
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Width of a Gaussian at half maximum, in standard deviations."""
+
 @dataclass(frozen=True)
 class Deformation:
     """Elastic deformation by a cubic B-spline with random control points, as NiftyNet's.
@@ -80,6 +83,7 @@ class Augmentation:
         bias_field_range: Lowest and highest coefficient of the bias field's polynomial.
         bias_field_order: Highest total power of that polynomial.
         deformation: Elastic deformation, or None.
+        antialiasing: Whether images are smoothed before they are shrunk.
     """
 
     rotation_angle: tuple[float, float] | None = None
@@ -89,6 +93,7 @@ class Augmentation:
     bias_field_range: tuple[float, float] | None = None
     bias_field_order: int = 3
     deformation: Deformation | None = None
+    antialiasing: bool = True
 
     def __post_init__(self) -> None:
         for name in ("rotation_angle", "scaling_percentage", "bias_field_range"):
@@ -134,6 +139,16 @@ class Augmentation:
             self._draw_bias(rng, spatial_rank),
             self._draw_control_points(rng, spatial_rank),
         )
+
+    def smoothing(self, parameters: AugmentationParameters) -> tuple[float, ...]:
+        """Returns the standard deviations in voxels, one per axis, that shrinking by the drawn factors calls for.
+
+        A Gaussian whose width at half maximum joins that of the old voxels to that of the new ones (Cardoso et al.
+        2015, "Scale factor point spread function matching"): `sqrt(1 / factor^2 - 1) / 2.355`.
+        """
+        if not self.antialiasing:
+            return ()
+        return tuple(math.sqrt(max(factor**-2 - 1.0, 0.0)) / FWHM_PER_SIGMA for factor in parameters.factors)
 
     def _draw_bias(self, rng: np.random.Generator, spatial_rank: int) -> np.ndarray | None:
         if self.bias_field_range is None:

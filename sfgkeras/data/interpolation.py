@@ -27,14 +27,20 @@ EXACT_CHANNELS = (1, 3, 4)
 MARGIN = 1
 """Voxels by which the region is larger than what the map needs, against rounding."""
 
+SMALLEST_SIGMA = 0.25
+"""Standard deviation, in voxels, up to which a sampled Gaussian changes nothing but the fourth digit."""
+
 
 class WindowMap(Protocol):
     """Where the voxels of a window come from."""
 
     inside: np.ndarray | None
 
-    def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
-        """Interpolates `volume`, `(*shape, channels)`, linearly into `out`, `(*size, channels)` float32."""
+    def linear(self, volume: np.ndarray, out: np.ndarray, smoothing: Sequence[float] = ()) -> None:
+        """Interpolates `volume`, `(*shape, channels)`, linearly into `out`, `(*size, channels)` float32.
+
+        `smoothing` holds standard deviations in voxels, one per axis, of a Gaussian applied before; empty for none.
+        """
 
     def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
         """Writes the nearest voxels of `labels`, `shape`, to `out`, `size`, int32."""
@@ -59,8 +65,8 @@ class Crop:
             index.append(backwards if flip else slice(first, last + 1))
         self._index = tuple(index)
 
-    def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
-        """Copies the window."""
+    def linear(self, volume: np.ndarray, out: np.ndarray, smoothing: Sequence[float] = ()) -> None:
+        """Copies the window; what is not shrunk needs no smoothing."""
         out[...] = volume[self._index]
 
     def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
@@ -85,9 +91,11 @@ class _InterpolatedMap:
         self._region, self._first = _region(low, high, shape)
         self._rank = len(shape)
 
-    def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
-        """Interpolates `volume`, `(*shape, channels)`, linearly into `out`, `(*size, channels)` float32."""
+    def linear(self, volume: np.ndarray, out: np.ndarray, smoothing: Sequence[float] = ()) -> None:
+        """Smooths, then interpolates `volume`, `(*shape, channels)`, linearly into `out`, `(*size, channels)`."""
         region = volume[self._region].astype(np.float32, order="C")
+        if any(sigma > SMALLEST_SIGMA for sigma in smoothing):
+            region = scipy.ndimage.gaussian_filter(region, (*smoothing, 0), mode="nearest", truncate=3)
         if self._rank == 2 and region.shape[-1] in EXACT_CHANNELS:
             out[...] = self._plane(region, nearest=False).reshape(out.shape)
         else:

@@ -10,7 +10,7 @@ import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,13 +186,12 @@ class _BatchMaker:
         self._rows = rows
         self._count = count
         self._buffers = _Buffers()
-        self._turn: AbstractContextManager = threading.Lock() if source.spatial_rank == 2 else nullcontext()
 
     def __call__(self, iteration: np.ndarray) -> list[np.ndarray]:
         indices = int(iteration) * self._batch_size + self._rows
         if self._count is not None:
             indices = indices[indices < self._count]
-        with _EXIT, self._turn:
+        with _EXIT:
             if _EXIT.exiting:
                 raise RuntimeError("Python exits: no more batches are made")
             try:
@@ -237,5 +236,6 @@ def _mapped(
     options.deterministic = True
     options.threading.private_threadpool_size = num_threads
     options.threading.max_intra_op_parallelism = 1
-    mapped = dataset.map(make, num_parallel_calls=num_threads, deterministic=True)
+    parallel = num_threads if source.spatial_rank == 3 else 1
+    mapped = dataset.map(make, num_parallel_calls=parallel, deterministic=True)
     return mapped.prefetch(prefetch).with_options(options)

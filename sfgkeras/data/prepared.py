@@ -20,6 +20,7 @@ class PreparedSubject:
             vector.
         sampling_weight: `(x, y, z)` for the weighted (weights) and the balanced (labels) sampler.
         spacing: Voxel size in mm.
+        loss_weight: `(x, y, z)`, not negative: how much each voxel counts in the losses; None for all alike.
 
     Raises:
         DataError: If the shapes disagree or a number is not finite; names the subject.
@@ -30,6 +31,7 @@ class PreparedSubject:
     targets: Mapping[str, np.ndarray]
     sampling_weight: np.ndarray | None = None
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    loss_weight: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         # Slicing a numpy.memmap costs ten times as much as slicing the plain array over the same memory.
@@ -51,11 +53,16 @@ class PreparedSubject:
             if weight.shape[3:] not in ((), (1,)):
                 raise self._error(f"the sampling weight has {weight.shape[3]} channels; it needs one")
             weight = weight.reshape(weight.shape[:3])
+        loss_weight = None if self.loss_weight is None else np.asarray(self.loss_weight)
+        if loss_weight is not None:
+            self._check_grid("the weight map of the loss", loss_weight, image)
+            if loss_weight.ndim != 3 or not _is_finite(loss_weight) or loss_weight.min() < 0:
+                raise self._error("the weight map of the loss must hold one number of at least 0 per voxel")
         if len(self.spacing) != 3 or not all(0 < size < math.inf for size in self.spacing):
             raise self._error(
                 f"the spacing is {tuple(self.spacing)}; it must be three positive lengths in mm"
             )
-        for name, value in (("image", image), ("targets", targets), ("sampling_weight", weight)):
+        for name, value in (("image", image), ("targets", targets), ("sampling_weight", weight), ("loss_weight", loss_weight)):
             object.__setattr__(self, name, value)
 
     def target(self, task: str) -> np.ndarray:

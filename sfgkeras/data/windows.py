@@ -160,7 +160,8 @@ class WindowSource:
         shape, corner = plane.shape[:-1], [start[axis] for axis in self.axes]
         window_map = self._window_map(parameters, corner, shape, self._spacing(subject, shape))
         window = image[inner]
-        window_map.linear(plane, window)
+        smoothing = () if parameters is None else self.augmentation.smoothing(parameters)
+        window_map.linear(plane, window, smoothing)
         if parameters is not None and parameters.bias_coefficients is not None:
             window *= bias_field(parameters.bias_coefficients, corner, self._size, shape)[..., None]
 
@@ -175,6 +176,10 @@ class WindowSource:
             else:
                 window_map.linear(self._plane(target, start, resize_linear), targets[task][inner])
             weights[task][inner] = 1.0 if window_map.inside is None else window_map.inside
+            if subject.loss_weight is not None:
+                weight = np.empty((*self._size, 1), np.float32)
+                window_map.linear(self._plane(subject.loss_weight[..., None], start, resize_linear), weight)
+                weights[task][inner] *= weight[..., 0]
 
     def _plane(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from sfgkeras.layers.backend import convolve
+from sfgkeras.layers.backend import convolve, fan_out
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
@@ -61,7 +61,11 @@ class Convolution(keras.layers.Layer):
                 shape=(self.filters,), initializer=self.bias_initializer, autocast=False, name="bias"
             )
 
-    def call(self, inputs: Any, filter_mask: Any = None) -> Any:
+    def kernel_copies(self, count: int) -> list[Any]:
+        """Returns the kernel in the compute type as often as it is used, for `call`; see `backend.fan_out`."""
+        return fan_out(ops.cast(self.kernel, self.compute_dtype), count)
+
+    def call(self, inputs: Any, filter_mask: Any = None, kernel: Any = None) -> Any:
         """Convolves, then multiplies every output channel by its mask.
 
         A mask per filter is multiplied into the kernel, which is the same and passes over no feature map.
@@ -69,11 +73,12 @@ class Convolution(keras.layers.Layer):
         Args:
             inputs: `(batch, *spatial, channels)`.
             filter_mask: None, `(filters,)`, or `(batch, filters)`.
+            kernel: One of `kernel_copies`, where the layer is called several times; None means the kernel.
 
         Returns:
             `(batch, *spatial, filters)` in the compute type.
         """
-        kernel, bias = self.kernel, self.bias
+        kernel, bias = self.kernel if kernel is None else kernel, self.bias
         folds = filter_mask is not None and len(filter_mask.shape) == 1
         if folds:
             kernel = kernel * filter_mask
@@ -85,9 +90,6 @@ class Convolution(keras.layers.Layer):
             outputs = outputs + ops.cast(bias, self.compute_dtype)
         return outputs if filter_mask is None or folds else apply_mask(outputs, filter_mask)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple:
-        """Returns `input_shape` with the number of filters as its last entry."""
-        return (*input_shape[:-1], self.filters)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from sfgkeras.layers.activation import MaskedActivation
+from sfgkeras.layers.backend import fan_out
 from sfgkeras.layers.convolution import Convolution
 
 
@@ -101,14 +102,12 @@ class ResidualBlock(keras.layers.Layer):
         Returns:
             Tensor of the shape of `inputs`.
         """
-        features = self.activations[0](inputs, filter_mask, training=training)
+        masks = [None] * 3 if filter_mask is None else fan_out(filter_mask, 3)
+        features = self.activations[0](inputs, masks[0], training=training)
         features = self.convolutions[0](features)
-        features = self.activations[1](features, filter_mask, training=training)
-        return inputs + self.convolutions[1](features, filter_mask)
+        features = self.activations[1](features, masks[1], training=training)
+        return inputs + self.convolutions[1](features, masks[2])
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns `input_shape`."""
-        return input_shape
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
@@ -146,13 +145,12 @@ class ResidualSection(keras.layers.Layer):
 
     def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
         """Returns the features after the last block; arguments as `ResidualBlock.call`."""
-        for block in self.blocks:
-            inputs = block(inputs, filter_mask, training=training)
+        count = len(self.blocks)
+        masks = [None] * count if filter_mask is None else fan_out(filter_mask, count)
+        for block, mask in zip(self.blocks, masks, strict=True):
+            inputs = block(inputs, mask, training=training)
         return inputs
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns `input_shape`."""
-        return input_shape
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfgkeras.errors import suggestion
+from sfgkeras.layers.backend import fan_out, ordered_sum
 
 ROUTINGS = ("mixed", "separate", "dense")
 
@@ -44,25 +45,22 @@ def groups_read(routing: str, num_groups: int, reader: int) -> tuple[int, ...]:
     return (reader, shared)
 
 
-def merge_streams(streams: Sequence[Any], routing: str) -> list[Any]:
+def merge_streams(streams: Sequence[Any], routing: str, num_readers: int | None = None) -> list[Any]:
     """Sums the streams that every group of the next layer reads; masks are merged by the same rule.
 
     Args:
         streams: One tensor per group, all of one shape, shared last.
         routing: See `groups_read`.
+        num_readers: How many reading groups, from the first on, there are; None means all.
 
     Returns:
         One tensor per reading group. With `dense` routing it is one and the same tensor.
     """
     num_groups = len(streams)
-    sums: dict[tuple[int, ...], Any] = {}
-    merged = []
-    for reader in range(num_groups):
-        sources = groups_read(routing, num_groups, reader)
-        if sources not in sums:
-            total = streams[sources[0]]
-            for source in sources[1:]:
-                total = total + streams[source]
-            sums[sources] = total
-        merged.append(sums[sources])
-    return merged
+    wanted = [groups_read(routing, num_groups, reader) for reader in range(num_groups)][:num_readers]
+    sums = dict.fromkeys(wanted)
+    uses = [sum(group in sources for sources in sums) for group in range(num_groups)]
+    copies = [iter(fan_out(stream, count)) for stream, count in zip(streams, uses, strict=True)]
+    for sources in sums:
+        sums[sources] = ordered_sum([next(copies[group]) for group in sources])
+    return [sums[sources] for sources in wanted]

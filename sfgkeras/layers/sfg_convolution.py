@@ -8,6 +8,7 @@ from keras import ops
 
 from sfgkeras.grouping import TemperatureSchedule, temperature_schedule
 from sfgkeras.layers.activation import MaskedActivation
+from sfgkeras.layers.backend import fan_out
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.filter_grouping import FilterGrouping, mask_source_index
 from sfgkeras.layers.routing import check_routing, merge_streams
@@ -154,16 +155,17 @@ class SFGConvolution(keras.layers.Layer):
         for activation in self.activations:
             activation.build((*shape[:-1], self.filters))
 
-    def draw_masks(self, temperature: Any, source: Any, batch_size: Any, training: bool | None) -> Any:
-        """Returns the masks `(groups, filters)` or `(groups, batch, filters)`; see `FilterGrouping.call`."""
-        return self.grouping(temperature, source=source, batch_size=batch_size, training=training)
+    def draw_masks(self, temperature: Any, source: Any, batch_size: Any, training: bool | None) -> list[Any]:
+        """Returns a mask `(filters,)` or `(batch, filters)` for every group; see `FilterGrouping.call`."""
+        masks = self.grouping(temperature, source=source, batch_size=batch_size, training=training)
+        return ops.unstack(masks, self.num_groups, axis=0)
 
     def call(self, inputs: Any, filter_masks: Any = None, training: bool | None = None) -> list[Any]:
         """Returns the masked streams of all groups.
 
         Args:
             inputs: An image `(batch, *spatial, channels)`, or the list of `num_groups` streams of that shape.
-            filter_masks: Masks drawn before; None draws them here.
+            filter_masks: One mask per group, drawn before; None draws them here.
             training: Whether masks are always sampled and normalisation uses the batch.
 
         Returns:
@@ -172,17 +174,27 @@ class SFGConvolution(keras.layers.Layer):
         is_image = not isinstance(inputs, list | tuple)
         if filter_masks is None:
             filter_masks = self._own_masks(inputs if is_image else inputs[0], training)
+        elif not isinstance(filter_masks, list | tuple):
+            filter_masks = ops.unstack(filter_masks, self.num_groups, axis=0)
         streams = [inputs] * self.num_groups if is_image else merge_streams(inputs, self.routing)
-        convolved: dict[int, Any] = {}
-        outputs = []
+        features = self._convolve(streams)
+        return [
+            activation(feature, mask, training=training)
+            for activation, feature, mask in zip(self.activations, features, filter_masks, strict=True)
+        ]
+
+    def _convolve(self, streams: list[Any]) -> list[Any]:
+        """Convolves every stream; groups that read one and the same tensor share one convolution."""
+        readers: dict[int, list[int]] = {}
         for group, stream in enumerate(streams):
-            # Groups that read the same tensor share one convolution.
-            if id(stream) not in convolved:
-                convolved[id(stream)] = self.convolution(stream)
-            outputs.append(
-                self.activations[group](convolved[id(stream)], filter_masks[group], training=training)
-            )
-        return outputs
+            readers.setdefault(id(stream), []).append(group)
+        kernels = self.convolution.kernel_copies(len(readers))
+        features: list[Any] = [None] * len(streams)
+        for kernel, groups in zip(kernels, readers.values(), strict=True):
+            convolved = self.convolution(streams[groups[0]], kernel=kernel)
+            for group, feature in zip(groups, fan_out(convolved, len(groups)), strict=True):
+                features[group] = feature
+        return features
 
     def _own_masks(self, image: Any, training: bool | None) -> Any:
         if self.temperature is None:
@@ -194,11 +206,6 @@ class SFGConvolution(keras.layers.Layer):
             self.iteration.assign(self.iteration + 1)
         return self.draw_masks(temperature, self._mask_source, ops.shape(image)[0], training)
 
-    def compute_output_shape(self, input_shape: Any) -> list[tuple]:
-        """Returns the shape of every stream."""
-        is_list = input_shape[0] is not None and not isinstance(input_shape[0], int)
-        shape = input_shape[0] if is_list else input_shape
-        return [(*shape[:-1], self.filters)] * self.num_groups
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

@@ -146,6 +146,7 @@ class MultiTaskNetwork(keras.Model):
         self.trunk = lookup(SHARING, sharing, "sharing mechanism")(scale_stages(self.stages, width), settings)
         self.heads = [self._build_head(name, settings) for name in self.tasks]
         self.counts_iterations = True
+        self.image_channels: int | None = None
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
 
@@ -186,6 +187,7 @@ class MultiTaskNetwork(keras.Model):
                 f"{self.name} received images of shape {tuple(input_shape)}; with spatial_rank = "
                 f"{self.spatial_rank} it needs (batch, {self.spatial_rank} spatial axes, channels)"
             )
+        self.image_channels = int(input_shape[-1])
         self.trunk.build(input_shape)
         for head, shape in zip(self.heads, self.trunk.output_shapes(input_shape), strict=True):
             head.build(shape)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from sfgkeras.layers.backend import fan_out
 from sfgkeras.layers.filter_grouping import FilterGrouping
 from sfgkeras.layers.sfg_convolution import group_names
 from sfgkeras.networks.allocation import Connections, connect
@@ -91,20 +92,23 @@ class GroupedTrunk(keras.layers.Layer):
             for group in self.connections.live_groups(index):
                 features = self.convolutions[f"{index}_{group}"](streams[group])
                 outputs[group] = self.activations[f"{index}_{group}"](features, training=training)
-            streams = {
-                reader: self._pass_on(index, reader, outputs, zeros, training)
-                for reader in self.connections.readers(index)
+            readers = self.connections.readers(index)
+            uses = {
+                group: sum(group in self.connections.sources(index, reader) for reader in readers)
+                for group in outputs
             }
+            copies = {group: iter(fan_out(feature, uses[group])) for group, feature in outputs.items()}
+            streams = {reader: self._pass_on(index, reader, copies, zeros, training) for reader in readers}
             if stage.pools:
                 zeros = None if zeros is None else max_pool(zeros)
                 streams = {reader: max_pool(stream) for reader, stream in streams.items()}
         return [streams[task] for task in range(self.settings.num_tasks)]
 
     def _pass_on(
-        self, index: int, reader: int, outputs: dict[int, Any], zeros: Any, training: bool | None
+        self, index: int, reader: int, copies: dict[int, Any], zeros: Any, training: bool | None
     ) -> Any:
         """Concatenates the groups that a stream is merged from and sends it through its blocks."""
-        parts = [outputs[group] for group in self.connections.sources(index, reader)]
+        parts = [next(copies[group]) for group in self.connections.sources(index, reader)]
         num_held = sum(part.shape[-1] for part in parts)
         num_channels = self.connections.num_channels(index, reader)
         if not parts:

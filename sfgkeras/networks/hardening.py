@@ -47,8 +47,7 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
         "fractions": None,
     }
     grouped = type(network).from_config(config)
-    channels = network.trunk.convolutions[0].kernel.shape[-2]
-    grouped.build((None,) + (None,) * network.spatial_rank + (channels,))
+    grouped.build((None,) * (network.spatial_rank + 1) + (network.image_channels,))
     grouped.iteration.assign(ops.convert_to_numpy(network.iteration))
     _copy_trunk(network.trunk, grouped.trunk)
     last = len(grouped.trunk.stages) - 1
@@ -128,8 +127,7 @@ def harden(network: MultiTaskNetwork, task: str | None = None, fold: bool = True
     layers = PlainLayers(
         network.spatial_rank, folds=fold and network.batch_norm != "batch", dtype=network.dtype_policy
     )
-    channels = network_channels(grouped)
-    inputs = keras.Input((None,) * network.spatial_rank + (channels,), name="image")
+    inputs = keras.Input((None,) * network.spatial_rank + (network.image_channels,), name="image")
     features = _plain_trunk(grouped.trunk, inputs, wanted, layers)
     outputs = {
         grouped.task_names[index]: layers.head(grouped.heads[index], feature)
@@ -137,13 +135,6 @@ def harden(network: MultiTaskNetwork, task: str | None = None, fold: bool = True
     }
     suffix = "hardened" if task is None else f"hardened_{task}"
     return keras.Model(inputs, outputs, name=f"{network.name}_{suffix}")
-
-
-def network_channels(grouped: MultiTaskNetwork) -> int:
-    """Returns the number of channels of the images that a built network of fixed groups reads."""
-    trunk = grouped.trunk
-    first = next(iter(trunk.connections.live_groups(0)))
-    return int(trunk.convolutions[f"0_{first}"].kernel.shape[-2])
 
 
 def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers: PlainLayers) -> list[Any]:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from sfgkeras.layers.backend import fan_out
 from sfgkeras.layers.filter_grouping import FilterGrouping
 from sfgkeras.layers.routing import merge_streams
 from sfgkeras.layers.sfg_convolution import SFGConv2D, SFGConv3D, SFGConvolution, group_names
@@ -122,26 +123,27 @@ class MaskedTrunk(keras.layers.Layer):
             streams = convolution(streams, filter_masks=masks, training=training)
             streams = self._pass_on(index, streams, masks, training)
         if self.settings.routing == "separate":
-            streams = merge_streams(streams, "mixed")
-        return streams[: self.settings.num_tasks]
+            streams = merge_streams(streams, "mixed", self.settings.num_tasks)
+        return streams
 
-    def _pass_on(self, index: int, streams: list[Any], masks: Any, training: bool | None) -> list[Any]:
+    def _pass_on(self, index: int, streams: list[Any], masks: list[Any], training: bool | None) -> list[Any]:
         """Merges the streams of a stage and sends each through its blocks and its pooling."""
-        stage, routing = self.stages[index], self._routing(index)
-        streams = merge_streams(streams, routing)
+        stage, routing, num_readers = self.stages[index], self._routing(index), len(self._readers(index))
+        streams = merge_streams(streams, routing, num_readers)
         if stage.num_blocks:
-            supports: list[Any] = [None] * len(streams)
+            if routing == "dense":
+                streams = fan_out(streams[0], num_readers)
+            supports: list[Any] = [None] * num_readers
             if self.settings.mask_residual:
-                supports = merge_streams([masks[group] for group in range(len(streams))], routing)
-            for reader, _ in self._readers(index):
-                section = self.sections[f"{index}_{reader}"]
-                streams[reader] = section(streams[reader], supports[reader], training=training)
+                supports = merge_streams(masks, routing, num_readers)
+                supports = fan_out(supports[0], num_readers) if routing == "dense" else supports
+            streams = [
+                self.sections[f"{index}_{reader}"](stream, support, training=training)
+                for reader, (stream, support) in enumerate(zip(streams, supports, strict=True))
+            ]
         if stage.pools:
-            pooled: dict[int, Any] = {}
-            for reader, _ in self._readers(index):
-                key = id(streams[reader])
-                pooled.setdefault(key, None)
-                if pooled[key] is None:
-                    pooled[key] = max_pool(streams[reader])
-            streams = [pooled.get(id(stream), stream) for stream in streams]
+            # Dense routing hands one tensor to all readers: it is pooled once.
+            pooled = {id(stream): stream for stream in streams}
+            pooled = {key: max_pool(stream) for key, stream in pooled.items()}
+            streams = [pooled[id(stream)] for stream in streams]
         return streams

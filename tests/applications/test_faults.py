@@ -386,7 +386,7 @@ def check_checkpoints(folder):
 @pytest.mark.ci_sample
 def test_a_training_killed_at_random_moments_ends_as_if_it_had_never_been(tmp_path):
     chance = random.Random(0)
-    save_every_n, max_iter = 4, 150
+    save_every_n, max_iter = 4, 100
     arguments = [
         "--TRAINING.max_iter", str(max_iter), "--TRAINING.save_every_n", str(save_every_n),
         "--TRAINING.tensorboard_every_n", "1", "--TRAINING.validation_every_n", "10",

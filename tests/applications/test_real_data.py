@@ -28,9 +28,9 @@ def load_benchmark(name):
 brain_slabs_cohort = load_benchmark("brain_slabs_cohort")
 
 
-def make_config(folder: Path, text: str, **values) -> Config:
-    path = folder / "run.ini"
-    path.write_text(textwrap.dedent(text).format(model_dir=folder / "model", iterations=ITERATIONS, **values))
+def write_config(path: Path, text: str, **values) -> Config:
+    values |= {"model_dir": path.parent / "model", "iterations": ITERATIONS}
+    path.write_text(textwrap.dedent(text).format(**values))
     return read_config(path, [("TRAINING.tensorboard_every_n", "1")])
 
 
@@ -93,8 +93,8 @@ def test_clean_t1_and_tissues_are_learned_from_noisy_slabs_of_another_orientatio
 ):
     source, cohort = real_data / "mr_brain_multi", tmp_path / "cohort"
     brain_slabs_cohort.write_cohort(source, cohort)
-    config = make_config(
-        tmp_path,
+    config = write_config(
+        tmp_path / "run.ini",
         brain_slabs_cohort.INI,
         cohort=cohort,
         source=source,
@@ -105,6 +105,8 @@ def test_clean_t1_and_tissues_are_learned_from_noisy_slabs_of_another_orientatio
         batch_size=4,
         learning_rate=5e-3,
         validate_every=ITERATIONS // 2,
+        initial_probabilities="0.1, 0.1, 0.8",
+        grouping_rate=0.05,
         anneal_rate=0.1,
         entropy_decay=1e-3,
     )
@@ -119,9 +121,10 @@ def test_clean_t1_and_tissues_are_learned_from_noisy_slabs_of_another_orientatio
         results[task] = truth, np.asarray(result.dataobj)
 
     truth, predicted = results["t1"]
-    # An axis turned or flipped on the way back would show at once.
-    assert correlation(truth, predicted) > 0.8
-    assert max(correlation(truth, np.flip(predicted, axis)) for axis in (0, 2)) < 0.8
+    # Heads are nearly symmetric; an axis turned on the way back shows all the same.
+    found = correlation(truth, predicted)
+    assert found > 0.85
+    assert max(correlation(truth, np.flip(predicted, axis)) for axis in range(3)) < found - 0.02
     assert measured(summary["t1"], region="all", measure="mae") == pytest.approx(
         np.abs(truth - predicted).mean(), rel=1e-4
     )
@@ -186,7 +189,7 @@ def test_adc_of_another_grid_is_learned_from_t2_and_written_on_the_grid_of_t2(re
     (tmp_path / "t2.csv").write_text(f"ProstateX-0000,{folder / 't2.nii.gz'}\n")
     (tmp_path / "adc.csv").write_text("ProstateX-0000,adc.nii.gz\n")
     (tmp_path / "split.csv").write_text("ProstateX-0000,training\n")
-    config = make_config(tmp_path, ADC_INI, folder=tmp_path)
+    config = write_config(tmp_path / "run.ini", ADC_INI, folder=tmp_path)
 
     summary = run_all(config, reporter, "training")
     assert_losses_fall(config, 0.8)
@@ -263,7 +266,7 @@ def test_ct_of_the_template_is_learned_from_mr_and_written_in_hounsfield_units(r
     for name in ("mr", "ct", "tissue"):
         (tmp_path / f"{name}.csv").write_text(f"template,{folder / f'{name}.nii.gz'}\n")
     (tmp_path / "split.csv").write_text("template,training\n")
-    config = make_config(tmp_path, CT_INI, folder=tmp_path)
+    config = write_config(tmp_path / "run.ini", CT_INI, folder=tmp_path)
 
     summary = run_all(config, reporter, "training")
     assert_losses_fall(config, 0.9)

@@ -129,6 +129,24 @@ def test_samplers_that_need_a_section_work(make_config, sampling):
     run.train(make_config({"NETWORK.window_sampling": sampling, "MULTITASK.sampler": "ORGANS", "TRAINING.max_iter": 1}))
 
 
+def test_where_the_weight_map_is_zero_nothing_is_learned(make_config, cohort, tmp_path, network_arrays):
+    """With a weight of 0 everywhere only the regularisation moves the kernels; a head's bias, which has none, stays."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for path in cohort.glob("*_mr.nii.gz"):
+        image = nib.load(path)
+        zeros = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+        zeros.to_filename(folder / path.name.replace("_mr", "_weight"))
+    weights = (
+        f"\n[WEIGHT]\npath_to_search = {folder}\nfilename_contains = _weight\nfilename_removefromid = _weight$\n"
+        "pixdim = 8, 8, 8\naxcodes = R, A, S\n"
+    )
+    run.train(make_config({"MULTITASK.weight": "WEIGHT", "TRAINING.max_iter": 2}, extra=weights))
+    biases = {key: value for key, value in network_arrays(tmp_path / "model", 2).items() if key.endswith("/bias")}
+    assert biases
+    assert all(not value.any() for key, value in biases.items() if "head" in key)
+
+
 def test_padding_is_cut_off_again(make_config, cohort):
     config = make_config({"NETWORK.volume_padding_size": "4, 4, 2", "TRAINING.max_iter": 1})
     run.train(config)

@@ -322,7 +322,7 @@ def test_structures_of_a_volume_turn_about_three_axes_in_millimetres(degrees, pe
 @pytest.mark.parametrize(
     "augmentation",
     [
-        Augmentation(rotation_angle=(-60, 60), scaling_percentage=(-20, 20), flip_axes=(0, 1)),
+        Augmentation((-60, 60), scaling_percentage=(-20, 20), flip_axes=(0, 1), antialiasing=False),
         Augmentation(deformation=Deformation(4, 4.0, 1.0), rotation_angle=(-10, 10), flip_axes=(1,)),
     ],
 )
@@ -518,3 +518,44 @@ VOLUME = np.zeros((4, 5, 6, 1))
 def test_subjects_whose_arrays_do_not_belong_together_are_refused_by_name(arguments, message):
     with pytest.raises(DataError, match=f"subject 'p07': .*{message}"):
         PreparedSubject("p07", **{"image": VOLUME, "targets": {}, **arguments})
+
+
+def test_antialiasing_smooths_images_that_shrink_and_nothing_else():
+    noise = np.random.default_rng(0).normal(size=(64, 64, 1)).astype(np.float32)
+    subject = PreparedSubject("p", noise[..., None], {"m": noise})
+
+    def window(percentage, antialiasing):
+        augmentation = Augmentation(scaling_percentage=(percentage, percentage), antialiasing=antialiasing)
+        source = WindowSource([subject], (24, 24, 1), UniformSampler((24, 24, 1)), augmentation, {"m": "map"})
+        image, targets, _ = source.window(0)
+        return image, targets["m"]
+
+    plain, plain_target = window(-50, False)
+    smooth, smooth_target = window(-50, True)
+    assert smooth.std() < 0.7 * plain.std()
+    np.testing.assert_array_equal(smooth_target, plain_target)
+    np.testing.assert_array_equal(window(50, True)[0], window(50, False)[0])
+
+
+def test_the_smoothing_for_shrinking_follows_the_point_spread_function():
+    augmentation = Augmentation(scaling_percentage=(-50, -50))
+    parameters = augmentation.draw(np.random.default_rng(0), 2)
+    # Halving: new voxels are 2 wide, so sqrt(2^2 - 1) = 1.732 is missing in width, 0.7356 in standard deviation.
+    np.testing.assert_allclose(augmentation.smoothing(parameters), [0.73556, 0.73556], rtol=1e-4)
+
+
+def test_a_weight_map_of_the_loss_multiplies_the_weights():
+    image = np.ones((32, 32, 1, 1), np.float32)
+    weight = np.zeros((32, 32, 1), np.float32)
+    weight[:16] = 2.0
+    subject = PreparedSubject("p", image, {"m": image[..., 0]}, loss_weight=weight)
+    source = WindowSource([subject], (32, 32, 1), UniformSampler((32, 32, 1)), None, {"m": "map"}, loss_border=1)
+    _, _, weights = source.window(0)
+    expected = np.pad(weight[..., 0], 1)
+    np.testing.assert_array_equal(weights["m"], expected)
+
+
+def test_a_negative_weight_map_is_refused():
+    image = np.ones((4, 4, 1, 1), np.float32)
+    with pytest.raises(DataError, match="weight map"):
+        PreparedSubject("p", image, {}, loss_weight=-image[..., 0])

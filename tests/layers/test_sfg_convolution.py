@@ -100,8 +100,8 @@ def test_no_gradient_of_one_task_reaches_a_kernel_of_the_other(training):
             bias = tape.gradient(other, layer.convolution.bias.value).numpy()
             assert (bias[groups == task] == 0).all()
             for variable in layer.activations[task].trainable_variables:
-                gradient = tape.gradient(other, variable.value, unconnected_gradients=tf.UnconnectedGradients.ZERO).numpy()
-                assert (gradient == 0).all(), variable.path
+                gradient = tape.gradient(other, variable.value)
+                assert gradient is None or (np.asarray(gradient) == 0).all(), variable.path
             own = tape.gradient(losses[task], layer.kernel.value).numpy()
             assert (own[..., groups == task] != 0).any()
 

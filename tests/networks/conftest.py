@@ -34,7 +34,7 @@ def images():
 
 @pytest.fixture(scope="session")
 def scramble():
-    """Gives every filter a group and every scale, offset, slope and statistic a value that no rounding hides."""
+    """Gives every filter a group and every other variable a value that no rounding hides."""
 
     def change(network, seed=0, groups=None):
         rng = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -371,6 +372,49 @@ def test_a_worker_that_dies_fails_its_subject_and_not_the_others(cohort, monkeyp
     assert set(result.failed) == {"s1"}
     assert "its worker process died twice" in result.failed["s1"]
     assert sorted(result.done) == ["s0", "s2", "s3"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["big-endian", "NIfTI-2", "scaled", "float64", "uncompressed", "pair", "trailing axis"]
+)
+def test_unusual_files_give_what_the_usual_one_gives(kind, tmp_path):
+    image, _ = body_image(0)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    header = nib.Nifti1Header(endianness=">") if kind == "big-endian" else None
+    data = image * 0.5 + 100 if kind == "scaled" else image
+    if kind == "NIfTI-2":
+        nib.save(nib.Nifti2Image(image, AFFINE), folder / "s.nii.gz")
+    elif kind == "pair":
+        nib.save(nib.Nifti1Pair(image, AFFINE), folder / "s.img")
+    elif kind == "trailing axis":
+        nib.save(nib.Nifti1Image(image[..., None], AFFINE), folder / "s.nii.gz")
+    else:
+        nifti = nib.Nifti1Image(data.astype(np.float64) if kind == "float64" else data, AFFINE, header)
+        if kind == "scaled":
+            nifti.set_data_dtype(np.uint8)
+        nib.save(nifti, folder / ("s.nii" if kind == "uncompressed" else "s.nii.gz"))
+    result = run_folder(
+        folder, tmp_path / "out", "resample, whiten", {"resample_spacing": "1.5"}, pictures=False
+    )
+    assert result.exit_code == 0
+    assert result.outputs["s"].name == ("s.nii" if kind == "uncompressed" else "s.nii.gz")
+    expected = whiten(resample_to_spacing(image.astype(np.float32), AFFINE, 1.5)[0])
+    written = read_image(result.outputs["s"])
+    np.testing.assert_allclose(written.array, expected, atol=0.02 if kind == "scaled" else 1e-5)
+
+
+def test_the_log_names_padding_and_metal_of_a_ct(tmp_path):
+    hu = np.full((12, 12, 12), 40, np.int16)
+    hu[0], hu[6, 6, 6] = -3024, 5000
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "ct.nii.gz", hu, np.eye(4))
+    run_folder(tmp_path / "in", tmp_path / "out", "ct", pictures=False)
+    log = (tmp_path / "out" / "preprocess.log").read_text()
+    assert (
+        "ct: padding outside the field of view: 8.33 % of the voxels are below -1024 HU (lowest -3024)" in log
+    )
+    assert "ct: metal: 1 voxels are above 2500 HU (highest 5000)" in log
 
 
 @pytest.mark.real_data

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -133,3 +136,28 @@ def test_a_refusal_names_its_step():
 def test_the_histogram_step_never_fits_on_the_subject_itself():
     with pytest.raises(DataError, match="there are no landmarks"):
         build_pipeline("nyul").apply(Volume(np.ones((3, 3, 3)), np.eye(4)), StepContext("s"))
+
+
+def test_preprocessing_never_loads_tensorflow_and_loads_slow_libraries_late():
+    script = (
+        "import pkgutil, importlib, sys\n"
+        "import sfgkeras.preprocessing as package\n"
+        "for module in pkgutil.iter_modules(package.__path__):\n"
+        "    importlib.import_module(f'sfgkeras.preprocessing.{module.name}')\n"
+        "slow = {'tensorflow', 'keras', 'ants', 'SimpleITK', 'pandas', 'distributed', 'matplotlib'}\n"
+        "print(sorted(slow & set(sys.modules)))\n"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.strip() == "[]"
+
+
+def test_modules_are_reached_through_the_package():
+    script = (
+        "from sfgkeras import preprocessing\n"
+        "landmarks = preprocessing.histogram.fit_landmarks([[1.0, 2.0, 5.0, 9.0]])\n"
+        "print(len(landmarks.values), preprocessing.ct.scale_ct(0), hasattr(preprocessing, 'nothing'))\n"
+    )
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "13 1.0 False\n"

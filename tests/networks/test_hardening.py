@@ -1,0 +1,193 @@
+"""Hardened networks equal masked ones in mode, compute only what is needed, and are ordinary Keras models."""
+
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+
+from sfgkeras.networks import VGG11, HighResNet, count_multiplies, count_parameters, group_network, harden
+
+
+def tasks_of(count):
+    return {f"task_{index}": index + 1 for index in range(count)}
+
+
+def assert_equal(outputs, expected):
+    """Equal to 1e-4 of the largest output."""
+    for name, output in outputs.items():
+        reference = np.asarray(expected[name])
+        np.testing.assert_allclose(output, reference, atol=1e-4 * np.abs(reference).max())
+        assert reference.std() > 0
+
+
+@pytest.mark.parametrize("batch_norm", ["recalibrated", "batch"])
+@pytest.mark.parametrize("routing", ["mixed", "separate", "dense"])
+@pytest.mark.parametrize("mask_residual", [True, False])
+@pytest.mark.parametrize(("num_tasks", "rank"), [(1, 2), (2, 3), (3, 2)])
+def test_a_hardened_network_equals_the_masked_one_in_mode(
+    num_tasks, rank, mask_residual, routing, batch_norm, small_network, images, scramble
+):
+    network = small_network(
+        tasks_of(num_tasks),
+        spatial_rank=rank,
+        masks="mode",
+        seed=0,
+        mask_residual=mask_residual,
+        routing=routing,
+        batch_norm=batch_norm,
+    )
+    x = images(7, rank, channels=2)
+    network(x)
+    scramble(network)
+    expected = network(x)
+    assert_equal(group_network(network)(x), expected)
+    assert_equal(harden(network)(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("network_class", "rank"), [(HighResNet, 2), (HighResNet, 3), (VGG11, 2), (VGG11, 3)]
+)
+def test_the_networks_of_the_paper_harden_to_one_part_in_ten_thousand(network_class, rank, images, scramble):
+    width = 0.3 if network_class is HighResNet else 0.06
+    network = network_class(tasks_of(2), spatial_rank=rank, width=width, masks="mode", seed=0)
+    x = images(9, rank)
+    network(x)
+    scramble(network)
+    hardened = harden(network)
+    assert_equal(hardened(x), network(x))
+    assert count_parameters(hardened) < count_parameters(network)
+    shape = x.shape[1:]
+    assert count_multiplies(hardened, shape) < 0.5 * count_multiplies(network, shape)
+
+
+def test_a_trained_network_hardens_with_the_statistics_of_its_training(small_network, images):
+    network = small_network(tasks_of(2), masks="mode", seed=0)
+    x = images()
+    network.compile("adam", dict.fromkeys(network.tasks, "mse"))
+    network.fit(x, {"task_0": x, "task_1": x.repeat(2, -1)}, epochs=4, verbose=0)
+    assert_equal(harden(network)(x), network.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("sharing", ["hard_sharing", "single_task", "constant_mask"])
+def test_networks_of_constant_masks_harden_too(sharing, small_network, images, scramble):
+    network = small_network(tasks_of(2), sharing, seed=0)
+    x = images()
+    network(x)
+    scramble(network)
+    assert_equal(harden(network)(x), network(x))
+
+
+@pytest.mark.parametrize("routing", ["mixed", "separate", "dense"])
+def test_the_network_of_one_task_equals_its_part_and_is_smaller(routing, small_network, images, scramble):
+    network = small_network(tasks_of(3), masks="mode", seed=0, routing=routing)
+    x = images()
+    network(x)
+    scramble(network)
+    whole = harden(network)
+    for task in network.tasks:
+        part = harden(network, task)
+        outputs = part(x)
+        assert list(outputs) == [task]
+        assert_equal(outputs, network(x))
+        assert count_parameters(part) < count_parameters(whole)
+
+
+EMPTY = {
+    "no shared filter in the middle": [[0, 0, 1, 1, 2, 2], [0] * 4 + [1] * 5, [0, 1, 2, 2, 0, 1, 2, 0]],
+    "a task owns nothing at first": [[1, 1, 2, 2, 2, 1], [0] * 4 + [1] * 5, [0, 1, 2, 2, 0, 1, 2, 0]],
+    "a task owns nothing at all": [[1, 1, 2, 2, 2, 1], [1] * 9, [1, 1, 2, 2, 2, 2, 1, 1]],
+    "all is shared": [[2] * 6, [2] * 9, [2] * 8],
+    "one task takes all and the other all that follows": [[0] * 6, [1] * 9, [0, 1, 0, 1, 0, 1, 0, 1]],
+    "the last layer has one task only": [[2] * 6, [2] * 9, [0] * 8],
+}
+
+
+@pytest.mark.parametrize("mask_residual", [True, False])
+@pytest.mark.parametrize("groups", list(EMPTY.values()), ids=list(EMPTY))
+def test_empty_groups_and_streams_harden_exactly(groups, mask_residual, small_network, images, scramble):
+    network = small_network(tasks_of(2), masks="mode", seed=0, mask_residual=mask_residual)
+    x = images()
+    network(x)
+    scramble(network, groups=groups)
+    expected = network(x)
+    for model in (group_network(network), harden(network)):
+        for name, output in model(x).items():
+            reference = np.asarray(expected[name])
+            np.testing.assert_allclose(output, reference, atol=1e-4 * np.abs(reference).max())
+
+
+def test_what_no_head_depends_on_does_not_exist(small_network, images, scramble):
+    """The second layer has no filter of task 1, so nobody reads task 1's filters of the first one."""
+    network = small_network(tasks_of(2), masks="mode", seed=0)
+    network(images())
+    scramble(network, groups=[[0, 0, 0, 0, 1, 2], [1] * 4 + [2] * 5, [0, 1, 2, 2, 0, 1, 2, 0]])
+    grouped = group_network(network)
+    assert not [w.path for w in grouped.weights if "1_task_1" in w.path]
+    assert [w.path for w in grouped.weights if "1_task_2" in w.path]
+
+
+def test_folding_leaves_no_normalisation_behind_a_convolution(small_network, images, scramble):
+    network = small_network(tasks_of(2), masks="mode", seed=0)
+    x = images()
+    network(x)
+    scramble(network)
+    folded, unfolded = harden(network), harden(network, fold=False)
+
+    def normalisations(model):
+        return sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+
+    # One is left: the first of the residual block of each of three streams.
+    assert normalisations(folded) == 3
+    assert normalisations(unfolded) == 3 * 3 + 3 * 2
+    assert_equal(folded(x), unfolded(x))
+
+
+def test_a_hardened_network_saves_and_loads_without_this_package(small_network, images, scramble, tmp_path):
+    network = small_network(tasks_of(2), masks="mode", seed=0, activation="relu")
+    x = images()
+    network(x)
+    scramble(network)
+    hardened = harden(network)
+    hardened.save(tmp_path / "hardened.keras")
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", hardened(x)["task_1"])
+    script = f"""
+        import sys
+        import keras
+        import numpy as np
+
+        model = keras.saving.load_model(r"{tmp_path / "hardened.keras"}", safe_mode=True)
+        y = model(np.load(r"{tmp_path / "x.npy"}"))["task_1"]
+        np.testing.assert_allclose(y, np.load(r"{tmp_path / "y.npy"}"), rtol=1e-4, atol=1e-5)
+        assert not [name for name in sys.modules if name.startswith("sfgkeras")]
+        """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_a_hardened_network_under_mixed_precision_keeps_float32_logits(small_network, images):
+    network = small_network(tasks_of(2), masks="mode", seed=0, dtype="mixed_bfloat16")
+    x = images()
+    outputs = network(x)
+    hardened = harden(network)(x)
+    assert hardened["task_0"].dtype == "float32"
+    scale = np.abs(outputs["task_0"]).max()
+    np.testing.assert_allclose(hardened["task_0"], outputs["task_0"], atol=0.05 * scale)
+
+
+def test_a_network_without_weights_or_task_is_refused(small_network, images):
+    network = small_network(tasks_of(2), seed=0)
+    with pytest.raises(ValueError, match="has no weights yet"):
+        harden(network)
+    network(images())
+    with pytest.raises(ValueError, match="no task 'task_3', did you mean"):
+        harden(network, "task_3")

@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from sfgkeras.preprocessing.pipeline import STEPS, setting_names
+from sfgkeras.preprocessing.reference import setting_meanings, with_reference
+
+PAGE = Path(__file__).parents[2] / "docs" / "preprocessing.md"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_setting_has_a_meaning(step):
+    assert list(setting_meanings(STEPS[step].settings)) == setting_names(step)
+
+
+def test_the_page_lists_the_steps_and_settings_of_now():
+    if not PAGE.is_file():
+        pytest.skip("the documentation is not beside the tests")
+    page = PAGE.read_text()
+    assert with_reference(page) == page, (
+        "write docs/preprocessing.md anew with preprocessing.reference.with_reference"
+    )
