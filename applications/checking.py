@@ -63,7 +63,8 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
         for name in roles
         if name in cohort.files
     }
-    with reporter.stage("checking files", len(learning) * len(roles) + len(images) * len(config.image)) as stage:
+    files = len(learning) * len(roles) + len(images) * len(config.image)
+    with reporter.stage("checking files", files * (2 if read_voxels else 1)) as stage:
         settings: dict[str, Any] = {
             "window_size": None if config.network.window_sampling == "resize" else config.window_size,
             "volume_padding": config.network.volume_padding_size,
