@@ -5,7 +5,7 @@ from typing import Any
 
 from sfgkeras.applications import building, windows
 from sfgkeras.applications.base import TaskType
-from sfgkeras.applications.checkpoints import CheckpointFolder
+from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.distribution import build_strategy, configure_devices
 from sfgkeras.applications.finetuning import freeze_variables, restore_variables
 from sfgkeras.applications.grouping_log import GroupingLog
@@ -101,12 +101,13 @@ def use_validation_statistics(network: Any, config: Config) -> None:
 
 def resume(trainer: Trainer, checkpoints: CheckpointFolder, starting_iter: int, reporter: Reporter) -> None:
     """Restores the newest state that loads, or the one of `starting_iter` where it is positive."""
+    state: TrainingState | None
     if starting_iter > 0:
-        state, warnings = checkpoints.read(starting_iter), []
+        state = checkpoints.read(starting_iter)
     else:
         state, warnings = checkpoints.read_newest()
-    for warning in warnings:
-        reporter.warning(warning)
+        for warning in warnings:
+            reporter.warning(warning)
     if state is not None:
         trainer.restore(state)
         reporter.message(f"resumed from iteration {trainer.progress.iteration} ({checkpoints.folder})")

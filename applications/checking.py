@@ -104,7 +104,8 @@ def _source_infos(config: Config) -> dict[str, SourceInfo]:
         classes[config.sampler] = None
     for task in config.tasks.values():
         if task.type == "segmentation":
-            classes[task.target] = min(task.num_classes, classes.get(task.target) or task.num_classes)
+            known = [count for count in (task.num_classes, classes.get(task.target)) if count]
+            classes[task.target] = min(known, default=None)
     infos = {}
     for name in dict.fromkeys([*config.image, *target_sources(config)]):
         source = config.sources[name]

@@ -74,8 +74,8 @@ class ClassificationTask(TaskType):
     ) -> list[dict[str, Any]]:
         """Measures all subjects."""
         names = select_measures(evaluation.evaluations, "classification")
-        classes = [np.asarray(values, float).astype(int) for values in (truth, prediction)]
-        return [evaluate_classification(*classes, self.num_outputs, names)]
+        true_classes, predicted_classes = (np.asarray(values, float).astype(int) for values in (truth, prediction))
+        return [evaluate_classification(true_classes, predicted_classes, self.num_outputs, names)]
 
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Returns the class and every class's probability."""

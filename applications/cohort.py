@@ -114,7 +114,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
     for name in dict.fromkeys([*config.image, *target_sources(config)]):
         source = config.sources[name]
         try:
-            if source.loader == "table":
+            if source.loader == "table" and source.csv_file is not None:
                 tables[name] = source.csv_file
                 values[name] = read_table(source.csv_file)
                 continue

@@ -14,19 +14,19 @@ def no_new_best(losses: Sequence[float]) -> bool:
 
 def above_mean(losses: Sequence[float]) -> bool:
     """Says stop when the last loss exceeds the mean of the earlier ones by more than 0.03."""
-    return losses[-1] > np.mean(losses[:-1]) + MIN_DELTA
+    return bool(losses[-1] > np.mean(losses[:-1]) + MIN_DELTA)
 
 
 def above_robust_mean(losses: Sequence[float]) -> bool:
     """Says stop as `above_mean`, with the earlier losses outside their 5th to 95th percentile left out."""
     earlier = np.asarray(losses[:-1])
     low, high = np.percentile(earlier, [5, 95])
-    return losses[-1] > earlier[(earlier >= low) & (earlier <= high)].mean() + MIN_DELTA
+    return bool(losses[-1] > earlier[(earlier >= low) & (earlier <= high)].mean() + MIN_DELTA)
 
 
 def above_median(losses: Sequence[float]) -> bool:
     """Says stop when the last loss exceeds the median of the earlier ones by more than 0.03."""
-    return losses[-1] > np.median(losses[:-1]) + MIN_DELTA
+    return bool(losses[-1] > np.median(losses[:-1]) + MIN_DELTA)
 
 
 def generalisation_loss(losses: Sequence[float]) -> bool:
@@ -45,7 +45,7 @@ def above_smoothed_median(losses: Sequence[float]) -> bool:
     """Says stop when the median-filtered (5 points) losses end more than 0.03 above their own median."""
     padded = np.pad(np.asarray(losses, float), 2, mode="edge")
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=-1)
-    return smooth[-1] > np.median(smooth[:-1]) + MIN_DELTA
+    return bool(smooth[-1] > np.median(smooth[:-1]) + MIN_DELTA)
 
 
 EARLY_STOPPING: Mapping[str, Callable[[Sequence[float]], bool]] = {

@@ -48,7 +48,7 @@ class GroupingLog:
         if not self._layers:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.stack(values) for name, values in self._layers.items()}
+        arrays: dict[str, Any] = {name: np.stack(values) for name, values in self._layers.items()}
         with replacing(self._path) as stream:
             np.savez_compressed(stream, iterations=np.asarray(self._iterations), **arrays)
 

@@ -1,6 +1,7 @@
 """Histogram landmarks of a run: fitted on the training subjects at training, required at inference."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from sfgkeras.applications.reporter import Reporter
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
 from sfgkeras.data.volumes import file_fingerprint
-from sfgkeras.errors import DataError
+from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.histogram import NyulLandmarks, foreground_percentiles, mean_landmarks
 from sfgkeras.preprocessing.landmark_file import check_landmarks, read_landmarks, write_landmarks
 
@@ -24,7 +25,7 @@ def fit_missing_landmarks(
     Raises:
         DataError: If the file is there but was fitted on other images or with other settings.
     """
-    path = config.network.histogram_ref_file
+    path = _landmark_file(config)
     subjects = cohort.phase("training")
     if path.is_file():
         return _read(config, preparation, subjects)
@@ -58,7 +59,7 @@ def read_required_landmarks(
     Raises:
         DataError: If the file is missing, or was made with other settings.
     """
-    path = config.network.histogram_ref_file
+    path = _landmark_file(config)
     if not path.is_file():
         raise DataError(
             f"{path}: no histogram landmarks; inference needs those that training wrote: train first, or "
@@ -68,7 +69,7 @@ def read_required_landmarks(
 
 
 def _read(config: Config, preparation: Preparation, subjects: list[Subject] | None) -> dict[str, NyulLandmarks]:
-    path = config.network.histogram_ref_file
+    path = _landmark_file(config)
     found = read_landmarks(path, config.network.cutoff)
     for name in config.image:
         if name not in found:
@@ -85,6 +86,13 @@ def _read(config: Config, preparation: Preparation, subjects: list[Subject] | No
             preparation=_preparation_text(config, name),
         )
     return {name: found[name] for name in config.image}
+
+
+def _landmark_file(config: Config) -> Path:
+    path = config.network.histogram_ref_file
+    if path is None:
+        raise ConfigError("[NETWORK] normalisation = yes needs histogram_ref_file")
+    return path
 
 
 def _measure(subject: Subject, name: str, values: np.ndarray, cutoff: tuple[float, float]) -> np.ndarray:

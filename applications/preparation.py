@@ -42,9 +42,10 @@ class Grid:
     affine: np.ndarray
 
     @property
-    def spacing(self) -> tuple[float, ...]:
+    def spacing(self) -> tuple[float, float, float]:
         """Voxel size in mm."""
-        return tuple(float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0))
+        x, y, z = (float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return x, y, z
 
     def is_like(self, other: "Grid") -> bool:
         """Says whether two grids are the same to a thousandth of a millimetre."""
@@ -208,13 +209,14 @@ class Preparation:
     def _header(self, subject: Subject, name: str) -> Header:
         return read_header(subject.files[name], self._config.sources[name].loader)
 
-    def _pad(self, volume: np.ndarray, mode: str | None = None) -> np.ndarray:
+    def _pad(self, volume: np.ndarray, mode: Any = None) -> np.ndarray:
         """Adds `volume_padding_size` voxels on each side of the three axes of `(x, y, z, channels)`."""
         network = self._config.network
         if not any(network.volume_padding_size):
             return volume
         widths = [*((size, size) for size in network.volume_padding_size), (0, 0)]
-        return np.pad(volume, widths, mode=mode or network.volume_padding_mode)
+        chosen: Any = mode or network.volume_padding_mode
+        return np.pad(volume, widths, mode=chosen)
 
     def _read(self, subject: Subject, name: str, grid: Grid, labels: bool = False) -> np.ndarray:
         """Reads one source onto the subject's grid without padding, `(x, y, z, channels)`."""

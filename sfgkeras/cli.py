@@ -132,7 +132,8 @@ class _FolderProgress:
     """Shows a bar from the first subject on; the number of subjects is known only then."""
 
     def __init__(self, reporter: Any) -> None:
-        self._reporter, self._stack, self._stage, self._done = reporter, ExitStack(), None, 0
+        self._reporter, self._stack, self._done = reporter, ExitStack(), 0
+        self._stage: Any = None
 
     def __enter__(self) -> "_FolderProgress":
         return self

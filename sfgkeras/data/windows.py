@@ -160,7 +160,9 @@ class WindowSource:
         shape, corner = plane.shape[:-1], [start[axis] for axis in self.axes]
         window_map = self._window_map(parameters, corner, shape, self._spacing(subject, shape))
         window = image[inner]
-        smoothing = () if parameters is None else self.augmentation.smoothing(parameters)
+        smoothing: tuple[float, ...] = ()
+        if self.augmentation is not None and parameters is not None:
+            smoothing = self.augmentation.smoothing(parameters)
         window_map.linear(plane, window, smoothing)
         if parameters is not None and parameters.bias_coefficients is not None:
             window *= bias_field(parameters.bias_coefficients, corner, self._size, shape)[..., None]

@@ -90,7 +90,6 @@ class Convolution(keras.layers.Layer):
             outputs = outputs + ops.cast(bias, self.compute_dtype)
         return outputs if filter_mask is None or folds else apply_mask(outputs, filter_mask)
 
-
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
         return super().get_config() | {

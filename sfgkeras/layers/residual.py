@@ -108,7 +108,6 @@ class ResidualBlock(keras.layers.Layer):
         features = self.activations[1](features, masks[1], training=training)
         return inputs + self.convolutions[1](features, masks[2])
 
-
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
         return super().get_config() | {
@@ -150,7 +149,6 @@ class ResidualSection(keras.layers.Layer):
         for block, mask in zip(self.blocks, masks, strict=True):
             inputs = block(inputs, mask, training=training)
         return inputs
-
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

@@ -96,7 +96,8 @@ class SFGConvolution(keras.layers.Layer):
             learn_grouping=learn_grouping,
             entropy_decay=entropy_decay,
             seed=seed,
-            name="grouping",
+            # Built before its parent: its name must tell the layers apart.
+            name=f"{self.name}_grouping",
         )
         self.grouping.build()
         self.convolution = Convolution(
@@ -205,7 +206,6 @@ class SFGConvolution(keras.layers.Layer):
         if training:
             self.iteration.assign(self.iteration + 1)
         return self.draw_masks(temperature, self._mask_source, ops.shape(image)[0], training)
-
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
