@@ -67,6 +67,8 @@ class FilterGrouping(keras.layers.Layer):
         seed: Seed of all draws; None draws one.
     """
 
+    built: bool
+
     def __init__(
         self,
         filters: int,
