@@ -182,11 +182,10 @@ def variable_names(network: Any, variables: Sequence[Any]) -> list[str]:
     Grouping logits, whose paths are alike in all layers, get the name of their layer; generators lose their number.
     """
     layers = {
-        id(grouping.grouping_logits): f"{network.name}/trunk/{layer}/" for layer, grouping in network.groupings().items()
+        id(grouping.grouping_logits): f"{network.name}/trunk/{layer}/"
+        for layer, grouping in network.groupings().items()
     }
-    return [
-        layers.get(id(variable), "") + _GENERATOR.sub("seed_generator/", variable.path) for variable in variables
-    ]
+    return [layers.get(id(variable), "") + _GENERATOR.sub("seed_generator/", variable.path) for variable in variables]
 
 
 def _variables(prefix: str, variables: Sequence[Any], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -183,9 +183,7 @@ class Preparation:
             for volume in np.moveaxis(self._read(subject, name, grid), -1, 0)
         ]
 
-    def _foregrounds(
-        self, subject: Subject, volumes: Sequence[tuple[str, np.ndarray]]
-    ) -> list[np.ndarray | None]:
+    def _foregrounds(self, subject: Subject, volumes: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray | None]:
         network = self._config.network
         if not network.normalise_foreground_only:
             return [None] * len(volumes)

@@ -106,9 +106,7 @@ def run_ours(config: Config, reporter: Reporter) -> dict[str, Any]:
     steps = np.diff([int(row["iteration"]) for row in rows])
     found = {"seconds": _typical(np.diff(elapsed) / steps), "parameters": count_parameters(network)}
     groups = network.grouping_probabilities()
-    shares = {
-        layer: np.bincount(np.argmax(p, axis=1), minlength=p.shape[1]).tolist() for layer, p in groups.items()
-    }
+    shares = {layer: np.bincount(np.argmax(p, axis=1), minlength=p.shape[1]).tolist() for layer, p in groups.items()}
     certainty = float(np.mean(np.concatenate([np.max(p, axis=1) for p in groups.values()])))
     return found | {"filters_per_group": shares, "mean_largest_probability": certainty}
 
@@ -163,7 +161,9 @@ def compare(
             config = write_config(settings, data, output, "hard_sharing" if is_peer else name, name, seed)
             cost = run_peer(config, PEERS[name], reporter) if is_peer else run_ours(config, reporter)
             scores = {dataset: measure(config, reporter, dataset) for dataset in ("validation", "inference")}
-            rows.append({"network": name, "seed": seed, **scores["inference"], **cost, "validation": scores["validation"]})
+            rows.append(
+                {"network": name, "seed": seed, **scores["inference"], **cost, "validation": scores["validation"]}
+            )
             write_results(rows, settings, data, output)
     return rows
 
@@ -172,7 +172,11 @@ def write_results(rows: Sequence[dict[str, Any]], settings: Settings, data: Path
     """Writes `results.json` and `results.md`; returns the latter."""
     untouched = untouched_error(data, output / "cohort")
     text = markdown(rows, settings, untouched)
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()}
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg(),
+    }
     result = {"settings": asdict(settings), "machine": machine, "input_mae": untouched, "runs": list(rows)}
     (output / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     (output / "results.md").write_text(text)

@@ -42,9 +42,7 @@ def bias_field(
     for i, j, k in np.ndindex(order + 1, order + 1, order + 1):
         if 1 <= i + j + k <= order:
             coefficient = random_generator.standard_normal() / (i + j + k)
-            logarithm += coefficient * np.einsum(
-                "x,y,z->xyz", legendre[0][:, i], legendre[1][:, j], legendre[2][:, k]
-            )
+            logarithm += coefficient * np.einsum("x,y,z->xyz", legendre[0][:, i], legendre[1][:, j], legendre[2][:, k])
     return np.exp(logarithm * (strength / np.abs(logarithm).max())).astype(np.float32)
 
 

@@ -52,9 +52,7 @@ class Table:
         self.repeats = repeats
         print(f"{'what':<46}{'ours':>10}{'peer':>10}{'ratio':>8}{'goal':>8}")
 
-    def row(
-        self, what: str, ours: Callable[[], Any], peer: Callable[[], Any], goal: float | None = None
-    ) -> None:
+    def row(self, what: str, ours: Callable[[], Any], peer: Callable[[], Any], goal: float | None = None) -> None:
         """Times two functions alternately and prints their medians in seconds."""
         times: dict[str, list[float]] = {"ours": [], "peer": []}
         ours()
@@ -113,9 +111,7 @@ def benchmark_nyul(table: Table) -> None:
                 write_image(path, volume, AFFINE)
             train = torchio.HistogramStandardization.train
             found = train(paths, progress=False)
-            print(
-                f"  largest difference of landmarks to TorchIO: {np.abs(found - landmarks.values).max():.2g}"
-            )
+            print(f"  largest difference of landmarks to TorchIO: {np.abs(found - landmarks.values).max():.2g}")
             table.row(
                 "Nyul fit, 5 files / TorchIO",
                 lambda: fit_landmarks(read_stored(path).array for path in paths),
@@ -123,12 +119,8 @@ def benchmark_nyul(table: Table) -> None:
                 0.25,
             )
         standardise = torchio.HistogramStandardization({"mr": found})
-        subject = torchio.Subject(
-            mr=torchio.ScalarImage(tensor=torch.from_numpy(volumes[0][None].astype(np.int16)))
-        )
-        difference = np.abs(
-            standardise(subject)["mr"].numpy()[0] - apply_landmarks(volumes[0], landmarks)
-        ).max()
+        subject = torchio.Subject(mr=torchio.ScalarImage(tensor=torch.from_numpy(volumes[0][None].astype(np.int16))))
+        difference = np.abs(standardise(subject)["mr"].numpy()[0] - apply_landmarks(volumes[0], landmarks)).max()
         print(f"  largest difference of mapped values to TorchIO: {difference:.2g}")
         table.row(
             "Nyul apply, int16 / TorchIO",
@@ -235,9 +227,7 @@ def benchmark_pipeline(num_volumes: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the parts asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--volumes", type=int, default=4)
     parser.add_argument("--only", default="n4,nyul,resampling,pipeline")

@@ -143,9 +143,7 @@ def _usable_voxels(image: np.ndarray, foreground_mask: np.ndarray | None) -> np.
         foreground_mask = find_foreground(image, "otsu_plus")
     foreground_mask = np.asarray(foreground_mask, dtype=bool)
     if foreground_mask.shape != image.shape:
-        raise DataError(
-            f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}"
-        )
+        raise DataError(f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}")
     usable = foreground_mask & (image > 0)
     num_found, num_usable = np.count_nonzero(foreground_mask), np.count_nonzero(usable)
     if num_usable < max(0.5 * num_found, 1):
@@ -173,8 +171,7 @@ def _check_options(options: N4Options, engine: str, shrink_factor: int, weights:
         for name in ("histogram_bins", "deconvolution_width", "wiener_noise"):
             if getattr(options, name) != getattr(N4Options, name):
                 raise ConfigError(
-                    f"{name} = {getattr(options, name)} cannot be passed to antspyx's N4; "
-                    "use engine = simpleitk"
+                    f"{name} = {getattr(options, name)} cannot be passed to antspyx's N4; use engine = simpleitk"
                 )
 
 
@@ -278,9 +275,7 @@ class BiasFieldSettings:
     def __post_init__(self) -> None:
         lookup(ENGINES, self.engine, "N4 engine")
         object.__setattr__(self, "foreground", measuring_rule(self.foreground))
-        options = N4Options(
-            self.iterations, self.convergence, self.spline_distance, histogram_bins=self.histogram_bins
-        )
+        options = N4Options(self.iterations, self.convergence, self.spline_distance, histogram_bins=self.histogram_bins)
         has_weights = None if self.weights is None else np.empty(0)
         _check_options(options, self.engine, self.shrink_factor, has_weights)
         require(self.histogram_bins > 1, "histogram_bins", self.histogram_bins, "must be 2 or more")

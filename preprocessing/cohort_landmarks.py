@@ -80,9 +80,7 @@ def cohort_landmarks(
     rows, failed = _measure(training, runner, progress)
     if not rows:
         reason = next(iter(failed.values())).record.message
-        raise DataError(
-            f"no landmarks: none of {len(training)} training subjects could be measured; first: {reason}"
-        )
+        raise DataError(f"no landmarks: none of {len(training)} training subjects could be measured; first: {reason}")
     measured = [job for job in training if job.subject_id in rows]
     landmarks = replace(
         mean_landmarks((rows[job.subject_id] for job in measured), settings.cutoff),
@@ -118,9 +116,7 @@ def _identity(job: Job) -> str:
     return f"{job.subject_id}@{file_fingerprint(job.image)[:8]}"
 
 
-def _expected_identities(
-    training: Sequence[Job], landmarks: NyulLandmarks, records: Mapping[str, Record]
-) -> list[str]:
+def _expected_identities(training: Sequence[Job], landmarks: NyulLandmarks, records: Mapping[str, Record]) -> list[str]:
     """Names the training subjects, without those that were not measured because they are known to fail."""
     expected = []
     for job in training:

@@ -46,8 +46,7 @@ def convert(image: np.ndarray, dtype: str = "auto") -> np.ndarray:
         return image.astype(np.float32)
     if np.abs(image).max() > 2**53:
         raise DataError(
-            f"values up to {np.abs(image).max():g} cannot be integers without loss; "
-            "use convert_dtype = float32"
+            f"values up to {np.abs(image).max():g} cannot be integers without loss; use convert_dtype = float32"
         )
     return np.rint(image).astype(np.int64)
 

@@ -50,9 +50,7 @@ def foreground_box(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple
     return sides[0], sides[1], sides[2]
 
 
-def crop(
-    array: np.ndarray, affine: np.ndarray, box: tuple[slice, slice, slice]
-) -> tuple[np.ndarray, np.ndarray]:
+def crop(array: np.ndarray, affine: np.ndarray, box: tuple[slice, slice, slice]) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a box out of `(x, y, z[, channels])`; every voxel keeps its place in the scanner."""
     new_affine = np.array(affine, dtype=np.float64)
     new_affine[:3, 3] += new_affine[:3, :3] @ [side.start for side in box]
@@ -69,6 +67,4 @@ def crop_step(volume: Volume, settings: CropSettings, context: StepContext) -> V
     box = foreground_box(mask, margin)
     array, affine = crop(volume.array, volume.affine, box)
     labels = {name: label_map[box] for name, label_map in volume.labels.items()}
-    return volume.with_grid(
-        array, affine, labels, f"cropped from {volume.array.shape} to {array.shape} voxels"
-    )
+    return volume.with_grid(array, affine, labels, f"cropped from {volume.array.shape} to {array.shape} voxels")

@@ -46,16 +46,12 @@ def scale_ct(hu: np.ndarray, clip: tuple[float, float] | None = USUAL_CLIP) -> n
     hu = np.asarray(hu)
     if hu.dtype.kind == "f" and not np.all(np.isfinite(hu)):
         bad = int(hu.size - np.count_nonzero(np.isfinite(hu)))
-        raise DataError(
-            f"{bad} of {hu.size} values are not finite (NaN or inf); a CT has none, look at its source"
-        )
+        raise DataError(f"{bad} of {hu.size} values are not finite (NaN or inf); a CT has none, look at its source")
     values = _as_float(hu)
     if clip is not None:
         low, high = clip
         if not low < high:
-            raise ConfigError(
-                f"clip = {low:g}, {high:g} is empty; write the lower limit first, e.g. -1024, 2500"
-            )
+            raise ConfigError(f"clip = {low:g}, {high:g} is empty; write the lower limit first, e.g. -1024, 2500")
         values = np.clip(values, low, high)
     # Adding before dividing keeps whole Hounsfield units exact in float32.
     return ((values + HU_PER_UNIT) / HU_PER_UNIT).astype(np.float32)
@@ -95,8 +91,7 @@ def describe_ct(hu: np.ndarray, clip: tuple[float, float] = USUAL_CLIP) -> list[
         below = float(np.mean(hu < low))
         kind = "padding outside the field of view" if share > 0.001 else "overshoot"
         notes.append(
-            f"{kind}: {100 * below:.3g} % of the voxels are below {low:g} HU (lowest {lowest:g}) "
-            f"and become {low:g}"
+            f"{kind}: {100 * below:.3g} % of the voxels are below {low:g} HU (lowest {lowest:g}) and become {low:g}"
         )
     highest = float(hu.max())
     if highest > high:

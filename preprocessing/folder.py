@@ -131,9 +131,7 @@ def run_folder(
         present = {name: record for name, record in manifest.records.items() if name in files}
         landmarks = None if found is None else found.path
         overview = write_overview(output, present, pipeline.text(), landmarks)
-        write_log(
-            f"{len(run.done)} done, {len(run.skipped)} skipped, {len(run.failed)} failed; see {overview}"
-        )
+        write_log(f"{len(run.done)} done, {len(run.skipped)} skipped, {len(run.failed)} failed; see {overview}")
     succeeded = [job for job in jobs if job.subject_id not in run.failed]
     return FolderResult(
         tuple(run.done),
@@ -163,12 +161,8 @@ class _Run:
         found = None
         waiting = list(jobs)
         if jobs[0].pipeline.histogram is not None:
-            found = cohort_landmarks(
-                jobs, training_subjects, runner, self._manifest.records, self._log, self._progress
-            )
-            waiting = [
-                replace(job, landmarks=found.landmarks) for job in jobs if job.subject_id not in found.failed
-            ]
+            found = cohort_landmarks(jobs, training_subjects, runner, self._manifest.records, self._log, self._progress)
+            waiting = [replace(job, landmarks=found.landmarks) for job in jobs if job.subject_id not in found.failed]
             for result in found.failed.values():
                 self._book(result, len(jobs))
         for result in runner.run(waiting):
@@ -292,7 +286,5 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(
-                f"{folder}: another run is writing there; wait for it or choose another folder"
-            ) from None
+            raise ConfigError(f"{folder}: another run is writing there; wait for it or choose another folder") from None
         yield

@@ -131,9 +131,7 @@ def foreground_mask(image: np.ndarray, rule: str = "otsu_plus", threshold: float
     image = np.asarray(image)
     rule = foreground_rule(rule)
     if image.dtype.kind == "f" and not np.all(np.isfinite(image)):
-        raise DataError(
-            "the image has values that are not finite (NaN or inf): no foreground can be found in it"
-        )
+        raise DataError("the image has values that are not finite (NaN or inf): no foreground can be found in it")
     low, high = image.min(), image.max()
     if not low < high:
         raise DataError(f"no foreground: every voxel is {float(low):g}")

@@ -61,9 +61,7 @@ class NyulLandmarks:
                 f"for {percentiles.size} percentiles"
             )
         if not (np.all(np.diff(percentiles) > 0) and percentiles[0] >= 0 and percentiles[-1] <= 100):
-            raise DataError(
-                f"percentiles of landmarks must increase within 0..100, got {percentiles.tolist()}"
-            )
+            raise DataError(f"percentiles of landmarks must increase within 0..100, got {percentiles.tolist()}")
         if not (np.all(np.isfinite(values)) and np.all(np.diff(values) >= 0) and values[0] < values[-1]):
             raise DataError(f"values of landmarks must be finite and increase, got {values.tolist()}")
         for name, array in (("percentiles", percentiles), ("values", values)):
@@ -116,9 +114,7 @@ def foreground_percentiles(foreground: np.ndarray, cutoff: tuple[float, float] =
     return measured
 
 
-def mean_landmarks(
-    measured: Iterable[np.ndarray], cutoff: tuple[float, float] = (0.01, 0.99)
-) -> NyulLandmarks:
+def mean_landmarks(measured: Iterable[np.ndarray], cutoff: tuple[float, float] = (0.01, 0.99)) -> NyulLandmarks:
     """Averages the subjects' percentiles after each subject's cut-offs went linearly to 0 and 100.
 
     Args:
@@ -136,9 +132,7 @@ def mean_landmarks(
     return NyulLandmarks(landmark_percentiles(cutoff), low + (high - low) * positions.mean(axis=0))
 
 
-def fit_landmarks(
-    foregrounds: Iterable[np.ndarray], cutoff: tuple[float, float] = (0.01, 0.99)
-) -> NyulLandmarks:
+def fit_landmarks(foregrounds: Iterable[np.ndarray], cutoff: tuple[float, float] = (0.01, 0.99)) -> NyulLandmarks:
     """Fits landmarks on the foregrounds of the training subjects (Nyul et al. 2000).
 
     Args:
@@ -189,9 +183,7 @@ def apply_landmarks(
     if foreground_mask is not None:
         foreground_mask = np.asarray(foreground_mask, dtype=bool)
         if foreground_mask.shape != image.shape:
-            raise DataError(
-                f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}"
-            )
+            raise DataError(f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}")
         foreground = image[foreground_mask]
     knots, levels = _curve(foreground, landmarks, norm_type)
     mapped = _map_through(image, knots, levels)
@@ -205,13 +197,9 @@ def _curve(foreground: np.ndarray, landmarks: NyulLandmarks, norm_type: str) -> 
     inner = lookup(NORM_TYPES, norm_type, "norm_type")
     wanted = (landmarks.percentiles[0], *inner, landmarks.percentiles[-1])
     positions = [np.flatnonzero(np.isclose(landmarks.percentiles, percentile)) for percentile in wanted]
-    missing = [
-        float(percentile) for percentile, found in zip(wanted, positions, strict=True) if found.size == 0
-    ]
+    missing = [float(percentile) for percentile, found in zip(wanted, positions, strict=True) if found.size == 0]
     if missing:
-        raise ConfigError(
-            f"norm_type = {norm_type!r} needs percentiles {missing} that these landmarks do not have"
-        )
+        raise ConfigError(f"norm_type = {norm_type!r} needs percentiles {missing} that these landmarks do not have")
     chosen = np.unique(np.concatenate(positions))
     measured = exact_percentiles(foreground, landmarks.percentiles[chosen])
     # Percentiles that coincide in this image share one knot at the mean of their levels: the curve stays a
@@ -292,8 +280,6 @@ def histogram_step(volume: Volume, settings: HistogramSettings, context: StepCon
         DataError: If there are no landmarks; they are never fitted on the subject itself.
     """
     if context.landmarks is None:
-        raise DataError(
-            "there are no landmarks; fit them on the training subjects first, or name histogram_ref_file"
-        )
+        raise DataError("there are no landmarks; fit them on the training subjects first, or name histogram_ref_file")
     mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
     return volume.with_array(apply_landmarks(volume.array, context.landmarks, settings.norm_type, mask))

@@ -12,9 +12,7 @@ from sfgkeras.data.nifti import axis_codes, image_suffix, is_image, read_image, 
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.volume import Volume, name_without_suffix
 
-VOLUME_SUFFIXES = frozenset(
-    (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
-)
+VOLUME_SUFFIXES = frozenset((".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz", ".mha", ".mhd", ".nrrd", ".nhdr"))
 # A label map's grid is its image's if no voxel centre lies further off than this, in voxels.
 GRID_TOLERANCE = 0.1
 
@@ -66,25 +64,18 @@ def find_inputs(folder: str | Path, exclude: Path | None = None) -> FoundInputs:
                 continue
             subject_id = str((path.parent / name_without_suffix(path)).relative_to(folder).as_posix())
             if subject_id in files:
-                raise ConfigError(
-                    f"{path}: has the name of {files[subject_id]} but for its ending; rename one of them"
-                )
+                raise ConfigError(f"{path}: has the name of {files[subject_id]} but for its ending; rename one of them")
             files[subject_id] = path
     if not files:
         raise ConfigError(
-            f"{folder}: holds no NIfTI file and no DICOM series ({len(ignored)} other files); "
-            "name another folder"
+            f"{folder}: holds no NIfTI file and no DICOM series ({len(ignored)} other files); name another folder"
         )
     return FoundInputs(dict(sorted(files.items())), tuple(ignored))
 
 
 def output_name(subject_id: str, source: Path) -> str:
     """Returns the name of the output below its folder: the input's own, `.nii.gz` where it was no NIfTI."""
-    return (
-        f"{subject_id}.nii"
-        if not source.is_dir() and image_suffix(source) == ".nii"
-        else f"{subject_id}.nii.gz"
-    )
+    return f"{subject_id}.nii" if not source.is_dir() and image_suffix(source) == ".nii" else f"{subject_id}.nii.gz"
 
 
 def read_subject(image: Path, labels: Mapping[str, Path]) -> Volume:
@@ -107,9 +98,7 @@ def read_subject(image: Path, labels: Mapping[str, Path]) -> Volume:
             f"{image}: {bad} of {read.array.size} voxels are not finite (NaN or inf); "
             "replace them, for example by 0, before preprocessing"
         )
-    placed = {
-        name: read_labels_on_grid(path, read.array.shape, read.affine, image) for name, path in labels.items()
-    }
+    placed = {name: read_labels_on_grid(path, read.array.shape, read.affine, image) for name, path in labels.items()}
     return Volume(read.array, read.affine, placed)
 
 

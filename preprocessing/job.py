@@ -295,9 +295,7 @@ def _geometry(volume: Volume) -> dict[str, Any]:
         "shape": list(volume.array.shape),
         "spacing": [round(size, 6) for size in volume.spacing],
         "range": [float(volume.array.min()), float(volume.array.max())],
-        "labels": {
-            name: [int(label) for label in np.unique(label_map)] for name, label_map in volume.labels.items()
-        },
+        "labels": {name: [int(label) for label in np.unique(label_map)] for name, label_map in volume.labels.items()},
     }
 
 

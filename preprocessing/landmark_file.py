@@ -97,8 +97,7 @@ def _parse_niftynet(text: str, cutoff: tuple[float, float]) -> dict[str, NyulLan
             continue
         if len(words) != 1 + percentiles.size:
             raise DataError(
-                f"line {number} has {len(words) - 1} numbers after the modality, "
-                f"NiftyNet writes {percentiles.size}"
+                f"line {number} has {len(words) - 1} numbers after the modality, NiftyNet writes {percentiles.size}"
             )
         found[words[0]] = NyulLandmarks(
             percentiles, np.array([float(word) for word in words[1:]]), words[0], software="NiftyNet"

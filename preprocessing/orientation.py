@@ -26,8 +26,7 @@ def reorient_step(volume: Volume, settings: ReorientSettings, context: StepConte
     """Turns one subject's image and label maps; nothing is interpolated."""
     array, affine = reorient(volume.array, volume.affine, settings.axcodes)
     labels = {
-        name: reorient(label_map, volume.affine, settings.axcodes)[0]
-        for name, label_map in volume.labels.items()
+        name: reorient(label_map, volume.affine, settings.axcodes)[0] for name, label_map in volume.labels.items()
     }
     before = "".join(axis_codes(volume.affine))
     return volume.with_grid(array, affine, labels, f"reoriented from {before} to {''.join(settings.axcodes)}")

@@ -68,9 +68,7 @@ def _success(folder: Path, record: Record) -> tuple[str, str, str]:
     name = html.escape(record.subject_id)
     link = f'<a href="{quote(f"{PROVENANCE}/{record.subject_id}.json")}">{name}</a>'
     picture = f"{PICTURES}/{record.subject_id}.png"
-    shown = (
-        f'<img loading="lazy" alt="{name}" src="{quote(picture)}">' if (folder / picture).is_file() else ""
-    )
+    shown = f'<img loading="lazy" alt="{name}" src="{quote(picture)}">' if (folder / picture).is_file() else ""
     return link, html.escape(record.seconds), f"{shown}<br>{html.escape(record.message)}"
 
 

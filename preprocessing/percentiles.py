@@ -75,15 +75,11 @@ def exact_percentiles(values: np.ndarray, percentiles: np.ndarray) -> np.ndarray
     """
     values = np.asarray(values)
     if values.size == 0:
-        raise DataError(
-            "the foreground is empty: no voxel to measure; look at the foreground rule and the image"
-        )
+        raise DataError("the foreground is empty: no voxel to measure; look at the foreground rule and the image")
     if values.dtype.kind == "f" and not np.isfinite(values.sum(dtype=np.float64)):
         bad = int(values.size - np.count_nonzero(np.isfinite(values)))
         if bad:
-            raise DataError(
-                f"{bad} of {values.size} values are not finite (NaN or inf); clean the image first"
-            )
+            raise DataError(f"{bad} of {values.size} values are not finite (NaN or inf); clean the image first")
     ranks = np.asarray(percentiles, dtype=np.float64) / 100 * (values.size - 1)
     below = np.floor(ranks).astype(np.int64)
     above = np.minimum(below + 1, values.size - 1)

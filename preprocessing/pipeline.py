@@ -127,9 +127,7 @@ class Pipeline:
         """Returns a hash of steps and settings."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
-    def apply(
-        self, volume: Volume, context: StepContext, watch: Callable[[str, float], None] | None = None
-    ) -> Volume:
+    def apply(self, volume: Volume, context: StepContext, watch: Callable[[str, float], None] | None = None) -> Volume:
         """Runs the steps on one subject.
 
         Args:
@@ -216,9 +214,7 @@ def _sort_options(
     problems = []
     for key, value in options.items():
         # The longest step name first: `resample_like_order` belongs to resample_like, not to resample.
-        prefixes = sorted(
-            (p for p in (*STEPS, *ALIASES) if key.lower().startswith(f"{p}_")), key=len, reverse=True
-        )
+        prefixes = sorted((p for p in (*STEPS, *ALIASES) if key.lower().startswith(f"{p}_")), key=len, reverse=True)
         if not prefixes:
             hint = suggestion(key, _all_keys()) or "; settings are named <step>_<setting>"
             problems.append((key, f"unknown setting {key!r}{hint}"))

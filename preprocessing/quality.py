@@ -64,7 +64,5 @@ def _draw_histogram(axis: Any, array: np.ndarray) -> None:
     counts, edges = np.histogram(array, bins=128)
     axis.stairs(counts, edges, fill=True, color="0.4")
     axis.set_yscale("log", nonpositive="clip")
-    axis.set_title(
-        f"{float(array.min()):.4g} to {float(array.max()):.4g}, mean {float(array.mean()):.4g}", fontsize=8
-    )
+    axis.set_title(f"{float(array.min()):.4g} to {float(array.max()):.4g}, mean {float(array.mean()):.4g}", fontsize=8)
     axis.tick_params(labelsize=7)

@@ -61,9 +61,7 @@ class RegisterSettings:
 
     def __post_init__(self) -> None:
         if self.reference is None:
-            raise ConfigError(
-                "register needs register_reference, the fixed image or a folder of fixed images"
-            )
+            raise ConfigError("register needs register_reference, the fixed image or a folder of fixed images")
         lookup(TRANSFORMS, self.transform, "transform")
         require(self.order in INTERPOLATORS, "order", self.order, "does not exist; known are 0, 1, 3")
         require(self.seed >= 0, "seed", self.seed, "must not be negative")
@@ -104,9 +102,7 @@ def register(
         try:
             found = ants.registration(images[0], images[1], type_of_transform=kind, outprefix=prefix)
         except Exception as error:  # antspyx raises whatever its library prints
-            raise DataError(
-                f"registration failed ({error}); do the two images show the same body part?"
-            ) from error
+            raise DataError(f"registration failed ({error}); do the two images show the same body part?") from error
         names = sorted({*found["fwdtransforms"], *found["invtransforms"]})
         if not names:
             raise DataError("registration found no transform; do the two images show the same body part?")
@@ -144,9 +140,7 @@ def apply_registration(
     moving = np.asarray(moving)
     keeps_type = order == 0 and moving.dtype.kind in "iub"
     if keeps_type and np.abs(moving).max(initial=0) > 2**24:
-        raise DataError(
-            f"labels up to {np.abs(moving).max()} are too large for ANTs; renumber them below 16777216"
-        )
+        raise DataError(f"labels up to {np.abs(moving).max()} are too large for ANTs; renumber them below 16777216")
     with tempfile.TemporaryDirectory(prefix="sfgkeras-") as folder:
         names = []
         for suffix, content in registration.files.items():
@@ -183,14 +177,10 @@ def register_step(volume: Volume, settings: RegisterSettings, context: StepConte
 
     assert settings.reference is not None
     fixed = context.read_companion(settings.reference)
-    found = register(
-        volume.array, volume.affine, fixed.array, fixed.affine, settings.transform, settings.seed
-    )
+    found = register(volume.array, volume.affine, fixed.array, fixed.affine, settings.transform, settings.seed)
     shape = fixed.array.shape
     before = resample_like(volume.array, volume.affine, shape, fixed.affine, 1, fill=settings.fill)
-    array = apply_registration(
-        found, volume.array, volume.affine, shape, fixed.affine, settings.order, settings.fill
-    )
+    array = apply_registration(found, volume.array, volume.affine, shape, fixed.affine, settings.order, settings.fill)
     labels = {
         name: apply_registration(found, label_map, volume.affine, shape, fixed.affine, order=0)
         for name, label_map in volume.labels.items()
@@ -219,15 +209,11 @@ def _to_ants(array: np.ndarray, affine: np.ndarray, name: str, check_contrast: b
 
     array = np.asarray(array, dtype=np.float32)
     if array.ndim != 3 or min(array.shape) < 2:
-        raise DataError(
-            f"registration needs volumes of several slices; the {name} image has shape {array.shape}"
-        )
+        raise DataError(f"registration needs volumes of several slices; the {name} image has shape {array.shape}")
     if not np.all(np.isfinite(array)):
         raise DataError(f"the {name} image has values that are not finite (NaN or inf); clean it first")
     if check_contrast and array.min() == array.max():
-        raise DataError(
-            f"the {name} image is constant ({float(array.min()):g}): there is nothing to register"
-        )
+        raise DataError(f"the {name} image is constant ({float(array.min()):g}): there is nothing to register")
     lps = LPS_FROM_RAS @ np.asarray(affine, dtype=np.float64)
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     direction = lps[:3, :3] / spacing

@@ -73,9 +73,7 @@ def resample_like_step(volume: Volume, settings: ResampleLikeSettings, context: 
     assert settings.reference is not None
     header = read_header(context.companion(settings.reference))
     shape = (header.shape[0], header.shape[1], header.shape[2])
-    return _onto(
-        volume, shape, header.affine, settings.order, settings.fill, settings.antialias, settings.label_method
-    )
+    return _onto(volume, shape, header.affine, settings.order, settings.fill, settings.antialias, settings.label_method)
 
 
 def _onto(
@@ -96,9 +94,7 @@ def _onto(
 
 
 def _check_common(order: int, label_method: str) -> None:
-    require(
-        order in ORDERS, "order", order, "does not exist; known are 0 (nearest), 1 (linear), 2, 3 (cubic)"
-    )
+    require(order in ORDERS, "order", order, "does not exist; known are 0 (nearest), 1 (linear), 2, 3 (cubic)")
     require(
         label_method in LABEL_METHODS,
         "label_method",

@@ -167,9 +167,7 @@ def resample_labels_like(
     best = np.zeros(tuple(reference_shape[:3]), dtype=np.float32)
     result = np.full(best.shape, fill, dtype=label_map.dtype)
     for label in np.unique(label_map):
-        share = resample_like(
-            (label_map == label).astype(np.float32), affine, best.shape, reference_affine, 1
-        )
+        share = resample_like((label_map == label).astype(np.float32), affine, best.shape, reference_affine, 1)
         wins = share > best
         result[wins] = label
         best[wins] = share[wins]
@@ -221,18 +219,14 @@ def _resample_parallel(
     result = np.transpose(volume, grid.sources)
     if not _keeps_type(volume, order):
         result = result.astype(np.float32, copy=False)
-    positions = [
-        start + step * np.arange(n) for start, step, n in zip(grid.starts, grid.steps, shape, strict=True)
-    ]
+    positions = [start + step * np.arange(n) for start, step, n in zip(grid.starts, grid.steps, shape, strict=True)]
     # Axes that shrink most come first: less is left for the others to do.
     for axis in sorted(range(3), key=lambda a: shape[a] / result.shape[a]):
         result = _resample_axis(result, axis, positions[axis], abs(grid.steps[axis]), order, antialias)
     if np.may_share_memory(result, volume):
         result = result.copy(order="K")
     for axis, old_axis in enumerate(grid.sources):
-        is_outside = (positions[axis] < -0.5 - 1e-6) | (
-            positions[axis] >= volume.shape[old_axis] - 0.5 - 1e-6
-        )
+        is_outside = (positions[axis] < -0.5 - 1e-6) | (positions[axis] >= volume.shape[old_axis] - 0.5 - 1e-6)
         if is_outside.any():
             np.moveaxis(result, axis, 0)[is_outside] = fill
     return result
@@ -287,9 +281,7 @@ def _resample_oblique(
         for axis, step in enumerate(np.abs(to_old[:3, :3]).max(axis=1)):
             sigma = point_spread_sigma(1.0, float(step))
             if sigma > 0:
-                working = multiply_axis(
-                    gaussian_matrix(volume.shape[axis], sigma).astype(np.float32), working, axis
-                )
+                working = multiply_axis(gaussian_matrix(volume.shape[axis], sigma).astype(np.float32), working, axis)
     # ITK counts axes from the fastest in memory: an array (x, y, z) is an image (z, y, x).
     image = sitk.GetImageFromArray(np.ascontiguousarray(working))
     reverse = [2, 1, 0]
@@ -311,14 +303,10 @@ def _checked(volume: np.ndarray, affine: np.ndarray, order: int) -> tuple[np.nda
     if volume.ndim not in (3, 4) or 0 in volume.shape:
         raise DataError(f"a volume is (x, y, z) or (x, y, z, channels), got shape {volume.shape}")
     if order not in ORDERS:
-        raise ConfigError(
-            f"order = {order!r} does not exist; known are 0 (nearest), 1 (linear), 2, 3 (cubic)"
-        )
+        raise ConfigError(f"order = {order!r} does not exist; known are 0 (nearest), 1 (linear), 2, 3 (cubic)")
     if volume.dtype.kind == "f" and not np.all(np.isfinite(volume)):
         bad = int(volume.size - np.count_nonzero(np.isfinite(volume)))
-        raise DataError(
-            f"{bad} of {volume.size} voxels are not finite (NaN or inf) and would spread; clean them first"
-        )
+        raise DataError(f"{bad} of {volume.size} voxels are not finite (NaN or inf) and would spread; clean them first")
     return volume, _checked_affine(affine)
 
 

@@ -27,9 +27,7 @@ class SettingProblems(ConfigError):
         self.problems = tuple(problems)
 
 
-def build_settings(
-    settings_type: type, options: Mapping[str, tuple[str, Any]]
-) -> tuple[Any, list[tuple[str, str]]]:
+def build_settings(settings_type: type, options: Mapping[str, tuple[str, Any]]) -> tuple[Any, list[tuple[str, str]]]:
     """Fills a settings dataclass from texts or values.
 
     Args:
@@ -44,10 +42,7 @@ def build_settings(
     values: dict[str, Any] = {}
     for name, (key, value) in options.items():
         if name not in types_of_fields:
-            hint = (
-                suggestion(name, list(types_of_fields))
-                or f"; known are {', '.join(types_of_fields) or 'none'}"
-            )
+            hint = suggestion(name, list(types_of_fields)) or f"; known are {', '.join(types_of_fields) or 'none'}"
             problems.append((key, f"unknown setting {key!r}{hint}"))
             continue
         try:
@@ -106,9 +101,7 @@ def parse_value(value: Any, wanted: Any) -> Any:
 
 def _parse_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     if isinstance(value, str):
-        parts: list[Any] = [
-            part for part in value.strip().strip("()[]").replace(";", ",").split(",") if part.strip()
-        ]
+        parts: list[Any] = [part for part in value.strip().strip("()[]").replace(";", ",").split(",") if part.strip()]
     elif isinstance(value, Sequence):
         parts = list(value)
     else:

@@ -90,16 +90,10 @@ class StepContext:
         parent = place / Path(self.subject_id).parent
         stem = Path(self.subject_id).name
         entries = sorted(parent.iterdir()) if parent.is_dir() else []
-        found = [
-            entry
-            for entry in entries
-            if name_without_suffix(entry) == stem and not entry.name.startswith(".")
-        ]
+        found = [entry for entry in entries if name_without_suffix(entry) == stem and not entry.name.startswith(".")]
         if len(found) != 1:
             what = "no image" if not found else f"{len(found)} images"
-            raise DataError(
-                f"{place}: has {what} named {self.subject_id}; give each subject one file of its name"
-            )
+            raise DataError(f"{place}: has {what} named {self.subject_id}; give each subject one file of its name")
         return found[0]
 
     def read_companion(self, place: Path) -> Image:

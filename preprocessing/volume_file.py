@@ -35,11 +35,7 @@ def read_volume(path: Path) -> Volume | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             text = json.loads(stored["text"].tobytes())
-            labels = {
-                name.removeprefix("label:"): stored[name]
-                for name in stored.files
-                if name.startswith("label:")
-            }
+            labels = {name.removeprefix("label:"): stored[name] for name in stored.files if name.startswith("label:")}
             sides = tuple(_read_side(stored, number, each) for number, each in enumerate(text["sides"]))
             return Volume(stored["array"], stored["affine"], labels, tuple(text["notes"]), sides)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

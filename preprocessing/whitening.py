@@ -44,14 +44,10 @@ def whiten(image: np.ndarray, foreground_mask: np.ndarray | None = None) -> np.n
     if foreground_mask is not None:
         foreground_mask = np.asarray(foreground_mask, dtype=bool)
         if foreground_mask.shape != image.shape:
-            raise DataError(
-                f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}"
-            )
+            raise DataError(f"foreground mask of shape {foreground_mask.shape} for an image of shape {image.shape}")
         foreground = image[foreground_mask]
     if foreground.size == 0:
-        raise DataError(
-            "the foreground is empty: no voxel to measure; look at the foreground rule and the image"
-        )
+        raise DataError("the foreground is empty: no voxel to measure; look at the foreground rule and the image")
     mean = float(foreground.mean(dtype=np.float64))
     deviation = float(foreground.std(dtype=np.float64))
     if not np.isfinite(deviation):

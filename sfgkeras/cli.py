@@ -100,13 +100,19 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
 
 
 @commands.command(context_settings=OVERRIDES)
-@click.option("--input", "inputs", type=click.Path(path_type=Path), required=True, help="Folder of NIfTI or DICOM series.")
+@click.option(
+    "--input", "inputs", type=click.Path(path_type=Path), required=True, help="Folder of NIfTI or DICOM series."
+)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--steps", required=True, help="Steps in order, e.g. n4,resample,nyul,whiten.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Folder of label maps named as their images.")
-@click.option("--split", type=click.Path(path_type=Path), help="CSV subject_id,phase: landmarks are fitted on training.")
+@click.option(
+    "--split", type=click.Path(path_type=Path), help="CSV subject_id,phase: landmarks are fitted on training."
+)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes on this machine.")
-@click.option("--scheduler", metavar="ADDRESS", help="Run on an existing dask.distributed cluster, e.g. tcp://host:8786.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Run on an existing dask.distributed cluster, e.g. tcp://host:8786."
+)
 @click.option("--pictures/--no-pictures", default=True, show_default=True, help="Draw each subject before and after.")
 @click.option("--restart", is_flag=True, help="Do every subject anew, also those that were done before.")
 @click.pass_context
@@ -121,7 +127,9 @@ def preprocess(context: click.Context, inputs: Path, output: Path, steps: str, *
     reporter = build_reporter()
     with _FolderProgress(reporter) as progress:
         result = run_folder(inputs, output, steps, settings, progress=progress.show, **options)
-    reporter.message(f"{len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} failed: {output}")
+    reporter.message(
+        f"{len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} failed: {output}"
+    )
     for subject_id, reason in result.failed.items():
         reporter.warning(f"{subject_id}: {reason}")
     reporter.message(f"overview: {result.overview}")

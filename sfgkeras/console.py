@@ -103,9 +103,7 @@ class RichReporter:
 
     def warning(self, text: str) -> None:
         """Writes one yellow line above the bar."""
-        self._console.print(
-            f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+        self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Draws a table."""

@@ -125,8 +125,7 @@ def initial_probabilities(
             vertices = np.eye(num_groups)[random_generator.integers(num_groups, size=filters)]
             return vertices * 0.9 + (1.0 - vertices) * (0.1 / num_tasks)
         raise ValueError(
-            f"initial_probabilities = {choice!r} is unknown; use 'dirichlet', 'vertices' or "
-            f"{num_groups} numbers"
+            f"initial_probabilities = {choice!r} is unknown; use 'dirichlet', 'vertices' or {num_groups} numbers"
         )
     row = np.asarray(choice, "float64")
     if row.shape != (num_groups,) or (row < 0).any() or not math.isclose(row.sum(), 1.0, abs_tol=1e-6):
@@ -223,9 +222,7 @@ def count_allocation(filters: int, fractions: Sequence[float]) -> tuple[int, ...
     exact = shares * filters
     counts = np.floor(exact + 1e-9).astype(int)
     num_groups = len(shares)
-    by_preference = sorted(
-        range(num_groups), key=lambda g: (round(counts[g] - exact[g], 9), g != num_groups - 1, g)
-    )
+    by_preference = sorted(range(num_groups), key=lambda g: (round(counts[g] - exact[g], 9), g != num_groups - 1, g))
     for g in by_preference[: filters - counts.sum()]:
         counts[g] += 1
     return tuple(int(count) for count in counts)

@@ -35,8 +35,7 @@ def split_weight(sample_weight: Any, shape: Any) -> tuple[Any, Any]:
         return weight, None
     if not same_shape(weight.shape, shape):
         raise ValueError(
-            f"sample_weight of shape {received} is neither one number per sample "
-            f"nor a map of shape {tuple(shape)}"
+            f"sample_weight of shape {received} is neither one number per sample nor a map of shape {tuple(shape)}"
         )
     return None, weight
 

@@ -289,9 +289,7 @@ def evaluate_segmentation(
         given: dict[str, Any] = {"counts": count_voxels(*masks)}
         if with_distances:
             given["distances"] = surface_distances(*masks, spacing)
-        values = {
-            measure: evaluation.function(given[evaluation.needs]) for measure, evaluation in chosen.items()
-        }
+        values = {measure: evaluation.function(given[evaluation.needs]) for measure, evaluation in chosen.items()}
         rows.append({"label": name, "num_voxels": given["counts"].tp + given["counts"].fn, **values})
     return rows
 

@@ -161,9 +161,7 @@ def write_montage(
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = max(len(row) for row in rows)
-    heights = [
-        max(panel.aspect * panel.image.shape[0] / panel.image.shape[1] for panel in row) for row in rows
-    ]
+    heights = [max(panel.aspect * panel.image.shape[0] / panel.image.shape[1] for panel in row) for row in rows]
     owners = {owner for row in rows for panel in row for owner in panel.outlines}
     width = 2.9 * columns
     handles = _legend_handles(owners, label_names or {}) if owners else []
@@ -200,9 +198,7 @@ def _legend_handles(owners: set[str], label_names: Mapping[str, int]) -> list[An
 def _limits(volume: np.ndarray, low: float, high: float) -> tuple[float, float]:
     """Returns two percentiles of the finite values."""
     finite = volume[np.isfinite(volume)]
-    return (
-        (float(np.percentile(finite, low)), float(np.percentile(finite, high))) if finite.size else (0.0, 1.0)
-    )
+    return (float(np.percentile(finite, low)), float(np.percentile(finite, high))) if finite.size else (0.0, 1.0)
 
 
 def subject_panels(
@@ -263,9 +259,7 @@ def subject_panels(
             outlines = {owner: cut(label_map) for owner, label_map in labels.items()}
             below = row[0].image if row else np.zeros(next(iter(outlines.values())).shape, np.float32)
             title = f"{' and '.join(labels)}, {place}"
-            row.append(
-                Panel(title, below, "grey", row[0].limits if row else (0, 1), aspect, outlines=outlines)
-            )
+            row.append(Panel(title, below, "grey", row[0].limits if row else (0, 1), aspect, outlines=outlines))
         rows.append(row)
     return rows
 

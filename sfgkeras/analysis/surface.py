@@ -37,9 +37,7 @@ def surface(mask: np.ndarray) -> np.ndarray:
     return mask & ~binary_erosion(mask, generate_binary_structure(mask.ndim, 1))
 
 
-def surface_distances(
-    truth: np.ndarray, prediction: np.ndarray, spacing: Sequence[float]
-) -> SurfaceDistances:
+def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing: Sequence[float]) -> SurfaceDistances:
     """Measures the distances between the surfaces of two masks.
 
     Args:

@@ -26,9 +26,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
-def summarise(
-    rows: Sequence[Row], by: Sequence[str], measures: Sequence[str] | None = None
-) -> list[dict[str, Any]]:
+def summarise(rows: Sequence[Row], by: Sequence[str], measures: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Summarises measures over subjects.
 
     Values that are not finite are left out of the statistics and counted in `n_missing`, as are absent ones.
@@ -45,9 +43,7 @@ def summarise(
     if measures is None:
         candidates = [name for name in column_names(rows) if name not in by]
         measures = [
-            name
-            for name in candidates
-            if all(is_number(row[name]) for row in rows if row.get(name) is not None)
+            name for name in candidates if all(is_number(row[name]) for row in rows if row.get(name) is not None)
         ]
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -57,9 +53,7 @@ def summarise(
         for measure in measures:
             if not any(measure in row for row in members):
                 continue
-            values = np.array(
-                [np.nan if row.get(measure) is None else row[measure] for row in members], float
-            )
+            values = np.array([np.nan if row.get(measure) is None else row[measure] for row in members], float)
             finite = values[np.isfinite(values)]
             summary.append(
                 {
@@ -87,9 +81,7 @@ def csv_text(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     return text.getvalue()
 
 
-def write_csv(
-    path: str | os.PathLike[str], rows: Sequence[Row], columns: Sequence[str] | None = None
-) -> None:
+def write_csv(path: str | os.PathLike[str], rows: Sequence[Row], columns: Sequence[str] | None = None) -> None:
     """Writes rows as a CSV file, whole or not at all; the folder is created if it does not exist.
 
     Args:
@@ -143,9 +135,7 @@ def rich_table(
     columns = column_names(rows) if columns is None else columns
     table = Table(title=title or None)
     for name in columns:
-        table.add_column(
-            Text(name), justify="right" if any(is_number(row.get(name)) for row in rows) else "left"
-        )
+        table.add_column(Text(name), justify="right" if any(is_number(row.get(name)) for row in rows) else "left")
     for row in rows:
         table.add_row(*[Text(cell_text(row.get(name), precision)) for name in columns])
     return table

@@ -62,6 +62,5 @@ class GroupingConvergence:
 def largest_movement(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> float:
     """Returns the mean total variation distance (0 to 1) of two notes, in the layer that moved most."""
     return max(
-        float(np.mean(0.5 * np.abs(np.asarray(values) - after[name]).sum(axis=-1)))
-        for name, values in before.items()
+        float(np.mean(0.5 * np.abs(np.asarray(values) - after[name]).sum(axis=-1))) for name, values in before.items()
     )

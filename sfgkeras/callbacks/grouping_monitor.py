@@ -26,9 +26,7 @@ class GroupingMonitor(keras.callbacks.Callback):
         ValueError: If `every_n` is not positive.
     """
 
-    def __init__(
-        self, path: str | Path, every_n: int = 100, convergence: GroupingConvergence | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, every_n: int = 100, convergence: GroupingConvergence | None = None) -> None:
         super().__init__()
         if every_n < 1:
             raise ValueError(f"every_n = {every_n} must be a positive number of iterations")

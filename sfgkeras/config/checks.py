@@ -32,9 +32,7 @@ def check_images(draft: Draft) -> None:
     ini, images = draft.ini, [name for name in draft.application.multitask.image if name in draft.sources]
     for name in images:
         if draft.sources[name].loader == "table":
-            ini.add(
-                name, "loader", "reads numbers, and an image is needed; choose nibabel, simpleitk or pillow"
-            )
+            ini.add(name, "loader", "reads numbers, and an image is needed; choose nibabel, simpleitk or pillow")
     window = draft.window
     if window is None:
         for name in images[:1]:
@@ -74,27 +72,19 @@ def check_tasks(draft: Draft) -> None:
             _check_named(draft, name, "metrics", metric, choices.METRICS[task.type], task.type)
         _check_classes(draft, name, task)
         if task.scale == 0 or (task.scale != 1 and task.type != "regression"):
-            remedy = (
-                "remove it; labels are not scaled"
-                if task.type != "regression"
-                else "write a factor such as 0.01"
-            )
+            remedy = "remove it; labels are not scaled" if task.type != "regression" else "write a factor such as 0.01"
             draft.ini.add(*draft.application.place(name, "scale"), f"cannot be used; {remedy}")
         if task.target in draft.sources:
             _check_target(draft, name, task)
 
 
-def _check_named(
-    draft: Draft, task: str, key: str, word: str, known: tuple[str, ...], task_type: str
-) -> None:
+def _check_named(draft: Draft, task: str, key: str, word: str, known: tuple[str, ...], task_type: str) -> None:
     if word in known:
         return
     others = [other for other in choices.TASK_TYPES if word in getattr(choices, _TABLES[key])[other]]
     what = f"belongs to {' and '.join(others)}, not {task_type}" if others else "is not known"
     hint = "" if others else suggestion(word, list(known))
-    message = (
-        f"{what}{hint or ';'} choose one of {', '.join(known)}" if word else f"is empty; choose {known[0]}"
-    )
+    message = f"{what}{hint or ';'} choose one of {', '.join(known)}" if word else f"is empty; choose {known[0]}"
     draft.ini.add(*draft.application.place(task, key), message)
 
 
@@ -107,9 +97,7 @@ def _check_classes(draft: Draft, name: str, task: Task) -> None:
         if task.num_classes is not None:
             draft.ini.add(*place, "has no meaning for a regression; remove it, or use type = segmentation")
         if task.output_prob:
-            draft.ini.add(
-                *draft.application.place(name, "output_prob"), "has no meaning for a regression; remove it"
-            )
+            draft.ini.add(*draft.application.place(name, "output_prob"), "has no meaning for a regression; remove it")
     elif task.class_names and task.num_classes is not None and len(task.class_names) != task.num_classes:
         draft.ini.add(
             *draft.application.place(name, "class_names"),
@@ -118,9 +106,7 @@ def _check_classes(draft: Draft, name: str, task: Task) -> None:
     elif task.num_classes is None:
         draft.ini.need(*place, f", the number of classes of the {task.type}, background included")
     elif task.num_classes < 2:
-        draft.ini.add(
-            *place, f"is too small for a {task.type}; count the background too, which makes at least 2"
-        )
+        draft.ini.add(*place, f"is too small for a {task.type}; count the background too, which makes at least 2")
 
 
 def _check_target(draft: Draft, name: str, task: Task) -> None:
@@ -158,9 +144,7 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
             f"gives one output per voxel, and task {name!r} has one value per subject; use vgg11",
         )
     elif not scalar and network in choices.WINDOW_NETWORKS:
-        ini.add(
-            "NETWORK", "name", f"gives one output per window, and task {name!r} has a volume; use highresnet"
-        )
+        ini.add("NETWORK", "name", f"gives one output per window, and task {name!r} has a volume; use highresnet")
 
 
 def check_network(draft: Draft) -> None:
@@ -168,9 +152,7 @@ def check_network(draft: Draft) -> None:
     ini, network, application = draft.ini, draft.sections["network"], draft.application
     multitask = application.multitask
     if network.normalisation and network.histogram_ref_file is None:
-        ini.need(
-            "NETWORK", "histogram_ref_file", ", the file of landmarks that normalisation = yes fits or reads"
-        )
+        ini.need("NETWORK", "histogram_ref_file", ", the file of landmarks that normalisation = yes fits or reads")
     if network.window_sampling in ("weighted", "balanced") and multitask.sampler is None:
         ini.add(
             "NETWORK",
@@ -199,14 +181,10 @@ def check_grouping(draft: Draft) -> None:
     if probabilities is not None and draft.application.complete:
         groups = ", ".join([*draft.application.tasks, "shared"])
         if len(probabilities) != num_tasks + 1:
-            message = (
-                f"has {len(probabilities)} numbers for {num_tasks + 1} groups; give one each for {groups}"
-            )
+            message = f"has {len(probabilities)} numbers for {num_tasks + 1} groups; give one each for {groups}"
             ini.add("MULTITASK", "init_categorical", message)
         elif min(probabilities) < 0 or not math.isclose(sum(probabilities), 1, abs_tol=5e-3):
-            message = (
-                f"sums to {sum(probabilities):g}; write probabilities from 0 up that sum to 1, for {groups}"
-            )
+            message = f"sums to {sum(probabilities):g}; write probabilities from 0 up that sum to 1, for {groups}"
             ini.add("MULTITASK", "init_categorical", message)
         elif multitask.random_p_init:
             ini.add("MULTITASK", "random_p_init", "contradicts init_categorical; keep one of them")
@@ -216,10 +194,7 @@ def check_grouping(draft: Draft) -> None:
             "min_temp",
             f"is above tau = {multitask.tau:g}, where the temperature starts; lower it",
         )
-    if (
-        draft.sections["training"].stop_when_grouping_converges
-        and network.sharing not in choices.LEARNED_SHARING
-    ):
+    if draft.sections["training"].stop_when_grouping_converges and network.sharing not in choices.LEARNED_SHARING:
         ini.add(
             "TRAINING",
             "stop_when_grouping_converges",
@@ -236,9 +211,7 @@ def check_training(draft: Draft) -> None:
         ini.add("TRAINING", "scaling_percentage", "shrinks to nothing; percentages start above -100")
     for axis in training.random_flipping_axes:
         if window and window[axis] == 1:
-            ini.add(
-                "TRAINING", "random_flipping_axes", f"flips axis {axis}, which has one voxel; leave it out"
-            )
+            ini.add("TRAINING", "random_flipping_axes", f"flips axis {axis}, which has one voxel; leave it out")
     if training.starting_iter > training.max_iter:
         ini.add("TRAINING", "starting_iter", f"is above max_iter = {training.max_iter}; raise max_iter")
     held_out = training.exclude_fraction_for_validation + training.exclude_fraction_for_inference
@@ -278,9 +251,7 @@ def _check_best_metric(draft: Draft) -> None:
     scores = [f"{name}_{score}" for name, task in tasks.items() for score in ("loss", *task.metrics)]
     if draft.application.complete and best_metric is not None and best_metric not in ("loss", *scores):
         hint = suggestion(best_metric, scores) or ";"
-        draft.ini.add(
-            "TRAINING", "best_metric", f"is not a score{hint} choose one of loss, {', '.join(scores)}"
-        )
+        draft.ini.add("TRAINING", "best_metric", f"is not a score{hint} choose one of loss, {', '.join(scores)}")
 
 
 def check_inference(draft: Draft) -> None:
@@ -298,14 +269,10 @@ def check_inference(draft: Draft) -> None:
     elif [size == 1 for size in window] != [size == 1 for size in training_window]:
         message = f"must have its axis of 1 where the window of training has it, {_listed(training_window)}"
         ini.add("INFERENCE", "spatial_window_size", message)
-    elif any(inference.border) and (
-        network.window_sampling == "resize" or network.name in choices.WINDOW_NETWORKS
-    ):
+    elif any(inference.border) and (network.window_sampling == "resize" or network.name in choices.WINDOW_NETWORKS):
         ini.add("INFERENCE", "border", "has no meaning where each volume is one window; write 0, 0, 0")
     elif any(2 * border >= size for border, size in zip(inference.border, window, strict=True)):
-        fitting = tuple(
-            min(pair[0], (pair[1] - 1) // 2) for pair in zip(inference.border, window, strict=True)
-        )
+        fitting = tuple(min(pair[0], (pair[1] - 1) // 2) for pair in zip(inference.border, window, strict=True))
         message = f"leaves nothing of the window {_listed(window)}; write e.g. {_listed(fitting)}"
         ini.add("INFERENCE", "border", message)
 

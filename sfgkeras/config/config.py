@@ -80,10 +80,8 @@ class Config:
     def effective_text(self) -> str:
         """Returns the whole configuration as an INI file that `read_config` reads back to an equal one."""
         lines = [
-            f"# The whole configuration of a run of sfgkeras {sfgkeras.__version__}, every default written "
-            "out.",
-            "# Relative paths start from the folder that the run was started in, those of results from "
-            "model_dir.",
+            f"# The whole configuration of a run of sfgkeras {sfgkeras.__version__}, every default written out.",
+            "# Relative paths start from the folder that the run was started in, those of results from model_dir.",
         ]
         for name, source in self.sources.items():
             lines += self._section(name, source)

@@ -36,8 +36,7 @@ SECTIONS: Mapping[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask,
 
 # Sections of NiftyNet, or of this interface, without code behind them; a line in a table above goes before.
 NOT_BUILT_SECTIONS: Mapping[str, str] = {
-    "PREPROCESSING": "preprocess the folder before training, with sfgkeras preprocess --input DIR --output "
-    "DIR",
+    "PREPROCESSING": "preprocess the folder before training, with sfgkeras preprocess --input DIR --output DIR",
     "GAN": "use [REGRESSION] to make one image from another",
     "AUTOENCODER": "use [REGRESSION] with the image's own section as output",
     "REGISTRATION": "register the images before training, with sfgkeras preprocess",
@@ -135,9 +134,7 @@ def _refuse_section(ini: IniText, section: IniSection) -> None:
     ini.add(section.name, None, f"is not a known section{hint}")
 
 
-def refuse_unknown_keys(
-    ini: IniText, section: IniSection, model: type[Section], more: Iterable[str] = ()
-) -> None:
+def refuse_unknown_keys(ini: IniText, section: IniSection, model: type[Section], more: Iterable[str] = ()) -> None:
     """Collects keys that a section does not have, each with where it belongs or what was meant.
 
     Args:

@@ -65,13 +65,9 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: there is no such file; sfgkeras configs lists those that are shipped"
-        ) from None
+        raise ConfigError(f"{path}: there is no such file; sfgkeras configs lists those that are shipped") from None
     except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); give the path of an INI file"
-        ) from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of an INI file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from error
 
@@ -89,8 +85,6 @@ def _read_draft(ini: IniText) -> Draft:
             continue
         if found is not None:
             refuse_unknown_keys(ini, found, model)
-        sections[name.lower()] = read_model(
-            ini, name, model, fields_of(found, model), _PLACEHOLDERS.get(name)
-        )
+        sections[name.lower()] = read_model(ini, name, model, fields_of(found, model), _PLACEHOLDERS.get(name))
     application = read_application(ini, sources, task_sections)
     return Draft(ini, sources, sections, application, application.warnings)

@@ -119,9 +119,7 @@ def _names_by_type() -> str:
     ]
     for kind in choices.TASK_TYPES:
         cells = (choices.LOSSES[kind], choices.METRICS[kind], choices.EVALUATIONS[kind])
-        rows.append(
-            f"| {kind} | " + " | ".join(", ".join(f"`{name}`" for name in cell) for cell in cells) + " |"
-        )
+        rows.append(f"| {kind} | " + " | ".join(", ".join(f"`{name}`" for name in cell) for cell in cells) + " |")
     other_names = {**choices.LOSS_ALIASES, **choices.EVALUATION_ALIASES}
     aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in other_names.items())
     return "\n".join(rows) + f"\n\nThe first loss of a type is its default; {aliases}."
@@ -139,17 +137,9 @@ def _refusals() -> str:
     }
     rows = ["These are NiftyNet's or the authors', or have a place here and no code yet.", ""]
     rows += ["| what | instead |", "|---|---|"]
-    rows += [
-        f"| `[{name}]` | {remedy} |"
-        for name, remedy in NOT_BUILT_SECTIONS.items()
-        if name not in RUN_SECTIONS
-    ]
+    rows += [f"| `[{name}]` | {remedy} |" for name, remedy in NOT_BUILT_SECTIONS.items() if name not in RUN_SECTIONS]
     rows += [f"| `{key}` | {remedy} |" for key, remedy in REFUSED_KEYS.items()]
-    rows += [
-        f"| `{key} = {word}` | {remedy} |"
-        for key, words in not_built.items()
-        for word, remedy in words.items()
-    ]
+    rows += [f"| `{key} = {word}` | {remedy} |" for key, words in not_built.items() for word, remedy in words.items()]
     return "\n".join(rows)
 
 

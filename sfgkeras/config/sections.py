@@ -47,9 +47,7 @@ class System(Section):
         "`inference`. Drawn and written at the start of training where it does not exist.",
     )
     num_threads: Annotated[int, WHOLE] = Field(default=2, ge=1, description="CPU threads that make windows.")
-    num_gpus: Annotated[int, WHOLE] = Field(
-        default=1, ge=0, description="GPUs to use, at most; 0 trains on the CPU."
-    )
+    num_gpus: Annotated[int, WHOLE] = Field(default=1, ge=0, description="GPUs to use, at most; 0 trains on the CPU.")
     cuda_devices: Annotated[str | None, Reads(values.parse_devices, "list of GPU numbers")] = Field(
         default=None, description="GPUs to see, by number; empty for all."
     )
@@ -60,8 +58,7 @@ class System(Section):
     )
     strategy: Annotated[str, choice(choices.STRATEGIES, not_built=choices.NOT_BUILT_STRATEGIES)] = Field(
         default="auto",
-        description="How training is spread: `auto` mirrors the network on several GPUs where there are. "
-        "(new)",
+        description="How training is spread: `auto` mirrors the network on several GPUs where there are. (new)",
     )
     mixed_precision: Annotated[str, choice(choices.PRECISIONS, choices.PRECISION_ALIASES)] = Field(
         default="none",
@@ -85,9 +82,7 @@ class Network(Section):
     activation_function: Annotated[str, choice(choices.ACTIVATIONS, choices.ACTIVATION_ALIASES)] = Field(
         default="prelu", description="Activation after each normalisation."
     )
-    batch_size: Annotated[int, WHOLE] = Field(
-        default=10, ge=1, description="Windows per iteration, over all devices."
-    )
+    batch_size: Annotated[int, WHOLE] = Field(default=10, ge=1, description="Windows per iteration, over all devices.")
     decay: Annotated[float, NUMBER] = Field(
         default=1e-6, ge=0, description="Weight of the penalty on kernels, lambda_1 of the paper."
     )
@@ -109,8 +104,7 @@ class Network(Section):
     )
     histogram_ref_file: Annotated[Path | None, OUTPUT_PATH] = Field(
         default=None,
-        description="File of the histogram landmarks; fitted on the training subjects and written by "
-        "`train`.",
+        description="File of the histogram landmarks; fitted on the training subjects and written by `train`.",
     )
     norm_type: Annotated[str, choice(choices.NORM_TYPES)] = Field(
         default="percentile", description="Which landmarks histogram normalisation uses (Nyul et al. 2000)."
@@ -145,9 +139,7 @@ class Network(Section):
     keep_prob: Annotated[float, NUMBER] = Field(
         default=1.0, gt=0, le=1, description="Fraction of the features that dropout keeps; 1 switches it off."
     )
-    queue_length: Annotated[int, WHOLE] = Field(
-        default=10, ge=1, description="Batches made ahead of training."
-    )
+    queue_length: Annotated[int, WHOLE] = Field(default=10, ge=1, description="Batches made ahead of training.")
     smaller_final_batch_mode: Annotated[
         str, choice(("pad", "dynamic"), not_built={"drop": "it would leave holes in predictions; use pad"})
     ] = Field(
@@ -318,9 +310,9 @@ class Inference(Section):
     fill_constant: Annotated[float, NUMBER] = Field(
         default=0.0, description="What voxels hold that no window covers, such as the border."
     )
-    dataset_to_infer: Annotated[
-        str, choice(("inference", "training", "validation", "all"), {"": "inference"})
-    ] = Field(default="inference", description="Which subjects, by phase.")
+    dataset_to_infer: Annotated[str, choice(("inference", "training", "validation", "all"), {"": "inference"})] = Field(
+        default="inference", description="Which subjects, by phase."
+    )
     masks: Annotated[str, choice(("mode", "mean", "sample"))] = Field(
         default="mode",
         description="Filter masks: each filter's most probable group, its probabilities, or a draw. (new)",
@@ -337,15 +329,11 @@ class Evaluation(Section):
     evaluations: Annotated[tuple[str, ...], NAMES] = Field(
         default=(), description="Measures; empty for all that fit the tasks."
     )
-    evaluation_units: Annotated[str, choice(choices.EVALUATION_UNITS, not_built=choices.NOT_BUILT_UNITS)] = (
-        Field(
-            default="label",
-            description="What a segmentation is measured by: each label, or all of them as one.",
-        )
+    evaluation_units: Annotated[str, choice(choices.EVALUATION_UNITS, not_built=choices.NOT_BUILT_UNITS)] = Field(
+        default="label",
+        description="What a segmentation is measured by: each label, or all of them as one.",
     )
-    save_csv_dir: Annotated[Path, OUTPUT_PATH] = Field(
-        default=Path("evaluation"), description="Folder of the tables."
-    )
+    save_csv_dir: Annotated[Path, OUTPUT_PATH] = Field(default=Path("evaluation"), description="Folder of the tables.")
     intensity_bounds: Annotated[dict[str, tuple[float, float]], BOUNDS] = Field(
         default={},
         description="Ranges of the reference's intensity in which regression is measured once more. (new)",

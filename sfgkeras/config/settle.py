@@ -108,8 +108,7 @@ def _settle_tasks(draft: Draft) -> None:
     application = draft.application
     for name, task in application.tasks.items():
         changes: dict[str, Any] = {
-            "loss": choices.LOSS_ALIASES.get(task.loss.lower(), task.loss.lower())
-            or choices.DEFAULT_LOSS[task.type],
+            "loss": choices.LOSS_ALIASES.get(task.loss.lower(), task.loss.lower()) or choices.DEFAULT_LOSS[task.type],
             "metrics": tuple(metric.lower() for metric in task.metrics) or choices.METRICS[task.type],
         }
         if draft.is_scalar(task.target) and task.attribute is None:

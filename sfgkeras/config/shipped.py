@@ -39,8 +39,6 @@ def list_configs() -> dict[str, str]:
     """Returns the shipped INI files: name to the first line of its first comment."""
     described = {}
     for name, path in _shipped().items():
-        first = next(
-            (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")), "#"
-        )
+        first = next((line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")), "#")
         described[name] = first.lstrip("# ").strip()
     return described

@@ -49,16 +49,15 @@ class InputSource(Section):
         le=3,
         description="Interpolation order of resampling; label maps take 0, also by default.",
     )
-    pixdim: Annotated[
-        tuple[float, float, float] | None, Reads(values.parse_spacing, "three lengths in mm")
-    ] = Field(default=None, description="Voxel size to resample to; empty to leave it.")
-    axcodes: Annotated[
-        tuple[str, str, str] | None, Reads(values.parse_axcodes, "orientation, e.g. `R, A, S`")
-    ] = Field(default=None, description="Orientation to turn the volume to; empty to leave it.")
+    pixdim: Annotated[tuple[float, float, float] | None, Reads(values.parse_spacing, "three lengths in mm")] = Field(
+        default=None, description="Voxel size to resample to; empty to leave it."
+    )
+    axcodes: Annotated[tuple[str, str, str] | None, Reads(values.parse_axcodes, "orientation, e.g. `R, A, S`")] = Field(
+        default=None, description="Orientation to turn the volume to; empty to leave it."
+    )
     spatial_window_size: Annotated[tuple[int, int, int] | None, WINDOW] = Field(
         default=None,
-        description="Window of training. One size of 1 makes slices, in 2-D; two sizes are taken as `A, B, "
-        "1`.",
+        description="Window of training. One size of 1 makes slices, in 2-D; two sizes are taken as `A, B, 1`.",
     )
     loader: Annotated[str | None, choice(choices.LOADERS, not_built=choices.NOT_BUILT_LOADERS)] = Field(
         default=None,
@@ -70,8 +69,7 @@ class InputSource(Section):
     )
     filename_attributes: Annotated[tuple[str, ...], NAMES] = Field(
         default=(),
-        description="What the parts of the file name, between underscores, are: `age, gender, race, date`. "
-        "(new)",
+        description="What the parts of the file name, between underscores, are: `age, gender, race, date`. (new)",
     )
     padding_value: Annotated[float | None, NUMBER] = Field(
         default=None, description="Intensity outside the volume, when resampling; empty for 0. (new)"
@@ -89,9 +87,7 @@ class Task(Section):
         default="",
         description="Loss; by default `rmse`, `dicecrossentropy` or `crossentropy`, as the type is.",
     )
-    weight: Annotated[float, NUMBER] = Field(
-        default=1.0, ge=0, description="Factor of the loss in the sum over tasks."
-    )
+    weight: Annotated[float, NUMBER] = Field(default=1.0, ge=0, description="Factor of the loss in the sum over tasks.")
     num_classes: Annotated[int | None, WHOLE] = Field(
         default=None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
     )
@@ -150,8 +146,7 @@ class Multitask(Section):
     )
     constant_grouping: Annotated[bool, YES_NO] = Field(
         default=False,
-        description="Whether groups are fixed by the fractions `init_categorical`: `sharing = "
-        "constant_mask`.",
+        description="Whether groups are fixed by the fractions `init_categorical`: `sharing = constant_mask`.",
     )
     batch_sampling: Annotated[bool, YES_NO] = Field(
         default=False, description="Whether each window of a batch draws its own masks."
@@ -160,9 +155,7 @@ class Multitask(Section):
         default="mixed",
         description="What a task's filters read: its own stream and the shared one, its own alone, or all.",
     )
-    tau: Annotated[float, NUMBER] = Field(
-        default=1.0, gt=0, description="Initial temperature of the relaxed draw."
-    )
+    tau: Annotated[float, NUMBER] = Field(default=1.0, gt=0, description="Initial temperature of the relaxed draw.")
     use_tau_annealing: Annotated[bool, YES_NO] = Field(
         default=True, description="Whether the temperature falls in training."
     )
@@ -188,9 +181,7 @@ class _OneTask(Section):
     image: Annotated[tuple[str, ...], NAMES] = Field(
         default=(), description="Input sources whose channels the network sees."
     )
-    weight: Annotated[str | None, TEXT] = Field(
-        default=None, description="Input source of a weight map for the loss."
-    )
+    weight: Annotated[str | None, TEXT] = Field(default=None, description="Input source of a weight map for the loss.")
     sampler: Annotated[str | None, TEXT] = Field(
         default=None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
     )
@@ -237,9 +228,7 @@ class Classification(_OneTask):
     """`[CLASSIFICATION]`: a class per subject."""
 
     label: Annotated[str | None, TEXT] = Field(default=None, description="Input source of the classes.")
-    num_classes: Annotated[int | None, WHOLE] = Field(
-        default=None, ge=1, description="Classes, numbered from 0."
-    )
+    num_classes: Annotated[int | None, WHOLE] = Field(default=None, ge=1, description="Classes, numbered from 0.")
     class_names: Annotated[tuple[str, ...], NAMES] = Field(
         default=(), description="Names of the classes in order, for tables and pictures; empty for numbers. (new)"
     )

@@ -86,9 +86,7 @@ class IniText:
         elif entry is None:
             self.add_at_line(found.line if found else None, f"[{name}] {f'{key} ' if key else ''}{message}")
         elif entry.option:
-            self._problems.append(
-                (float("inf"), f"{entry.option}: [{name}] {key} = {entry.value!r} {message}")
-            )
+            self._problems.append((float("inf"), f"{entry.option}: [{name}] {key} = {entry.value!r} {message}"))
         else:
             self.add_at_line(entry.line, f"[{name}] {key} = {entry.value!r} {message}")
 
@@ -133,9 +131,7 @@ class IniText:
             ConfigError: If there is any.
         """
         if self._problems:
-            raise ConfigError(
-                "\n".join(message for _, message in sorted(self._problems, key=lambda item: item[0]))
-            )
+            raise ConfigError("\n".join(message for _, message in sorted(self._problems, key=lambda item: item[0])))
 
 
 def parse_ini(text: str, file: str) -> IniText:
@@ -190,12 +186,7 @@ class _Parser:
 
     def _content(self, number: int, line: str, indent: int) -> None:
         section = self._section
-        if (
-            section is not None
-            and self._last_key
-            and indent > self._indent
-            and not _LOOKS_LIKE_ASSIGNMENT.match(line)
-        ):
+        if section is not None and self._last_key and indent > self._indent and not _LOOKS_LIKE_ASSIGNMENT.match(line):
             entry = section.entries[self._last_key]
             value = f"{entry.value} {self._value(number, section, entry.key, line)}".strip()
             section.entries[self._last_key] = Entry(entry.key, value, entry.line)
@@ -204,15 +195,11 @@ class _Parser:
         match = _ASSIGNMENT.fullmatch(_without_comment(line))
         if match is None or not match["key"]:
             where = f"[{section.name}] " if section else ""
-            self._ini.add_at_line(
-                number, f"{where}{line!r} has no value; write KEY = VALUE, or # before a comment"
-            )
+            self._ini.add_at_line(number, f"{where}{line!r} has no value; write KEY = VALUE, or # before a comment")
             return
         key = match["key"].lower()
         if section is None:
-            self._ini.add_at_line(
-                number, f"{key!r} stands before the first section; put it below its [SECTION]"
-            )
+            self._ini.add_at_line(number, f"{key!r} stands before the first section; put it below its [SECTION]")
         elif key in section.entries:
             first = section.entries[key].line
             self._ini.add_at_line(

@@ -54,9 +54,7 @@ class Application:
         return self.places.get((task, key), (self.section, key))
 
 
-def read_application(
-    ini: IniText, sources: dict[str, InputSource], task_sections: Sequence[IniSection]
-) -> Application:
+def read_application(ini: IniText, sources: dict[str, InputSource], task_sections: Sequence[IniSection]) -> Application:
     """Reads the sections that say what is learned from what.
 
     Args:
@@ -93,9 +91,7 @@ def _read_multitask(ini: IniText, task_sections: Sequence[IniSection]) -> Applic
     authors_keys = [key for key in section.entries if AUTHORS_KEY.fullmatch(key)]
     is_authors = any(key.startswith("output_") for key in authors_keys) and not task_sections
     refuse_unknown_keys(ini, section, Multitask, authors_keys if is_authors else ())
-    application = Application(
-        multitask=read_model(ini, "MULTITASK", Multitask, fields_of(section, Multitask))
-    )
+    application = Application(multitask=read_model(ini, "MULTITASK", Multitask, fields_of(section, Multitask)))
     application.authors_spelling = is_authors
     if is_authors:
         if ini.has("MULTITASK", "tasks"):
@@ -193,10 +189,7 @@ def _authors_classes(ini: IniText, section: IniSection, count: int) -> list[str]
 
 def _authors_names(targets: Sequence[str]) -> list[str]:
     names = [re.sub(r"\W+", "_", target.strip().lower()).strip("_") for target in targets]
-    names = [
-        name if _TASK_NAME.fullmatch(name) and name not in _RESERVED_NAMES else f"task_{name}"
-        for name in names
-    ]
+    names = [name if _TASK_NAME.fullmatch(name) and name not in _RESERVED_NAMES else f"task_{name}" for name in names]
     return [f"{name}_{i}" if names.count(name) > 1 else name for i, name in enumerate(names, start=1)]
 
 
@@ -209,9 +202,7 @@ def _read_one_task(ini: IniText, kind: str) -> Application:
     application = Application(name=name, section=kind)
     application.multitask = Multitask(**{key: getattr(settings, key) for key in shared}, tasks=(name,))
     own = {
-        key: (key, getattr(settings, key))
-        for key in model.model_fields
-        if key in Task.model_fields and key != "weight"
+        key: (key, getattr(settings, key)) for key in model.model_fields if key in Task.model_fields and key != "weight"
     }
     own["type"] = (kind, name)
     loss = ini.sections["TRAINING"].entries.get("loss_type") if "TRAINING" in ini.sections else None

@@ -68,9 +68,7 @@ def parse_number(text: str) -> float:
     if slash and _NUMBER.fullmatch(numerator) and _NUMBER.fullmatch(denominator) and float(denominator):
         return float(numerator) / float(denominator)
     if not _NUMBER.fullmatch(text):
-        hint = (
-            f"; write {text.replace(',', '.')}" if re.fullmatch(r"-?[0-9]+,[0-9]+", text) else _or_empty(text)
-        )
+        hint = f"; write {text.replace(',', '.')}" if re.fullmatch(r"-?[0-9]+,[0-9]+", text) else _or_empty(text)
         raise ValueError(f"is not a number{hint}")
     if not math.isfinite(float(text)):
         raise ValueError("is too large for a number; write a finite one")
@@ -97,9 +95,7 @@ def parse_pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(
-            f"is not a regular expression ({error}); put a backslash before special characters"
-        ) from error
+        raise ValueError(f"is not a regular expression ({error}); put a backslash before special characters") from error
     return text
 
 
@@ -202,9 +198,7 @@ def parse_axcodes(text: str) -> tuple[str, ...]:
     """Reads an orientation, `R, A, S` or `RAS`: the direction towards which each axis grows."""
     letters = [part.upper() for part in split_list(text)]
     letters = list(letters[0]) if len(letters) == 1 else letters
-    if [sum(letters.count(c) for c in pair) for pair in _OPPOSITE_DIRECTIONS] != [1, 1, 1] or len(
-        letters
-    ) != 3:
+    if [sum(letters.count(c) for c in pair) for pair in _OPPOSITE_DIRECTIONS] != [1, 1, 1] or len(letters) != 3:
         raise ValueError("is not one each of L/R, P/A and I/S; write e.g. R, A, S")
     return tuple(letters)
 
@@ -268,12 +262,8 @@ def choice(
         if word in (not_built or {}):
             raise ValueError(f"does not exist in this version; {(not_built or {})[word]}")
         if not word:
-            raise ValueError(
-                f"is empty; choose one of {', '.join(names)}, or remove the line for the default"
-            )
-        raise ValueError(
-            f"is not known{suggestion(word, list(names)) or ','} choose one of {', '.join(names)}"
-        )
+            raise ValueError(f"is empty; choose one of {', '.join(names)}, or remove the line for the default")
+        raise ValueError(f"is not known{suggestion(word, list(names)) or ','} choose one of {', '.join(names)}")
 
     return Reads(parse, " / ".join(f"`{name}`" for name in names))
 

@@ -92,9 +92,7 @@ class WindowAggregator:
         kept, target = [], []
         for first, size, cut, extent in zip(start, self._size, self._border, self._shape, strict=True):
             if not 0 <= first <= extent - size:
-                raise ValueError(
-                    f"a window of {self._size} at {tuple(start)} is not inside a volume of {self._shape}"
-                )
+                raise ValueError(f"a window of {self._size} at {tuple(start)} is not inside a volume of {self._shape}")
             low = 0 if first == 0 else cut
             high = size if first + size == extent else size - cut
             kept.append(slice(low, high))

@@ -13,9 +13,9 @@ import numpy as np
 
 from sfgkeras.errors import ConfigError
 
-
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 """Width of a Gaussian at half maximum, in standard deviations."""
+
 
 @dataclass(frozen=True)
 class Deformation:
@@ -34,9 +34,7 @@ class Deformation:
 
     def __post_init__(self) -> None:
         if int(self.num_control_points) != self.num_control_points or self.num_control_points < 1:
-            raise ConfigError(
-                f"num_ctrl_points = {self.num_control_points!r} is not a whole number of at least 1"
-            )
+            raise ConfigError(f"num_ctrl_points = {self.num_control_points!r} is not a whole number of at least 1")
         if not 0 <= self.sigma < math.inf:
             raise ConfigError(f"deformation_sigma = {self.sigma!r} is not a number of voxels of at least 0")
         if not 0 <= self.proportion <= 1:
@@ -102,12 +100,8 @@ class Augmentation:
             raise ConfigError(
                 f"scaling_percentage = {self.scaling_percentage} shrinks to nothing; both must be above -100"
             )
-        if any(axis not in (0, 1, 2) for axis in self.flip_axes) or len(set(self.flip_axes)) != len(
-            self.flip_axes
-        ):
-            raise ConfigError(
-                f"random_flipping_axes = {tuple(self.flip_axes)}: axes are 0, 1 and 2, each at most once"
-            )
+        if any(axis not in (0, 1, 2) for axis in self.flip_axes) or len(set(self.flip_axes)) != len(self.flip_axes):
+            raise ConfigError(f"random_flipping_axes = {tuple(self.flip_axes)}: axes are 0, 1 and 2, each at most once")
         if int(self.bias_field_order) != self.bias_field_order or self.bias_field_order < 1:
             raise ConfigError(f"bf_order = {self.bias_field_order!r} is not a whole number of at least 1")
 

@@ -228,9 +228,7 @@ def _prepared_shape(file: _File, header: Header) -> tuple[int, ...]:
     return tuple(int(n) for n in np.maximum(1, np.round(np.array(shape) * spacing / file.info.pixdim)))
 
 
-def _check_window(
-    file: _File, header: Header, window_size: Sequence[int], padding: Sequence[int]
-) -> list[Problem]:
+def _check_window(file: _File, header: Header, window_size: Sequence[int], padding: Sequence[int]) -> list[Problem]:
     shape = _prepared_shape(file, header)
     room = [length + 2 * added for length, added in zip(shape, padding, strict=True)]
     if all(window <= length for window, length in zip(window_size, room, strict=True)):
@@ -244,15 +242,11 @@ def _check_window(
     return [Problem("error", file.path, message)]
 
 
-def _check_grids(
-    files: Sequence[_File], headers: Sequence[Header | Problem], resampled: bool
-) -> list[Problem]:
+def _check_grids(files: Sequence[_File], headers: Sequence[Header | Problem], resampled: bool) -> list[Problem]:
     """Compares every file with the first sound image of its subject."""
     problems = []
     reference: dict[str, tuple[_File, Header]] = {}
-    pairs = [
-        (file, header) for file, header in zip(files, headers, strict=True) if isinstance(header, Header)
-    ]
+    pairs = [(file, header) for file, header in zip(files, headers, strict=True) if isinstance(header, Header)]
     for file, header in pairs:
         if file.info.role == "image":
             reference.setdefault(file.subject_id, (file, header))
@@ -314,9 +308,7 @@ def _check_labels(file: _File, labels: np.ndarray) -> list[Problem]:
     problems = []
     if count is not None and (low < 0 or high >= count):
         outside = np.unique(labels[(labels < 0) | (labels >= count)])
-        shown = ", ".join(map(str, outside[:_SHOWN_LABELS])) + (
-            ", ..." if len(outside) > _SHOWN_LABELS else ""
-        )
+        shown = ", ".join(map(str, outside[:_SHOWN_LABELS])) + (", ..." if len(outside) > _SHOWN_LABELS else "")
         message = (
             f"{file.path}: holds {len(outside)} labels ({shown}) outside 0 to {count - 1}; set num_classes = "
             f"{high + 1} or more, or renumber the labels"

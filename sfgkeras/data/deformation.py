@@ -11,9 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def bias_field(
-    coefficients: np.ndarray, start: Sequence[int], size: Sequence[int], shape: Sequence[int]
-) -> np.ndarray:
+def bias_field(coefficients: np.ndarray, start: Sequence[int], size: Sequence[int], shape: Sequence[int]) -> np.ndarray:
     """Evaluates the exponential of a polynomial whose variables run from -1 to 1 over the volume.
 
     Args:
@@ -29,9 +27,7 @@ def bias_field(
     powers = []
     for first, count, extent in zip(start, size, shape, strict=True):
         position = np.arange(first, first + count, dtype=np.float64)
-        powers.append(
-            np.vander(2.0 * position / max(extent - 1, 1) - (extent > 1), order + 1, increasing=True)
-        )
+        powers.append(np.vander(2.0 * position / max(extent - 1, 1) - (extent > 1), order + 1, increasing=True))
     return np.exp(_tensor_product(coefficients, powers).astype(np.float32))
 
 

@@ -168,9 +168,7 @@ def read_photo(path: Path, as_labels: bool = False, voxels: bool = True) -> Deco
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise DataError(reading_problem(path, error)) from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path}: pillow cannot read it ({_first_line(error)}); copy or convert it again"
-        ) from error
+        raise DataError(f"{path}: pillow cannot read it ({_first_line(error)}); copy or convert it again") from error
     return Decoded(array, array.shape, np.eye(4), array.dtype, has_channels=not as_labels)
 
 

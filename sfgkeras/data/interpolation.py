@@ -135,9 +135,7 @@ class AffineMap(_InterpolatedMap):
         shape: Voxels of the volume along each axis.
     """
 
-    def __init__(
-        self, matrix: np.ndarray, offset: np.ndarray, size: Sequence[int], shape: Sequence[int]
-    ) -> None:
+    def __init__(self, matrix: np.ndarray, offset: np.ndarray, size: Sequence[int], shape: Sequence[int]) -> None:
         low, high = _reach(matrix, offset, size)
         inside = None
         if min(low) < -0.5 or any(last > extent - 0.5 for last, extent in zip(high, shape, strict=True)):
@@ -146,9 +144,7 @@ class AffineMap(_InterpolatedMap):
         self._matrix = matrix
         self._offset = offset - self._first
         self._size = tuple(size)
-        self._reaches_rim = min(low) < 0 or any(
-            last > extent - 1 for last, extent in zip(high, shape, strict=True)
-        )
+        self._reaches_rim = min(low) < 0 or any(last > extent - 1 for last, extent in zip(high, shape, strict=True))
 
     def _plane(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         (a, b), (c, d) = self._matrix.tolist()
@@ -200,9 +196,7 @@ class DenseMap(_InterpolatedMap):
 
     def _volume(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         order = 0 if nearest else 1
-        return scipy.ndimage.map_coordinates(
-            region, self._positions, order=order, mode="nearest", prefilter=False
-        )
+        return scipy.ndimage.map_coordinates(region, self._positions, order=order, mode="nearest", prefilter=False)
 
 
 def affine_positions(matrix: np.ndarray, offset: np.ndarray, size: Sequence[int]) -> list[np.ndarray]:
@@ -271,9 +265,7 @@ def _reach(matrix: np.ndarray, offset: np.ndarray, size: Sequence[int]) -> tuple
     return low, high
 
 
-def _region(
-    low: Sequence[float], high: Sequence[float], shape: Sequence[int]
-) -> tuple[tuple[slice, ...], np.ndarray]:
+def _region(low: Sequence[float], high: Sequence[float], shape: Sequence[int]) -> tuple[tuple[slice, ...], np.ndarray]:
     """Returns the part of a volume between two positions, as slices, and its first voxel."""
     slices, firsts = [], []
     for lowest, highest, extent in zip(low, high, shape, strict=True):

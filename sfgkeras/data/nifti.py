@@ -43,9 +43,7 @@ __all__ = [
 LOADER_OF_SUFFIX = {
     **dict.fromkeys((".nii.gz", ".nii", *PAIR_SUFFIXES), "nibabel"),
     **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr", ".dcm", ".ima"), "simpleitk"),
-    **dict.fromkeys(
-        (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm"), "pillow"
-    ),
+    **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm"), "pillow"),
 }
 LOADERS: dict[str, Callable[..., Decoded]] = {
     "nibabel": read_nifti,
@@ -201,9 +199,7 @@ def read_label_map(path: str | Path, loader: str | None = None) -> Image:
     return Image(labels, stored.affine, stored.header)
 
 
-def write_image(
-    path: str | Path, array: np.ndarray, affine: np.ndarray, header: Header | None = None
-) -> None:
+def write_image(path: str | Path, array: np.ndarray, affine: np.ndarray, header: Header | None = None) -> None:
     """Writes a NIfTI file: whole or not at all, replacing an old one only when complete.
 
     Floats are written as float32, integers and booleans as the smallest integer type that holds their values.
@@ -225,9 +221,7 @@ def write_image(
     path = Path(path)
     suffix = image_suffix(path)
     if suffix not in (".nii", ".nii.gz"):
-        raise DataError(
-            f"{path}: cannot be written as {path.suffix or 'a file without ending'}; use .nii or .nii.gz"
-        )
+        raise DataError(f"{path}: cannot be written as {path.suffix or 'a file without ending'}; use .nii or .nii.gz")
     voxels = _storable(path, np.asarray(array))
     affine = np.asarray(affine, np.float64)
     _check_affine(path, affine)
@@ -326,6 +320,4 @@ def _smallest_integer_type(path: Path, values: np.ndarray) -> np.dtype:
     for dtype in _INTEGER_TYPES:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return dtype
-    raise DataError(
-        f"{path}: its values {low} to {high} fit no integer type of 64 bits; write them as floats"
-    )
+    raise DataError(f"{path}: its values {low} to {high} fit no integer type of 64 bits; write them as floats")

@@ -65,9 +65,7 @@ def read_nifti(path: Path, voxels: bool = True, scaled: bool = False) -> Decoded
             return _with_voxels(decoded, _read_voxels(path, stream, nifti, decoded, scaled), scaled)
 
 
-def layout_header(
-    voxels: np.ndarray, affine: np.ndarray, original: nib.Nifti1Header | None = None
-) -> nib.Nifti1Header:
+def layout_header(voxels: np.ndarray, affine: np.ndarray, original: nib.Nifti1Header | None = None) -> nib.Nifti1Header:
     """Makes the header to write `voxels` with.
 
     Args:
@@ -87,9 +85,7 @@ def layout_header(
         header.set_xyzt_units("mm")
     elif np.allclose(header.get_best_affine(), affine, rtol=0, atol=_SAME_AFFINE):
         return header
-    qform_code, sform_code = (
-        (1, 1) if original is None else (int(header["qform_code"]), int(header["sform_code"]))
-    )
+    qform_code, sform_code = (1, 1) if original is None else (int(header["qform_code"]), int(header["sform_code"]))
     header.set_zooms((*np.linalg.norm(affine[:3, :3], axis=0), *header.get_zooms()[3:]))
     header.set_sform(None)
     if qform_code:
@@ -119,9 +115,7 @@ def _read_pair(path: Path, voxels: bool, scaled: bool) -> Decoded:
     return _with_voxels(decoded, array, scaled)
 
 
-def _read_voxels(
-    path: Path, stream: Any, nifti: nib.Nifti1Header, decoded: Decoded, scaled: bool
-) -> np.ndarray:
+def _read_voxels(path: Path, stream: Any, nifti: nib.Nifti1Header, decoded: Decoded, scaled: bool) -> np.ndarray:
     """Reads the voxels after the header, block by block, straight into the array that is returned.
 
     When scaling, neither the inflated file nor the voxels as stored are ever whole in memory. The stream is
@@ -193,9 +187,7 @@ def _parse_header(path: Path, stream: Any) -> nib.Nifti1Header:
     sizes = {int.from_bytes(start, "little"), int.from_bytes(start, "big")}
     header_type: type[nib.Nifti1Header] = nib.Nifti2Header if 540 in sizes else nib.Nifti1Header
     if header_type.sizeof_hdr not in sizes:
-        raise DataError(
-            f"{path}: is no NIfTI file (it starts with {start!r}); convert it, or correct its name"
-        )
+        raise DataError(f"{path}: is no NIfTI file (it starts with {start!r}); convert it, or correct its name")
     content = start + stream.read(header_type.sizeof_hdr - 4)
     try:
         offset = int(header_type(content, check=False)["vox_offset"])

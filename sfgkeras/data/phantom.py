@@ -90,9 +90,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     directions = rng.standard_normal((6, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     vectors = 2 * np.pi * directions / rng.uniform(110, 240, (6, 1))
-    return Patient(
-        parts, tissues, texture, pose, (vectors, rng.uniform(0, 2 * np.pi, 6), rng.normal(0, 1.6, (6, 3)))
-    )
+    return Patient(parts, tissues, texture, pose, (vectors, rng.uniform(0, 2 * np.pi, 6), rng.normal(0, 1.6, (6, 3))))
 
 
 def body_coordinates(patient: Patient, shape: tuple[int, ...], affine: np.ndarray) -> list[np.ndarray]:
@@ -136,8 +134,7 @@ class Canvas:
         self.values = np.full(shape, air, np.float32)
         self.labels = np.zeros(shape, np.uint8)
         self._ranges = [
-            [(c.min(axis=others), c.max(axis=others)) for c in self.coordinates]
-            for others in ((1, 2), (0, 2), (0, 1))
+            [(c.min(axis=others), c.max(axis=others)) for c in self.coordinates] for others in ((1, 2), (0, 2), (0, 1))
         ]
 
     def paint_all(self) -> "Canvas":
@@ -208,9 +205,7 @@ def coil_field(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return field / field.mean()
 
 
-def acquire_mr(
-    rng: np.random.Generator, patient: Patient, grid: Grid, tilt: tuple[float, float, float]
-) -> Volume:
+def acquire_mr(rng: np.random.Generator, patient: Patient, grid: Grid, tilt: tuple[float, float, float]) -> Volume:
     """Draws an MR image: slices three times as fine are averaged, then coil, gain and Rician noise."""
     affine = grid_affine(rng, grid, tilt)
     fine = affine.copy()

@@ -153,9 +153,7 @@ def draw_muscles(chance: Chance, side: int, trunk: Shape) -> list[Part]:
     for name in ("gluteus maximus", "tensor fasciae latae", "vastus", "sartorius", "rectus abdominis"):
         shapes[name] = Intersection(trunk, shapes[name], rind)
     mass = chance.blob((s * 100, 2, -12), (55, 66, 120), (0, s * 5, s * 4))
-    return [Part(mass, ((0, "muscle"),))] + [
-        Part(shape, ((0.0, "fat"), (1.4, "muscle"))) for shape in shapes.values()
-    ]
+    return [Part(mass, ((0, "muscle"),))] + [Part(shape, ((0.0, "fat"), (1.4, "muscle"))) for shape in shapes.values()]
 
 
 def draw_vessels(chance: Chance, side: int) -> list[Part]:
@@ -178,14 +176,10 @@ def hip_bone(chance: Chance, side: int, head: np.ndarray, radius: float) -> Unio
             Cup(head, gap, gap + chance.near(9, 0.1), (-0.80 * s, -0.12, 0.58), chance.near(-7, 0.4)),
             chance.blob(head + (-s * 5, -5, 34), (15, 36, 15), (0, 0, -s * 20)),
             chance.blob((s * 97, -8, 64), (8.5, 54, 38), (0, s * 8, -s * 24)),
-            chance.tube(
-                (s * 80, 28, 22, 11), (s * 66, 26, 2, 12), (s * 42, 44, -8, 8.5), (s * 16, 54, -18, 9)
-            ),
+            chance.tube((s * 80, 28, 22, 11), (s * 66, 26, 2, 12), (s * 42, 44, -8, 8.5), (s * 16, 54, -18, 9)),
             Ellipsoid((s * 14, 50, -25), (11, 11, 18), (-38, 0, s * 25)),
             chance.tube((s * 14, 42, -38, 7), (s * 36, 10, -60, 7.5)),
-            chance.tube(
-                (s * 82, -28, 24, 12), (s * 73, -33, 0, 13), (s * 70, -38, -28, 12), (s * 62, -36, -62, 16)
-            ),
+            chance.tube((s * 82, -28, 24, 12), (s * 73, -33, 0, 13), (s * 70, -38, -28, 12), (s * 62, -36, -62, 16)),
         ]
     )
 
@@ -270,11 +264,7 @@ def draw_bladder_and_prostate(chance: Chance) -> list[Part]:
     """Draws the bladder, the seminal vesicles and the prostate below it, with its two zones."""
     size = chance.near(1.0, 0.11)
     center = chance.point((0, 1, -17), 2.0)
-    radii = (
-        np.array([25.0, 18.5, 19.5])
-        * size
-        * (chance.near(1, 0.05), chance.near(1, 0.05), chance.near(1, 0.05))
-    )
+    radii = np.array([25.0, 18.5, 19.5]) * size * (chance.near(1, 0.05), chance.near(1, 0.05), chance.near(1, 0.05))
     prostate = Ellipsoid(center, radii, (chance.near(-12, 0.4), 0, chance.shift(3.0)))
     filling = chance.near(1.0, 0.14)
     extent = np.array([37.0, 29.0, 25.0]) * filling * (chance.near(1, 0.06), chance.near(1, 0.06), 1)
@@ -286,12 +276,9 @@ def draw_bladder_and_prostate(chance: Chance) -> list[Part]:
         2,
     )
     wall = chance.near(3.6, 0.25) / filling
-    zone = Ellipsoid(
-        center + (0, 0.26 * radii[1], 0.16 * radii[2]), radii * (0.66, 0.60, 0.74) * chance.near(1, 0.08)
-    )
+    zone = Ellipsoid(center + (0, 0.26 * radii[1], 0.16 * radii[2]), radii * (0.66, 0.60, 0.74) * chance.near(1, 0.08))
     vesicles = [
-        chance.blob((s * 18, center[1] - 22, floor + 12), (19, 6.5, 8), (0, s * -14, s * 12))
-        for s in (LEFT, RIGHT)
+        chance.blob((s * 18, center[1] - 22, floor + 12), (19, 6.5, 8), (0, s * -14, s * 12)) for s in (LEFT, RIGHT)
     ]
     urethra = Tube([center + (0, 4, -radii[2] - 25), center + (0, 2, -radii[2] + 4)], [7, 6])
     return [
@@ -334,7 +321,5 @@ def draw_tissues(rng: np.random.Generator) -> dict[str, Tissue]:
         ct = tissue.ct + chance.shift(0.35 * tissue.ct_texture)
         if name == "cortical_bone":
             ct = chance.near(tissue.ct, 0.07)
-        drawn[name] = Tissue(
-            ct, chance.near(tissue.mr, 0.06), tissue.ct_texture, tissue.mr_texture, tissue.grain
-        )
+        drawn[name] = Tissue(ct, chance.near(tissue.mr, 0.06), tissue.ct_texture, tissue.mr_texture, tissue.grain)
     return drawn

@@ -55,21 +55,15 @@ class Ellipsoid:
         """Returns `f (f - 1) / |grad f|` for an ellipsoid, `(f - 1) / |grad f|` otherwise."""
         shifted = [p - np.float32(c) for p, c in zip((x, y, z), self.center, strict=True)]
         inverse = (1.0 / np.asarray(self.radii)).astype(np.float32)
-        scaled = [
-            sum(self._axes[row, axis] * shifted[row] for row in range(3)) * inverse[axis] for axis in range(3)
-        ]
+        scaled = [sum(self._axes[row, axis] * shifted[row] for row in range(3)) * inverse[axis] for axis in range(3)]
         tiny = np.float32(1e-8)
         if self.power == 2:
             squares = [q * q for q in scaled]
             norm = np.sqrt(sum(squares) + tiny)
-            slope = np.sqrt(
-                sum(s * i * i for s, i in zip(squares, inverse, strict=True)) + tiny * inverse.max() ** 2
-            )
+            slope = np.sqrt(sum(s * i * i for s, i in zip(squares, inverse, strict=True)) + tiny * inverse.max() ** 2)
             return norm * (norm - 1) / slope
         powers = [np.abs(q) ** (self.power - 1) for q in scaled]
-        norm = (sum(p * np.abs(q) for p, q in zip(powers, scaled, strict=True)) + tiny) ** np.float32(
-            1 / self.power
-        )
+        norm = (sum(p * np.abs(q) for p, q in zip(powers, scaled, strict=True)) + tiny) ** np.float32(1 / self.power)
         slope = np.sqrt(sum((p * i) ** 2 for p, i in zip(powers, inverse, strict=True)) + tiny**2)
         slope = slope * norm ** (1 - self.power)
         return np.maximum((norm - 1) / np.maximum(slope, tiny), -np.float32(min(self.radii)))
@@ -215,9 +209,7 @@ class Intersection:
 
     def distance(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Returns the larger of the distances."""
-        return np.maximum(
-            self.first.distance(x, y, z) + np.float32(self.shrink), self.second.distance(x, y, z)
-        )
+        return np.maximum(self.first.distance(x, y, z) + np.float32(self.shrink), self.second.distance(x, y, z))
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,13 @@ class PreparedSubject:
             if loss_weight.ndim != 3 or not _is_finite(loss_weight) or loss_weight.min() < 0:
                 raise self._error("the weight map of the loss must hold one number of at least 0 per voxel")
         if len(self.spacing) != 3 or not all(0 < size < math.inf for size in self.spacing):
-            raise self._error(
-                f"the spacing is {tuple(self.spacing)}; it must be three positive lengths in mm"
-            )
-        for name, value in (("image", image), ("targets", targets), ("sampling_weight", weight), ("loss_weight", loss_weight)):
+            raise self._error(f"the spacing is {tuple(self.spacing)}; it must be three positive lengths in mm")
+        for name, value in (
+            ("image", image),
+            ("targets", targets),
+            ("sampling_weight", weight),
+            ("loss_weight", loss_weight),
+        ):
             object.__setattr__(self, name, value)
 
     def target(self, task: str) -> np.ndarray:

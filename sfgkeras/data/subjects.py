@@ -95,9 +95,7 @@ def read_file_list(csv_file: str | Path) -> dict[str, Path]:
     lines: dict[str, int] = {}
     for number, row in _rows(csv_file):
         if len(row) != 2 or not all(row):
-            raise DataError(
-                f"{csv_file}:{number}: {','.join(row)!r} is not of the form 'subject_id,path'; correct it"
-            )
+            raise DataError(f"{csv_file}:{number}: {','.join(row)!r} is not of the form 'subject_id,path'; correct it")
         subject_id, name = row
         _refuse_second(csv_file, number, subject_id, lines)
         beside = csv_file.parent / Path(name).expanduser()
@@ -180,9 +178,7 @@ def read_split(path: str | Path) -> dict[str, list[str]]:
     lines: dict[str, int] = {}
     for number, row in _rows(path):
         if len(row) != 2 or not all(row):
-            raise DataError(
-                f"{path}:{number}: {','.join(row)!r} is not of the form 'subject_id,phase'; correct it"
-            )
+            raise DataError(f"{path}:{number}: {','.join(row)!r} is not of the form 'subject_id,phase'; correct it")
         subject_id, phase = row[0], row[1].lower()
         if phase not in split:
             hint = suggestion(phase, list(PHASES)) or f"; phases are {', '.join(PHASES)}"
@@ -201,9 +197,7 @@ def write_split(path: str | Path, split: Mapping[str, Sequence[str]]) -> None:
     path = Path(path)
     unknown = sorted(set(split) - set(PHASES))
     if unknown:
-        raise DataError(
-            f"{path}: unknown phase {unknown[0]!r} is not written; phases are {', '.join(PHASES)}"
-        )
+        raise DataError(f"{path}: unknown phase {unknown[0]!r} is not written; phases are {', '.join(PHASES)}")
     rows = [(subject_id, phase) for phase in PHASES for subject_id in split.get(phase, ())]
     if not rows:
         raise DataError(f"{path}: a split without subjects is not written; check the input sections")
@@ -258,9 +252,7 @@ def make_split(
 
 def _first_ids(sources: Mapping[str, Mapping[str, Path]]) -> str:
     first = {name: next(iter(files.items()), None) for name, files in sources.items()}
-    return "; ".join(
-        f"[{name}] {item[0]!r} of {item[1]}" if item else f"[{name}] none" for name, item in first.items()
-    )
+    return "; ".join(f"[{name}] {item[0]!r} of {item[1]}" if item else f"[{name}] none" for name, item in first.items())
 
 
 def _id_pattern(words: Sequence[str], remove_from_id: str | None) -> re.Pattern[str]:
@@ -281,9 +273,7 @@ def _images_in(folder: Path) -> list[Path]:
     try:
         return [entry for entry in sorted(folder.iterdir()) if is_image(entry)]
     except NotADirectoryError:
-        raise DataError(
-            f"{folder}: is a file; path_to_search names folders, a csv_file lists files"
-        ) from None
+        raise DataError(f"{folder}: is a file; path_to_search names folders, a csv_file lists files") from None
     except OSError as error:
         raise DataError(reading_problem(folder, error)) from error
 
@@ -324,9 +314,7 @@ def _rows(csv_file: Path) -> list[tuple[int, list[str]]]:
 
 def _refuse_second(path: Path, number: int, subject_id: str, lines: dict[str, int]) -> None:
     if subject_id in lines:
-        raise DataError(
-            f"{path}:{number}: subject {subject_id!r} is already in line {lines[subject_id]}; remove one"
-        )
+        raise DataError(f"{path}:{number}: subject {subject_id!r} is already in line {lines[subject_id]}; remove one")
     lines[subject_id] = number
 
 

@@ -109,9 +109,7 @@ class VolumeStore:
             entry = _write_entry(self.folder, name, np.asanyarray(compute()), sliced_axis, text)
             mapped = entry.open(self.folder)
             if mapped is None:
-                raise DataError(
-                    f"{self.folder / entry.raw}: does not hold what was just written to it; check the disk"
-                )
+                raise DataError(f"{self.folder / entry.raw}: does not hold what was just written to it; check the disk")
         return mapped
 
 
@@ -170,9 +168,7 @@ def _read_entry(folder: Path, name: str) -> _Entry | None:
 
 def _write_entry(folder: Path, name: str, array: np.ndarray, sliced_axis: int | None, key: str) -> _Entry:
     if array.dtype.kind not in _REAL or array.size == 0 or array.ndim == 0:
-        raise TypeError(
-            f"an array of {array.dtype} and shape {array.shape} cannot be stored, real numbers can"
-        )
+        raise TypeError(f"an array of {array.dtype} and shape {array.shape} cannot be stored, real numbers can")
     first_axis = 0 if sliced_axis is None else sliced_axis
     if first_axis not in range(array.ndim):
         raise ValueError(f"sliced_axis {sliced_axis} is none of the axes 0 to {array.ndim - 1} of the array")

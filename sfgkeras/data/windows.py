@@ -118,9 +118,7 @@ class WindowSource:
             float32).
         """
         image, targets, weights = self.batch([index])
-        return image[0], *(
-            {task: array[0] for task, array in arrays.items()} for arrays in (targets, weights)
-        )
+        return image[0], *({task: array[0] for task, array in arrays.items()} for arrays in (targets, weights))
 
     def batch(
         self, indices: Sequence[int], allocate: Callable[[tuple[int, ...], Any], np.ndarray] = np.empty
@@ -241,9 +239,7 @@ class WindowSource:
 
     def _check_settings(self, window_size: Sequence[int]) -> None:
         if not self.subjects:
-            raise DataError(
-                "there are no subjects to draw windows from; look at dataset_split_file and path_to_search"
-            )
+            raise DataError("there are no subjects to draw windows from; look at dataset_split_file and path_to_search")
         if tuple(window_size) != tuple(self.sampler.window_size):
             raise ConfigError(
                 f"the sampler is made for windows of {tuple(self.sampler.window_size.tolist())}, not for "

@@ -52,15 +52,9 @@ def convolve(inputs: Any, kernel: Any, dilation: int = 1) -> Any:
     """
     rank = len(inputs.shape) - 2
     multiplies.record_convolution(inputs.shape, kernel.shape)
-    if (
-        dilation > 1
-        and uses_tensorflow(inputs, kernel)
-        and _has_native_dilation(rank, str(inputs.dtype.name))
-    ):
+    if dilation > 1 and uses_tensorflow(inputs, kernel) and _has_native_dilation(rank, str(inputs.dtype.name)):
         return _tensorflow_dilated_convolution(inputs, kernel, dilation)
-    return ops.conv(
-        inputs, kernel, strides=1, padding="same", data_format="channels_last", dilation_rate=dilation
-    )
+    return ops.conv(inputs, kernel, strides=1, padding="same", data_format="channels_last", dilation_rate=dilation)
 
 
 def _tensorflow_dilated_convolution(inputs: Any, kernel: Any, dilation: int) -> Any:
@@ -103,8 +97,8 @@ def _has_native_dilation(rank: int, dtype: str) -> bool:
 def ordered_sum(tensors: Sequence[Any]) -> Any:
     """Adds tensors one after the other, always in the given order; see `fan_out`.
 
-    TensorFlow's graph optimiser would fuse a chain of additions into one whose order depends on the moment. It
-    leaves an addition alone that waits for something else, here for the tensor that is added next.
+    TensorFlow's graph optimiser would fuse a chain of additions into one whose order depends on the moment.
+    It leaves an addition alone that waits for something else, here for the tensor that is added next.
     """
     total = tensors[0]
     if len(tensors) < 3 or not uses_tensorflow(*tensors):
@@ -264,9 +258,7 @@ def _tensorflow_batch_normalize(inputs: Any, scale: Any, offset: Any, epsilon: f
     return fused.y, fused.batch_mean, fused.batch_variance * bias
 
 
-def _tensorflow_normalize(
-    inputs: Any, mean: Any, variance: Any, scale: Any, offset: Any, epsilon: float
-) -> Any:
+def _tensorflow_normalize(inputs: Any, mean: Any, variance: Any, scale: Any, offset: Any, epsilon: float) -> Any:
     import tensorflow as tf
 
     return tf.raw_ops.FusedBatchNormV3(

@@ -62,7 +62,7 @@ class Convolution(keras.layers.Layer):
             )
 
     def kernel_copies(self, count: int) -> list[Any]:
-        """Returns the kernel in the compute type as often as it is used, for `call`; see `backend.fan_out`."""
+        """Returns the kernel, in the compute type, as often as it is used; see `backend.fan_out`."""
         return fan_out(ops.cast(self.kernel, self.compute_dtype), count)
 
     def call(self, inputs: Any, filter_mask: Any = None, kernel: Any = None) -> Any:
@@ -83,9 +83,7 @@ class Convolution(keras.layers.Layer):
         if folds:
             kernel = kernel * filter_mask
             bias = None if bias is None else bias * filter_mask
-        outputs = convolve(
-            ops.cast(inputs, self.compute_dtype), ops.cast(kernel, self.compute_dtype), self.dilation
-        )
+        outputs = convolve(ops.cast(inputs, self.compute_dtype), ops.cast(kernel, self.compute_dtype), self.dilation)
         if bias is not None:
             outputs = outputs + ops.cast(bias, self.compute_dtype)
         return outputs if filter_mask is None or folds else apply_mask(outputs, filter_mask)
@@ -116,7 +114,5 @@ def apply_mask(features: Any, filter_mask: Any) -> Any:
     """
     filter_mask = ops.cast(filter_mask, features.dtype)
     if len(filter_mask.shape) == 2:
-        filter_mask = ops.reshape(
-            filter_mask, (-1,) + (1,) * (len(features.shape) - 2) + (features.shape[-1],)
-        )
+        filter_mask = ops.reshape(filter_mask, (-1,) + (1,) * (len(features.shape) - 2) + (features.shape[-1],))
     return features * filter_mask

@@ -126,9 +126,7 @@ class FilterGrouping(keras.layers.Layer):
         """Returns the grouping probabilities, float32 `(filters, groups)`, shared last."""
         return grouping.grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
 
-    def call(
-        self, temperature: Any, source: Any = 0, batch_size: Any = None, training: bool | None = None
-    ) -> Any:
+    def call(self, temperature: Any, source: Any = 0, batch_size: Any = None, training: bool | None = None) -> Any:
         """Returns the masks of all groups.
 
         Args:
@@ -144,9 +142,7 @@ class FilterGrouping(keras.layers.Layer):
         if self.per_sample:
             if batch_size is None:
                 raise ValueError("per_sample draws need the batch size: pass batch_size")
-            log_probabilities = ops.broadcast_to(
-                log_probabilities[None], (batch_size, self.filters, self.num_groups)
-            )
+            log_probabilities = ops.broadcast_to(log_probabilities[None], (batch_size, self.filters, self.num_groups))
         sample = self._sample(log_probabilities, temperature, bool(training))
         if training:
             assignment = sample

@@ -82,12 +82,8 @@ class StreamNormalization(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Creates scale, offset, moving mean and moving variance, all float32 `(channels,)`."""
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight(
-            shape=shape, initializer="ones", name="gamma", dtype="float32", autocast=False
-        )
-        self.beta = self.add_weight(
-            shape=shape, initializer="zeros", name="beta", dtype="float32", autocast=False
-        )
+        self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma", dtype="float32", autocast=False)
+        self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta", dtype="float32", autocast=False)
         self.moving_mean = self._add_average(shape, "zeros", "moving_mean")
         self.moving_variance = self._add_average(shape, "ones", "moving_variance")
 

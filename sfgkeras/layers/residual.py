@@ -84,8 +84,7 @@ class ResidualBlock(keras.layers.Layer):
         """
         if input_shape[-1] != self.filters:
             raise ValueError(
-                f"block {self.name!r} received {input_shape[-1]} channels; it adds its input to "
-                f"{self.filters} channels"
+                f"block {self.name!r} received {input_shape[-1]} channels; it adds its input to {self.filters} channels"
             )
         for activation, convolution in zip(self.activations, self.convolutions, strict=True):
             activation.build(input_shape)

@@ -199,9 +199,7 @@ class SFGConvolution(keras.layers.Layer):
 
     def _own_masks(self, image: Any, training: bool | None) -> Any:
         if self.temperature is None:
-            raise ValueError(
-                f"layer {self.name!r} has no temperature schedule: pass filter_masks at every call"
-            )
+            raise ValueError(f"layer {self.name!r} has no temperature schedule: pass filter_masks at every call")
         temperature = temperature_schedule(ops.convert_to_tensor(self.iteration), *self.temperature)
         if training:
             self.iteration.assign(self.iteration + 1)

@@ -17,9 +17,7 @@ from sfgkeras.targets import residuals, split_weight
 EPSILON = 1e-13
 
 
-def _voxelwise(
-    function: Callable[[Any], Any], y_true: Any, y_pred: Any, sample_weight: Any
-) -> tuple[Any, Any, Any]:
+def _voxelwise(function: Callable[[Any], Any], y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     """Applies a function to the residuals and averages over the channels.
 
     Returns:
@@ -153,9 +151,7 @@ class Huber(TaskLoss):
         name: Name of the loss.
     """
 
-    def __init__(
-        self, delta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = None
-    ):
+    def __init__(self, delta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = None):
         super().__init__(reduction=reduction, name=name)
         self.delta = _positive(delta, "delta")
 
@@ -178,9 +174,7 @@ class SmoothL1(TaskLoss):
         name: Name of the loss.
     """
 
-    def __init__(
-        self, beta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = None
-    ):
+    def __init__(self, beta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = None):
         super().__init__(reduction=reduction, name=name)
         self.beta = _positive(beta, "beta")
 

@@ -87,9 +87,7 @@ def dice_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, include_backg
     return dice_loss_from(one_hot, ops.exp(log_probability), weight_map, include_background) * factor
 
 
-def dice_cross_entropy(
-    y_true: Any, y_pred: Any, sample_weight: Any = None, include_background: bool = True
-) -> Any:
+def dice_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None, include_background: bool = True) -> Any:
     """Adds the Dice loss and the cross-entropy of each sample (Isensee et al. 2018); returns `(batch,)`."""
     one_hot, log_probability, weight_map, factor = _targets_and_weights(y_true, y_pred, sample_weight)
     dice = dice_loss_from(one_hot, ops.exp(log_probability), weight_map, include_background)

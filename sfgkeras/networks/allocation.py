@@ -46,9 +46,7 @@ class Connections:
         """Returns the groups with filters that a stream is merged from; heads always read task and shared."""
         routing = "mixed" if stage == self.num_stages - 1 else self.routing
         return tuple(
-            group
-            for group in groups_read(routing, self.num_groups, reader)
-            if self.filters_of(stage, group).size
+            group for group in groups_read(routing, self.num_groups, reader) if self.filters_of(stage, group).size
         )
 
     @functools.cached_property
@@ -81,9 +79,7 @@ class Connections:
     def needs_zeros_after(self, stage: int) -> bool:
         """Returns whether some stream is merged from nothing after this stage or a later one."""
         return any(
-            not self.sources(later, reader)
-            for later in range(stage, self.num_stages)
-            for reader in self.readers(later)
+            not self.sources(later, reader) for later in range(stage, self.num_stages) for reader in self.readers(later)
         )
 
     def num_channels(self, stage: int, reader: int) -> int:
@@ -91,9 +87,7 @@ class Connections:
         return max(1, self.channels(stage, reader).size)
 
 
-def connect(
-    stages: Sequence[Stage], settings: TrunkSettings, heads: Sequence[int] | None = None
-) -> Connections:
+def connect(stages: Sequence[Stage], settings: TrunkSettings, heads: Sequence[int] | None = None) -> Connections:
     """Works out the connections of a network from the allocation in its settings.
 
     Args:
@@ -136,9 +130,7 @@ def allocate_evenly(stages: Sequence[Stage], num_tasks: int) -> list[list[int]]:
     """
     smallest = min(stage.filters for stage in stages)
     if smallest < num_tasks:
-        raise ValueError(
-            f"a layer has {smallest} filters for {num_tasks} tasks; raise the width of the network"
-        )
+        raise ValueError(f"a layer has {smallest} filters for {num_tasks} tasks; raise the width of the network")
     fractions = (1.0 / num_tasks,) * num_tasks + (0.0,)
     return [draw_allocation(stage.filters, fractions).tolist() for stage in stages]
 

@@ -204,9 +204,8 @@ class MultiTaskNetwork(keras.Model):
         Returns:
             `(batch, *spatial, outputs)` or `(batch, outputs)` for every task.
         """
-        features = self.trunk(
-            inputs, self.temperature, ops.convert_to_tensor(self._mask_source), training=training
-        )
+        inputs = ops.cast(inputs, self.compute_dtype)
+        features = self.trunk(inputs, self.temperature, ops.convert_to_tensor(self._mask_source), training=training)
         outputs = {
             name: head(feature, training=training)
             for name, head, feature in zip(self.tasks, self.heads, features, strict=True)
@@ -290,9 +289,7 @@ class MultiTaskNetwork(keras.Model):
         """
         expected = set(self.random_state())
         if set(state) != expected:
-            raise ValueError(
-                f"random state of another network: {sorted(set(state) ^ expected)} are not in both"
-            )
+            raise ValueError(f"random state of another network: {sorted(set(state) ^ expected)} are not in both")
         for layer, grouping in self.groupings().items():
             grouping.set_random_state({name: state[f"{layer}/{name}"] for name in grouping.random_state()})
         for name, head in zip(self.tasks, self.heads, strict=True):

@@ -39,9 +39,7 @@ class GroupedTrunk(keras.layers.Layer):
                 filters = self.connections.filters_of(index, group).size
                 suffix = f"{index + 1}_{names[group]}"
                 key = f"{index}_{group}"
-                self.convolutions[key] = settings.build_convolution(
-                    filters, stage.kernel_size, f"convolution_{suffix}"
-                )
+                self.convolutions[key] = settings.build_convolution(filters, stage.kernel_size, f"convolution_{suffix}")
                 self.activations[key] = settings.build_activation(f"activation_{suffix}")
             for reader in self.connections.readers(index):
                 if stage.num_blocks and self.connections.channels(index, reader).size:
@@ -71,9 +69,7 @@ class GroupedTrunk(keras.layers.Layer):
                     self.sections[f"{index}_{reader}"].build((*spatial, channels[reader]))
             spatial = halved((*spatial, 1))[:-1] if stage.pools else spatial
 
-    def call(
-        self, inputs: Any, temperature: Any = None, source: Any = None, training: bool | None = None
-    ) -> list[Any]:
+    def call(self, inputs: Any, temperature: Any = None, source: Any = None, training: bool | None = None) -> list[Any]:
         """Returns what the head of every task reads.
 
         Args:
@@ -94,8 +90,7 @@ class GroupedTrunk(keras.layers.Layer):
                 outputs[group] = self.activations[f"{index}_{group}"](features, training=training)
             readers = self.connections.readers(index)
             uses = {
-                group: sum(group in self.connections.sources(index, reader) for reader in readers)
-                for group in outputs
+                group: sum(group in self.connections.sources(index, reader) for reader in readers) for group in outputs
             }
             copies = {group: iter(fan_out(feature, uses[group])) for group, feature in outputs.items()}
             streams = {reader: self._pass_on(index, reader, copies, zeros, training) for reader in readers}
@@ -104,9 +99,7 @@ class GroupedTrunk(keras.layers.Layer):
                 streams = {reader: max_pool(stream) for reader, stream in streams.items()}
         return [streams[task] for task in range(self.settings.num_tasks)]
 
-    def _pass_on(
-        self, index: int, reader: int, copies: dict[int, Any], zeros: Any, training: bool | None
-    ) -> Any:
+    def _pass_on(self, index: int, reader: int, copies: dict[int, Any], zeros: Any, training: bool | None) -> Any:
         """Concatenates the groups that a stream is merged from and sends it through its blocks."""
         parts = [next(copies[group]) for group in self.connections.sources(index, reader)]
         num_held = sum(part.shape[-1] for part in parts)
@@ -126,10 +119,7 @@ class GroupedTrunk(keras.layers.Layer):
         for stage in self.stages:
             shape = halved(shape) if stage.pools else shape
         last = len(self.stages) - 1
-        return [
-            (*shape[:-1], self.connections.num_channels(last, task))
-            for task in range(self.settings.num_tasks)
-        ]
+        return [(*shape[:-1], self.connections.num_channels(last, task)) for task in range(self.settings.num_tasks)]
 
     def groupings(self) -> dict[str, FilterGrouping]:
         """Returns an empty dict: nothing is drawn."""

@@ -32,14 +32,10 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
         ValueError: If the network is not built.
     """
     if not network.built:
-        raise ValueError(
-            f"network {network.name!r} has no weights yet: call it on images, or build it, first"
-        )
+        raise ValueError(f"network {network.name!r} has no weights yet: call it on images, or build it, first")
     if isinstance(network.trunk, GroupedTrunk):
         return network
-    allocation = [
-        probabilities.argmax(axis=-1).tolist() for probabilities in network.grouping_probabilities().values()
-    ]
+    allocation = [probabilities.argmax(axis=-1).tolist() for probabilities in network.grouping_probabilities().values()]
     config = network.get_config() | {
         "name": f"{network.name}_grouped",
         "sharing": "constant_mask",
@@ -124,9 +120,7 @@ def harden(network: MultiTaskNetwork, task: str | None = None, fold: bool = True
         raise ValueError(f"the network has no task {task!r}{hint}")
     grouped = group_network(network)
     wanted = [index for index, name in enumerate(network.tasks) if task in (None, name)]
-    layers = PlainLayers(
-        network.spatial_rank, folds=fold and network.batch_norm != "batch", dtype=network.dtype_policy
-    )
+    layers = PlainLayers(network.spatial_rank, folds=fold and network.batch_norm != "batch", dtype=network.dtype_policy)
     inputs = keras.Input((None,) * network.spatial_rank + (network.image_channels,), name="image")
     features = _plain_trunk(grouped.trunk, inputs, wanted, layers)
     outputs = {

@@ -99,10 +99,7 @@ class MaskedTrunk(keras.layers.Layer):
 
     def grouping_probabilities(self) -> dict[str, np.ndarray]:
         """Returns p of every SFG convolution by its name, `(filters, groups)`."""
-        return {
-            name: ops.convert_to_numpy(grouping.probabilities())
-            for name, grouping in self.groupings().items()
-        }
+        return {name: ops.convert_to_numpy(grouping.probabilities()) for name, grouping in self.groupings().items()}
 
     def call(self, inputs: Any, temperature: Any, source: Any, training: bool | None = None) -> list[Any]:
         """Returns what the head of every task reads.

@@ -50,16 +50,12 @@ class PlainLayers:
         convolution.set_weights([kernel] if bias is None else [kernel, bias])
         return outputs
 
-    def convolve_and_activate(
-        self, inputs: Any, convolution: Convolution, activation: MaskedActivation
-    ) -> Any:
+    def convolve_and_activate(self, inputs: Any, convolution: Convolution, activation: MaskedActivation) -> Any:
         """Convolves, normalises and activates; the normalisation is folded into the kernel where possible."""
         kernel = ops.convert_to_numpy(convolution.kernel)
         bias = None if convolution.bias is None else ops.convert_to_numpy(convolution.bias)
         if not self.folds:
-            return self.normalize_and_activate(
-                self.convolve(inputs, kernel, bias, convolution.dilation), activation
-            )
+            return self.normalize_and_activate(self.convolve(inputs, kernel, bias, convolution.dilation), activation)
         factor, shift = _affine(activation.normalization)
         folded = shift if bias is None else shift + bias * factor
         outputs = self.convolve(inputs, kernel * factor, folded, convolution.dilation)
@@ -87,9 +83,9 @@ class PlainLayers:
         """Applies the activation of the given layer."""
         source = activation.activation
         if not isinstance(source, PReLU):
-            return keras.layers.Activation(
-                activation.activation_name, dtype=self.dtype, name=self._name("activation")
-            )(inputs)
+            return keras.layers.Activation(activation.activation_name, dtype=self.dtype, name=self._name("activation"))(
+                inputs
+            )
         axes = list(range(1, self.spatial_rank + 1))
         layer = keras.layers.PReLU(shared_axes=axes, dtype=self.dtype, name=self._name("activation"))
         outputs = layer(inputs)
@@ -121,18 +117,14 @@ class PlainLayers:
     def pool(self, inputs: Any) -> Any:
         """Takes the maximum over 2 voxels per axis, as `stages.max_pool`."""
         layer = keras.layers.MaxPooling2D if self.spatial_rank == 2 else keras.layers.MaxPooling3D
-        return layer(
-            2, padding="same", data_format="channels_last", dtype=self.dtype, name=self._name("pool")
-        )(inputs)
+        return layer(2, padding="same", data_format="channels_last", dtype=self.dtype, name=self._name("pool"))(inputs)
 
     def head(self, head: TaskHead, inputs: Any) -> Any:
         """Applies the head of a task, in float32."""
         kernel, bias = (ops.convert_to_numpy(weight) for weight in head.projection.weights)
         if head.kind == "vector":
             pool = (
-                keras.layers.GlobalAveragePooling2D
-                if self.spatial_rank == 2
-                else keras.layers.GlobalAveragePooling3D
+                keras.layers.GlobalAveragePooling2D if self.spatial_rank == 2 else keras.layers.GlobalAveragePooling3D
             )
             inputs = pool(data_format="channels_last", dtype="float32", name=self._name("average"))(inputs)
             dense = keras.layers.Dense(kernel.shape[-1], dtype="float32", name=head.name)

@@ -20,9 +20,7 @@ def build_constant_p(stages: Sequence[Stage], settings: TrunkSettings) -> keras.
     """Builds a trunk whose masks are sampled from probabilities that are not trained, by default uniform."""
     uniform = (1.0 / settings.num_groups,) * settings.num_groups
     chosen = uniform if settings.initial_probabilities is None else settings.initial_probabilities
-    return MaskedTrunk(
-        stages, replace(settings, initial_probabilities=chosen, learn_grouping=False), name="trunk"
-    )
+    return MaskedTrunk(stages, replace(settings, initial_probabilities=chosen, learn_grouping=False), name="trunk")
 
 
 def build_hard_sharing(stages: Sequence[Stage], settings: TrunkSettings) -> keras.layers.Layer:

@@ -103,9 +103,7 @@ def test_empty_masks_have_documented_values():
     nothing, something = np.zeros((3, 3, 3), int), np.ones((3, 3, 3), int)
     both = only_row(measures.evaluate_segmentation(nothing, nothing, (1, 1, 1), {"a": 1}))
     assert (both["dice"], both["jaccard"], both["specificity"]) == (1, 1, 1)
-    assert all(
-        np.isnan(both[name]) for name in ("sensitivity", "average_distance", "hausdorff", "hausdorff95")
-    )
+    assert all(np.isnan(both[name]) for name in ("sensitivity", "average_distance", "hausdorff", "hausdorff95"))
     for truth, prediction in ((nothing, something), (something, nothing)):
         row = only_row(measures.evaluate_segmentation(truth, prediction, (1, 1, 1), {"a": 1}))
         assert (row["dice"], row["jaccard"]) == (0, 0)
@@ -177,9 +175,7 @@ def test_classes_out_of_range_are_refused():
 
 
 def test_measures_of_another_kind_of_task_are_refused():
-    with pytest.raises(
-        ValueError, match="'dice' is no measure of a regression task; known are mae, rmse, me, psnr"
-    ):
+    with pytest.raises(ValueError, match="'dice' is no measure of a regression task; known are mae, rmse, me, psnr"):
         measures.evaluate_regression(np.zeros(3), np.zeros(3), ("mae", "dice"))
 
 

@@ -72,9 +72,7 @@ def test_panels_are_input_truth_prediction_difference_and_outlines(volumes):
     given = {name: volumes[name] for name in ("image", "truth", "prediction")}
     given |= {"true_labels": volumes["labels"], "predicted_labels": np.roll(volumes["labels"], 1, 0)}
     names = {"image": "T2", "truth": "CT", "prediction": "synthetic CT"}
-    panels = pictures.subject_panels(
-        given, np.array(SPACING), num_slices=2, window=(-100, 100), unit="HU", names=names
-    )
+    panels = pictures.subject_panels(given, np.array(SPACING), num_slices=2, window=(-100, 100), unit="HU", names=names)
     assert len(panels) == 2
     titles = [panel.title.split(",")[0] for panel in panels[0]]
     assert titles == ["T2", "CT", "synthetic CT", "absolute difference", "truth and prediction"]
@@ -147,9 +145,7 @@ def test_montages_that_cannot_be_drawn_are_refused(tmp_path, volumes):
     with pytest.raises(ValueError, match=r"one shape \(x, y, z\); received none"):
         pictures.subject_montage(tmp_path / "a.png", AFFINE)
     with pytest.raises(ValueError, match=r"'truth': \(24, 20, 7\)"):
-        pictures.subject_montage(
-            tmp_path / "a.png", AFFINE, image=volumes["image"], truth=volumes["truth"][..., 1:]
-        )
+        pictures.subject_montage(tmp_path / "a.png", AFFINE, image=volumes["image"], truth=volumes["truth"][..., 1:])
     with pytest.raises(ValueError, match="at least one panel"):
         pictures.write_montage(tmp_path / "a.png", [])
     with pytest.raises(ValueError, match="kind 'gray'; it can be 'grey' or 'error'"):

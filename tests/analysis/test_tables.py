@@ -16,9 +16,7 @@ ROWS = [
 
 def test_a_summary_has_the_statistics_of_every_group_and_measure():
     summary = {(row["label"], row["measure"]): row for row in tables.summarise(ROWS, by=("label",))}
-    assert set(summary) == {
-        (label, name) for label in ("prostate", "bladder") for name in ("dice", "hausdorff")
-    }
+    assert set(summary) == {(label, name) for label in ("prostate", "bladder") for name in ("dice", "hausdorff")}
     dice = summary["prostate", "dice"]
     assert dice["mean"] == pytest.approx(0.7)
     assert dice["std"] == pytest.approx(np.std([0.8, 0.6, 0.7], ddof=1))

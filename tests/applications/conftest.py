@@ -92,7 +92,9 @@ num_classes = 6
 def make_config(cohort, tmp_path):
     """Returns a function: overrides by "SECTION.KEY" -> Config of the tiny run."""
 
-    def make(overrides: dict[str, object] | None = None, model_dir: Path | None = None, text: str = INI, extra: str = "") -> Config:
+    def make(
+        overrides: dict[str, object] | None = None, model_dir: Path | None = None, text: str = INI, extra: str = ""
+    ) -> Config:
         path = tmp_path / "tiny.ini"
         path.write_text(textwrap.dedent(text + extra).format(cohort=cohort, model_dir=model_dir or tmp_path / "model"))
         return read_config(path, [(name, str(value)) for name, value in (overrides or {}).items()])

@@ -75,9 +75,7 @@ def test_the_split_is_drawn_once_and_then_read(folder):
     assert {phase: len(ids) for phase, ids in read_split(config.system.dataset_split_file).items()} == {
         "training": 6, "validation": 2, "inference": 2
     }  # fmt: skip
-    other = configure(
-        folder, ("SYSTEM.seed", "99"), ("TRAINING.exclude_fraction_for_validation", "0.5")
-    )
+    other = configure(folder, ("SYSTEM.seed", "99"), ("TRAINING.exclude_fraction_for_validation", "0.5"))
     again = find_cohort(other)
     keep_split(other, again)
     assert again.split == cohort.split

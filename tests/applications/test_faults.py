@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import os
 import random
 import re
 import resource
@@ -11,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -103,9 +101,7 @@ def write_cohort(folder):
 
 def write_ini(folder):
     path = folder / "run.ini"
-    path.write_text(
-        INI.format(data=folder / "data", model_dir=folder / "model", split=folder / "split.csv")
-    )
+    path.write_text(INI.format(data=folder / "data", model_dir=folder / "model", split=folder / "split.csv"))
     return path
 
 
@@ -415,7 +411,9 @@ def test_a_training_killed_at_random_moments_ends_as_if_it_had_never_been(tmp_pa
         resumed = state.record["iteration"]
     assert start_training(killed, *arguments).wait() == 0, (killed / "output.txt").read_text()
     assert uninterrupted.wait() == 0, (whole / "output.txt").read_text()
-    first, second = (CheckpointFolder(folder / "model" / "checkpoints").read(max_iter).arrays for folder in (whole, killed))
+    first, second = (
+        CheckpointFolder(folder / "model" / "checkpoints").read(max_iter).arrays for folder in (whole, killed)
+    )
     assert first.keys() == second.keys()
     for key, value in first.items():
         np.testing.assert_array_equal(value, second[key], err_msg=key)

@@ -80,7 +80,7 @@ def folder(tmp_path_factory):
         age, gender, race = 5 + 3 * number, number % 2, number % 5
         size = (32, 32) if number % 3 else (20 + number % 4, 26)
         pixels = rng.integers(0, 256, (*size, 3), np.uint8)
-        photo = Image.fromarray(pixels)
+        photo = Image.fromarray(pixels).convert("L" if number == 4 else "RGB")
         photo.save(folder / "photos" / f"{age}_{gender}_{race}_2017010915{number:02d}.{'png' if number % 2 else 'jpg'}")
     for name in ODD:
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(folder / "photos" / name)
@@ -143,7 +143,7 @@ def test_each_photo_gets_a_line_of_values_in_the_targets_units(trained):
     assert list(rows["portrait"]) == ["subject_id", "age", "gender", "gender_probability_0", "gender_probability_1"]
     network.masks = "mode"
     for path in sorted((config.system.model_dir.parent / "photos").glob("*")):
-        pixels = np.asarray(Image.open(path), np.float64)
+        pixels = np.asarray(Image.open(path).convert("RGB"), np.float64)
         if pixels.shape[:2] != (32, 32):
             continue
         whitened = (pixels - pixels.mean((0, 1))) / pixels.std((0, 1))
@@ -216,14 +216,16 @@ TABLE = {
     "FACES.filename_attributes": "", "YEARS.loader": "table", "MULTITASK.tasks": "years",
     "TASK years.type": "regression", "TASK years.target": "YEARS", "TASK years.attribute": "age_in_years",
     "TASK years.scale": 0.01, "TRAINING.best_metric": "years_mae", "TRAINING.max_iter": 1,
-    "NETWORK.sharing": "hard_sharing", "NETWORK.batch_norm": "population",
+    "NETWORK.sharing": "hard_sharing", "NETWORK.batch_norm": "population", "EVALUATION.evaluations": "mae",
 }  # fmt: skip
 
 
 def test_targets_may_come_from_a_table(folder):
     ids = sorted(path.name.rsplit(".", 1)[0] for path in (folder / "photos").iterdir())[:-2]
     table = folder / "years.csv"
-    table.write_text("subject_id,city,age_in_years\n" + "".join(f"{name},Rome,{20 + i}\n" for i, name in enumerate(ids)))
+    table.write_text(
+        "subject_id,city,age_in_years\n" + "".join(f"{name},Rome,{20 + i}\n" for i, name in enumerate(ids))
+    )
     config = configure(folder, TABLE | {"YEARS.csv_file": table, "SYSTEM.model_dir": folder / "table"})
     said = Reporter()
     run.train(config, said)

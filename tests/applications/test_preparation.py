@@ -85,9 +85,7 @@ def affine_of(spacing, origin, degrees=0.0):
 def write(path, array, affine, axcodes="RAS"):
     """Writes a volume given in RAS as a file of another orientation, so that its voxels are flipped and permuted."""
     image = nib.Nifti1Image(array, affine)
-    turn = nib.orientations.ornt_transform(
-        nib.io_orientation(affine), nib.orientations.axcodes2ornt(tuple(axcodes))
-    )
+    turn = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt(tuple(axcodes)))
     nib.save(image.as_reoriented(turn), path)
 
 
@@ -106,7 +104,9 @@ def folder(tmp_path):
         ct = rng.integers(-1100, 3000, (10, 12, 6)).astype(np.int16)
         write(tmp_path / f"{subject_id}_ct.nii.gz", ct, affine_of((3.3, 3.1, 5), (-18, -15, 4), degrees), "PIR")
         organs = rng.integers(0, 4, (14, 12, 6)).astype(np.uint8)
-        write(tmp_path / f"{subject_id}_organs.nii.gz", organs, affine_of((3, 3, 5), (-20.3, -15.2, 4.4), degrees), "SAL")
+        write(
+            tmp_path / f"{subject_id}_organs.nii.gz", organs, affine_of((3, 3, 5), (-20.3, -15.2, 4.4), degrees), "SAL"
+        )
     return tmp_path
 
 

@@ -85,9 +85,7 @@ def test_dividing_a_noiseless_slab_by_its_field_gives_the_slab_back_and_the_fiel
 
 @pytest.mark.real_data
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "sharing", [pytest.param("hard_sharing", marks=pytest.mark.ci_sample), pytest.param("sfg")]
-)
+@pytest.mark.parametrize("sharing", [pytest.param("hard_sharing", marks=pytest.mark.ci_sample), pytest.param("sfg")])
 def test_clean_t1_and_tissues_are_learned_from_noisy_slabs_of_another_orientation(
     real_data, tmp_path, reporter, sharing
 ):
@@ -182,9 +180,7 @@ def test_adc_of_another_grid_is_learned_from_t2_and_written_on_the_grid_of_t2(re
     folder = real_data / "pairs_t2_adc" / "ProstateX-0000"
     # The pair at hand is on one grid already; scanners give ADC coarser, on a grid of its own.
     original = nib.load(folder / "adc.nii.gz")
-    coarse, affine = resample_to_spacing(
-        np.asarray(original.dataobj, np.float32), original.affine, (2.0, 2.0, 3.0), 1
-    )
+    coarse, affine = resample_to_spacing(np.asarray(original.dataobj, np.float32), original.affine, (2.0, 2.0, 3.0), 1)
     nib.save(nib.Nifti1Image(coarse, affine), tmp_path / "adc.nii.gz")
     (tmp_path / "t2.csv").write_text(f"ProstateX-0000,{folder / 't2.nii.gz'}\n")
     (tmp_path / "adc.csv").write_text("ProstateX-0000,adc.nii.gz\n")

@@ -21,9 +21,7 @@ from sfgkeras.errors import ConfigError, DataError
 
 
 def regression(scaling="none", **settings):
-    return RegressionTask(
-        "ct", "CT", Task(type="regression", target="CT", **settings), InputSource(scaling=scaling)
-    )
+    return RegressionTask("ct", "CT", Task(type="regression", target="CT", **settings), InputSource(scaling=scaling))
 
 
 def segmentation(num_classes=3, **settings):

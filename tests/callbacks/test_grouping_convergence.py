@@ -65,9 +65,7 @@ def test_notes_are_copies_and_a_network_without_groups_never_converges():
     assert not any(empty.update(iteration, {}) for iteration in range(5))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"), [({"window": 0}, "window = 0"), ({"tolerance": -1}, "= -1")]
-)
+@pytest.mark.parametrize(("arguments", "message"), [({"window": 0}, "window = 0"), ({"tolerance": -1}, "= -1")])
 def test_impossible_rules_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         GroupingConvergence(**arguments)

@@ -280,10 +280,7 @@ WHOLE = {
     "no image": (changed("image = MR", "weight ="), ["run.ini:21: [MULTITASK] needs image"]),
     "image that does not exist": (
         changed("image = MR", "image = MRI"),
-        [
-            "run.ini:22: [MULTITASK] image = 'MRI' names no input source (there is no such section), did "
-            "you mean"
-        ],
+        ["run.ini:22: [MULTITASK] image = 'MRI' names no input source (there is no such section), did you mean"],
     ),
     "image twice": (
         changed("image = MR", "image = MR, mr"),
@@ -291,10 +288,7 @@ WHOLE = {
     ),
     "target that does not exist": (
         changed("target = CT", "target = CTT"),
-        [
-            "run.ini:26: [TASK ct] target = 'CTT' names no input source (there is no such section), did "
-            "you mean 'CT'"
-        ],
+        ["run.ini:26: [TASK ct] target = 'CTT' names no input source (there is no such section), did you mean 'CT'"],
     ),
     "target that is no source": (
         changed("target = CT", "target = SYSTEM"),
@@ -307,10 +301,7 @@ WHOLE = {
     ),
     "task without section": (
         changed("tasks = ct, organs", "tasks = ct, organ"),
-        [
-            "run.ini:23: [MULTITASK] tasks = 'ct, organ' names 'organ', which has no section, did you mean "
-            "'organs'"
-        ],
+        ["run.ini:23: [MULTITASK] tasks = 'ct, organ' names 'organ', which has no section, did you mean 'organs'"],
     ),
     "task twice": (
         changed("tasks = ct, organs", "tasks = ct, CT"),
@@ -373,10 +364,7 @@ WHOLE = {
     ),
     "border as wide as the window": (
         changed("border = 4, 4, 0", "border = 32, 4, 0"),
-        [
-            "run.ini:18: [INFERENCE] border = '32, 4, 0' leaves nothing of the window 64, 64, 1; write "
-            "e.g. 31, 4, 0"
-        ],
+        ["run.ini:18: [INFERENCE] border = '32, 4, 0' leaves nothing of the window 64, 64, 1; write e.g. 31, 4, 0"],
     ),
     "border across the slices": (
         changed("border = 4, 4, 0", "border = 4"),
@@ -384,30 +372,19 @@ WHOLE = {
     ),
     "fractions": (
         added("TRAINING", "exclude_fraction_for_validation = 0.5\nexclude_fraction_for_inference = 0.5"),
-        [
-            "run.ini:17: [TRAINING] exclude_fraction_for_inference = '0.5' leaves no subject for training, "
-            "1 are"
-        ],
+        ["run.ini:17: [TRAINING] exclude_fraction_for_inference = '0.5' leaves no subject for training, 1 are"],
     ),
     "best metric of another task": (
-        added(
-            "TRAINING", "validation_every_n = 5\nexclude_fraction_for_validation = 0.2\nbest_metric = ct_dice"
-        ),
+        added("TRAINING", "validation_every_n = 5\nexclude_fraction_for_validation = 0.2\nbest_metric = ct_dice"),
         ["run.ini:18: [TRAINING] best_metric = 'ct_dice' is not a score"],
     ),
     "measure that does not exist": (
         changed("evaluations = mae, dice", "evaluations = mae, dise"),
-        [
-            "run.ini:20: [EVALUATION] evaluations = 'mae, dise' has 'dise', which is not known, did you "
-            "mean 'dice'?"
-        ],
+        ["run.ini:20: [EVALUATION] evaluations = 'mae, dise' has 'dise', which is not known, did you mean 'dice'?"],
     ),
     "measure of no task": (
         changed("evaluations = mae, dice", "evaluations = mae, accuracy"),
-        [
-            "run.ini:20: [EVALUATION] evaluations = 'mae, accuracy' has 'accuracy', which fits no task "
-            "here; choose"
-        ],
+        ["run.ini:20: [EVALUATION] evaluations = 'mae, accuracy' has 'accuracy', which fits no task here; choose"],
     ),
     "loss border with resizing": (
         added("NETWORK", "window_sampling = resize")
@@ -416,9 +393,7 @@ WHOLE = {
         ["[MULTITASK] loss_border = '4' cannot be used with window_sampling = resize; write 0"],
     ),
     "inference window with resizing": (
-        added("NETWORK", "window_sampling = resize").replace(
-            "border = 4, 4, 0", "spatial_window_size = 32, 32, 1"
-        ),
+        added("NETWORK", "window_sampling = resize").replace("border = 4, 4, 0", "spatial_window_size = 32, 32, 1"),
         ["[INFERENCE] spatial_window_size = '32, 32, 1' must be 64, 64, 1 with window_sampling = resize"],
     ),
     "border with resizing": (
@@ -434,9 +409,7 @@ WHOLE = {
         ],
     ),
     "bounds without a regression": (
-        changed("evaluations = mae, dice", "intensity_bounds = bone: 200, 3000").replace(
-            "ct, organs", "organs"
-        ),
+        changed("evaluations = mae, dice", "intensity_bounds = bone: 200, 3000").replace("ct, organs", "organs"),
         ["[EVALUATION] intensity_bounds = 'bone: 200, 3000' needs a regression, and there is none"],
     ),
     "task beside a one-task section": (
@@ -453,27 +426,17 @@ WHOLE = {
         .replace("highresnet", "vgg11")
         .replace("border = 4, 4, 0", "")
         .replace("mae, dice", "mae")
-        .replace(
-            "[CT]\npath_to_search = ./data\nfilename_contains = _ct", "[CT]\nloader = table\ncsv_file = x"
-        )
+        .replace("[CT]\npath_to_search = ./data\nfilename_contains = _ct", "[CT]\nloader = table\ncsv_file = x")
         + "[REGRESSION]\nimage = MR\noutput = CT\nloss_border = 4\n",
         ["[REGRESSION] loss_border = '4' has no meaning for vgg11, which predicts no map; write 0"],
     ),
     "learning against sharing": (
-        added("NETWORK", "sharing = hard_sharing").replace(
-            "image = MR", "image = MR\nlearn_categorical = yes"
-        ),
-        [
-            "[MULTITASK] learn_categorical = 'yes' contradicts [NETWORK] sharing = hard_sharing; use "
-            "sharing = sfg"
-        ],
+        added("NETWORK", "sharing = hard_sharing").replace("image = MR", "image = MR\nlearn_categorical = yes"),
+        ["[MULTITASK] learn_categorical = 'yes' contradicts [NETWORK] sharing = hard_sharing; use sharing = sfg"],
     ),
     "constant groups against sharing": (
         added("NETWORK", "sharing = sfg").replace("image = MR", "image = MR\nconstant_grouping = yes"),
-        [
-            "[MULTITASK] constant_grouping = 'yes' contradicts [NETWORK] sharing = sfg; use sharing = "
-            "constant_mask"
-        ],
+        ["[MULTITASK] constant_grouping = 'yes' contradicts [NETWORK] sharing = sfg; use sharing = constant_mask"],
     ),
     "width against layer_scale": (
         added("NETWORK", "width = 2").replace("image = MR", "image = MR\nlayer_scale = 0.5"),
@@ -487,10 +450,7 @@ WHOLE = {
         added("TRAINING", "stop_when_grouping_converges = yes").replace(
             "highresnet", "highresnet\nsharing = hard_sharing"
         ),
-        [
-            "[TRAINING] stop_when_grouping_converges = 'yes' never happens with [NETWORK] sharing = "
-            "hard_sharing"
-        ],
+        ["[TRAINING] stop_when_grouping_converges = 'yes' never happens with [NETWORK] sharing = hard_sharing"],
     ),
     "grids that differ": (
         GOOD.replace("filename_contains = _ct", "filename_contains = _ct\npixdim = 1, 1, 1").replace(
@@ -499,9 +459,7 @@ WHOLE = {
         ["run.ini:9: [CT] pixdim = '1, 1, 1' differs from [MR], whose grid all volumes take; write 2, 2, 2"],
     ),
     "a mistake in a task that is not chosen": (
-        changed("tasks = ct, organs", "tasks = organs")
-        .replace("mae, dice", "dice")
-        .replace("= regression", "= x"),
+        changed("tasks = ct, organs", "tasks = organs").replace("mae, dice", "dice").replace("= regression", "= x"),
         ["run.ini:25: [TASK ct] type = 'x' is not known, choose one of regression, segmentation"],
     ),
 }

@@ -94,9 +94,7 @@ def test_defaults_are_those_of_the_paper(tmp_path):
 
 
 def test_sections_keys_and_choices_are_read_in_any_case(tmp_path):
-    text = SMALL.replace("[NETWORK]", "[network]").replace(
-        "name = highresnet", "NAME = HighResNet\nReg_Type=l1"
-    )
+    text = SMALL.replace("[NETWORK]", "[network]").replace("name = highresnet", "NAME = HighResNet\nReg_Type=l1")
     text = text.replace("image = MR", "Image = mr").replace("[TASK ct]", "[task  CT]").replace("= CT", "= ct")
     config = read(text, tmp_path)
     assert (config.network.name, config.network.reg_type) == ("highresnet", "L1")
@@ -122,9 +120,7 @@ def test_comments_continuations_and_both_delimiters_are_understood(tmp_path):
         "seed = 5 # five",
         'dataset_split_file = "my split; #1.csv" # quotes keep both',
     )
-    text = text.replace(
-        "path_to_search = ./data\nspatial", "path_to_search = ./a,\n    # between\n    ./b\nspatial", 1
-    )
+    text = text.replace("path_to_search = ./data\nspatial", "path_to_search = ./a,\n    # between\n    ./b\nspatial", 1)
     config = read(text, tmp_path)
     assert (config.system.num_threads, config.system.seed) == (3, 5)
     assert config.system.dataset_split_file == Path("models/run/my split; #1.csv")
@@ -157,9 +153,7 @@ def test_orientations_have_several_spellings(text, tmp_path):
     assert read(put("MR", f"axcodes = {text}"), tmp_path).sources["MR"].axcodes == ("A", "R", "S")
 
 
-@pytest.mark.parametrize(
-    "text", ["(1.46, 1.46, 1.46)", "1.46, 1.46, 1.46", "[1.46,1.46,1.46,]", "'1.46, 1.46, 1.46'"]
-)
+@pytest.mark.parametrize("text", ["(1.46, 1.46, 1.46)", "1.46, 1.46, 1.46", "[1.46,1.46,1.46,]", "'1.46, 1.46, 1.46'"])
 def test_tuples_have_several_spellings(text, tmp_path):
     assert read(put("MR", f"pixdim = {text}"), tmp_path).sources["MR"].pixdim == (1.46, 1.46, 1.46)
 
@@ -300,18 +294,14 @@ num_classes = 5
     wrong = text.replace("[TASK age]", "[TASK years]")
     with pytest.raises(ConfigError, match=r"\[TASK years\] needs attribute, one of age, gender, race, date"):
         read(wrong, tmp_path)
-    wrong = text.replace("attribute = gleason", "attribute = height").replace(
-        "target = CLINICAL", "target = FACES"
-    )
+    wrong = text.replace("attribute = gleason", "attribute = height").replace("target = CLINICAL", "target = FACES")
     with pytest.raises(ConfigError, match="attribute = 'height' is not among filename_attributes"):
         read(wrong, tmp_path)
     with pytest.raises(ConfigError, match=r"\[CLINICAL\] needs csv_file, the table"):
         read(text.replace("csv_file = table.csv", ""), tmp_path)
     with pytest.raises(ConfigError, match="a segmentation needs label maps"):
         read(text.replace("= classification\ntarget = CLIN", "= segmentation\ntarget = CLIN"), tmp_path)
-    with pytest.raises(
-        ConfigError, match="gives one output per voxel, and task 'age' has one value per subject"
-    ):
+    with pytest.raises(ConfigError, match="gives one output per voxel, and task 'age' has one value per subject"):
         read(text.replace("vgg11", "highresnet"), tmp_path)
 
 
@@ -344,9 +334,7 @@ def test_the_authors_order_of_groups_is_put_into_ours(tmp_path):
 
 
 def test_the_authors_types_default_to_theirs_and_equal_targets_get_numbers(tmp_path):
-    text = AUTHORS.replace("output_2 = MODALITY3", "output_2 = MODALITY2").replace(
-        "task_1_type = regression\n", ""
-    )
+    text = AUTHORS.replace("output_2 = MODALITY3", "output_2 = MODALITY2").replace("task_1_type = regression\n", "")
     text = text.replace("task_2_type = segmentation", "task_2_type = regression").replace("1, 6", "1, 1")
     text = text.replace("DicePlusXEnt", "MAE").replace("output_prob_task_2 = True\n", "")
     config = read(text, tmp_path)
@@ -442,13 +430,8 @@ def test_mistakes_in_a_one_task_section_name_its_keys(line, expected, tmp_path):
 
 
 def test_the_loss_of_a_one_task_application_is_reported_where_it_stands(tmp_path):
-    text = (
-        SMALL[: SMALL.index("[MULTITASK]")]
-        + "[REGRESSION]\nimage = MR\noutput = CT\n[TRAINING]\nloss_type = Dice\n"
-    )
-    with pytest.raises(
-        ConfigError, match=r"run.ini:14: \[TRAINING\] loss_type = 'Dice' belongs to segmentation"
-    ):
+    text = SMALL[: SMALL.index("[MULTITASK]")] + "[REGRESSION]\nimage = MR\noutput = CT\n[TRAINING]\nloss_type = Dice\n"
+    with pytest.raises(ConfigError, match=r"run.ini:14: \[TRAINING\] loss_type = 'Dice' belongs to segmentation"):
         read(text, tmp_path)
 
 

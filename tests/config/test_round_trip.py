@@ -143,9 +143,7 @@ def test_every_key_is_in_the_effective_text(tmp_path):
 
 def test_a_run_started_elsewhere_with_overrides_is_described_by_its_effective_text(tmp_path):
     overrides = [("TRAINING.max_iter", "7"), ("NETWORK.sharing", "constant_p"), ("TASK.ct.weight", "0.25")]
-    config = read_config(
-        find_config("prostate"), [*overrides, ("TRAINING.stop_when_grouping_converges", "no")]
-    )
+    config = read_config(find_config("prostate"), [*overrides, ("TRAINING.stop_when_grouping_converges", "no")])
     again = round_trip(config, tmp_path)
     assert again == config
     assert (again.training.max_iter, again.network.sharing, again.tasks["ct"].weight) == (
@@ -163,9 +161,7 @@ def test_list_configs_describes_every_shipped_file():
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-words = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1).filter(
-    lambda t: t.strip()
-)
+words = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1).filter(lambda t: t.strip())
 
 
 @given(finite)
@@ -241,9 +237,7 @@ def test_a_damaged_file_is_read_back_equal_or_refused_with_places(tmp_path_facto
         elif damage == "cut":
             lines.insert(position, line[: data.draw(st.integers(0, len(line)))])
         elif damage == "value":
-            value = data.draw(
-                st.sampled_from(["0", "-1", "1, 1, 1", "x", "yes", "(", "nan", "MR", "sfg", "1e400"])
-            )
+            value = data.draw(st.sampled_from(["0", "-1", "1, 1, 1", "x", "yes", "(", "nan", "MR", "sfg", "1e400"]))
             lines.insert(position, f"{key}= {value}")
         elif damage == "empty":
             lines.insert(position, f"{key}=")

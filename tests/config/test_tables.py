@@ -33,9 +33,7 @@ def test_importing_and_reading_load_nothing_heavy():
     )
     # The best of three: other work on the machine must not decide.
     runs = [
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
         for _ in range(3)
     ]
     assert [run[1:] for run in runs] == [[""]] * 3
@@ -186,9 +184,7 @@ def test_shipped_files_are_the_papers_experiments():
         assert read_config(find_config(name)).warnings == ()
 
 
-@pytest.mark.parametrize(
-    "name", ["prostate", "prostate.ini", "ini_configs/prostate.ini", "ini_configs/prostate"]
-)
+@pytest.mark.parametrize("name", ["prostate", "prostate.ini", "ini_configs/prostate.ini", "ini_configs/prostate"])
 def test_a_shipped_file_is_found_by_several_names(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = find_config(name)

@@ -27,9 +27,7 @@ def generator(seed=0):
     st.tuples(spacing_mm, spacing_mm),
 )
 @settings(max_examples=50, deadline=None)
-def test_plane_matrix_inverts_mirror_then_scaling_then_rotation_in_millimetres(
-    degrees, factors, flips, spacing
-):
+def test_plane_matrix_inverts_mirror_then_scaling_then_rotation_in_millimetres(degrees, factors, flips, spacing):
     mirror = np.diag([-1.0 if flip else 1.0 for flip in flips])
     turn = Rotation.from_euler("z", degrees, degrees=True).as_matrix()[:2, :2]
     forward = np.diag(1 / np.array(spacing)) @ turn @ np.diag(factors) @ mirror @ np.diag(spacing)
@@ -112,9 +110,7 @@ def test_deformation_is_drawn_in_the_given_proportion_with_the_given_sigma():
 
 
 def test_bias_polynomial_has_no_power_above_its_order_and_stays_in_range():
-    coefficients = (
-        Augmentation(bias_field_range=(-0.5, 0.2), bias_field_order=2).draw(generator(), 3).bias_coefficients
-    )
+    coefficients = Augmentation(bias_field_range=(-0.5, 0.2), bias_field_order=2).draw(generator(), 3).bias_coefficients
     assert coefficients.shape == (3, 3, 3)
     powers = np.sum(np.indices((3, 3, 3)), axis=0)
     assert np.count_nonzero(coefficients) == np.count_nonzero(powers <= 2) == 10
@@ -132,9 +128,7 @@ def test_bias_field_is_the_exponential_of_the_polynomial_over_the_whole_volume(r
         for powers in np.ndindex(*coefficients.shape)
     )
     window = tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))
-    np.testing.assert_allclose(
-        bias_field(coefficients, start, size, shape), np.exp(exponent)[window], rtol=1e-5
-    )
+    np.testing.assert_allclose(bias_field(coefficients, start, size, shape), np.exp(exponent)[window], rtol=1e-5)
 
 
 def test_bias_field_of_an_axis_with_one_voxel_is_finite():

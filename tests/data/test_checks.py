@@ -262,10 +262,7 @@ def test_a_small_turn_is_found_by_its_far_corner(tmp_path):
 
 def test_another_orientation_is_no_error_where_both_are_turned(cohort):
     _stored_the_other_way(cohort / "s1_organs.nii.gz")
-    turned = {
-        name: SourceInfo(info.role, info.num_classes, axcodes=("R", "A", "S"))
-        for name, info in SOURCES.items()
-    }
+    turned = {name: SourceInfo(info.role, info.num_classes, axcodes=("R", "A", "S")) for name, info in SOURCES.items()}
     assert check(cohort, turned) == []
     half = {**turned, "organs": SOURCES["organs"]}
     assert len(check(cohort, half)) == 3, "turned images and unturned labels share no grid"

@@ -49,9 +49,7 @@ def test_affine_map_interpolates_linearly_as_scipy_does(rank, seed, channels):
     out = np.full((*SIZES[rank], channels), np.nan, np.float32)
     window_map = AffineMap(matrix, offset, SIZES[rank], SHAPES[rank])
     window_map.linear(volume, out)
-    expected = np.stack(
-        [scipy_sample(volume[..., c], matrix, offset, rank, order=1) for c in range(channels)], axis=-1
-    )
+    expected = np.stack([scipy_sample(volume[..., c], matrix, offset, rank, order=1) for c in range(channels)], axis=-1)
     np.testing.assert_allclose(out, expected, atol=3e-5)
     inside = np.ones(SIZES[rank], bool) if window_map.inside is None else window_map.inside
     np.testing.assert_array_equal(inside, ~outside(matrix, offset, rank))
@@ -142,9 +140,7 @@ def test_resizing_a_volume_keeps_constants_and_linear_ramps():
         (2 * np.arange(1, 5) + 0.5)[:, None, None] + 0 * resized[1:-1, :, :, 1],
         rtol=1e-5,
     )
-    np.testing.assert_allclose(
-        resized[..., 2], np.arange(20.0)[None, :, None] + 0 * resized[..., 2], rtol=1e-5
-    )
+    np.testing.assert_allclose(resized[..., 2], np.arange(20.0)[None, :, None] + 0 * resized[..., 2], rtol=1e-5)
     middle = (np.arange(2, 25) + 0.5) / 3 - 0.5
     np.testing.assert_allclose(resized[:, :, 2:25, 3], middle + 0 * resized[:, :, 2:25, 3], rtol=1e-5)
 

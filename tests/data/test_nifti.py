@@ -20,9 +20,7 @@ from sfgkeras.errors import ConfigError, DataError
 
 OBLIQUE = np.array([[-0.9, 0.1, 0.3, 40.0], [0.2, 1.1, -0.2, -30.5], [0.1, 0.3, 2.4, 12.25], [0, 0, 0, 1.0]])
 AXCODES = [
-    tuple(letters)
-    for order in itertools.permutations(["LR", "PA", "IS"])
-    for letters in itertools.product(*order)
+    tuple(letters) for order in itertools.permutations(["LR", "PA", "IS"]) for letters in itertools.product(*order)
 ]
 
 
@@ -413,9 +411,7 @@ def test_a_mask_of_booleans_is_written_as_bytes(tmp_path):
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize(("qform", "sform"), [(1, 0), (0, 2), (1, 4), (3, 3), (0, 0)])
-def test_the_original_header_passes_on_version_codes_units_intent_and_exact_geometry(
-    tmp_path, kind, qform, sform
-):
+def test_the_original_header_passes_on_version_codes_units_intent_and_exact_geometry(tmp_path, kind, qform, sform):
     rigid = np.diag([2.0, 3.0, 4.0, 1.0])
     rigid[:3, 3] = [0.1, -70.3, 33.3]
     image = kind(ramp(), None if qform == sform == 0 else rigid)
@@ -447,9 +443,7 @@ def test_another_grid_than_the_originals_is_written_exactly_whatever_codes_it_ha
     image.set_sform(np.eye(4), sform)
     nib.save(image, tmp_path / "original.nii")
     original = nifti.read_header(tmp_path / "original.nii")
-    nifti.write_image(
-        tmp_path / "new.nii", np.zeros((7, 6, 5)), OBLIQUE, original
-    )  # sheared: no qform holds it
+    nifti.write_image(tmp_path / "new.nii", np.zeros((7, 6, 5)), OBLIQUE, original)  # sheared: no qform holds it
     new = nib.load(tmp_path / "new.nii")
     assert np.allclose(new.affine, OBLIQUE, rtol=0, atol=1e-5)
     assert np.allclose(new.header.get_zooms(), nib.affines.voxel_sizes(OBLIQUE), atol=1e-5)
@@ -683,9 +677,7 @@ def test_the_labels_of_a_photo_are_its_grey_values_or_palette_indices(tmp_path):
 def test_a_truncated_photo_and_a_film_are_refused(tmp_path):
     from PIL import Image
 
-    path = save_photo(
-        tmp_path / "a.jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    )
+    path = save_photo(tmp_path / "a.jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"a\.jpg: pillow cannot read it \(image file is truncated"):
         nifti.read_image(path)
@@ -737,9 +729,7 @@ def test_headers_and_ranges_of_real_images_are_those_of_the_manifest(real_data):
         assert np.allclose(image.header.spacing, [float(size) for size in row["zooms"].split("x")], rtol=1e-3)
         percentiles = [float(value) for value in row["p0_p1_p50_p99_p100"].split()]
         if np.isfinite(image.array).all():
-            assert np.allclose(
-                np.percentile(image.array, [0, 1, 50, 99, 100]), percentiles, rtol=1e-3, atol=1e-3
-            )
+            assert np.allclose(np.percentile(image.array, [0, 1, 50, 99, 100]), percentiles, rtol=1e-3, atol=1e-3)
         checked += 1
     assert checked > 50
 
@@ -763,8 +753,7 @@ def test_a_real_image_written_and_read_again_keeps_voxels_and_affine(real_data, 
         assert np.array_equal(copy.array, image.array, equal_nan=True), name
         assert np.array_equal(copy.affine, image.affine), name
         codes = [
-            (int(header.nifti["qform_code"]), int(header.nifti["sform_code"]))
-            for header in (image.header, copy.header)
+            (int(header.nifti["qform_code"]), int(header.nifti["sform_code"])) for header in (image.header, copy.header)
         ]
         assert codes[0] == codes[1], name
 

@@ -37,9 +37,7 @@ def test_images_have_the_types_grids_and_spacings_of_their_modalities(phantoms):
         assert phantom.organs.array.dtype == np.uint8
         for kind, volume in (("mr", phantom.mr), ("ct", phantom.ct), ("ct", phantom.organs)):
             assert volume.array.shape == SIZES["small"][kind].shape
-            np.testing.assert_allclose(
-                np.linalg.norm(volume.affine[:3, :3], axis=0), SIZES["small"][kind].spacing
-            )
+            np.testing.assert_allclose(np.linalg.norm(volume.affine[:3, :3], axis=0), SIZES["small"][kind].spacing)
         np.testing.assert_array_equal(phantom.ct.affine, phantom.organs.affine)
         assert not np.allclose(phantom.ct.affine[:3, 3], phantom.mr.affine[:3, 3])
 
@@ -205,9 +203,7 @@ def test_ten_small_subjects_take_less_than_twenty_seconds(tmp_path):
 
 
 def test_the_phantom_never_loads_tensorflow():
-    code = (
-        "import sys, sfgkeras.data.phantom; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
-    )
+    code = "import sys, sfgkeras.data.phantom; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

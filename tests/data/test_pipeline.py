@@ -44,9 +44,7 @@ def source_of(window=(8, 6, 1), sampler=UniformSampler, border=1, seed=0):
 def batches(dataset, count):
     result = []
     for image, targets, weights in dataset.take(count):
-        result.append(
-            [image.numpy(), *(targets[t].numpy() for t in KINDS), *(weights[t].numpy() for t in KINDS)]
-        )
+        result.append([image.numpy(), *(targets[t].numpy() for t in KINDS), *(weights[t].numpy() for t in KINDS)])
     return result
 
 
@@ -243,7 +241,5 @@ def test_programs_end_while_batches_are_being_made():
 
 
 def test_importing_the_pipeline_does_not_load_tensorflow():
-    program = (
-        "import sys, sfgkeras.data.pipeline; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
-    )
+    program = "import sys, sfgkeras.data.pipeline; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

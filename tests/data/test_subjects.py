@@ -22,9 +22,7 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def test_the_example_of_niftynets_documentation(tmp_path):
-    folder = touch(
-        tmp_path, "T1_001_img.nii.gz", "T1_001_label.nii.gz", "T2_001_img.nii.gz", "T1_seg_img.nii.gz"
-    )
+    folder = touch(tmp_path, "T1_001_img.nii.gz", "T1_001_label.nii.gz", "T2_001_img.nii.gz", "T1_seg_img.nii.gz")
     found = subjects.find_files([folder], ["img", "T1"], ["label", "seg"])
     assert found == {"_001_": folder / "T1_001_img.nii.gz"}
 
@@ -221,10 +219,7 @@ def test_a_table_that_is_missing_or_no_text_is_refused(tmp_path, read):
 
 
 def paths(**ids: str) -> dict[str, dict[str, Path]]:
-    return {
-        source: {name: Path(f"{source}/{name}.nii") for name in names.split()}
-        for source, names in ids.items()
-    }
+    return {source: {name: Path(f"{source}/{name}.nii") for name in names.split()} for source, names in ids.items()}
 
 
 def test_subjects_are_those_with_every_source_and_the_others_are_told():
@@ -278,17 +273,13 @@ def test_a_split_that_could_not_be_read_is_not_written(tmp_path, split, message)
     inference=st.floats(0, 0.5),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_a_split_is_a_partition_with_the_promised_sizes_whatever_the_order_of_ids(
-    number, validation, inference, seed
-):
+def test_a_split_is_a_partition_with_the_promised_sizes_whatever_the_order_of_ids(number, validation, inference, seed):
     ids = [f"s{index}" for index in range(number)]
     split = subjects.make_split(ids, validation, inference, seed)
     assert sorted(sum(split.values(), [])) == sorted(ids)
     assert split == subjects.make_split(ids[::-1], validation, inference, seed)
     assert split["training"]
-    wanted = [
-        name for name, fraction in (("validation", validation), ("inference", inference)) if fraction > 1e-9
-    ]
+    wanted = [name for name, fraction in (("validation", validation), ("inference", inference)) if fraction > 1e-9]
     if number > len(wanted):
         assert all(split[name] for name in wanted)
     for name, fraction in (("validation", validation), ("inference", inference)):

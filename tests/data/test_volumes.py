@@ -202,9 +202,7 @@ def test_processes_may_write_the_same_entry_at_once(tmp_path):
     )
     start = str(time.time() + 2)
     writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, tmp_path, start, str(value)], stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([sys.executable, "-c", code, tmp_path, start, str(value)], stdout=subprocess.PIPE, text=True)
         for value in range(4)
     ]
     seen = [writer.communicate(timeout=60)[0].split() for writer in writers]

@@ -68,9 +68,7 @@ def assert_same(first, second):
 
 
 @pytest.mark.parametrize("window", [(8, 10, 1), (1, 9, 8), (6, 1, 7), (5, 6, 7)])
-@pytest.mark.parametrize(
-    "augmentation", [None, Augmentation(rotation_angle=(0, 0), scaling_percentage=(0, 0))]
-)
+@pytest.mark.parametrize("augmentation", [None, Augmentation(rotation_angle=(0, 0), scaling_percentage=(0, 0))])
 def test_window_without_augmentation_is_an_exact_copy(window, augmentation):
     place = (7, 3, 5)
     subject = subject_of()
@@ -143,9 +141,7 @@ def test_read_only_memory_maps_of_any_layout_give_the_windows_of_the_array(tmp_p
     on_disk = PreparedSubject("p00", mapped("image", plain.image), targets)
     rotating = Augmentation(rotation_angle=(-40, 40), scaling_percentage=(-10, 10))
     for augmentation in (None, rotating):
-        sources = [
-            WindowSource([s], window, UniformSampler(window), augmentation, KINDS) for s in (plain, on_disk)
-        ]
+        sources = [WindowSource([s], window, UniformSampler(window), augmentation, KINDS) for s in (plain, on_disk)]
         for index in range(4):
             assert_same(*(source.window(index) for source in sources))
 
@@ -155,9 +151,7 @@ def test_images_of_every_number_type_are_rotated_as_float(dtype):
     values = np.random.default_rng(0).integers(0, 200, (16, 16, 1, 1))
     window, turn = (12, 12, 1), Augmentation(rotation_angle=(33, 33))
     windows = [
-        WindowSource(
-            [PreparedSubject("p", array, {})], window, FixedSampler(window, (2, 2, 0)), turn, {}
-        ).window(0)[0]
+        WindowSource([PreparedSubject("p", array, {})], window, FixedSampler(window, (2, 2, 0)), turn, {}).window(0)[0]
         for array in (values.astype(np.float32), values.astype(dtype))
     ]
     np.testing.assert_array_equal(*windows)
@@ -183,9 +177,7 @@ def test_window_is_a_pure_function_of_seed_and_index(seed, index, others):
 
 
 def test_other_seeds_and_other_numbers_give_other_windows():
-    images = [
-        source_of(augmentation=EVERYTHING, seed=seed).window(i)[0] for seed in (0, 1) for i in range(20)
-    ]
+    images = [source_of(augmentation=EVERYTHING, seed=seed).window(i)[0] for seed in (0, 1) for i in range(20)]
     assert len({image.tobytes() for image in images}) == 40
 
 
@@ -228,9 +220,7 @@ def test_windows_come_from_the_subject_that_is_announced():
 @pytest.mark.parametrize("quarters", [-1, 1, 2])
 def test_quarter_turns_equal_rot90(window, quarters):
     turn = Augmentation(rotation_angle=(90 * quarters, 90 * quarters))
-    sources = [
-        WindowSource([subject_of()], window, FixedSampler(window, (3, 4, 5)), a, KINDS) for a in (None, turn)
-    ]
+    sources = [WindowSource([subject_of()], window, FixedSampler(window, (3, 4, 5)), a, KINDS) for a in (None, turn)]
     (image, targets, _), (turned, turned_targets, weights) = (source.window(0) for source in sources)
     np.testing.assert_allclose(turned, np.rot90(image, quarters), atol=0.1)  # of 2000
     np.testing.assert_allclose(turned_targets["ct"], np.rot90(targets["ct"], quarters), atol=1e-4)
@@ -243,10 +233,7 @@ def test_quarter_turns_equal_rot90(window, quarters):
 )
 def test_flips_equal_numpy_flip_exactly_and_all_combinations_occur(window, axes):
     mirror = Augmentation(flip_axes=axes)
-    sources = [
-        WindowSource([subject_of()], window, FixedSampler(window, (0, 4, 5)), a, KINDS)
-        for a in (None, mirror)
-    ]
+    sources = [WindowSource([subject_of()], window, FixedSampler(window, (0, 4, 5)), a, KINDS) for a in (None, mirror)]
     image, targets, _ = sources[0].window(0)
     seen = [axis for axis in range(3) if window[axis] > 1]
     combinations = {}
@@ -295,9 +282,7 @@ def test_structures_of_a_plane_turn_and_grow_about_its_centre_in_millimetres(deg
     image = blob(shape, centre, 2.5, spacing)[..., None]
     augmentation = Augmentation(rotation_angle=(degrees, degrees), scaling_percentage=(percent, percent))
     subject = PreparedSubject("p", image, {}, spacing=tuple(spacing))
-    turned = WindowSource([subject], window, FixedSampler(window, place), augmentation, {}).window(0)[0][
-        ..., 0
-    ]
+    turned = WindowSource([subject], window, FixedSampler(window, place), augmentation, {}).window(0)[0][..., 0]
     turn = Rotation.from_euler("z", degrees, degrees=True).as_matrix()[:2, :2]
     expected = 59 / 2 + (1 + percent / 100) * turn @ offset / spacing[axes]
     np.testing.assert_allclose(centre_of_mass(turned), expected, atol=0.05)
@@ -310,9 +295,7 @@ def test_structures_of_a_volume_turn_about_three_axes_in_millimetres(degrees, pe
     image = blob((36, 36, 36), 3 + 29 / 2 + offset / spacing, 2.0, spacing)[..., None]
     augmentation = Augmentation(rotation_angle=(degrees, degrees), scaling_percentage=(percent, percent))
     subject, window = PreparedSubject("p", image, {}, spacing=tuple(spacing)), (30, 30, 30)
-    turned = WindowSource([subject], window, FixedSampler(window, (3, 3, 3)), augmentation, {}).window(0)[0][
-        ..., 0
-    ]
+    turned = WindowSource([subject], window, FixedSampler(window, (3, 3, 3)), augmentation, {}).window(0)[0][..., 0]
     turn = Rotation.from_euler("xyz", [degrees] * 3, degrees=True).as_matrix()
     expected = 29 / 2 + (1 + percent / 100) * turn @ offset / spacing
     np.testing.assert_allclose(centre_of_mass(turned), expected, atol=0.1)
@@ -345,8 +328,7 @@ def test_image_map_and_labels_move_together_and_only_the_image_is_biased(window,
         assert 0.05 < targets["l"][inside].mean() < 0.8
     biased = Augmentation(bias_field_range=(-0.5, 0.5))
     plain, field = (
-        WindowSource([subject], window, UniformSampler(window), a, kinds).window(1)
-        for a in (Augmentation(), biased)
+        WindowSource([subject], window, UniformSampler(window), a, kinds).window(1) for a in (Augmentation(), biased)
     )
     assert_same((0, *plain[1:]), (0, *field[1:]))
     ratio = field[0] / plain[0]
@@ -443,9 +425,7 @@ def test_resized_volume_is_turned_in_millimetres_of_the_resized_voxels():
 def build(subjects=None, window=(8, 8, 1), kinds=None, **options):
     subjects = [subject_of()] if subjects is None else subjects
     sampler = options.pop("sampler", None) or UniformSampler(window)
-    return WindowSource(
-        subjects, window, sampler, options.pop("augmentation", None), kinds or KINDS, **options
-    )
+    return WindowSource(subjects, window, sampler, options.pop("augmentation", None), kinds or KINDS, **options)
 
 
 @pytest.mark.parametrize(

@@ -149,9 +149,7 @@ def test_relaxed_gradient_equals_finite_differences():
 
     step = 1e-6
     flat = logits.astype("float64").ravel()
-    expected = [
-        (value(flat + step * unit) - value(flat - step * unit)) / (2 * step) for unit in np.eye(len(flat))
-    ]
+    expected = [(value(flat + step * unit) - value(flat - step * unit)) / (2 * step) for unit in np.eye(len(flat))]
     actual = gradient_of(grouping.relaxed_assignment, logits, noise, weights, 0.4)
     np.testing.assert_allclose(actual.ravel(), expected, rtol=2e-3, atol=2e-5)
 
@@ -194,9 +192,7 @@ def test_allocation_counts_follow_the_largest_remainder_with_shared_first(filter
 
 def test_a_drawn_allocation_keeps_the_counts_and_depends_on_the_seed():
     fractions = (0.25, 0.25, 0.5)
-    first, again, other = (
-        grouping.draw_allocation(40, fractions, np.random.default_rng(seed)) for seed in (0, 0, 1)
-    )
+    first, again, other = (grouping.draw_allocation(40, fractions, np.random.default_rng(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert tuple(np.bincount(first)) == (10, 10, 20)

@@ -61,9 +61,7 @@ def test_draws_for_inference_do_not_change_the_draws_of_training():
     first, second = build(20, 2, seed=7), build(20, 2, seed=7)
     for _ in range(3):
         second(temperature=1.0, source=SAMPLE)
-    np.testing.assert_array_equal(
-        first(temperature=1.0, training=True), second(temperature=1.0, training=True)
-    )
+    np.testing.assert_array_equal(first(temperature=1.0, training=True), second(temperature=1.0, training=True))
 
 
 def test_equal_seeds_draw_equal_masks_and_other_seeds_others():

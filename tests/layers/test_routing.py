@@ -12,7 +12,7 @@ def test_mixed_routing_gives_every_task_its_own_and_the_shared_stream(num_tasks)
     merged = merge_streams(streams, "mixed")
     for task in range(num_tasks):
         np.testing.assert_array_equal(merged[task], streams[task] + streams[-1])
-    assert merged[-1] is streams[-1]
+    np.testing.assert_array_equal(merged[-1], streams[-1])
 
 
 def test_separate_routing_merges_nothing():

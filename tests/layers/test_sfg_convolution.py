@@ -109,9 +109,7 @@ def test_no_gradient_of_one_task_reaches_a_kernel_of_the_other(training):
 @pytest.mark.parametrize("assignment", ["soft", "hard"])
 def test_ten_thousand_draws_with_empty_groups_give_no_nan(assignment):
     """Two filters in three groups: one group at least is empty in every hard draw, and nearly so at 0.1."""
-    layer = SFGConv2D(
-        2, num_tasks=2, assignment=assignment, per_sample=True, temperature=(0.1, 0.0, 0.1), seed=0
-    )
+    layer = SFGConv2D(2, num_tasks=2, assignment=assignment, per_sample=True, temperature=(0.1, 0.0, 0.1), seed=0)
     picture = image(batch=10_000, size=3, channels=1)
     with tf.GradientTape() as tape:
         streams = layer(picture, training=True)

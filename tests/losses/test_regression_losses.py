@@ -101,12 +101,8 @@ def test_the_root_mean_squared_error_is_exact_to_a_millionth(size):
 def test_scalars_are_compared_per_sample_with_or_without_a_channel_axis():
     truth, prediction = np.array([1.0, 2.0], "float32"), np.array([[1.5], [4.0]], "float32")
     for target in (truth, truth[:, None]):
-        np.testing.assert_allclose(
-            losses.RootMeanSquaredError().per_sample(target, prediction), [0.5, 2.0], rtol=1e-6
-        )
-    np.testing.assert_allclose(
-        losses.MeanAbsoluteError().per_sample(truth, prediction[:, 0]), [0.5, 2.0], rtol=1e-6
-    )
+        np.testing.assert_allclose(losses.RootMeanSquaredError().per_sample(target, prediction), [0.5, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(losses.MeanAbsoluteError().per_sample(truth, prediction[:, 0]), [0.5, 2.0], rtol=1e-6)
 
 
 def test_a_lacking_channel_axis_never_broadcasts():
@@ -127,9 +123,7 @@ def test_huber_and_smooth_l1_bend_where_they_are_told():
     np.testing.assert_allclose(
         losses.Huber(delta=0.5).per_sample(truth, prediction), [0.005, 0.125, 0.5 * (3 - 0.25)], rtol=1e-6
     )
-    np.testing.assert_allclose(
-        losses.SmoothL1(beta=0.5).per_sample(truth, prediction), [0.01, 0.25, 2.75], rtol=1e-6
-    )
+    np.testing.assert_allclose(losses.SmoothL1(beta=0.5).per_sample(truth, prediction), [0.01, 0.25, 2.75], rtol=1e-6)
     with pytest.raises(ValueError, match="delta = 0 must be positive"):
         losses.Huber(delta=0)
 

@@ -37,9 +37,7 @@ def test_cross_entropy_and_dice_follow_their_formulas(batch):
     dice = [reference_dice(*sample) for sample in zip(*batch, strict=True)]
     np.testing.assert_allclose(losses.CrossEntropy().per_sample(*batch), cross_entropy, rtol=1e-5)
     np.testing.assert_allclose(losses.DiceLoss().per_sample(*batch), dice, rtol=1e-5)
-    np.testing.assert_allclose(
-        losses.DiceCrossEntropy()(*batch), np.mean(dice) + np.mean(cross_entropy), rtol=1e-5
-    )
+    np.testing.assert_allclose(losses.DiceCrossEntropy()(*batch), np.mean(dice) + np.mean(cross_entropy), rtol=1e-5)
 
 
 def test_the_background_can_be_left_out_of_the_dice_loss(batch):
@@ -128,9 +126,7 @@ def test_huge_logits_in_half_precision_stay_finite():
 
 
 def test_shapes_that_do_not_fit_are_refused_by_name():
-    with pytest.raises(
-        ValueError, match=r"labels of shape \(2, 5, 4\) do not fit logits of shape \(2, 4, 4, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"labels of shape \(2, 5, 4\) do not fit logits of shape \(2, 4, 4, 3\)"):
         losses.DiceLoss()(np.zeros((2, 5, 4)), np.zeros((2, 4, 4, 3)))
     with pytest.raises(ValueError, match=r"logits of shape \(2, 4, 4, 1\) need a last axis of two classes"):
         losses.DiceLoss()(np.zeros((2, 4, 4)), np.zeros((2, 4, 4, 1)))

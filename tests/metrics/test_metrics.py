@@ -27,9 +27,7 @@ def test_errors_pool_all_voxels_of_all_batches():
 
 def test_samples_can_be_weighted_by_one_number_each():
     mae = metrics.MeanAbsoluteError()
-    mae.update_state(
-        np.zeros((2, 3, 1)), np.array([1.0, 5.0])[:, None, None] * np.ones((2, 3, 1)), [3.0, 1.0]
-    )
+    mae.update_state(np.zeros((2, 3, 1)), np.array([1.0, 5.0])[:, None, None] * np.ones((2, 3, 1)), [3.0, 1.0])
     np.testing.assert_allclose(mae.result(), (3 * 1 + 5) / 4, rtol=1e-6)
 
 
@@ -75,18 +73,14 @@ def test_accuracy_counts_voxels_or_samples():
 
 
 def all_metrics():
-    pairs = {
-        (kind, name): metric for kind, table in metrics.METRICS.items() for name, metric in table.items()
-    }
+    pairs = {(kind, name): metric for kind, table in metrics.METRICS.items() for name, metric in table.items()}
     return [(metric(num_classes=3) if name == "dice" else metric()) for (_, name), metric in pairs.items()]
 
 
 @pytest.mark.parametrize("metric", all_metrics(), ids=lambda metric: type(metric).__name__)
 def test_without_data_a_metric_is_nan_and_a_reset_forgets_all(metric):
     assert np.isnan(metric.result())
-    prediction = (
-        np.ones((2, 4, 4, 1)) if metric.name in ("mae", "rmse") else logits_of(np.ones((2, 4, 4), int), 3)
-    )
+    prediction = np.ones((2, 4, 4, 1)) if metric.name in ("mae", "rmse") else logits_of(np.ones((2, 4, 4), int), 3)
     metric.update_state(np.zeros((2, 4, 4), int), prediction)
     assert np.isfinite(metric.result())
     metric.update_state(np.zeros((2, 4, 4), int), prediction, np.zeros((2, 4, 4)))
@@ -152,8 +146,6 @@ def test_keras_passes_spatial_masks_to_weighted_metrics():
     targets = {"ct": np.zeros_like(values), "organs": np.zeros((1, 4, 4), "int32")}
     mask = np.zeros((1, 4, 4), "float32")
     mask[0, 0] = 1
-    report = network.evaluate(
-        values, targets, sample_weight={"ct": mask, "organs": mask}, verbose=0, return_dict=True
-    )
+    report = network.evaluate(values, targets, sample_weight={"ct": mask, "organs": mask}, verbose=0, return_dict=True)
     np.testing.assert_allclose(report["ct_mae"], np.mean([0, 1, 2, 3]), rtol=1e-6)
     assert {"organs_dice", "organs_accuracy"} <= set(report)

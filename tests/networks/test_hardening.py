@@ -47,9 +47,7 @@ def test_a_hardened_network_equals_the_masked_one_in_mode(
     assert_equal(harden(network)(x), expected)
 
 
-@pytest.mark.parametrize(
-    ("network_class", "rank"), [(HighResNet, 2), (HighResNet, 3), (VGG11, 2), (VGG11, 3)]
-)
+@pytest.mark.parametrize(("network_class", "rank"), [(HighResNet, 2), (HighResNet, 3), (VGG11, 2), (VGG11, 3)])
 def test_the_networks_of_the_paper_harden_to_one_part_in_ten_thousand(network_class, rank, images, scramble):
     width = 0.3 if network_class is HighResNet else 0.06
     network = network_class(tasks_of(2), spatial_rank=rank, width=width, masks="mode", seed=0)

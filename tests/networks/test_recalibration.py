@@ -20,9 +20,7 @@ def test_recalibrated_statistics_equal_those_of_all_voxels_pooled(small_network,
     network(data[0])
     recalibrate(network, [(batch, None) for batch in data])
     first = network.trunk.convolutions[0]
-    features = [
-        keras.ops.convert_to_numpy(keras.ops.conv(batch, first.kernel, padding="same")) for batch in data
-    ]
+    features = [keras.ops.convert_to_numpy(keras.ops.conv(batch, first.kernel, padding="same")) for batch in data]
     voxels = np.concatenate([part.reshape(-1, part.shape[-1]) for part in features]).astype("float64")
     for unit in first.activations:
         np.testing.assert_allclose(unit.normalization.moving_mean, voxels.mean(0), rtol=1e-4, atol=1e-6)

@@ -61,9 +61,7 @@ def test_three_streams_cost_less_than_three_networks_because_the_image_is_convol
 
 @pytest.mark.parametrize("routing", ["mixed", "separate"])
 @pytest.mark.parametrize("training", [False, True])
-def test_no_gradient_of_one_task_reaches_anything_of_the_other(
-    training, routing, scramble, images, small_network
-):
+def test_no_gradient_of_one_task_reaches_anything_of_the_other(training, routing, scramble, images, small_network):
     network = small_network(TASKS, seed=0, masks="mode", assignment="hard", routing=routing)
     network(images())
     scramble(network)
@@ -101,9 +99,7 @@ def test_no_stream_between_layers_ever_leaves_its_support(training, scramble, im
     streams = x
     for index, convolution in enumerate(trunk.convolutions):
         masks = convolution.draw_masks(tf.constant(0.5), 2, 3, training)
-        streams = trunk._pass_on(
-            index, convolution(streams, filter_masks=masks, training=training), masks, training
-        )
+        streams = trunk._pass_on(index, convolution(streams, filter_masks=masks, training=training), masks, training)
         for task in (0, 1):
             outside = groups[index] == 1 - task
             assert (np.asarray(streams[task])[..., outside] == 0).all()
@@ -151,9 +147,7 @@ def test_fixed_probabilities_are_uniform_untrained_and_earn_no_entropy(images, s
     network(images())
     np.testing.assert_allclose(network.grouping_probabilities()["sfg_3"], 1 / 3, atol=1e-6)
     assert not [v for v in network.trainable_variables if "logits" in v.path]
-    assert (
-        not (network(images(), training=True)["ct"] == network(images(), training=True)["ct"]).numpy().all()
-    )
+    assert not (network(images(), training=True)["ct"] == network(images(), training=True)["ct"]).numpy().all()
 
 
 def test_masks_can_be_changed_after_predict_has_been_compiled(images, small_network):
@@ -246,9 +240,7 @@ def test_no_two_kernels_start_from_the_same_draw(images, small_network):
 
 
 @pytest.mark.parametrize("sharing", list(SHARING))
-def test_a_saved_network_loads_in_safe_mode_with_outputs_choices_and_draws(
-    sharing, tmp_path, images, small_network
-):
+def test_a_saved_network_loads_in_safe_mode_with_outputs_choices_and_draws(sharing, tmp_path, images, small_network):
     network = small_network(TASKS, sharing, seed=3, dropout=0.1, batch_norm="population", activation="relu")
     x = images()
     for _ in range(2):
@@ -303,9 +295,7 @@ def test_every_variant_of_masks_and_routing_trains(options, images, small_networ
         total = sum(tf.reduce_mean(output**2) for output in outputs.values())
     gradients = tape.gradient(total, network.trainable_variables)
     missing = [
-        w.path
-        for w, g in zip(network.trainable_variables, gradients, strict=True)
-        if g is None or not np.any(g)
+        w.path for w, g in zip(network.trainable_variables, gradients, strict=True) if g is None or not np.any(g)
     ]
     # A hard draw may leave a group empty, and then nothing reads its stream's blocks.
     assert not [path for path in missing if "logits" in path or "sfg" in path and "kernel" in path]

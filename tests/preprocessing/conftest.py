@@ -15,9 +15,7 @@ def body_image(seed: int, gain: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Returns an image of three nested tissues in air, and their label map."""
     rng = np.random.default_rng(seed)
     grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
-    radius = np.sqrt(
-        sum((axis - shift) ** 2 for axis, shift in zip(grid, rng.uniform(-0.1, 0.1, 3), strict=True))
-    )
+    radius = np.sqrt(sum((axis - shift) ** 2 for axis, shift in zip(grid, rng.uniform(-0.1, 0.1, 3), strict=True)))
     labels = np.digitize(-radius, [-0.85, -0.6, -0.35]).astype(np.uint8)
     levels = np.array([0.0, 250, 500, 800])[labels] * gain
     noise = np.where(labels > 0, rng.normal(0, 25 * gain, SHAPE), np.abs(rng.normal(0, 4 * gain, SHAPE)))

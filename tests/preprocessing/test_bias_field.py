@@ -60,9 +60,7 @@ def test_the_level_of_intensities_is_kept(phantom, corrected):
 
 def test_both_engines_find_the_same_field(phantom, corrected):
     image, tissues, spacing = phantom
-    _, field = correct_bias_field(
-        image * known_field(image.shape), spacing, engine="antspyx", shrink_factor=3
-    )
+    _, field = correct_bias_field(image * known_field(image.shape), spacing, engine="antspyx", shrink_factor=3)
     inside = tissues > 0
     assert np.corrcoef(field[inside], corrected[1][inside])[0, 1] > 0.95
 
@@ -90,8 +88,7 @@ def test_a_dense_spline_bends_more_than_a_wide_one(phantom):
     image, _, spacing = phantom
     biased = image * known_field(image.shape)
     fields = [
-        correct_bias_field(biased, spacing, iterations=(10,), spline_distance=distance)[1]
-        for distance in (400.0, 40.0)
+        correct_bias_field(biased, spacing, iterations=(10,), spline_distance=distance)[1] for distance in (400.0, 40.0)
     ]
     roughness = [np.abs(np.diff(np.log(field), 3, axis=0)).mean() for field in fields]
     assert roughness[1] > 2 * roughness[0]

@@ -21,9 +21,7 @@ from .conftest import AFFINE, body_image
 
 
 def run(cohort, steps="reorient, whiten", **options):
-    return run_folder(
-        cohort / "images", cohort / "out", steps, pictures=options.pop("pictures", False), **options
-    )
+    return run_folder(cohort / "images", cohort / "out", steps, pictures=options.pop("pictures", False), **options)
 
 
 def contents(folder):
@@ -52,9 +50,7 @@ def test_landmarks_are_fitted_on_the_training_subjects_alone(cohort):
         cohort / "split.csv", {"s0": "training", "s1": "validation", "s2": "training", "s3": "inference"}
     )
     result = run(cohort, "nyul", split=split)
-    images = {
-        name: read_image(cohort / "images" / f"{name}.nii.gz").array for name in ("s0", "s1", "s2", "s3")
-    }
+    images = {name: read_image(cohort / "images" / f"{name}.nii.gz").array for name in ("s0", "s1", "s2", "s3")}
     masks = {name: foreground_mask(image) for name, image in images.items()}
     expected = fit_landmarks(images[name][masks[name]] for name in ("s0", "s2"))
     (found,) = read_landmarks(result.landmarks).values()
@@ -100,9 +96,7 @@ def test_a_changed_input_setting_or_output_is_done_again_and_nothing_else(cohort
     (cohort / "out" / "s3.nii.gz").unlink()
     assert run(cohort).done == ("s3",)
     assert len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}).done) == 4
-    assert (
-        len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}, restart=True).done) == 4
-    )
+    assert len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}, restart=True).done) == 4
 
 
 def test_one_bad_file_does_not_stop_the_rest_and_is_named(cohort):
@@ -152,9 +146,7 @@ def test_landmarks_of_a_named_file_are_used_and_never_changed(cohort, tmp_path):
     kept = landmarks.rename(tmp_path / "trained.json")
     before = kept.read_bytes()
     (cohort / "images" / "s3.nii.gz").unlink()
-    result = run_folder(
-        cohort / "images", tmp_path / "new", "nyul", {"nyul_ref_file": str(kept)}, pictures=False
-    )
+    result = run_folder(cohort / "images", tmp_path / "new", "nyul", {"nyul_ref_file": str(kept)}, pictures=False)
     assert result.landmarks == kept
     assert kept.read_bytes() == before
     assert result.done == ("s0", "s1", "s2")
@@ -189,9 +181,7 @@ def test_labels_in_another_orientation_land_on_their_voxels_and_other_grids_are_
     flipped_affine = AFFINE @ np.array([[-1, 0, 0, 25], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     path = tmp_path / "labels.nii.gz"
     write_image(path, labels[::-1], flipped_affine)
-    np.testing.assert_array_equal(
-        read_labels_on_grid(path, labels.shape, AFFINE, Path("image.nii.gz")), labels
-    )
+    np.testing.assert_array_equal(read_labels_on_grid(path, labels.shape, AFFINE, Path("image.nii.gz")), labels)
     shifted = AFFINE.copy()
     shifted[0, 3] += 1
     write_image(path, labels, shifted)
@@ -394,9 +384,7 @@ def test_unusual_files_give_what_the_usual_one_gives(kind, tmp_path):
         if kind == "scaled":
             nifti.set_data_dtype(np.uint8)
         nib.save(nifti, folder / ("s.nii" if kind == "uncompressed" else "s.nii.gz"))
-    result = run_folder(
-        folder, tmp_path / "out", "resample, whiten", {"resample_spacing": "1.5"}, pictures=False
-    )
+    result = run_folder(folder, tmp_path / "out", "resample, whiten", {"resample_spacing": "1.5"}, pictures=False)
     assert result.exit_code == 0
     assert result.outputs["s"].name == ("s.nii" if kind == "uncompressed" else "s.nii.gz")
     expected = whiten(resample_to_spacing(image.astype(np.float32), AFFINE, 1.5)[0])
@@ -411,9 +399,7 @@ def test_the_log_names_padding_and_metal_of_a_ct(tmp_path):
     write_image(tmp_path / "in" / "ct.nii.gz", hu, np.eye(4))
     run_folder(tmp_path / "in", tmp_path / "out", "ct", pictures=False)
     log = (tmp_path / "out" / "preprocess.log").read_text()
-    assert (
-        "ct: padding outside the field of view: 8.33 % of the voxels are below -1024 HU (lowest -3024)" in log
-    )
+    assert "ct: padding outside the field of view: 8.33 % of the voxels are below -1024 HU (lowest -3024)" in log
     assert "ct: metal: 1 voxels are above 2500 HU (highest 5000)" in log
 
 
@@ -468,6 +454,4 @@ def test_a_ct_that_is_none_is_refused_and_a_true_one_scaled(real_data, tmp_path)
     result = run_folder(files, tmp_path, "ct", pictures=False)
     assert "no Hounsfield units" in result.failed["cormack"]
     scaled = read_image(result.outputs["pelvis"]).array
-    np.testing.assert_allclose(
-        (scaled - 1) * 1024, np.clip(read_image(files["pelvis"]).array, -1024, 2500), atol=1e-3
-    )
+    np.testing.assert_allclose((scaled - 1) * 1024, np.clip(read_image(files["pelvis"]).array, -1024, 2500), atol=1e-3)

@@ -27,9 +27,7 @@ def image(body):
 def brute_force_otsu(values):
     candidates = np.linspace(values.min(), values.max(), 400)[1:-1]
     between = [
-        (values <= t).mean()
-        * (values > t).mean()
-        * (values[values <= t].mean() - values[values > t].mean()) ** 2
+        (values <= t).mean() * (values > t).mean() * (values[values <= t].mean() - values[values > t].mean()) ** 2
         for t in candidates
     ]
     return candidates[int(np.argmax(between))]

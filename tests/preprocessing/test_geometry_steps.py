@@ -86,9 +86,7 @@ def test_converting_keeps_whole_numbers_as_integers_and_refuses_loss():
 
 
 def test_resampling_takes_the_labels_along(volume):
-    resampled = apply(
-        volume, "resample", resample_spacing="1.3", resample_order="3", resample_label_method="linear"
-    )
+    resampled = apply(volume, "resample", resample_spacing="1.3", resample_order="3", resample_label_method="linear")
     expected, affine = resample_to_spacing(volume.array, volume.affine, 1.3, 3)
     np.testing.assert_array_equal(resampled.array, expected)
     np.testing.assert_array_equal(resampled.affine, affine)
@@ -104,9 +102,7 @@ def test_a_reference_folder_gives_every_subject_its_own_grid(volume, tmp_path):
     write_image(tmp_path / "s0.nii.gz", np.zeros(shape), affine)
     write_image(tmp_path / "s1.nii.gz", np.zeros((4, 4, 4)), np.eye(4))
     placed = apply(volume, "resample_like", resample_like_reference=tmp_path, resample_like_fill=-1)
-    np.testing.assert_array_equal(
-        placed.array, resample_like(volume.array, volume.affine, shape, affine, 1, fill=-1)
-    )
+    np.testing.assert_array_equal(placed.array, resample_like(volume.array, volume.affine, shape, affine, 1, fill=-1))
     assert placed.labels["labels"].shape == shape
 
 

@@ -75,9 +75,7 @@ def test_landmarks_and_mapped_images_ignore_gain_and_offset(gain, offset):
     changed = gain * plain + offset
     landmarks = fit_landmarks([plain])
     np.testing.assert_allclose(fit_landmarks([changed]).values, landmarks.values, atol=1e-6)
-    np.testing.assert_allclose(
-        apply_landmarks(changed, landmarks), apply_landmarks(plain, landmarks), atol=1e-2
-    )
+    np.testing.assert_allclose(apply_landmarks(changed, landmarks), apply_landmarks(plain, landmarks), atol=1e-2)
 
 
 def test_the_look_up_table_gives_what_interpolation_gives(reference_landmarks):
@@ -172,8 +170,7 @@ def test_the_white_matter_of_real_slabs_with_random_gains_is_brought_together(re
         tissues.append(tissue)
     landmarks = fit_landmarks(image[mask] for image, mask in zip(images, masks, strict=True))
     mapped = [
-        apply_landmarks(image, landmarks, foreground_mask=mask)
-        for image, mask in zip(images, masks, strict=True)
+        apply_landmarks(image, landmarks, foreground_mask=mask) for image, mask in zip(images, masks, strict=True)
     ]
 
     def variation(volumes):

@@ -14,9 +14,7 @@ VALUES = [0, 3.1, 9, 12.6, 16.6, 25.8, 35.8, 47.2, 59.3, 65.8, 72.5, 86.5, 100]
 
 @pytest.fixture
 def landmarks():
-    return NyulLandmarks(
-        PERCENTILES, VALUES, "T2", "otsu_plus", fitted_on=("a", "b"), preparation="bias_field()"
-    )
+    return NyulLandmarks(PERCENTILES, VALUES, "T2", "otsu_plus", fitted_on=("a", "b"), preparation="bias_field()")
 
 
 def test_what_is_written_is_read(tmp_path, landmarks):

@@ -147,9 +147,7 @@ def test_preprocessing_never_loads_tensorflow_and_loads_slow_libraries_late():
         "slow = {'tensorflow', 'keras', 'ants', 'SimpleITK', 'pandas', 'distributed', 'matplotlib'}\n"
         "print(sorted(slow & set(sys.modules)))\n"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
 
 

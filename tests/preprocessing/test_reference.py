@@ -17,6 +17,4 @@ def test_the_page_lists_the_steps_and_settings_of_now():
     if not PAGE.is_file():
         pytest.skip("the documentation is not beside the tests")
     page = PAGE.read_text()
-    assert with_reference(page) == page, (
-        "write docs/preprocessing.md anew with preprocessing.reference.with_reference"
-    )
+    assert with_reference(page) == page, "write docs/preprocessing.md anew with preprocessing.reference.with_reference"

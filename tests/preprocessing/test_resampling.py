@@ -70,9 +70,7 @@ def test_a_reference_grid_gives_what_simpleitk_gives(noise, order, moving, fixed
     reference = affine_of(fixed, (1.03, 1.27, 0.97), affine @ np.array([4.1, 5.2, 3.3, 1]) @ np.eye(4)[:, :3])
     shape = (15, 18, 21)
     resampled = resample_like(noise, affine, shape, reference, order, fill=-5, antialias=False)
-    np.testing.assert_allclose(
-        resampled, itk_resampled(noise, affine, shape, reference, order, -5.0), atol=5e-6
-    )
+    np.testing.assert_allclose(resampled, itk_resampled(noise, affine, shape, reference, order, -5.0), atol=5e-6)
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
@@ -239,9 +237,7 @@ def test_labels_stored_in_another_orientation_land_on_the_right_voxels(real_data
 def test_real_oblique_series_land_on_each_other_as_with_simpleitk(real_data, name):
     image = read_image(real_data / "mr_pelvis" / f"{name}.nii.gz")
     reference = read_image(real_data / "mr_pelvis" / "nnunet_ProstateX-0000_0000.nii.gz")
-    placed = resample_like(
-        image.array, image.affine, reference.array.shape, reference.affine, 1, antialias=False
-    )
+    placed = resample_like(image.array, image.affine, reference.array.shape, reference.affine, 1, antialias=False)
     expected = itk_resampled(image.array, image.affine, reference.array.shape, reference.affine, 1)
     # Headers keep directions in float32: a voxel on the very border may be inside for one, not the other.
     assert np.mean(np.abs(placed - expected) > 1e-2) < 1e-3

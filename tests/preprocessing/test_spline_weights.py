@@ -11,9 +11,7 @@ def test_weights_interpolate_as_scipy_does_between_the_outermost_centres(order, 
     samples = np.random.default_rng(length).normal(size=length)
     positions = np.linspace(0, length - 1, 23)
     expected = ndimage.map_coordinates(samples, [positions], order=order, mode="mirror")
-    np.testing.assert_allclose(
-        axis_weights(length, positions, order, dtype=np.float64) @ samples, expected, atol=1e-9
-    )
+    np.testing.assert_allclose(axis_weights(length, positions, order, dtype=np.float64) @ samples, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

@@ -17,9 +17,7 @@ def test_the_foreground_alone_is_measured_but_everything_is_shifted():
     image[2:8] = np.random.default_rng(1).integers(100, 900, (6, 10, 10))
     mask = image > 0
     white = whiten(image, mask)
-    np.testing.assert_allclose(
-        [white[mask].mean(dtype=float), white[mask].std(dtype=float)], [0, 1], atol=1e-5
-    )
+    np.testing.assert_allclose([white[mask].mean(dtype=float), white[mask].std(dtype=float)], [0, 1], atol=1e-5)
     np.testing.assert_allclose(white[0, 0, 0], -image[mask].mean() / image[mask].std(), rtol=1e-5)
 
 
