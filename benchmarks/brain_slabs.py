@@ -2,10 +2,11 @@
 
     python benchmarks/brain_slabs.py --output /tmp/brain_slabs [--seeds 3] [--quick] [--networks hard_sharing,sfg]
 
-Input: T1 slabs times a smooth bias field plus noise (`brain_slabs_cohort.py`). Tasks: the clean T1 (regression) and five
-tissue classes. Five subjects train, one validates, one tests. Ours runs from an INI file through train, inference and
-evaluate; MONAI's network sees the same windows in the same order, with the same losses, optimiser and number of
-iterations, and its results are written and measured by the same code (`brain_slabs_peer.py`). Needs the extra `benchmark`.
+Input: T1 slabs times a smooth bias field plus noise (`brain_slabs_cohort.py`). Tasks: the clean T1 (regression) and
+five tissue classes. Five subjects train, one validates, one tests. Ours runs from an INI file through train, inference
+and evaluate; MONAI's network sees the same windows in the same order, with the same losses, optimiser and number of
+iterations, and its results are written and measured by the same code (`brain_slabs_peer.py`). Needs the extra
+`benchmark`.
 """
 
 import argparse
@@ -203,7 +204,8 @@ def markdown(rows: Sequence[dict[str, Any]], settings: Settings, untouched: floa
     lines += [
         "",
         f"Test subject {SPLIT['inference'][0]}; {s.iterations} iterations of {s.batch_size} windows of {s.window} x "
-        f"{s.window}, width {s.width}, Adam {s.learning_rate}; seeds: {seeds}{' (mean ± standard deviation)' * (seeds > 1)}.",
+        f"{s.window}, width {s.width}, Adam {s.learning_rate}; "
+        f"seeds: {seeds}{' (mean ± standard deviation)' * (seeds > 1)}.",
         *verdicts({name: found["mean Dice"]["mean"] for name, found in means.items()}),
     ]
     return "\n".join(lines) + "\n"

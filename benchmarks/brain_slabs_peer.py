@@ -1,4 +1,4 @@
-"""MONAI's HighResNet on the very windows, losses and iterations of a run of ours; its results as if we had written them.
+"""MONAI's HighResNet on the windows, losses and iterations of a run of ours; its results as if we had written them.
 
 Losses are written here a second time, in PyTorch, from their formulas; `compare_losses` checks both against each other.
 """
@@ -154,7 +154,7 @@ class PeerRun:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def losses(self, outputs: Mapping[str, torch.Tensor], targets: Any, weights: Any) -> dict[str, torch.Tensor]:
-        """Returns the unweighted loss `(batch,)` of every task, for targets and weights as a window source gives them."""
+        """Returns every task's unweighted loss `(batch,)`, for targets and weights as a window source gives them."""
         found = {}
         for name, task in self._session.tasks.items():
             target = torch.from_numpy(targets[name])

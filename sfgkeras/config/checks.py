@@ -101,7 +101,8 @@ def _check_classes(draft: Draft, name: str, task: Task) -> None:
     elif task.class_names and task.num_classes is not None and len(task.class_names) != task.num_classes:
         draft.ini.add(
             *draft.application.place(name, "class_names"),
-            f"has {len(task.class_names)} names for num_classes = {task.num_classes}; name every class, the background first",
+            f"has {len(task.class_names)} names for num_classes = {task.num_classes}; name every class, "
+            "the background first",
         )
     elif task.num_classes is None:
         draft.ini.need(*place, f", the number of classes of the {task.type}, background included")

@@ -178,8 +178,8 @@ class Training(Section):
     grouping_lr: Annotated[float | None, NUMBER] = Field(
         default=None,
         gt=0,
-        description="Learning rate of the grouping logits; empty for `lr`, as in the paper. Short runs need a larger one: "
-        "with Adam the logits move by at most this much per iteration. (new)",
+        description="Learning rate of the grouping logits; empty for `lr`, as in the paper. Short runs need a larger "
+        "one: with Adam the logits move by at most this much per iteration. (new)",
     )
     loss_type: Annotated[str | None, TEXT] = Field(
         default=None,
