@@ -1,10 +1,15 @@
 """What a run writes down while it trains: CSV files that survive a kill, and TensorBoard events."""
 
+import contextlib
 import csv
-import os
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from sfgkeras.applications.files import write_text
+from sfgkeras.data.files import writing_problem
+from sfgkeras.errors import DataError
 
 
 class CsvLog:
@@ -14,25 +19,29 @@ class CsvLog:
         path: The file; its folder is made.
         columns: The names after `iteration`.
         resume_at: Lines of later iterations are dropped; 0 starts an empty file.
+
+    Raises:
+        DataError: If the file cannot be written, here or in `write`.
     """
 
     def __init__(self, path: Path, columns: list[str], resume_at: int = 0) -> None:
         self._path = path
         self._columns = ["iteration", *columns]
         kept = [row for row in read_log(path) if resume_at and int(row["iteration"]) <= resume_at]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".writing")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns, extrasaction="ignore", restval="")
-            writer.writeheader()
-            writer.writerows(kept)
-        os.replace(temporary, path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, extrasaction="ignore", restval="")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_text(path, text.getvalue())
 
     def write(self, iteration: int, values: Mapping[str, float]) -> None:
         """Appends one line; values are written with seven significant digits."""
-        with self._path.open("a", newline="") as file:
-            row = {name: f"{float(value):.7g}" for name, value in values.items()}
-            csv.DictWriter(file, self._columns, restval="").writerow({"iteration": iteration, **row})
+        row = {name: f"{float(value):.7g}" for name, value in values.items()}
+        try:
+            with self._path.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns, restval="").writerow({"iteration": iteration, **row})
+        except OSError as error:
+            raise DataError(writing_problem(self._path, error)) from error
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
@@ -49,20 +58,34 @@ class TensorBoardLog:
 
     Args:
         folder: Where the event files go.
+
+    Raises:
+        DataError: If events cannot be written, when they are.
     """
 
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
 
+        self._folder = folder
+        self._problem = tf.errors.OpError
         self._summary = tf.summary
         self._writer = tf.summary.create_file_writer(str(folder))
 
     def write(self, iteration: int, values: Mapping[str, Any], prefix: str) -> None:
         """Writes one event per value, named `prefix/name`."""
-        with self._writer.as_default(step=iteration):
+        with self._naming(), self._writer.as_default(step=iteration):
             for name, value in values.items():
                 self._summary.scalar(f"{prefix}/{name}", float(value))
 
     def flush(self) -> None:
         """Puts the events on the disk."""
-        self._writer.flush()
+        with self._naming():
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except self._problem as error:
+            why = str(error.message).strip().splitlines()[0]
+            raise DataError(f"{self._folder}: events cannot be written ({why}); free some space") from error

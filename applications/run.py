@@ -43,8 +43,6 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
     make_writable(folder.path)
     checkpoints = CheckpointFolder(folder.checkpoints, config.training.max_checkpoints)
     checkpoints.remove_leftovers()
-    if restart:
-        checkpoints.clear()
     session = open_session(config, reporter, training=True)
     phases = {"training": prepare_phase(session, "training", reporter)}
     if config.training.validation_every_n > 0:
@@ -53,6 +51,9 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
     write_text(folder.configuration, config.effective_text())
 
     strategy = assembly.prepare_devices(config)
+    if restart:
+        # Not before everything has been found in order: a mistake must not cost an earlier run.
+        checkpoints.clear()
     channels = phases["training"][0].image.shape[-1]
     trainer, network = assembly.build_trainer(
         config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter

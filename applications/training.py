@@ -158,9 +158,10 @@ class Trainer:
                 if converged and training.stop_when_grouping_converges:
                     self.progress.stopped = "the grouping probabilities no longer move"
                 if saves or self.progress.stopped:
-                    self.checkpoints.write(self.state())
+                    # The logs first: a run killed in between drops from them what it will do again.
                     self._monitor.write()
                     board.flush()
+                    self.checkpoints.write(self.state())
                 stage.advance(1, note)
         if self.progress.stopped:
             self._reporter.message(f"stopped at iteration {self.progress.iteration}: {self.progress.stopped}")
@@ -173,7 +174,8 @@ class Trainer:
         self.progress.validation_losses.append(scores[TOTAL])
         score = scores[self._watch]
         best = self.progress.best_score
-        if best is None or (score > best if self._higher_is_better else score < best):
+        # A score that is not a number (no voxel to measure) is worse than any.
+        if best is None or best != best or (score > best if self._higher_is_better else score < best):
             self.progress.best_score, self.progress.best_iteration = score, iteration
             self.checkpoints.write(self.state(), best=True)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())

@@ -183,8 +183,23 @@ def hard_assignment(log_probabilities: Any, gumbel_noise: Any, temperature: Any)
 
 
 def mode_assignment(scores: Any) -> Any:
-    """Returns one-hot rows at the largest score; the first group wins a tie."""
-    return ops.one_hot(ops.argmax(scores, axis=-1), scores.shape[-1], dtype="float32")
+    """Returns one-hot rows at the largest score of every filter.
+
+    Tied groups win in turn: filter k takes the first of them from group k modulo the number of groups on.
+    Uniform probabilities then spread the filters evenly, where a plain argmax would give all of them to the
+    first task.
+
+    Args:
+        scores: `(..., filters, groups)`, e.g. probabilities or their logarithms.
+
+    Returns:
+        float32 rows of the same shape.
+    """
+    filters, num_groups = scores.shape[-2:]
+    distance = (np.arange(num_groups) - np.arange(filters)[:, None]) % num_groups
+    is_largest = ops.equal(scores, ops.max(scores, axis=-1, keepdims=True))
+    preference = ops.where(is_largest, num_groups - distance, 0)
+    return ops.one_hot(ops.argmax(preference, axis=-1), num_groups, dtype="float32")
 
 
 def entropy(probabilities: Any) -> Any:

@@ -52,8 +52,8 @@ class FilterGrouping(keras.layers.Layer):
     """Holds the grouping logits of a layer's filters and draws its masks; float32 in every precision.
 
     Training always samples. Inference takes its masks from a source: `sample` (a draw at the given
-    temperature), `mean` (the probabilities themselves) or `mode` (one-hot at the most probable group; the
-    first group wins a tie). Draws for inference come from a seed of their own, so that a validation does not
+    temperature), `mean` (the probabilities themselves) or `mode` (one-hot at the most probable group; for ties see
+    `grouping.mode_assignment`). Draws for inference come from a seed of their own, so that a validation does not
     change the training.
 
     Args:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.errors import suggestion
+from sfgkeras.grouping import mode_assignment
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.networks.base import MultiTaskNetwork
@@ -19,7 +20,8 @@ from sfgkeras.networks.plain_layers import PlainLayers
 def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
     """Returns a network of fixed groups that equals a network with drawn masks in `mode`.
 
-    Every filter goes to its most probable group. The result still normalises and trains as before; `harden`
+    Every filter goes to its most probable group (ties: see `grouping.mode_assignment`). The result still normalises
+    and trains as before; `harden` makes an ordinary Keras model of it.
     makes an ordinary Keras model of it.
 
     Args:
@@ -35,7 +37,10 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
         raise ValueError(f"network {network.name!r} has no weights yet: call it on images, or build it, first")
     if isinstance(network.trunk, GroupedTrunk):
         return network
-    allocation = [probabilities.argmax(axis=-1).tolist() for probabilities in network.grouping_probabilities().values()]
+    allocation = [
+        ops.convert_to_numpy(mode_assignment(probabilities)).argmax(axis=-1).tolist()
+        for probabilities in network.grouping_probabilities().values()
+    ]
     config = network.get_config() | {
         "name": f"{network.name}_grouped",
         "sharing": "constant_mask",

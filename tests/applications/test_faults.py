@@ -18,7 +18,7 @@ import pytest
 from sfgkeras import cli
 from sfgkeras.applications import run
 from sfgkeras.applications.checkpoints import CheckpointFolder, read_state
-from sfgkeras.applications.logs import read_log
+from sfgkeras.applications.logs import CsvLog, TensorBoardLog, read_log
 from sfgkeras.config import read_config
 from sfgkeras.errors import DataError
 
@@ -276,6 +276,18 @@ def test_every_problem_that_headers_show_is_named_at_once(data, tmp_path, capsys
     assert all(str(path) in said for path in paths)
 
 
+def test_an_error_in_the_midst_of_making_windows_names_the_subject(data, tmp_path, capsys):
+    for subject_id in IDS:
+        write_volume(data / "weights" / f"{subject_id}_w.nii.gz", np.zeros(SHAPE, np.float32))
+    code, said = train(
+        tmp_path, capsys, "--NETWORK.window_sampling=weighted", "--MULTITASK.sampler=WEIGHTS",
+        f"--WEIGHTS.path_to_search={data / 'weights'}", "--WEIGHTS.filename_contains=_w",
+    )  # fmt: skip
+    assert code == 2, said
+    assert len(said.splitlines()) == 1
+    assert re.search("case_[01]", said)
+
+
 def test_a_file_in_place_of_the_model_folder_is_refused_before_any_work(data, tmp_path, capsys):
     (tmp_path / "model").write_text("not a folder")
     code, said = train(tmp_path, capsys, "--SYSTEM.model_dir", str(tmp_path / "model" / "x"))
@@ -344,6 +356,44 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_older_checkpoints(run_folde
     assert CheckpointFolder(checkpoints).read_newest()[0].record["iteration"] == 4
 
 
+def test_a_disk_that_fills_up_while_logging_is_a_clear_error_too(tmp_path):
+    log = CsvLog(tmp_path / "training.csv", ["loss"])
+    log.write(1, {"loss": 0.5})
+    board = TensorBoardLog(tmp_path / "tensorboard")
+
+    def log_on():
+        for iteration in range(2, 9):
+            log.write(iteration, {"loss": 0.5})
+
+    def board_on():
+        for iteration in range(99):
+            board.write(iteration, {"loss": 0.5}, "training")
+        board.flush()
+
+    with largest_file(40):
+        with pytest.raises(DataError, match=r"training\.csv: cannot be written, File too large.*free some space"):
+            log_on()
+        with pytest.raises(DataError, match=r"tensorboard: events cannot be written .*; free some space"):
+            board_on()
+    iterations = [int(row["iteration"]) for row in read_log(tmp_path / "training.csv")]
+    assert iterations == list(range(1, len(iterations) + 1))
+    again = CsvLog(tmp_path / "training.csv", ["loss"], resume_at=1)
+    again.write(2, {"loss": 0.25})
+    assert [row["loss"] for row in read_log(tmp_path / "training.csv")] == ["0.5", "0.25"]
+
+
+def test_a_restart_that_cannot_train_removes_nothing(run_folder, capsys):
+    checkpoints = run_folder / "model" / "checkpoints"
+    before = files_below(checkpoints)
+    path = with_voxel(np.nan)(run_folder / "data")
+    code, said = train(run_folder, capsys, *QUICK, "--restart")
+    assert code == 2
+    assert str(path) in said
+    code, _ = train(run_folder, capsys, *QUICK, "--restart", "--MR.path_to_search=nowhere")
+    assert code == 2
+    assert files_below(checkpoints) == before
+
+
 def test_a_truncated_newest_checkpoint_is_passed_over_with_a_warning(run_folder, trained, reporter):
     newest = run_folder / "model" / "checkpoints" / "iteration_000000004.npz"
     newest.write_bytes(newest.read_bytes()[:-1000])
@@ -358,10 +408,22 @@ def test_a_truncated_newest_checkpoint_is_passed_over_with_a_warning(run_folder,
         np.testing.assert_array_equal(value, again[key], err_msg=key)
 
 
-def start_training(folder, *arguments):
-    command = [sys.executable, "-c", "from sfgkeras.cli import main; main()", "train", "-c", str(write_ini(folder))]
-    log = (folder / "output.txt").open("a")
-    return subprocess.Popen([*command, *arguments], stdout=log, stderr=subprocess.STDOUT)
+@pytest.fixture
+def start_training():
+    """Returns a function that starts `sfgkeras train` on a folder as a process of its own."""
+    processes = []
+
+    def start(folder, *arguments):
+        code = "from sfgkeras.cli import main; main()"
+        command = [sys.executable, "-c", code, "train", "-c", str(write_ini(folder)), *arguments]
+        with (folder / "output.txt").open("a") as log:
+            processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def last_logged(folder):
@@ -381,7 +443,7 @@ def check_checkpoints(folder):
 
 @pytest.mark.slow
 @pytest.mark.ci_sample
-def test_a_training_killed_at_random_moments_ends_as_if_it_had_never_been(tmp_path):
+def test_a_training_killed_at_random_moments_ends_as_if_it_had_never_been(tmp_path, start_training):
     chance = random.Random(0)
     save_every_n, max_iter = 4, 100
     arguments = [

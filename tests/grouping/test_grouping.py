@@ -117,6 +117,15 @@ def test_hard_masks_are_exactly_one_hot_at_the_largest_relaxed_entry():
     np.testing.assert_array_equal(hard.sum(-1), 1.0)
 
 
+def test_mode_is_the_argmax_and_tied_groups_win_in_turn():
+    p = np.random.default_rng(0).dirichlet(np.ones(4), size=200).astype("float32")
+    np.testing.assert_array_equal(np.asarray(grouping.mode_assignment(p)).argmax(-1), p.argmax(-1))
+    uniform = np.asarray(grouping.mode_assignment(np.full((7, 3), 1 / 3, "float32"))).argmax(-1)
+    np.testing.assert_array_equal(uniform, [0, 1, 2, 0, 1, 2, 0])
+    two_tied = np.tile([0.4, 0.4, 0.2], (4, 1)).astype("float32")
+    np.testing.assert_array_equal(np.asarray(grouping.mode_assignment(two_tied)).argmax(-1), [0, 1, 0, 0])
+
+
 def gradient_of(assign, logits, noise, weights, temperature):
     logits = tf.constant(logits)
     with tf.GradientTape() as tape:

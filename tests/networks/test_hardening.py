@@ -69,6 +69,15 @@ def test_a_trained_network_hardens_with_the_statistics_of_its_training(small_net
     assert_equal(harden(network)(x), network.predict(x, verbose=0))
 
 
+def test_probabilities_that_are_not_trained_harden_to_an_even_allocation(small_network, images):
+    network = small_network(tasks_of(2), "constant_p", masks="mode", seed=0)
+    x = images()
+    network(x)
+    counts = [p.sum(0).tolist() for p in group_network(network).grouping_probabilities().values()]
+    assert counts == [[2, 2, 2], [3, 3, 3], [3, 3, 2]]
+    assert_equal(harden(network)(x), network(x))
+
+
 @pytest.mark.parametrize("sharing", ["hard_sharing", "single_task", "constant_mask"])
 def test_networks_of_constant_masks_harden_too(sharing, small_network, images, scramble):
     network = small_network(tasks_of(2), sharing, seed=0)
