@@ -75,7 +75,7 @@ def _initial_probabilities(config: Config) -> Any:
 
 
 def network_fingerprint(config: Config) -> dict[str, Any]:
-    """Returns the settings that decide which variables a network has, as plain values.
+    """Returns the settings that decide which variables a network has and in what units it learns, as plain values.
 
     A checkpoint carries them, so that a run is resumed only by the configuration that wrote it.
     """
@@ -89,6 +89,9 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         "mixed_precision": config.system.mixed_precision,
         "spatial_rank": spatial_rank(config),
         "tasks": {name: [task.type, task.num_classes] for name, task in config.tasks.items()},
+        "target units": {
+            name: [task.scale, config.sources[task.target].scaling] for name, task in config.tasks.items()
+        },
         "image": list(config.image),
         "seed": config.system.seed,
     }

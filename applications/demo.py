@@ -54,9 +54,9 @@ def make_cohort(folder: Path, seed: int, reporter: Reporter) -> None:
     """
     marker = folder / "seed.txt"
     if marker.is_file():
-        if marker.read_text().strip() != str(seed):
+        if marker.read_text(encoding="utf-8").strip() != str(seed):
             raise DataError(
-                f"{folder}: holds the phantoms of seed {marker.read_text().strip()}, not {seed}; "
+                f"{folder}: holds the phantoms of seed {marker.read_text(encoding="utf-8").strip()}, not {seed}; "
                 "choose another --output"
             )
         return
@@ -65,7 +65,7 @@ def make_cohort(folder: Path, seed: int, reporter: Reporter) -> None:
         write_phantom_cohort(
             folder, NUM_SUBJECTS, "small", seed, overwrite=True, progress=lambda done, total: stage.advance()
         )
-    marker.write_text(f"{seed}\n")
+    marker.write_text(f"{seed}\n", encoding="utf-8")
 
 
 def compare_with_constant(config: Config, summary: dict[str, Any], reporter: Reporter) -> dict[str, float]:

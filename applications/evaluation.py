@@ -118,7 +118,7 @@ def _evaluate_values(
 def _read_values(path: Path, task: str) -> dict[str, float]:
     if not path.is_file():
         raise DataError(f"{path}: no results; run inference first")
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return {row["subject_id"]: float(row[task]) for row in csv.DictReader(file)}
 
 

@@ -36,7 +36,7 @@ def make_writable(folder: Path) -> None:
     probe = folder / f".probe_{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("writable")
+        probe.write_text("writable", encoding="utf-8")
         probe.unlink()
     except OSError as error:
         why = "is a file" if folder.is_file() else f"cannot be written ({error.strerror or error})"
@@ -63,7 +63,7 @@ class Provenance:
 
     def _read(self) -> dict[str, str]:
         try:
-            known = json.loads(self._path.read_text())
+            known = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) else {}

@@ -38,7 +38,7 @@ class CsvLog:
         """Appends one line; values are written with seven significant digits."""
         row = {name: f"{float(value):.7g}" for name, value in values.items()}
         try:
-            with self._path.open("a", newline="") as file:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self._columns, restval="").writerow({"iteration": iteration, **row})
         except OSError as error:
             raise DataError(writing_problem(self._path, error)) from error
@@ -48,7 +48,7 @@ def read_log(path: Path) -> list[dict[str, str]]:
     """Reads the whole lines of a CSV log; a line that a kill cut short is left out."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [row for row in rows if (row.get("iteration") or "").isdigit() and None not in row.values()]
 

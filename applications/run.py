@@ -35,6 +35,7 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
         DataError: If files cannot be used; before any long work where possible.
     """
     from sfgkeras.applications import assembly
+    from sfgkeras.applications.distribution import repeat_bit_for_bit
     from sfgkeras.applications.recalibration import recalibrate_saved
     from sfgkeras.applications.training import RunFolder
 
@@ -69,7 +70,9 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
         batches, validation_batches = assembly.build_batches(
             config, session.tasks, phases["training"], held_out, strategy, progress.iteration
         )
-        trainer.run(iter(batches), validation_batches)
+        windows = iter(batches)
+        repeat_bit_for_bit(config.system.seed)
+        trainer.run(windows, validation_batches)
     if config.network.batch_norm == "recalibrated":
         recalibrate_saved(session, checkpoints, network, phases["training"], reporter)
     return network

@@ -202,7 +202,7 @@ def configs(name: str | None, overwrite: bool) -> None:
     target = Path(source.name)
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists; add --overwrite to replace it")
-    target.write_text(source.read_text())
+    target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     reporter.message(f"copied to {target}")
 
 
@@ -270,6 +270,10 @@ def _load_tensorflow() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 the user's mistake, 1 a failure."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if debug:
+        # Wherever it stands; after a verb it would count as a setting.
+        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
     try:
         commands.main(arguments, prog_name="sfgkeras", standalone_mode=False)
     except click.ClickException as error:
@@ -279,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("sfgkeras: stopped; saved states are kept, the same command resumes", err=True)
         sys.exit(EXIT_FAILURE)
     except Exception as error:
-        if "--debug" in arguments:
+        if debug:
             raise
         is_users = isinstance(error, (ConfigError, DataError))
         text = str(error) if is_users else f"{type(error).__name__}: {_first_line(error)} (--debug shows where)"

@@ -202,7 +202,7 @@ def keys_read():
     """`(name of the object, attribute)` for every attribute that the applications read."""
     found = set()
     for path in (ROOT / "applications").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 base = node.value.value if isinstance(node.value, ast.Subscript) else node.value
                 found.add((getattr(base, "attr", getattr(base, "id", None)), node.attr))

@@ -17,7 +17,7 @@ import pytest
 
 from sfgkeras import cli
 from sfgkeras.applications import run
-from sfgkeras.applications.checkpoints import CheckpointFolder, read_state
+from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, read_state
 from sfgkeras.applications.logs import CsvLog, TensorBoardLog, read_log
 from sfgkeras.config import read_config
 from sfgkeras.errors import DataError
@@ -356,6 +356,58 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_older_checkpoints(run_folde
     assert CheckpointFolder(checkpoints).read_newest()[0].record["iteration"] == 4
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 400 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_state_that_does_not_fit_on_the_disk_leaves_the_older_one_and_the_room_it_had(small_disk):
+    folder = CheckpointFolder(small_disk)
+    folder.write(TrainingState({"x": np.arange(30_000)}, {"iteration": 1}))
+    with pytest.raises(
+        DataError, match=r"iteration_000000002\.npz: cannot be written, No space left.*\d+ bytes are needed"
+    ):
+        folder.write(TrainingState({"x": np.arange(40_000)}, {"iteration": 2}))
+    assert [path.name for path in small_disk.iterdir()] == ["iteration_000000001.npz"]
+    assert folder.read_newest()[0].record["iteration"] == 1
+    folder.write(TrainingState({"x": np.arange(10_000)}, {"iteration": 2}))
+    assert folder.iterations() == [1, 2]
+
+
+def failing(error):
+    def fail(*arguments, **options):
+        raise error
+
+    return fail
+
+
+def test_an_unforeseen_failure_is_one_line_and_exit_code_one(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "train", failing(RuntimeError("the device is lost\nat 0x1234\nat 0x5678")))
+    code, said = train(tmp_path, capsys)
+    assert code == 1
+    assert said == "sfgkeras: RuntimeError: the device is lost (--debug shows where)\n"
+    with pytest.raises(RuntimeError, match="0x5678"):
+        train(tmp_path, capsys, "--debug")
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "train", failing(KeyboardInterrupt()))
+    code, said = train(tmp_path, capsys)
+    assert code == 1
+    assert said.strip() == "sfgkeras: stopped; saved states are kept, the same command resumes"
+
+
 def test_a_disk_that_fills_up_while_logging_is_a_clear_error_too(tmp_path):
     log = CsvLog(tmp_path / "training.csv", ["loss"])
     log.write(1, {"loss": 0.5})
@@ -380,6 +432,23 @@ def test_a_disk_that_fills_up_while_logging_is_a_clear_error_too(tmp_path):
     again = CsvLog(tmp_path / "training.csv", ["loss"], resume_at=1)
     again.write(2, {"loss": 0.25})
     assert [row["loss"] for row in read_log(tmp_path / "training.csv")] == ["0.5", "0.25"]
+
+
+def test_new_subjects_without_any_target_can_be_inferred(run_folder, reporter):
+    rng = np.random.default_rng(5)
+    for subject_id in ("new_1", "new_2"):
+        write_volume(run_folder / "new" / f"{subject_id}_mr.nii.gz", rng.normal(90, 20, SHAPE).astype(np.float32))
+    places = [("MR.path_to_search", str(run_folder / "new"))]
+    places += [("SYSTEM.dataset_split_file", str(run_folder / "none.csv"))]
+    places += [(f"{name}.path_to_search", str(run_folder / "nowhere")) for name in ("CT", "ORGANS")]
+    config = read_config(write_ini(run_folder), [*cli.parse_overrides(QUICK), *places])
+    run.infer(config, reporter)
+    written = sorted(path.name for path in config.inference.save_seg_dir.glob("*.nii.gz"))
+    assert written == [f"new_{i}_{task}_predicted.nii.gz" for i in (1, 2) for task in ("ct", "organs")]
+    assert [text[:5] for text in reporter.warnings] == ["[CT] ", "[ORGA"]
+    assert not (run_folder / "none.csv").exists()
+    with pytest.raises(DataError, match=r"none of 2 subjects has a target in \[CT\]"):
+        run.evaluate(config, reporter)
 
 
 def test_a_restart_that_cannot_train_removes_nothing(run_folder, capsys):

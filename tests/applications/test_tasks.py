@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import zoom
 
 from sfgkeras.applications.base import select_measures
+from sfgkeras.applications.building import network_fingerprint, refuse_other_network
 from sfgkeras.applications.classification import ClassificationTask
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.regression import RegressionTask
@@ -222,6 +223,18 @@ def test_measures_are_those_named_for_the_type_or_all():
     assert select_measures(["mae", "dice", "psnr"], "regression") == ["mae", "psnr"]
     assert select_measures(["mae"], "segmentation") == []
     assert select_measures([], "segmentation") is None
+
+
+@pytest.mark.parametrize(
+    "override",
+    [("CT.scaling", "none"), ("TASK ct.scale", "0.5"), ("NETWORK.width", "0.5"), ("TASK organs.num_classes", "7")],
+)
+def test_what_was_learned_in_one_way_is_not_resumed_or_written_in_another(override, tmp_path):
+    saved = network_fingerprint(read_config(find_config("prostate")))
+    refuse_other_network(read_config(find_config("prostate")), saved, tmp_path)
+    other = read_config(find_config("prostate"), [override, ("TASK organs.class_names", "")])
+    with pytest.raises(ConfigError, match=f"{tmp_path} was trained with .*--restart"):
+        refuse_other_network(other, saved, tmp_path)
 
 
 def test_every_task_of_the_shipped_files_builds():

@@ -220,7 +220,7 @@ VALUES = [
     "segmentation",
     "vgg11",
 ]
-DEMO = find_config("demo").read_text().splitlines()
+DEMO = find_config("demo").read_text(encoding="utf-8").splitlines()
 
 
 @given(st.data())

@@ -53,7 +53,7 @@ def test_one_line_in_the_table_adds_a_section(monkeypatch, tmp_path):
     monkeypatch.setitem(known.RUN_SECTIONS, "PREPROCESSING", Preprocessing)
     monkeypatch.setitem(known.SECTIONS, "PREPROCESSING", Preprocessing)
     path = tmp_path / "run.ini"
-    path.write_text(find_config("demo").read_text())
+    path.write_text(find_config("demo").read_text(encoding="utf-8"))
     assert read_config(path).preprocessing is None
     config = read_config(path, [("PREPROCESSING.steps", "n4, nyul")])
     assert config.preprocessing.steps == ("n4", "nyul")
@@ -183,7 +183,7 @@ def test_a_shipped_file_is_found_by_several_names(name, tmp_path, monkeypatch):
     found = find_config(name)
     assert found.name == "prostate.ini"
     assert found.is_absolute()
-    assert found.read_text().startswith("# CT synthesis")
+    assert found.read_text(encoding="utf-8").startswith("# CT synthesis")
 
 
 def test_the_working_folder_goes_before_the_shipped_files(tmp_path, monkeypatch):

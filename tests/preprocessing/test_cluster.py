@@ -36,7 +36,7 @@ def test_a_cluster_loses_nothing_and_does_nothing_twice_when_a_worker_is_killed(
     assert result.exit_code == 0
     assert sorted(result.done) == sorted(f"s{number}" for number in range(12))
     assert len([event for event in events if event[1] == "done"]) == 12
-    rows = (cohort / "out" / "manifest.csv").read_text().splitlines()
+    rows = (cohort / "out" / "manifest.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 13
     assert set(Manifest(cohort / "out" / "manifest.csv").records) == set(result.done)
     local = run_folder(cohort / "images", cohort / "local", steps, settings, pictures=False)

@@ -113,7 +113,7 @@ def test_one_bad_file_does_not_stop_the_rest_and_is_named(cohort):
         assert message.startswith(str(cohort / "images" / f"{name}.nii.gz"))
     assert "1 of 125 voxels are not finite" in result.failed["nan"]
     assert "no foreground" in result.failed["empty"]
-    page = result.overview.read_text()
+    page = result.overview.read_text(encoding="utf-8")
     assert "4 of 7 subjects done, 3 failed" in page
     assert "no foreground" in page
     again = run(cohort, "nyul, whiten")
@@ -202,7 +202,7 @@ def test_a_label_map_of_another_grid_fails_its_subject_alone(cohort):
 def test_every_subject_gets_provenance_and_picture_and_the_page_links_them(cohort):
     result = run(cohort, "n4, nyul", pictures=True, settings={"n4_iterations": "3", "n4_save_field": "yes"})
     out = cohort / "out"
-    record = json.loads((out / "provenance" / "s1.json").read_text())
+    record = json.loads((out / "provenance" / "s1.json").read_text(encoding="utf-8"))
     assert [step["step"] for step in record["steps"]] == ["bias_field", "histogram"]
     assert record["steps"][0]["iterations"] == [3]
     assert record["input"] == str(cohort / "images" / "s1.nii.gz")
@@ -211,7 +211,7 @@ def test_every_subject_gets_provenance_and_picture_and_the_page_links_them(cohor
     assert len(record["landmarks"]["values"]) == 13
     assert set(record["seconds"]) == {"bias_field", "histogram", "total"} - {"bias_field"}
     assert (out / "pictures" / "s1.png").read_bytes().startswith(b"\x89PNG")
-    page = result.overview.read_text()
+    page = result.overview.read_text(encoding="utf-8")
     assert 'src="pictures/s1.png"' in page
     assert 'href="provenance/s1.json"' in page
     field, image = read_image(out / "bias_field" / "s1.nii.gz"), read_header(cohort / "images" / "s1.nii.gz")
@@ -221,7 +221,7 @@ def test_every_subject_gets_provenance_and_picture_and_the_page_links_them(cohor
 def test_the_manifest_holds_one_row_per_subject_with_hashes(cohort):
     run(cohort)
     run(cohort)
-    lines = (cohort / "out" / "manifest.csv").read_text().splitlines()
+    lines = (cohort / "out" / "manifest.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert len(lines) == 5
     record = Manifest(cohort / "out" / "manifest.csv").records["s0"]
@@ -398,7 +398,7 @@ def test_the_log_names_padding_and_metal_of_a_ct(tmp_path):
     (tmp_path / "in").mkdir()
     write_image(tmp_path / "in" / "ct.nii.gz", hu, np.eye(4))
     run_folder(tmp_path / "in", tmp_path / "out", "ct", pictures=False)
-    log = (tmp_path / "out" / "preprocess.log").read_text()
+    log = (tmp_path / "out" / "preprocess.log").read_text(encoding="utf-8")
     assert "ct: padding outside the field of view: 8.33 % of the voxels are below -1024 HU (lowest -3024)" in log
     assert "ct: metal: 1 voxels are above 2500 HU (highest 5000)" in log
 

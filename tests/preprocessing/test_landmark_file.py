@@ -60,7 +60,7 @@ def test_other_files_are_refused_with_their_name(tmp_path, text, reason):
 def test_values_that_fall_are_refused(tmp_path, landmarks):
     path = tmp_path / "landmarks.json"
     write_landmarks(path, {"T2": landmarks})
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["modalities"]["T2"]["values"][5] = 99
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="must be finite and increase"):

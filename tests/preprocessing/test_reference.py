@@ -16,5 +16,5 @@ def test_every_setting_has_a_meaning(step):
 def test_the_page_lists_the_steps_and_settings_of_now():
     if not PAGE.is_file():
         pytest.skip("the documentation is not beside the tests")
-    page = PAGE.read_text()
+    page = PAGE.read_text(encoding="utf-8")
     assert with_reference(page) == page, "write docs/preprocessing.md anew with preprocessing.reference.with_reference"

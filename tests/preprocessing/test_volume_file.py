@@ -40,7 +40,7 @@ def test_the_overview_shows_failures_and_escapes_names(tmp_path):
         "a<b>": Record("a<b>", "done", seconds="1.5", message="cropped & clipped"),
         "c": Record("c", "failed", message="no <foreground>"),
     }
-    page = write_overview(tmp_path, records, "whiten(foreground=all)", None).read_text()
+    page = write_overview(tmp_path, records, "whiten(foreground=all)", None).read_text(encoding="utf-8")
     assert "1 of 2 subjects done, 1 failed" in page
     assert "a&lt;b&gt;" in page
     assert "no &lt;foreground&gt;" in page
