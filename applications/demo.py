@@ -56,7 +56,7 @@ def make_cohort(folder: Path, seed: int, reporter: Reporter) -> None:
     if marker.is_file():
         if marker.read_text(encoding="utf-8").strip() != str(seed):
             raise DataError(
-                f"{folder}: holds the phantoms of seed {marker.read_text(encoding="utf-8").strip()}, not {seed}; "
+                f"{folder}: holds the phantoms of seed {marker.read_text(encoding='utf-8').strip()}, not {seed}; "
                 "choose another --output"
             )
         return
