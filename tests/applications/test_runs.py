@@ -180,7 +180,7 @@ def test_the_best_checkpoint_is_the_one_with_the_best_validation_score(make_conf
 def test_patience_stops_a_run_whose_validation_loss_does_not_fall(make_config, reporter):
     overrides = {
         "TRAINING.lr": 1e-30, "TRAINING.max_iter": 30, "TRAINING.validation_every_n": 1, "TRAINING.patience": 2,
-        "TRAINING.early_stopping_mode": "best",
+        "TRAINING.early_stopping_mode": "best", "NETWORK.batch_norm": "batch",
     }  # fmt: skip
     run.train(make_config(overrides), reporter)
     assert any("stopped at iteration" in text for text in reporter.messages)
