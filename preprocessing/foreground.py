@@ -28,7 +28,8 @@ def otsu_threshold(image: np.ndarray, num_bins: int = 256) -> float:
     image = np.asarray(image, dtype=np.float32)
     flat = image.ravel(order="K")
     low, top = float(flat.min()), float(flat.max())
-    if not low < top:
+    # Resampling leaves rounding noise on a constant image, narrower than a histogram can divide.
+    if not top - low > 8192 * float(np.spacing(np.float32(max(abs(low), abs(top))))):
         raise DataError(f"no foreground: every voxel is {low:g}")
     # A first, coarse histogram finds the percentile; exactness does not matter here, speed does.
     counts, edges = np.histogram(flat, bins=4096, range=(low, top))

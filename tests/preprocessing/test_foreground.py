@@ -115,3 +115,10 @@ def test_real_brains_are_covered_and_the_air_around_them_is_not(real_data, subje
     mask = foreground_mask(image, "otsu_plus")
     assert mask[brain == 3].mean() > 0.99
     assert mask[image < 0.02 * image.max()].mean() < 0.1
+
+
+def test_rounding_noise_on_a_constant_image_is_no_foreground():
+    image = np.full((8, 8, 8), 1000.0, np.float32)
+    image[0, 0, 0] = np.nextafter(np.float32(1000.0), np.float32(2000.0))
+    with pytest.raises(DataError, match="no foreground"):
+        otsu_threshold(image)
