@@ -2,7 +2,7 @@
 
 Every public function works on every Keras backend. On TensorFlow the fused forms are taken, unless
 `fused_operations(False)` is active. Measured on two CPU cores, forward and gradient together: fused
-normalisation 3.1 times faster than the unfused one, PReLU with its own gradient 1.4 times.
+normalisation 3.1 times faster than the unfused one, PReLU with its own gradient 1.6 times.
 """
 
 import contextlib
@@ -94,6 +94,52 @@ def _has_native_dilation(rank: int, dtype: str) -> bool:
     return True
 
 
+def pays_to_split(inputs: Any, dilation: int, training: bool) -> bool:
+    """Returns whether a run of dilated convolutions is faster, and equal, on the phases of `split_phases`.
+
+    On a CPU the gradient of a float32 kernel takes 1.9 times as long with a native dilation; forward, in bfloat16 and
+    on a GPU the native one is as fast. Every axis must be a multiple of the dilation: only then does the border of
+    every phase lie on the border of the image.
+    """
+    if dilation == 1 or not uses_tensorflow(inputs) or _has_gpu():
+        return False
+    if any(size is None or size % dilation for size in inputs.shape[1:-1]):
+        return False
+    dtype = str(inputs.dtype.name)
+    return (training and dtype == "float32") or not _has_native_dilation(len(inputs.shape) - 2, dtype)
+
+
+@functools.cache
+def _has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def split_phases(inputs: Any, dilation: int) -> Any:
+    """Moves every dilation-th voxel into an image of its own: dilated convolutions become ordinary ones.
+
+    Args:
+        inputs: `(batch, *spatial, channels)`, every axis a multiple of the dilation.
+        dilation: The dilation d.
+
+    Returns:
+        `(d^rank * batch, *spatial / d, channels)`.
+    """
+    import tensorflow as tf
+
+    rank = len(inputs.shape) - 2
+    return tf.space_to_batch(inputs, [dilation] * rank, [[0, 0]] * rank)
+
+
+def join_phases(inputs: Any, dilation: int) -> Any:
+    """Undoes `split_phases`."""
+    import tensorflow as tf
+
+    rank = len(inputs.shape) - 2
+    return tf.batch_to_space(inputs, [dilation] * rank, [[0, 0]] * rank)
+
+
 def ordered_sum(tensors: Sequence[Any]) -> Any:
     """Adds tensors one after the other, always in the given order; see `fan_out`.
 
@@ -167,7 +213,10 @@ def _tensorflow_prelu(inputs: Any, slope: Any) -> Any:
 
         def gradient(upstream: Any) -> tuple[Any, Any]:
             axes = list(range(len(x.shape) - 1))
-            alpha_gradient = tf.reduce_sum(tf.cast(upstream * tf.minimum(x, zero), alpha.dtype), axes)
+            products = upstream * tf.minimum(x, zero)
+            # TensorFlow sums bfloat16 in float32 by itself; float16 would overflow.
+            products = products if x.dtype == tf.bfloat16 else tf.cast(products, alpha.dtype)
+            alpha_gradient = tf.cast(tf.reduce_sum(products, axes), alpha.dtype)
             return upstream * tf.where(x > zero, one, cast_alpha), alpha_gradient
 
         return x * tf.where(x > zero, one, cast_alpha), gradient

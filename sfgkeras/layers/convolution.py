@@ -65,7 +65,7 @@ class Convolution(keras.layers.Layer):
         """Returns the kernel, in the compute type, as often as it is used; see `backend.fan_out`."""
         return fan_out(ops.cast(self.kernel, self.compute_dtype), count)
 
-    def call(self, inputs: Any, filter_mask: Any = None, kernel: Any = None) -> Any:
+    def call(self, inputs: Any, filter_mask: Any = None, kernel: Any = None, dilation: int | None = None) -> Any:
         """Convolves, then multiplies every output channel by its mask.
 
         A mask per filter is multiplied into the kernel, which is the same and passes over no feature map.
@@ -74,6 +74,7 @@ class Convolution(keras.layers.Layer):
             inputs: `(batch, *spatial, channels)`.
             filter_mask: None, `(filters,)`, or `(batch, filters)`.
             kernel: One of `kernel_copies`, where the layer is called several times; None means the kernel.
+            dilation: Dilation of this call, for inputs in phases; None means the layer's own.
 
         Returns:
             `(batch, *spatial, filters)` in the compute type.
@@ -83,7 +84,8 @@ class Convolution(keras.layers.Layer):
         if folds:
             kernel = kernel * filter_mask
             bias = None if bias is None else bias * filter_mask
-        outputs = convolve(ops.cast(inputs, self.compute_dtype), ops.cast(kernel, self.compute_dtype), self.dilation)
+        dilation = self.dilation if dilation is None else dilation
+        outputs = convolve(ops.cast(inputs, self.compute_dtype), ops.cast(kernel, self.compute_dtype), dilation)
         if bias is not None:
             outputs = outputs + ops.cast(bias, self.compute_dtype)
         return outputs if filter_mask is None or folds else apply_mask(outputs, filter_mask)

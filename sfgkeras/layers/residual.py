@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from sfgkeras.layers.activation import MaskedActivation
-from sfgkeras.layers.backend import fan_out
+from sfgkeras.layers.backend import fan_out, join_phases, pays_to_split, split_phases
 from sfgkeras.layers.convolution import Convolution
 
 
@@ -90,22 +90,25 @@ class ResidualBlock(keras.layers.Layer):
             activation.build(input_shape)
             convolution.build(input_shape)
 
-    def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
+    def call(
+        self, inputs: Any, filter_mask: Any = None, training: bool | None = None, dilation: int | None = None
+    ) -> Any:
         """Returns the sum of the input and the block's masked branch.
 
         Args:
             inputs: `(batch, *spatial, filters)`.
             filter_mask: Mask of the stream's support, `(filters,)` or `(batch, filters)`; None masks nothing.
             training: See `StreamNormalization`.
+            dilation: Dilation of this call, for inputs in phases; None means the block's own.
 
         Returns:
             Tensor of the shape of `inputs`.
         """
         masks = [None] * 3 if filter_mask is None else fan_out(filter_mask, 3)
         features = self.activations[0](inputs, masks[0], training=training)
-        features = self.convolutions[0](features)
+        features = self.convolutions[0](features, dilation=dilation)
         features = self.activations[1](features, masks[1], training=training)
-        return inputs + self.convolutions[1](features, masks[2])
+        return inputs + self.convolutions[1](features, masks[2], dilation=dilation)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
@@ -143,11 +146,19 @@ class ResidualSection(keras.layers.Layer):
 
     def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
         """Returns the features after the last block; arguments as `ResidualBlock.call`."""
-        count = len(self.blocks)
+        count, dilation = len(self.blocks), self._common_dilation()
         masks = [None] * count if filter_mask is None else fan_out(filter_mask, count)
+        # A mask per sample belongs to a batch axis that phases would multiply.
+        is_per_sample = filter_mask is not None and len(filter_mask.shape) == 2
+        splits = not is_per_sample and pays_to_split(inputs, dilation, bool(training))
+        features = split_phases(inputs, dilation) if splits else inputs
         for block, mask in zip(self.blocks, masks, strict=True):
-            inputs = block(inputs, mask, training=training)
-        return inputs
+            features = block(features, mask, training=training, dilation=1 if splits else None)
+        return join_phases(features, dilation) if splits else features
+
+    def _common_dilation(self) -> int:
+        dilations = {block.dilation for block in self.blocks}
+        return dilations.pop() if len(dilations) == 1 else 1
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""

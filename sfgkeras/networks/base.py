@@ -19,6 +19,19 @@ from sfgkeras.networks.sharing import SHARING
 from sfgkeras.networks.stages import Stage, TrunkSettings, scale_stages, seeded_initializer
 
 REGULARIZERS = {"l2": keras.regularizers.L2, "l1": keras.regularizers.L1}
+TRUNK_CHOICES = (
+    "spatial_rank",
+    "routing",
+    "mask_residual",
+    "activation",
+    "assignment",
+    "per_sample",
+    "initial_probabilities",
+    "learn_grouping",
+    "entropy_decay",
+    "fractions",
+    "allocation",
+)
 
 
 class MultiTaskNetwork(keras.Model):
@@ -120,35 +133,30 @@ class MultiTaskNetwork(keras.Model):
         )
         self._kernel_initializer = keras.initializers.get(kernel_initializer)
         self._bias_initializer = keras.initializers.get(bias_initializer)
-        regularizer = lookup(REGULARIZERS, kernel_decay_type, "kernel_decay_type")(kernel_decay)
-        settings = TrunkSettings(
-            spatial_rank=spatial_rank,
-            num_tasks=len(self.tasks),
-            routing=routing,
-            mask_residual=mask_residual,
-            activation=activation,
-            statistics=batch_norm,
-            assignment=assignment,
-            per_sample=per_sample,
-            initial_probabilities=initial_probabilities,
-            learn_grouping=learn_grouping,
-            entropy_decay=entropy_decay,
-            temperature=self.temperature_parameters,
-            kernel_initializer=self._kernel_initializer,
-            kernel_regularizer=regularizer if kernel_decay else None,
-            fractions=fractions,
-            allocation=allocation,
-            dtype=self.dtype_policy,
-            seeds=np.random.default_rng(self.seed),
-        )
         self.sharing = sharing
         self.spatial_rank = spatial_rank
+        settings = self._trunk_settings()
         self.trunk = lookup(SHARING, sharing, "sharing mechanism")(scale_stages(self.stages, width), settings)
         self.heads = [self._build_head(name, settings) for name in self.tasks]
         self.counts_iterations = True
         self.image_channels: int | None = None
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
+
+    def _trunk_settings(self) -> TrunkSettings:
+        """Collects what all layers have in common; every call starts the layers' seeds anew."""
+        chosen: Mapping[str, Any] = self._settings
+        decay = chosen["kernel_decay"]
+        regularizer = lookup(REGULARIZERS, chosen["kernel_decay_type"], "kernel_decay_type")(decay)
+        return TrunkSettings(
+            num_tasks=len(self.tasks),
+            statistics=self._batch_norm,
+            kernel_initializer=self._kernel_initializer,
+            kernel_regularizer=regularizer if decay else None,
+            dtype=self.dtype_policy,
+            seeds=np.random.default_rng(self.seed),
+            **{name: chosen[name] for name in TRUNK_CHOICES},
+        )
 
     def _build_head(self, name: str, settings: TrunkSettings) -> TaskHead:
         heads: Any = self._settings["heads"]

@@ -22,7 +22,6 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
 
     Every filter goes to its most probable group (ties: see `grouping.mode_assignment`). The result still normalises
     and trains as before; `harden` makes an ordinary Keras model of it.
-    makes an ordinary Keras model of it.
 
     Args:
         network: A network that has been built; one whose groups are fixed is returned as it is.

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from sfgkeras.grouping import TemperatureSchedule
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.residual import ResidualBlock, ResidualSection
@@ -71,7 +70,6 @@ class TrunkSettings:
     initial_probabilities: str | Sequence[float] | None = None
     learn_grouping: bool = True
     entropy_decay: float = 1e-5
-    temperature: TemperatureSchedule = field(default_factory=TemperatureSchedule)
     kernel_initializer: Any = "he_normal"
     kernel_regularizer: Any = None
     fractions: Sequence[float] | None = None

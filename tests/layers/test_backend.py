@@ -50,6 +50,17 @@ def test_prelu_and_its_gradients_equal_keras_ops_also_for_slopes_above_one():
         np.testing.assert_allclose(fused_result, plain, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_slope_gradient_of_prelu_is_summed_in_float32(dtype):
+    """Sixty thousand ones would stop growing at 256 in bfloat16 and overflow in float16 when they are twos."""
+    x = tf.fill((60_000, 1), tf.constant(-2.0, dtype))
+    slope = tf.constant([0.5])
+    with tf.GradientTape() as tape:
+        tape.watch(slope)
+        y = prelu(x, slope)
+    np.testing.assert_allclose(tape.gradient(y, slope), [-120_000.0], rtol=5e-3)
+
+
 def test_prelu_equals_that_of_keras():
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
     plain = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer=keras.initializers.Constant(0.25))

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from sfgkeras.layers import ResidualBlock
+from sfgkeras.layers.backend import fused_operations, pays_to_split
 from sfgkeras.layers.residual import ResidualSection
 
 
@@ -80,6 +81,42 @@ def test_soft_masks_give_the_formula_in_the_documentation():
     b = mask * h(block.activations[1], block.convolutions[0](a))
     expected = x + mask * block.convolutions[1](b)
     np.testing.assert_allclose(block(x, mask, training=True), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rank", "size", "dilation"), [(2, 8, 4), (2, 12, 3), (3, 4, 2)])
+def test_a_section_on_phases_equals_one_with_native_dilation_in_value_gradient_and_statistics(
+    rank, size, dilation, monkeypatch
+):
+    monkeypatch.setattr("sfgkeras.layers.backend._has_gpu", bool)
+    shape = (2, *(size,) * rank, 3)
+    x = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
+    mask = tf.constant([0.3, 0.0, 1.0])
+    assert pays_to_split(x, dilation, training=True)
+    results = []
+    for splits in (True, False):
+        keras.utils.set_random_seed(0)
+        section = ResidualSection([ResidualBlock(rank, 3, dilation=dilation) for _ in range(2)])
+        with fused_operations(splits), tf.GradientTape() as tape:
+            tape.watch([x, mask])
+            total = tf.reduce_sum(tf.sin(section(x, mask, training=True)))
+        gradients = tape.gradient(total, [x, mask, *section.trainable_variables])
+        averages = [w.numpy() for w in section.non_trainable_variables]
+        results.append([total, *gradients, *averages])
+    for phases, native in zip(*results, strict=True):
+        np.testing.assert_allclose(phases, native, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8, 3), (2, None, 8, 3)])
+def test_an_image_that_is_no_multiple_of_the_dilation_is_not_split(shape):
+    decisions = []
+
+    @tf.function(input_signature=[tf.TensorSpec(shape)])
+    def trace(x):
+        decisions.append(pays_to_split(x, 2, training=True))
+        return x
+
+    trace.get_concrete_function()
+    assert decisions == [False]
 
 
 def test_a_block_of_other_width_than_its_input_is_refused():

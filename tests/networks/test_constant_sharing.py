@@ -160,8 +160,8 @@ def test_a_constant_allocation_has_the_asked_fractions_and_depends_on_the_seed()
 
 @pytest.mark.parametrize("mask_residual", [True, False])
 @pytest.mark.parametrize("routing", ["mixed", "separate", "dense"])
-def test_everything_that_exists_in_a_constant_network_gets_a_gradient(routing, mask_residual):
-    network = HighResNet(TASKS, "constant_mask", width=0.4, seed=0, routing=routing, mask_residual=mask_residual)
+def test_everything_that_exists_in_a_constant_network_gets_a_gradient(routing, mask_residual, small_network):
+    network = small_network(TASKS, "constant_mask", seed=0, routing=routing, mask_residual=mask_residual)
     with tf.GradientTape() as tape:
         outputs = network(images(size=8), training=True)
         total = sum(tf.reduce_sum(output**2) for output in outputs.values())

@@ -7,6 +7,7 @@ import textwrap
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sfgkeras.networks import VGG11, HighResNet, count_multiplies, count_parameters, group_network, harden
 
@@ -23,12 +24,20 @@ def assert_equal(outputs, expected):
         assert reference.std() > 0
 
 
-@pytest.mark.parametrize("batch_norm", ["recalibrated", "batch"])
-@pytest.mark.parametrize("routing", ["mixed", "separate", "dense"])
-@pytest.mark.parametrize("mask_residual", [True, False])
-@pytest.mark.parametrize(("num_tasks", "rank"), [(1, 2), (2, 3), (3, 2)])
+VARIANTS = [
+    (num_tasks, rank, routing, mask_residual, "recalibrated")
+    for num_tasks, rank in [(1, 2), (2, 3), (3, 2)]
+    for routing in ("mixed", "separate", "dense")
+    for mask_residual in (True, False)
+]
+
+
+@pytest.mark.parametrize(
+    ("num_tasks", "rank", "routing", "mask_residual", "batch_norm"),
+    [*VARIANTS, (2, 2, "mixed", True, "batch"), (2, 2, "mixed", True, "population")],
+)
 def test_a_hardened_network_equals_the_masked_one_in_mode(
-    num_tasks, rank, mask_residual, routing, batch_norm, small_network, images, scramble
+    num_tasks, rank, routing, mask_residual, batch_norm, small_network, images, scramble
 ):
     network = small_network(
         tasks_of(num_tasks),
@@ -47,7 +56,7 @@ def test_a_hardened_network_equals_the_masked_one_in_mode(
     assert_equal(harden(network)(x), expected)
 
 
-@pytest.mark.parametrize(("network_class", "rank"), [(HighResNet, 2), (HighResNet, 3), (VGG11, 2), (VGG11, 3)])
+@pytest.mark.parametrize(("network_class", "rank"), [(HighResNet, 2), (VGG11, 3)])
 def test_the_networks_of_the_paper_harden_to_one_part_in_ten_thousand(network_class, rank, images, scramble):
     width = 0.3 if network_class is HighResNet else 0.06
     network = network_class(tasks_of(2), spatial_rank=rank, width=width, masks="mode", seed=0)
@@ -64,9 +73,13 @@ def test_the_networks_of_the_paper_harden_to_one_part_in_ten_thousand(network_cl
 def test_a_trained_network_hardens_with_the_statistics_of_its_training(small_network, images):
     network = small_network(tasks_of(2), masks="mode", seed=0)
     x = images()
-    network.compile("adam", dict.fromkeys(network.tasks, "mse"))
-    network.fit(x, {"task_0": x, "task_1": x.repeat(2, -1)}, epochs=4, verbose=0)
-    assert_equal(harden(network)(x), network.predict(x, verbose=0))
+    for _ in range(4):
+        with tf.GradientTape() as tape:
+            total = sum(tf.reduce_mean((output - x) ** 2) for output in network(x, training=True).values())
+        gradients = tape.gradient(total, network.trainable_variables)
+        for variable, gradient in zip(network.trainable_variables, gradients, strict=True):
+            variable.assign(variable - 0.1 * gradient)
+    assert_equal(harden(network)(x), network(x))
 
 
 def test_probabilities_that_are_not_trained_harden_to_an_even_allocation(small_network, images):
