@@ -31,6 +31,9 @@ TRUNK_CHOICES = (
     "entropy_decay",
     "fractions",
     "allocation",
+    "stitch_weight",
+    "stitch_per_channel",
+    "stitch_decay",
 )
 
 
@@ -65,6 +68,9 @@ class MultiTaskNetwork(keras.Model):
         fractions: Fractions of filters per group, shared last, for `sharing="constant_mask"`.
         allocation: For `sharing="constant_mask"`: the group of every filter of every layer, instead of
             fractions.
+        stitch_weight: For `sharing="cross_stitch"`: initial weight of a task's own features; see `CrossStitch`.
+        stitch_per_channel: Whether cross-stitch units have weights for every channel.
+        stitch_decay: Weight of the sum of squares of all cross-stitch weights.
         kernel_initializer: Keras initialiser of all kernels.
         bias_initializer: Keras initialiser of the heads' biases.
         dropout: Probability of dropping a feature before the heads in training.
@@ -97,6 +103,9 @@ class MultiTaskNetwork(keras.Model):
         entropy_decay: float = 1e-5,
         fractions: Sequence[float] | None = None,
         allocation: Sequence[Sequence[int]] | None = None,
+        stitch_weight: float = 0.9,
+        stitch_per_channel: bool = False,
+        stitch_decay: float = 0.0,
         kernel_initializer: Any = "he_normal",
         bias_initializer: Any = "zeros",
         dropout: float = 0.0,
@@ -127,6 +136,9 @@ class MultiTaskNetwork(keras.Model):
                 "entropy_decay": entropy_decay,
                 "fractions": plain(fractions),
                 "allocation": None if allocation is None else [plain(groups) for groups in allocation],
+                "stitch_weight": stitch_weight,
+                "stitch_per_channel": stitch_per_channel,
+                "stitch_decay": stitch_decay,
                 "dropout": dropout,
                 "heads": dict(heads or {}),
             }

@@ -88,6 +88,7 @@ class GroupedTrunk(keras.layers.Layer):
             for group in self.connections.live_groups(index):
                 features = self.convolutions[f"{index}_{group}"](streams[group])
                 outputs[group] = self.activations[f"{index}_{group}"](features, training=training)
+            outputs = self.mix(index, outputs)
             readers = self.connections.readers(index)
             uses = {
                 group: sum(group in self.connections.sources(index, reader) for reader in readers) for group in outputs
@@ -98,6 +99,10 @@ class GroupedTrunk(keras.layers.Layer):
                 zeros = None if zeros is None else max_pool(zeros)
                 streams = {reader: max_pool(stream) for reader, stream in streams.items()}
         return [streams[task] for task in range(self.settings.num_tasks)]
+
+    def mix(self, index: int, outputs: dict[int, Any]) -> dict[int, Any]:
+        """Returns what streams are merged from: here what the groups' convolutions left, by group."""
+        return outputs
 
     def _pass_on(self, index: int, reader: int, copies: dict[int, Any], zeros: Any, training: bool | None) -> Any:
         """Concatenates the groups that a stream is merged from and sends it through its blocks."""

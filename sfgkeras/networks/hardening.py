@@ -12,6 +12,7 @@ from sfgkeras.grouping import mode_assignment
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.networks.base import MultiTaskNetwork
+from sfgkeras.networks.cross_stitch_trunk import CrossStitchTrunk
 from sfgkeras.networks.grouped_trunk import GroupedTrunk
 from sfgkeras.networks.masked_trunk import MaskedTrunk
 from sfgkeras.networks.plain_layers import PlainLayers
@@ -146,6 +147,8 @@ def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers:
             key = f"{index}_{group}"
             convolution, activation = trunk.convolutions[key], trunk.activations[key]
             outputs[group] = layers.convolve_and_activate(streams[group], convolution, activation)
+        if isinstance(trunk, CrossStitchTrunk):
+            outputs = layers.cross_stitch(outputs, trunk.units[index])
         streams = {}
         for reader in connections.readers(index):
             parts = [outputs[group] for group in connections.sources(index, reader)]

@@ -1,7 +1,7 @@
 """Keras' own layers with the weights of ours, for models that need nothing of this package."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ from keras import ops
 
 from sfgkeras.layers.activation import MaskedActivation, PReLU
 from sfgkeras.layers.convolution import Convolution
+from sfgkeras.layers.cross_stitch import CrossStitch
 from sfgkeras.layers.normalization import StreamNormalization
 from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.networks.heads import TaskHead
@@ -102,6 +103,22 @@ class PlainLayers:
             features = self.convolve(features, ops.convert_to_numpy(second.kernel), None, second.dilation)
             inputs = keras.layers.Add(dtype=self.dtype, name=self._name("add"))([inputs, features])
         return inputs
+
+    def cross_stitch(self, streams: Mapping[int, Any], unit: CrossStitch) -> dict[int, Any]:
+        """Mixes the streams of all tasks by the weights of a cross-stitch unit."""
+        if unit.num_tasks == 1:
+            return {0: self.rescale(streams[0], unit.alpha[0, 0])}
+        return {
+            task: keras.layers.Add(dtype=self.dtype, name=self._name("add"))(
+                [self.rescale(stream, unit.alpha[task, other]) for other, stream in streams.items()]
+            )
+            for task in streams
+        }
+
+    def rescale(self, inputs: Any, factor: Any) -> Any:
+        """Multiplies by one factor, or by one per channel."""
+        scale = ops.convert_to_numpy(factor).tolist()
+        return keras.layers.Rescaling(scale, dtype=self.dtype, name=self._name("rescaling"))(inputs)
 
     def zeros(self, reference: Any, channels: int) -> Any:
         """Returns channels of zeros of the spatial size of a reference."""

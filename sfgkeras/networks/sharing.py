@@ -6,6 +6,7 @@ from dataclasses import replace
 import keras
 
 from sfgkeras.networks.allocation import allocate_evenly, allocate_once, allocate_shared
+from sfgkeras.networks.cross_stitch_trunk import CrossStitchTrunk
 from sfgkeras.networks.grouped_trunk import GroupedTrunk
 from sfgkeras.networks.masked_trunk import MaskedTrunk
 from sfgkeras.networks.stages import Stage, TrunkSettings
@@ -41,6 +42,11 @@ def build_constant_mask(stages: Sequence[Stage], settings: TrunkSettings) -> ker
     return _build_grouped(stages, settings, allocation)
 
 
+def build_cross_stitch(stages: Sequence[Stage], settings: TrunkSettings) -> keras.layers.Layer:
+    """Builds a trunk of narrow networks, one per task, joined by cross-stitch units (Misra et al. 2016)."""
+    return CrossStitchTrunk(stages, settings, name="trunk")
+
+
 def _build_grouped(
     stages: Sequence[Stage], settings: TrunkSettings, allocation: Sequence[Sequence[int]]
 ) -> keras.layers.Layer:
@@ -53,4 +59,5 @@ SHARING: Mapping[str, Callable[[Sequence[Stage], TrunkSettings], keras.layers.La
     "constant_mask": build_constant_mask,
     "hard_sharing": build_hard_sharing,
     "single_task": build_single_task,
+    "cross_stitch": build_cross_stitch,
 }

@@ -74,6 +74,9 @@ class TrunkSettings:
     kernel_regularizer: Any = None
     fractions: Sequence[float] | None = None
     allocation: Sequence[Sequence[int]] | None = None
+    stitch_weight: float = 0.9
+    stitch_per_channel: bool = False
+    stitch_decay: float = 0.0
     dtype: Any = None
     seeds: np.random.Generator = field(default_factory=np.random.default_rng)
 

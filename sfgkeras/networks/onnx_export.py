@@ -1,0 +1,233 @@
+"""From a hardened network to an ONNX graph, layer by layer: no converter between, only the `onnx` package.
+
+ONNX convolves channels first. The graph takes and gives channels last, as the network does, and transposes once
+behind its input and once before every map that it gives.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+OPSET = 17
+# The oldest format that carries this opset, so that older runtimes load the file too.
+IR_VERSION = 8
+INPUT = "image"
+
+
+class OnnxGraph:
+    """Collects nodes and constants of a graph; tensors are known by their names.
+
+    Args:
+        spatial_rank: 2 or 3.
+    """
+
+    def __init__(self, spatial_rank: int) -> None:
+        self.spatial_rank = spatial_rank
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """Adds a node with one output and returns the output's name."""
+        from onnx import helper
+
+        number = len(self.nodes)
+        name = f"{operator}_{number}"
+        output = f"{name}_output" if output is None else output
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], name=name, **attributes))
+        return output
+
+    def constant(self, values: Any) -> str:
+        """Adds a float32 constant and returns its name."""
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        array = np.asarray(ops.convert_to_numpy(values), "float32")
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def per_channel(self, values: Any) -> str:
+        """Adds a constant `(channels,)` in the form that multiplies a channels-first map, `(channels, 1, ..)`."""
+        return self.constant(np.reshape(ops.convert_to_numpy(values), (-1, *(1,) * self.spatial_rank)))
+
+
+def _convolution(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    kernel = ops.convert_to_numpy(layer.kernel)
+    keeps_size = layer.padding == "same" or set(layer.kernel_size) == {1}
+    if set(layer.strides) != {1} or not keeps_size or layer.groups != 1:
+        raise ValueError(f"layer {layer.name!r} is no convolution of stride 1 with zero padding to the same size")
+    reach = [(size - 1) * dilation for size, dilation in zip(kernel.shape[:-2], layer.dilation_rate, strict=True)]
+    # As TensorFlow pads: an odd voxel goes behind.
+    before = [total // 2 for total in reach]
+    constants = [graph.constant(np.moveaxis(kernel, (-1, -2), (0, 1)))]
+    if layer.use_bias:
+        constants.append(graph.constant(layer.bias))
+    output = graph.add(
+        "Conv",
+        [*inputs, *constants],
+        dilations=list(layer.dilation_rate),
+        kernel_shape=list(kernel.shape[:-2]),
+        pads=[*before, *(total - first for total, first in zip(reach, before, strict=True))],
+    )
+    return _activation_of(graph, layer, output)
+
+
+def _dense(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    output = graph.add("Gemm", [*inputs, graph.constant(layer.kernel), graph.constant(layer.bias)])
+    return _activation_of(graph, layer, output)
+
+
+def _normalization(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    weights = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+    return graph.add(
+        "BatchNormalization", [*inputs, *(graph.constant(weight) for weight in weights)], epsilon=layer.epsilon
+    )
+
+
+def _prelu(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    return graph.add("PRelu", [*inputs, graph.per_channel(layer.alpha)])
+
+
+def _activation(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    return _activation_of(graph, layer, inputs[0])
+
+
+def _activation_of(graph: OnnxGraph, layer: Any, tensor: str) -> str:
+    """Applies the activation that a layer carries."""
+    name = keras.activations.serialize(layer.activation)
+    if name == "linear":
+        return tensor
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"layer {layer.name!r}: the activation {name!r} has no ONNX operator here; "
+            f"there are {', '.join(sorted(ACTIVATIONS))}. Export as keras or saved_model instead"
+        )
+    operator, attributes, constants = ACTIVATIONS[name]
+    return graph.add(operator, [tensor, *(graph.constant(value) for value in constants)], **attributes)
+
+
+def _rescaling(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    scaled = graph.add("Mul", [*inputs, graph.per_channel(layer.scale)])
+    return graph.add("Add", [scaled, graph.per_channel(layer.offset)]) if np.any(layer.offset) else scaled
+
+
+def _sum(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Sum", inputs)
+
+
+def _maximum(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Max", inputs)
+
+
+def _concatenation(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Concat", inputs, axis=1)
+
+
+def _max_pooling(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
+    return graph.add(
+        "MaxPool", inputs, kernel_shape=list(layer.pool_size), strides=list(layer.strides), auto_pad=padding
+    )
+
+
+def _average(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Flatten", [graph.add("GlobalAveragePool", inputs)], axis=1)
+
+
+Converter = Callable[[OnnxGraph, Any, Sequence[str]], str]
+
+# What `PlainLayers` makes, and how each of it is written in ONNX.
+CONVERTERS: Mapping[type, Converter] = {
+    keras.layers.Conv2D: _convolution,
+    keras.layers.Conv3D: _convolution,
+    keras.layers.BatchNormalization: _normalization,
+    keras.layers.PReLU: _prelu,
+    keras.layers.Activation: _activation,
+    keras.layers.Rescaling: _rescaling,
+    keras.layers.Add: _sum,
+    keras.layers.Maximum: _maximum,
+    keras.layers.Concatenate: _concatenation,
+    keras.layers.MaxPooling2D: _max_pooling,
+    keras.layers.MaxPooling3D: _max_pooling,
+    keras.layers.GlobalAveragePooling2D: _average,
+    keras.layers.GlobalAveragePooling3D: _average,
+    keras.layers.Dense: _dense,
+}
+
+# Keras' names of activations: operator, attributes (the slopes that Keras takes), constants.
+ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, float], Sequence[float]]] = {
+    "relu": ("Relu", {}, ()),
+    "relu6": ("Clip", {}, (0.0, 6.0)),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}, ()),
+    "elu": ("Elu", {"alpha": 1.0}, ()),
+    "selu": ("Selu", {}, ()),
+    "softplus": ("Softplus", {}, ()),
+    "softsign": ("Softsign", {}, ()),
+    "tanh": ("Tanh", {}, ()),
+    "sigmoid": ("Sigmoid", {}, ()),
+}
+
+
+def build_onnx_model(network: keras.Model) -> Any:
+    """Writes a hardened network as an ONNX model with the same numbers.
+
+    The input is called `image` and the outputs by their tasks; batch and spatial sizes are free, channels come last.
+
+    Args:
+        network: What `harden` returned: a functional model of Keras' own layers in float32.
+
+    Returns:
+        The checked `onnx.ModelProto`.
+
+    Raises:
+        ValueError: If a layer has no ONNX form here.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    spatial_rank = len(network.inputs[0].shape) - 2
+    graph = OnnxGraph(spatial_rank)
+    axes = list(range(spatial_rank + 2))
+    names = {id(network.inputs[0]): graph.add("Transpose", [INPUT], perm=[0, axes[-1], *axes[1:-1]])}
+    for layer in network.operations:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        parents = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
+        names[id(layer.output)] = _converter(layer)(graph, layer, [names[id(parent)] for parent in parents])
+    outputs = []
+    for task, tensor in network.output.items():
+        is_map = len(tensor.shape) > 2
+        operator, attributes = ("Transpose", {"perm": [0, *axes[2:], 1]}) if is_map else ("Identity", {})
+        graph.add(operator, [names[id(tensor)]], output=task, **attributes)
+        outputs.append(helper.make_tensor_value_info(task, TensorProto.FLOAT, _free_shape(tensor.shape)))
+    image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, _free_shape(network.inputs[0].shape))
+    made = helper.make_graph(graph.nodes, "network", [image], outputs, graph.constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sfgkeras")
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model)
+    return model
+
+
+def _converter(layer: Any) -> Converter:
+    """Returns the function that writes a layer.
+
+    Raises:
+        ValueError: If there is none, or the layer does not compute in float32.
+    """
+    if type(layer) not in CONVERTERS:
+        known = ", ".join(kind.__name__ for kind in CONVERTERS)
+        raise ValueError(
+            f"layer {layer.name!r} is a {type(layer).__name__}, which has no ONNX form here; there are {known}. "
+            "Export as keras or saved_model instead"
+        )
+    if layer.compute_dtype != "float32":
+        raise ValueError(f"layer {layer.name!r} computes in {layer.compute_dtype}; harden the network in float32")
+    return CONVERTERS[type(layer)]
+
+
+def _free_shape(shape: Sequence[int | None]) -> list[str | int]:
+    """Names the free axes of a shape: inputs and outputs share them."""
+    free = ["batch", "x", "y", "z"]
+    return [free[axis] if size is None else size for axis, size in enumerate(shape)]
