@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS
+from sfgkeras.analysis.uncertainty import PassStatistics
 from sfgkeras.errors import DataError
 
 Resample = Callable[[np.ndarray, int, float], np.ndarray]
@@ -96,6 +97,27 @@ class TaskType(ABC):
         return ("",)
 
     @abstractmethod
+    def build_statistics(self) -> PassStatistics:
+        """Builds what collects activated outputs over Monte Carlo passes."""
+
+    def finish_spread(self, spread: Mapping[str, np.ndarray], resample: Resample, order: int) -> dict[str, np.ndarray]:
+        """Turns maps of uncertainty on the network's grid into what is written, by the ending of the file's name."""
+        factor = np.float32(self.spread_factor)
+        return {
+            ending: np.asarray(resample(values * factor, min(order, 1), 0.0), np.float32)
+            for ending, values in spread.items()
+        }
+
+    @property
+    def spread_factor(self) -> float:
+        """Factor from the units that the network learns to those of the results."""
+        return 1.0
+
+    def describe_output(self) -> dict[str, Any]:
+        """Returns what a user of the bare network has to know about this output, as plain values."""
+        return {"type": self.type_name, "channels": self.num_outputs, "per": "image" if self.is_scalar else "voxel"}
+
+    @abstractmethod
     def evaluate_map(
         self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
     ) -> list[dict[str, Any]]:
@@ -121,6 +143,10 @@ class TaskType(ABC):
     @abstractmethod
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Turns one subject's activated output `(channels,)` into named values for the result table."""
+
+    def finish_value_spread(self, spread: Mapping[str, Any]) -> dict[str, float]:
+        """Turns one subject's uncertainties into named values for the result table."""
+        return {f"{self.name}{ending}": float(value) * self.spread_factor for ending, value in spread.items()}
 
     def parse_number(self, text: str) -> float:
         """Reads a scalar target.

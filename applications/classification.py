@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import softmax
 
 from sfgkeras.analysis.measures import evaluate_classification
+from sfgkeras.analysis.uncertainty import Information
 from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.errors import DataError, lookup
 
@@ -59,9 +60,18 @@ class ClassificationTask(TaskType):
         """Returns class probabilities."""
         return softmax(outputs, axis=-1)
 
+    def describe_output(self) -> dict[str, Any]:
+        """Adds how logits become probabilities, and the names of the classes."""
+        names = list(self.settings.class_names) or [str(label) for label in range(self.num_outputs)]
+        return super().describe_output() | {"values": "logits; probabilities are softmax(channels)", "classes": names}
+
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Refuses: a classification has no result volume."""
         raise DataError(f"task {self.name!r} is a classification; use a network with one output per image: vgg11")
+
+    def build_statistics(self) -> Information:
+        """Mean probabilities, their entropy, and mutual information."""
+        return Information()
 
     def evaluate_map(
         self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any

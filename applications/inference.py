@@ -2,13 +2,14 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sfgkeras.applications.files import VALUES_FILE, Provenance, prediction_path, write_text
+from sfgkeras.applications.monte_carlo import ONE_PASS, Passes, spread_endings
 from sfgkeras.applications.predictor import Predictor
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session
@@ -20,7 +21,12 @@ from sfgkeras.preprocessing.resampling import resample_like
 
 
 def infer_volumes(
-    session: Session, predictor: Predictor, subjects: Sequence[Subject], provenance: Provenance, reporter: Reporter
+    session: Session,
+    predictor: Predictor,
+    subjects: Sequence[Subject],
+    provenance: Provenance,
+    reporter: Reporter,
+    passes: Passes = ONE_PASS,
 ) -> None:
     """Predicts the volumes of each subject that has none yet from this checkpoint and these settings."""
     with reporter.stage("inference", len(subjects)) as stage:
@@ -29,14 +35,17 @@ def infer_volumes(
             if provenance.is_done(paths):
                 stage.advance(1, f"{subject.subject_id} was done")
                 continue
-            aggregated = predictor.volumes(session.preparation.image(subject))
-            for name, volume in aggregated.items():
-                _write_volume(session, subject, name, volume)
+            image = session.preparation.image(subject)
+            means, spreads = passes.predict(session.tasks, lambda image=image: predictor.volumes(image))
+            for name, volume in means.items():
+                _write_volume(session, subject, name, volume, spreads[name])
             provenance.record(paths)
             stage.advance(1, subject.subject_id)
 
 
-def _write_volume(session: Session, subject: Subject, name: str, aggregated: np.ndarray) -> None:
+def _write_volume(
+    session: Session, subject: Subject, name: str, aggregated: np.ndarray, spread: Mapping[str, np.ndarray]
+) -> None:
     config, preparation = session.config, session.preparation
     grid, native = preparation.grid(subject), preparation.native_grid(subject)
 
@@ -51,6 +60,7 @@ def _write_volume(session: Session, subject: Subject, name: str, aggregated: np.
     volumes = session.tasks[name].finish_map(
         aggregated, resample, inference.output_interp_order, inference.fill_constant
     )
+    volumes |= session.tasks[name].finish_spread(spread, resample, inference.output_interp_order)
     for ending, volume in volumes.items():
         write_image(prediction_path(config, subject.subject_id, name, ending), volume, native.affine, header)
 
@@ -60,12 +70,17 @@ def result_paths(session: Session, subject: Subject) -> list[Path]:
     return [
         prediction_path(session.config, subject.subject_id, name, ending)
         for name, task in session.tasks.items()
-        for ending in task.map_endings
+        for ending in (*task.map_endings, *spread_endings(session.config, task))
     ]
 
 
 def infer_values(
-    session: Session, predictor: Predictor, subjects: Sequence[Subject], provenance: Provenance, reporter: Reporter
+    session: Session,
+    predictor: Predictor,
+    subjects: Sequence[Subject],
+    provenance: Provenance,
+    reporter: Reporter,
+    passes: Passes = ONE_PASS,
 ) -> None:
     """Predicts the scalar tasks of every subject and writes one table."""
     config = session.config
@@ -79,11 +94,12 @@ def infer_values(
         for first in range(0, len(subjects), batch_size):
             chunk = subjects[first : first + batch_size]
             windows = np.stack([_whole_image(session, subject) for subject in chunk])
-            outputs = predictor.values(windows)
+            means, spreads = passes.predict(session.tasks, lambda windows=windows: predictor.values(windows))
             for i, subject in enumerate(chunk):
                 row: dict[str, Any] = {"subject_id": subject.subject_id}
                 for name, task in session.tasks.items():
-                    row |= task.finish_value(outputs[name][i])
+                    row |= task.finish_value(means[name][i])
+                    row |= task.finish_value_spread({ending: values[i] for ending, values in spreads[name].items()})
                 rows.append(row)
             stage.advance(len(chunk))
     text = io.StringIO()

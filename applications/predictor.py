@@ -1,7 +1,7 @@
 """Runs a network over whole volumes: windows out, outputs back, weighted where they overlap."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Predictor:
         loss_border: Zeros around every window, as in training: a network that has learned with a frame of zeros relies
             on it, and is far off without.
         fill_last_batch: Whether a last batch that is not full is filled up with repeats, whose results are dropped.
+        before_call: Called before every batch.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Predictor:
         batch_size: int,
         fill_last_batch: bool = True,
         loss_border: int = 0,
+        before_call: Callable[[], None] | None = None,
     ) -> None:
         import tensorflow as tf
 
@@ -45,6 +47,7 @@ class Predictor:
         self._batch_size = batch_size
         self._fill_last_batch = fill_last_batch
         self._loss_border = loss_border
+        self.before_call = before_call
         # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
         call = functools.partial(network, training=False)
         self._call = tf.function(call, reduce_retracing=True, autograph=False)
@@ -94,6 +97,8 @@ class Predictor:
         count = len(windows)
         if self._fill_last_batch and count < self._batch_size:
             windows = np.resize(windows, (self._batch_size, *windows.shape[1:]))
+        if self.before_call is not None:
+            self.before_call()
         outputs = self._call(tf.convert_to_tensor(windows, tf.float32))
         return {name: np.asarray(value, np.float32)[:count] for name, value in outputs.items()}
 

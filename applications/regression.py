@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sfgkeras.analysis.measures import evaluate_regression
+from sfgkeras.analysis.uncertainty import Moments
 from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.errors import lookup
-from sfgkeras.preprocessing.ct import USUAL_CLIP, scale_ct, unscale_ct
+from sfgkeras.preprocessing.ct import HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,31 @@ class RegressionTask(TaskType):
         """Returns the outputs; regression has no activation."""
         return outputs
 
+    def describe_output(self) -> dict[str, Any]:
+        """Adds how the output becomes the target's own quantity: `multiply * output + add`."""
+        is_ct = self.source_settings.scaling == "ct" and not self.is_scalar
+        return super().describe_output() | {
+            "unit": "HU" if is_ct else f"as [{self.source}]",
+            "multiply": (HU_PER_UNIT if is_ct else 1.0) / self.settings.scale,
+            "add": -HU_PER_UNIT if is_ct else 0.0,
+        }
+
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Undoes `prepare_map`, then resamples."""
         values = aggregated[..., 0] / np.float32(self.settings.scale)
         if self.source_settings.scaling == "ct":
             values = unscale_ct(values)
         return {"": np.asarray(resample(values, order, fill), np.float32)}
+
+    def build_statistics(self) -> Moments:
+        """Mean and standard deviation."""
+        return Moments()
+
+    @property
+    def spread_factor(self) -> float:
+        """Undoes the factors of `prepare_map` and `prepare_value`; a spread has no offset."""
+        unit = HU_PER_UNIT if self.source_settings.scaling == "ct" else 1.0
+        return unit / abs(self.settings.scale)
 
     def evaluate_map(
         self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any

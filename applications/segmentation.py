@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import softmax
 
 from sfgkeras.analysis.measures import evaluate_segmentation
+from sfgkeras.analysis.uncertainty import Information
 from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.errors import DataError, lookup
 
@@ -65,6 +66,11 @@ class SegmentationTask(TaskType):
         """Returns class probabilities."""
         return softmax(outputs, axis=-1)
 
+    def describe_output(self) -> dict[str, Any]:
+        """Adds how logits become probabilities, and the names of the classes."""
+        names = list(self.settings.class_names) or [str(label) for label in range(self.num_outputs)]
+        return super().describe_output() | {"values": "logits; probabilities are softmax(channels)", "classes": names}
+
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Returns the most probable label, and the probabilities besides where the INI asks for them.
 
@@ -81,6 +87,10 @@ class SegmentationTask(TaskType):
     def map_endings(self) -> tuple[str, ...]:
         """The label map, and the probabilities where the INI asks for them."""
         return ("", PROBABILITIES) if self.settings.output_prob else ("",)
+
+    def build_statistics(self) -> Information:
+        """Mean probabilities, their entropy, and mutual information."""
+        return Information()
 
     def evaluate_map(
         self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any

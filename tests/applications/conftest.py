@@ -88,18 +88,28 @@ num_classes = 6
 """
 
 
+@pytest.fixture(scope="session")
+def config_maker(cohort):
+    """Returns a function: folder -> function that makes configurations of the tiny run in it."""
+
+    def in_folder(folder: Path):
+        def make(
+            overrides: dict[str, object] | None = None, model_dir: Path | None = None, text: str = INI, extra: str = ""
+        ) -> Config:
+            path = folder / "tiny.ini"
+            filled = textwrap.dedent(text + extra).format(cohort=cohort, model_dir=model_dir or folder / "model")
+            path.write_text(filled)
+            return read_config(path, [(name, str(value)) for name, value in (overrides or {}).items()])
+
+        return make
+
+    return in_folder
+
+
 @pytest.fixture
-def make_config(cohort, tmp_path):
+def make_config(config_maker, tmp_path):
     """Returns a function: overrides by "SECTION.KEY" -> Config of the tiny run."""
-
-    def make(
-        overrides: dict[str, object] | None = None, model_dir: Path | None = None, text: str = INI, extra: str = ""
-    ) -> Config:
-        path = tmp_path / "tiny.ini"
-        path.write_text(textwrap.dedent(text + extra).format(cohort=cohort, model_dir=model_dir or tmp_path / "model"))
-        return read_config(path, [(name, str(value)) for name, value in (overrides or {}).items()])
-
-    return make
+    return config_maker(tmp_path)
 
 
 class RecordingReporter:
