@@ -1,0 +1,210 @@
+"""What filter groups learn to share: related, unrelated and equal tasks on the same images, over seeds.
+
+    python benchmarks/what_is_shared.py --output /tmp/what_is_shared [--seeds 5] [--iterations 1500] [--quick]
+
+Images are handwritten digits of scikit-learn (8 x 8, placed at random in 20 x 20) on a smooth random background, plus
+noise. Three pairs of tasks on them:
+
+- related: the clean digit (regression) and which pixels belong to it (segmentation);
+- unrelated: the clean digit and the background, which says nothing about the digit;
+- duplicate: the clean digit twice, as in the supplement's section 5.
+
+What the paper leads one to expect is printed beside what was found: unrelated tasks should take more specialist
+filters than related ones; the first layer should share more than the last; equal tasks should take equal parts.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+from scipy.stats import ttest_1samp
+from sklearn.datasets import load_digits
+
+from sfgkeras.applications.steps import TrainingStep, build_optimizer
+from sfgkeras.callbacks import GroupingHistory
+from sfgkeras.console import build_reporter
+from sfgkeras.losses import DiceCrossEntropy, RootMeanSquaredError
+from sfgkeras.networks import HighResNet
+
+SIZE, BATCH = 20, 16
+PAIRS = {
+    "related": ("digit", "pixels"),
+    "unrelated": ("digit", "background"),
+    "duplicate": ("digit", "digit again"),
+}
+OUTPUTS = {"digit": 1, "digit again": 1, "background": 1, "pixels": 2}
+TEST_FROM = 1400
+"""Digits from this number on are for testing only."""
+
+
+def draw_images(random_generator: np.random.Generator, digits: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """Draws images and all their targets.
+
+    Args:
+        random_generator: Draws digits, places, backgrounds and noise.
+        digits: `(digits, 8, 8)`, from 0 to 1.
+        count: Number of images.
+
+    Returns:
+        `image`, `digit`, `digit again` and `background`, `(count, size, size, 1)` float32, and `pixels`,
+        `(count, size, size)` int32.
+    """
+    clean = np.zeros((count, SIZE, SIZE), np.float32)
+    for canvas, chosen in zip(clean, random_generator.integers(len(digits), size=count), strict=True):
+        x, y = random_generator.integers(0, SIZE - 8, size=2, endpoint=True)
+        canvas[x : x + 8, y : y + 8] = digits[chosen]
+    # Waves of at most two periods over the image: smooth, and independent of the digit.
+    grid = np.linspace(0, 2 * np.pi, SIZE, endpoint=False)
+    phases = random_generator.uniform(0, 2 * np.pi, (2, count, 1))
+    frequencies = random_generator.uniform(0.5, 2.0, (2, count, 1))
+    waves = np.sin(frequencies * grid + phases)
+    background = (0.5 * waves[0][:, :, None] * waves[1][:, None, :]).astype(np.float32)
+    noise = random_generator.normal(0, 0.15, clean.shape)
+    image = (clean + background + noise).astype(np.float32)
+    scaled = 4 * clean[..., None]
+    return {
+        "image": image[..., None],
+        "digit": scaled,
+        "digit again": scaled,
+        "background": 4 * background[..., None],
+        "pixels": (clean > 0.25).astype(np.int32),
+    }
+
+
+def train(pair: str, seed: int, iterations: int, folder: Path, reporter: Any) -> dict[str, Any]:
+    """Trains one network on a pair of tasks; returns p of every layer and the test losses."""
+    names = PAIRS[pair]
+    tasks = {name: OUTPUTS[name] for name in names}
+    digits = (load_digits().images / 16).astype(np.float32)
+    network = HighResNet(tasks, "sfg", width=0.5, seed=seed, temperature=(1.0, 2.3 / iterations, 0.1))
+    network.build((None, SIZE, SIZE, 1))
+    losses = {name: DiceCrossEntropy() if name == "pixels" else RootMeanSquaredError() for name in names}
+    logits = [grouping.grouping_logits for grouping in network.groupings().values()]
+    kernels = [v for v in network.trainable_variables if not any(v is logit for logit in logits)]
+    optimizer, grouping_optimizer = build_optimizer("adam", 2e-3), build_optimizer("adam", 1e-2)
+    optimizer.build(kernels)
+    grouping_optimizer.build(logits)
+    strategy = tf.distribute.get_strategy()
+    weights = dict.fromkeys(names, 1.0)
+    step = TrainingStep(network, optimizer, losses, weights, strategy, BATCH, grouping_optimizer=grouping_optimizer)
+    history = GroupingHistory(folder / f"{pair}_{seed}.npz", max(iterations // 50, 1))
+    history.start(0, network)
+    random_generator = np.random.default_rng([seed, 0])
+    voxels = np.ones((BATCH, SIZE, SIZE), np.float32)
+    with reporter.stage(f"{pair}, seed {seed}", iterations) as stage:
+        for iteration in range(1, iterations + 1):
+            drawn = draw_images(random_generator, digits[:TEST_FROM], BATCH)
+            parts = step((drawn["image"], {n: drawn[n] for n in names}, dict.fromkeys(names, voxels)))
+            history.observe(iteration, network)
+            note = f"loss {float(parts['loss']):.3g}" if iteration % 20 == 0 else ""
+            stage.advance(1, note)
+    history.write()
+    test = draw_images(np.random.default_rng([seed, 1]), digits[TEST_FROM:], 64)
+    network.batch_norm, network.masks = "batch", "mode"
+    outputs = network(test["image"], training=False)
+    test_losses = {name: float(tf.reduce_mean(losses[name].per_sample(test[name], outputs[name]))) for name in names}
+    probabilities = {name: p.tolist() for name, p in network.grouping_probabilities().items()}
+    return {"pair": pair, "seed": seed, "probabilities": probabilities, "test_losses": test_losses}
+
+
+def shares(run: dict[str, Any]) -> np.ndarray:
+    """Returns the mean p of every layer of a run, `(layers, groups)`, shared last."""
+    return np.array([np.mean(p, axis=0) for p in run["probabilities"].values()])
+
+
+def findings(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Holds what was found against what the paper leads one to expect; one row per expectation.
+
+    Returns:
+        Rows of `expectation`, `value` (mean over seeds), `std`, `p` (t-test over seeds, one value per seed), `holds`
+        (the mean has the right sign, or is small enough).
+    """
+    by_pair: dict[str, dict[int, np.ndarray]] = {}
+    for run in runs:
+        by_pair.setdefault(run["pair"], {})[run["seed"]] = shares(run)
+    seeds = sorted(set.intersection(*(set(found) for found in by_pair.values())))
+
+    def each(measure: Any) -> np.ndarray:
+        return np.array([measure(seed) for seed in seeds])
+
+    def specialist(pair: str, seed: int) -> float:
+        return float(1 - by_pair[pair][seed][:, -1].mean())
+
+    rows = [
+        _row(
+            "specialist share, unrelated less related tasks: above 0",
+            each(lambda seed: specialist("unrelated", seed) - specialist("related", seed)),
+        )
+    ]
+    rows += [
+        _row(
+            f"shared share, first less last layer, {pair} tasks: above 0",
+            each(lambda seed, pair=pair: by_pair[pair][seed][0, -1] - by_pair[pair][seed][-1, -1]),
+        )
+        for pair in by_pair
+    ]
+    gaps = each(lambda seed: float(np.abs(by_pair["duplicate"][seed][:, 0] - by_pair["duplicate"][seed][:, 1]).mean()))
+    rows.append(_row("duplicate tasks, |p_1 - p_2| of layer means: below 0.05", gaps) | {"holds": gaps.mean() < 0.05})
+    return rows
+
+
+def _row(expectation: str, values: np.ndarray) -> dict[str, Any]:
+    several = len(values) > 1
+    return {
+        "expectation": expectation,
+        "value": float(values.mean()),
+        "std": float(values.std(ddof=1)) if several else float("nan"),
+        "p": float(ttest_1samp(values, 0.0).pvalue) if several else float("nan"),
+        "holds": bool(values.mean() > 0),
+        "values": values.tolist(),
+    }
+
+
+def markdown(runs: Sequence[dict[str, Any]]) -> str:
+    """Returns the findings, and mean p of every layer by pair of tasks, as Markdown."""
+    lines = ["| expectation | found, mean ± std over seeds | p | holds |", "|---|---|---|---|"]
+    for row in findings(runs):
+        found = f"{row['value']:+.3f} ± {row['std']:.3f}"
+        lines.append(f"| {row['expectation']} | {found} | {row['p']:.3g} | {'yes' if row['holds'] else 'no'} |")
+    for pair, names in PAIRS.items():
+        mean = np.mean([shares(run) for run in runs if run["pair"] == pair], axis=0)
+        lines += ["", f"Mean p, {pair} tasks:", "", f"| layer | {' | '.join((*names, 'shared'))} |", "|---" * 4 + "|"]
+        lines += [f"| {layer + 1} | {' | '.join(f'{value:.3f}' for value in row)} |" for layer, row in enumerate(mean)]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains what is not trained yet and prints the findings."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, help="folder of all that is written; default: a temporary one")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--iterations", type=int, default=1500)
+    parser.add_argument("--quick", action="store_true", help="shows that all works, nothing about what is learned")
+    options = parser.parse_args(arguments)
+    iterations, seeds = (20, 1) if options.quick else (options.iterations, options.seeds)
+    output = options.output or Path(tempfile.mkdtemp(prefix="what_is_shared_"))
+    output.mkdir(parents=True, exist_ok=True)
+    runs, reporter = [], build_reporter()
+    for seed in range(seeds):
+        for pair in PAIRS:
+            path = output / f"{pair}_{seed}_{iterations}.json"
+            if not path.is_file():
+                path.write_text(json.dumps(train(pair, seed, iterations, output, reporter)))
+            runs.append(json.loads(path.read_text()))
+    text = markdown(runs)
+    (output / "what_is_shared.md").write_text(text)
+    print(f"\n{text}\nwritten to {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
