@@ -12,6 +12,7 @@ import SimpleITK
 
 from sfgkeras.applications import run
 from sfgkeras.config import Config, read_config
+from sfgkeras.preprocessing.folder import run_folder
 from sfgkeras.preprocessing.resampling import resample_to_spacing
 
 ITERATIONS = 30
@@ -279,3 +280,83 @@ def test_ct_of_the_template_is_learned_from_mr_and_written_in_hounsfield_units(r
     assert labels.dtype == np.uint8
     assert set(np.unique(labels)) <= set(range(4))
     assert len({row["label"] for row in summary["tissue"]}) == 3
+
+
+PREPROCESSED_INI = """
+    [T1]
+    path_to_search = {source}
+    filename_contains = ilist, _T1
+    spatial_window_size = 32, 32, 1
+
+    [TISSUE]
+    path_to_search = {source}
+    filename_contains = slist, _tissue
+
+    [SYSTEM]
+    model_dir = {model_dir}
+
+    [PREPROCESSING]
+    steps = n4, reorient, crop, resample, nyul, whiten
+    n4_iterations = 5, 5
+    resample_spacing = 3, 3, 2
+    nyul_foreground = threshold_plus
+    workers = 2
+
+    [NETWORK]
+    name = highresnet
+    width = 0.25
+    batch_size = 2
+    batch_norm = population
+
+    [TRAINING]
+    max_iter = 2
+    save_every_n = 1
+
+    [INFERENCE]
+    spatial_window_size = 64, 64, 1
+
+    [SEGMENTATION]
+    image = T1
+    label = TISSUE
+    num_classes = 5
+"""
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_slabs_are_preprocessed_once_before_training_as_the_folder_command_does_it(real_data, tmp_path, reporter):
+    source = real_data / "mr_brain_multi"
+    config = write_config(tmp_path / "run.ini", PREPROCESSED_INI, source=source)
+    config.system.model_dir.mkdir()
+    config.system.dataset_split_file.write_text("1,training\n13,training\n9,inference\n")
+    run.train(config, reporter)
+    folder = config.preprocessing.output / "T1"
+    written = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.nii.gz")}
+    assert set(written) == {"1.nii.gz", "13.nii.gz"}
+    manifest, landmarks = (folder / "manifest.csv").read_text(), (folder / "landmarks.json").read_bytes()
+
+    longer = read_config(config.path, [("TRAINING.max_iter", "3")])
+    run.train(longer, reporter)
+    assert any("0 done, 2 done before, 0 failed" in message for message in reporter.messages)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("*.nii.gz")} == written
+    assert (folder / "manifest.csv").read_text() == manifest
+
+    run.infer(longer, reporter)
+    assert (folder / "landmarks.json").read_bytes() == landmarks
+    assert_on_grid_of(read_result(longer, "9", "segmentation"), source / "ilist9_T1.nii.gz")
+    # Inference preprocesses its own subject, and evaluation compares with the original label map.
+    summary = run.evaluate(longer, reporter)
+    labels = np.asarray(nib.load(source / "slist9_tissue.nii.gz").dataobj)
+    predicted = np.asarray(read_result(longer, "9", "segmentation").dataobj)
+    dice = 2 * ((labels == 3) & (predicted == 3)).sum() / ((labels == 3).sum() + (predicted == 3).sum())
+    assert measured(summary["segmentation"], label="3", measure="dice") == pytest.approx(dice, abs=1e-6)
+
+    settings = config.preprocessing.settings
+    files = {name: source / f"ilist{name}_T1.nii.gz" for name in ("1", "13", "9")}
+    by_folder = run_folder(
+        files, tmp_path / "by_folder", ", ".join(config.preprocessing.steps), settings, workers=2,
+        split=config.system.dataset_split_file, pictures=False,
+    )  # fmt: skip
+    for name, path in by_folder.outputs.items():
+        # One thread to a worker: N4 is the same to the last bit.
+        assert (folder / f"{name}.nii.gz").read_bytes() == path.read_bytes()
