@@ -1,5 +1,6 @@
 """Puts a training run together: devices, network, optimiser, step, data, log."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,12 +8,12 @@ from sfgkeras.applications import building, windows
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.distribution import build_strategy, configure_devices
+from sfgkeras.applications.files import RunFolder, write_text
 from sfgkeras.applications.finetuning import freeze_variables, restore_variables
-from sfgkeras.applications.grouping_log import GroupingLog
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import TrainingStep, ValidationPass, build_optimizer, split_variables
-from sfgkeras.applications.training import RunFolder, Trainer
-from sfgkeras.callbacks import GroupingConvergence
+from sfgkeras.applications.training import Trainer
+from sfgkeras.callbacks import GroupingConvergence, GroupingHistory
 from sfgkeras.config import Config
 from sfgkeras.data.pipeline import training_dataset, validation_dataset
 from sfgkeras.data.windows import PreparedSubject
@@ -80,12 +81,10 @@ def build_trainer(
         grouping_optimizer,
     )
     validate = ValidationPass(network, losses, weights, metrics, strategy) if has_validation else None
-    log = GroupingLog(
-        RunFolder(config.system.model_dir).logs / "grouping.npz",
-        config.training.tensorboard_every_n,
-        GroupingConvergence(),
+    history = GroupingHistory(
+        RunFolder(config.system.model_dir).grouping, config.training.tensorboard_every_n, GroupingConvergence()
     )
-    trainer = Trainer(config, network, [optimizer, grouping_optimizer], step, validate, log, reporter)
+    trainer = Trainer(config, network, [optimizer, grouping_optimizer], step, validate, history, reporter)
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
 
@@ -142,14 +141,16 @@ def describe_run(
     strategy: Any,
     reporter: Reporter,
 ) -> None:
-    """Says what will be trained on what: size, cost, devices, subjects."""
+    """Says what will be trained on what: size, cost, devices, subjects; keeps size and cost for the report."""
     shape = [size + 2 * config.multitask.loss_border for size in config.window_size if size != 1]
-    multiplies = count_multiplies(network, (*shape, image_channels))
+    parameters, multiplies = count_parameters(network), count_multiplies(network, (*shape, image_channels))
+    size = {"parameters": parameters, "multiplies": multiplies, "window": shape, "image_channels": image_channels}
+    write_text(RunFolder(config.system.model_dir).network_size, json.dumps(size) + "\n")
     tasks = ", ".join(f"{name} ({task.type})" for name, task in config.tasks.items())
     subjects = ", ".join(f"{count} {phase}" for phase, count in num_subjects.items())
     reporter.message(f"tasks: {tasks}")
     reporter.message(
-        f"network: {config.network.name}, sharing {config.network.sharing}, {count_parameters(network):,} parameters, "
+        f"network: {config.network.name}, sharing {config.network.sharing}, {parameters:,} parameters, "
         f"{multiplies:,} multiplies per window of {' x '.join(map(str, shape))}"
     )
     reporter.message(f"subjects: {subjects}; devices: {strategy.num_replicas_in_sync}")

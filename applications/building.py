@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.configuration import describe_steps
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
 
@@ -52,6 +53,9 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
         initial_probabilities=_initial_probabilities(config),
         fractions=multitask.init_categorical if settings.sharing == "constant_mask" else None,
         learn_grouping=multitask.learn_categorical,
+        stitch_weight=multitask.cross_stitch_init,
+        stitch_per_channel=multitask.cross_stitch_per_channel,
+        stitch_decay=multitask.cross_stitch_decay,
         temperature=(
             multitask.tau,
             multitask.gs_anneal_r if multitask.use_tau_annealing else 0.0,
@@ -93,6 +97,7 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
             name: [task.scale, config.sources[task.target].scaling] for name, task in config.tasks.items()
         },
         "image": list(config.image),
+        "preprocessing": describe_steps(config),
         "seed": config.system.seed,
     }
 

@@ -1,9 +1,11 @@
 """Finds what is wrong with images and labels before any long work, and says what training will see."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.cohort import PHASES, Cohort, find_cohort, target_sources
+from sfgkeras.applications.configuration import build_steps
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.config import Config
@@ -66,9 +68,9 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
     files = len(learning) * len(roles) + len(images) * len(config.image)
     with reporter.stage("checking files", files * (2 if read_voxels else 1)) as stage:
         settings: dict[str, Any] = {
-            "window_size": None if config.network.window_sampling == "resize" else config.window_size,
+            "window_size": None if _shape_is_unknown(config) else config.window_size,
             "volume_padding": config.network.volume_padding_size,
-            "resampled": bool(others) and all(config.sources[name].pixdim for name in others),
+            "resampled": _meets_in_space(config, others),
             "read_voxels": read_voxels,
             "num_threads": config.system.num_threads,
             "progress": lambda done, total: stage.advance(),
@@ -76,7 +78,36 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
         problems = check_subjects(learning, roles, tables=tables, **settings) if learning else []
         if images:
             problems += check_subjects(images, {name: roles[name] for name in config.image}, **settings)
-    return problems + _check_values(config, cohort)
+    return problems + _check_values(config, cohort) + _check_step_files(config)
+
+
+def _shape_is_unknown(config: Config) -> bool:
+    """Says whether headers do not tell how large the volumes are that windows are cut from."""
+    pipeline = build_steps(config)
+    return config.network.window_sampling == "resize" or (pipeline is not None and bool(pipeline.changing("grid")))
+
+
+def _meets_in_space(config: Config, others: Sequence[str]) -> bool:
+    """Says whether sources may lie on grids of their own: all are resampled, or the image is brought onto another's."""
+    pipeline = build_steps(config)
+    is_placed = pipeline is not None and "resample_like" in pipeline.names
+    return is_placed or (bool(others) and all(config.sources[name].pixdim for name in others))
+
+
+def _check_step_files(config: Config) -> list[Problem]:
+    """Finds files and folders that steps of `[PREPROCESSING]` name and that are not there."""
+    pipeline = build_steps(config)
+    return [
+        Problem(
+            "error",
+            value,
+            f"{value}: [PREPROCESSING] {step.name}_{key} does not exist; correct the path, which starts from the "
+            "folder that the command is run in",
+        )
+        for step in (() if pipeline is None else pipeline.steps)
+        for key, value in vars(step.settings).items()
+        if isinstance(value, Path) and not value.exists()
+    ]
 
 
 def _check_values(config: Config, cohort: Cohort) -> list[Problem]:
@@ -139,8 +170,36 @@ def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:
         ["task", "type", "target", "loss", "weight"],
         [[name, task.type, task.target, task.loss, task.weight] for name, task in config.tasks.items()],
     )
+    _show_steps(config, reporter)
     window = " x ".join(str(size) for size in config.window_size)
     reporter.message(
         f"images {', '.join(config.image)}; windows {window}; batches of {config.network.batch_size}; "
         f"{config.training.max_iter} iterations"
     )
+
+
+def _show_steps(config: Config, reporter: Reporter) -> None:
+    """Shows what `[PREPROCESSING]` does to which images, with every setting in effect."""
+    section, pipeline = config.preprocessing, build_steps(config)
+    if section is None or pipeline is None:
+        return
+    rows = [
+        [f"{described['step']}_{key}", _plain(value)]
+        for described in pipeline.describe()
+        for key, value in described.items()
+        if key != "step"
+    ]
+    where = section.scheduler or (f"{section.workers} processes" if section.workers > 1 else "1 process")
+    reporter.message(
+        f"preprocessing of {', '.join(section.sources)}: {', '.join(pipeline.names)}; {where}; into {section.output}"
+    )
+    reporter.table("settings of its steps", ["setting", "value"], rows)
+
+
+def _plain(value: Any) -> str:
+    """Writes a setting as an INI file has it."""
+    if isinstance(value, list):
+        return ", ".join(_plain(each) for each in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

@@ -92,6 +92,19 @@ def read_state(path: Path) -> TrainingState:
     return TrainingState(arrays, record)
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Reads only the record of a state, not its arrays.
+
+    Raises:
+        DataError: If the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(json.loads(str(file["record"])))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: the checkpoint is missing or damaged ({error})") from error
+
+
 class CheckpointFolder:
     """The saved states of one run.
 

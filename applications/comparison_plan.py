@@ -58,7 +58,7 @@ def plan_sharing(
     names = tuple(sharing) or choices.SHARING
     for name in names:
         if name not in choices.SHARING:
-            hint = suggestion(name, choices.SHARING) or f"; choose of {', '.join(choices.SHARING)}"
+            hint = suggestion(name, list(choices.SHARING)) or f"; choose of {', '.join(choices.SHARING)}"
             raise ConfigError(f"--sharing {name!r} is not known{hint}")
     base = read_run(path, overrides)
     if base.application != "multi_task":

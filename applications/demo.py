@@ -1,4 +1,4 @@
-"""The whole toolkit on a cohort that it makes itself: phantoms, training, inference, evaluation, pictures."""
+"""The whole toolkit on a cohort that it makes itself: phantoms, training, inference, evaluation, pictures, report."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 
 from sfgkeras.applications import run
 from sfgkeras.applications.files import prediction_path
+from sfgkeras.applications.report import write_report
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import open_session
 from sfgkeras.config import Config, find_config, read_config
@@ -43,6 +44,7 @@ def run_demo(
     scores = compare_with_constant(config, summary, reporter)
     pictures = draw_results(config, output / "pictures", reporter)
     reporter.message(f"pictures: {', '.join(str(path) for path in pictures)}")
+    write_report(config, reporter, activations=True)
     return scores
 
 
@@ -99,7 +101,7 @@ def draw_results(config: Config, folder: Path, reporter: Reporter) -> list[Path]
     """Draws MR, true CT, synthetic CT, difference and outlines of every held-out subject, and the training curves."""
     from sfgkeras.analysis.curves import read_curves, write_curves
     from sfgkeras.analysis.pictures import subject_montage
-    from sfgkeras.applications.training import RunFolder
+    from sfgkeras.applications.files import RunFolder
     from sfgkeras.preprocessing.resampling import resample_like
 
     session = open_session(config, reporter, training=False)

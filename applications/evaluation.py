@@ -12,6 +12,7 @@ from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session
+from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
@@ -62,7 +63,7 @@ def _evaluate_volumes(
     rows = []
     with reporter.stage(f"evaluating {task.name}", len(subjects)) as stage:
         for subject in subjects:
-            truth, prediction, valid, spacing = read_pair(session, task, subject)
+            truth, prediction, valid, spacing = read_pair(session.config, task, subject)
             measured = task.evaluate_map(truth, prediction, valid, spacing, session.config.evaluation)
             rows += [{"subject_id": subject.subject_id, **row} for row in measured]
             stage.advance(1, subject.subject_id)
@@ -70,20 +71,20 @@ def _evaluate_volumes(
 
 
 def read_pair(
-    session: Session, task: TaskType, subject: Subject
+    config: Config, task: TaskType, subject: Subject
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
     """Reads a subject's truth and prediction on the grid of the prediction.
 
     Returns:
         Truth, prediction, voxels that the truth's image covers (all `(x, y, z)`), and the voxel size in mm.
     """
-    path = prediction_path(session.config, subject.subject_id, task.name)
+    path = prediction_path(config, subject.subject_id, task.name)
     if not path.is_file():
         raise DataError(
             f"{path}: no prediction of subject {subject.subject_id!r}; run inference first, with the same --dataset"
         )
     is_labels = task.target_kind == "labels"
-    source = session.config.sources[task.source]
+    source = config.sources[task.source]
     predicted = (read_label_map if is_labels else read_image)(path)
     target = (read_label_map if is_labels else read_image)(subject.files[task.source], source.loader)
     shape, order = predicted.array.shape[:3], 0 if is_labels else 1

@@ -4,15 +4,58 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sfgkeras
+from sfgkeras.applications.configuration import describe_steps
 from sfgkeras.config import Config
 from sfgkeras.data.files import replacing
 from sfgkeras.errors import DataError
 
 VALUES_FILE = "values.csv"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what it writes.
+
+    Attributes:
+        path: `model_dir`.
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training states."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """CSV logs, TensorBoard events and grouping probabilities."""
+        return self.path / "logs"
+
+    @property
+    def grouping(self) -> Path:
+        """Grouping probabilities over the iterations."""
+        return self.logs / "grouping.npz"
+
+    @property
+    def network_size(self) -> Path:
+        """Parameters and multiplies of the network."""
+        return self.logs / "network.json"
+
+    @property
+    def configuration(self) -> Path:
+        """The effective INI file of the last start."""
+        return self.path / "configuration.ini"
+
+    @property
+    def report(self) -> Path:
+        """The HTML page of the run and its figures."""
+        return self.path / "report"
 
 
 def prediction_path(config: Config, subject_id: str, task: str, ending: str = "") -> Path:
@@ -109,5 +152,6 @@ def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, 
             key: value for key, value in inference.items() if key not in ("save_seg_dir", "dataset_to_infer")
         },
         "network": config.network.model_dump(mode="json"),
+        "preprocessing": describe_steps(config),
         "sources": {name: config.sources[name].model_dump(mode="json") for name in config.image},
     }

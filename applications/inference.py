@@ -1,6 +1,7 @@
 """Writes predictions: one file per task and subject, on the subject's own grid, or one table of values."""
 
 import csv
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def infer_volumes(
                 stage.advance(1, f"{subject.subject_id} was done")
                 continue
             image = session.preparation.image(subject)
-            means, spreads = passes.predict(session.tasks, lambda image=image: predictor.volumes(image))
+            means, spreads = passes.predict(session.tasks, functools.partial(predictor.volumes, image))
             for name, volume in means.items():
                 _write_volume(session, subject, name, volume, spreads[name])
             provenance.record(paths)
@@ -94,7 +95,7 @@ def infer_values(
         for first in range(0, len(subjects), batch_size):
             chunk = subjects[first : first + batch_size]
             windows = np.stack([_whole_image(session, subject) for subject in chunk])
-            means, spreads = passes.predict(session.tasks, lambda windows=windows: predictor.values(windows))
+            means, spreads = passes.predict(session.tasks, functools.partial(predictor.values, windows))
             for i, subject in enumerate(chunk):
                 row: dict[str, Any] = {"subject_id": subject.subject_id}
                 for name, task in session.tasks.items():

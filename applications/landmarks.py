@@ -1,11 +1,13 @@
 """Histogram landmarks of a run: fitted on the training subjects at training, required at inference."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sfgkeras.applications.cohort import Cohort
+from sfgkeras.applications.configuration import build_steps
 from sfgkeras.applications.files import make_writable
 from sfgkeras.applications.preparation import Preparation
 from sfgkeras.applications.reporter import Reporter
@@ -14,7 +16,13 @@ from sfgkeras.data.subjects import Subject
 from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.histogram import NyulLandmarks, foreground_percentiles, mean_landmarks
-from sfgkeras.preprocessing.landmark_file import check_landmarks, read_landmarks, write_landmarks
+from sfgkeras.preprocessing.landmark_file import (
+    check_landmarks,
+    choose_modality,
+    read_landmarks,
+    write_landmarks,
+)
+from sfgkeras.preprocessing.pipeline import Pipeline, build_pipeline
 
 
 def fit_missing_landmarks(
@@ -42,7 +50,7 @@ def fit_missing_landmarks(
             modality=name,
             foreground=preparation.foreground_rule(),
             fitted_on=_identities(subjects, name),
-            preparation=_preparation_text(config, name),
+            preparation=preparation_text(config, name),
         )
         for name, rows in measured.items()
     }
@@ -71,21 +79,17 @@ def read_required_landmarks(
 def _read(config: Config, preparation: Preparation, subjects: list[Subject] | None) -> dict[str, NyulLandmarks]:
     path = _landmark_file(config)
     found = read_landmarks(path, config.network.cutoff)
-    for name in config.image:
-        if name not in found:
-            raise DataError(
-                f"{path}: has no landmarks for [{name}], only for {', '.join(sorted(found))}; delete the file "
-                "to have them fitted, or rename the section"
-            )
+    chosen = {name: choose_modality(path, found, name, is_only=len(config.image) == 1) for name in config.image}
+    for name, landmarks in chosen.items():
         check_landmarks(
             path,
-            found[name],
+            landmarks,
             cutoff=config.network.cutoff,
             foreground=preparation.foreground_rule(),
             fitted_on=None if subjects is None else _identities(subjects, name),
-            preparation=_preparation_text(config, name),
+            preparation=preparation_text(config, name),
         )
-    return {name: found[name] for name in config.image}
+    return chosen
 
 
 def _landmark_file(config: Config) -> Path:
@@ -102,12 +106,25 @@ def _measure(subject: Subject, name: str, values: np.ndarray, cutoff: tuple[floa
         raise DataError(f"{subject.files[name]}: {error}") from error
 
 
-def _identities(subjects: list[Subject], name: str) -> tuple[str, ...]:
+def _identities(subjects: Sequence[Subject], name: str) -> tuple[str, ...]:
     """Names the subjects by id and content, so that an exchanged image is noticed."""
     return tuple(f"{subject.subject_id}@{file_fingerprint(subject.files[name])[:8]}" for subject in subjects)
 
 
-def _preparation_text(config: Config, name: str) -> str:
-    source = config.sources[name]
-    first = config.sources[config.image[0]]
-    return f"axcodes {source.axcodes}, pixdim {first.pixdim}, interp_order {source.interp_order}"
+def preparation_text(config: Config, name: str) -> str:
+    """Returns what an image went through before its landmarks are fitted, in the words of preprocessing's steps.
+
+    So landmarks of a folder run with these steps serve for training, and the other way round.
+    """
+    source, first = config.sources[name], config.image[0]
+    pixdim = config.sources[first].pixdim
+    done = build_steps(config) if name in (config.preprocessing.sources if config.preprocessing else ()) else None
+    steps: list[Pipeline] = [] if done is None else [done]
+    if source.axcodes:
+        steps.append(build_pipeline("reorient", {"reorient_axcodes": source.axcodes}))
+    if pixdim and name == first:
+        steps.append(build_pipeline("resample", {"resample_spacing": pixdim, "resample_order": source.interp_order}))
+    elif pixdim:
+        onto = {"reference": f"[{first}]", "order": source.interp_order, "fill": source.padding_value or 0.0}
+        steps.append(build_pipeline("resample_like", {f"resample_like_{key}": value for key, value in onto.items()}))
+    return Pipeline(tuple(step for pipeline in steps for step in pipeline.steps)).preparation_text()

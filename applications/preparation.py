@@ -14,14 +14,15 @@ import numpy as np
 import sfgkeras
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.cohort import Cohort
+from sfgkeras.applications.preprocess import PreprocessedImages
 from sfgkeras.config import Config
-from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map, reorient
+from sfgkeras.data.nifti import read_header, read_image, read_label_map, reorient
 from sfgkeras.data.subjects import Subject
 from sfgkeras.data.volumes import VolumeStore, file_fingerprint
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.ct import scale_ct
-from sfgkeras.preprocessing.foreground import foreground_mask, fuse_foregrounds
+from sfgkeras.preprocessing.foreground import describe_rule, foreground_mask, fuse_foregrounds
 from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks
 from sfgkeras.preprocessing.resampling import resample_like, spacing_grid
 from sfgkeras.preprocessing.whitening import whiten
@@ -68,6 +69,7 @@ class Preparation:
         tasks: The tasks by name.
         cohort: The subjects.
         landmarks: Histogram landmarks by image source; empty without histogram normalisation.
+        preprocessed: The images that `[PREPROCESSING]` makes; they are read in place of the originals.
     """
 
     def __init__(
@@ -76,11 +78,13 @@ class Preparation:
         tasks: Mapping[str, TaskType],
         cohort: Cohort,
         landmarks: Mapping[str, NyulLandmarks] | None = None,
+        preprocessed: PreprocessedImages | None = None,
     ) -> None:
         self._config = config
         self._tasks = tasks
         self._cohort = cohort
         self.landmarks = dict(landmarks or {})
+        self._preprocessed = preprocessed or PreprocessedImages(config, cohort)
         self._store = VolumeStore(config.system.cache_dir)
         window = config.window_size
         self._sliced_axis = window.index(1) if 1 in window else None
@@ -105,12 +109,16 @@ class Preparation:
         )
 
     def native_grid(self, subject: Subject) -> Grid:
-        """Returns the grid of the first image source's file."""
-        header = self._header(subject, self._config.image[0])
+        """Returns the grid of the first image source's original file."""
+        name = self._config.image[0]
+        header = read_header(subject.files[name], self._config.sources[name].loader)
         return Grid(tuple(header.shape[:3]), header.affine)
 
     def grid(self, subject: Subject) -> Grid:
-        """Returns the grid that the network sees: the first image source after `axcodes`, `pixdim` and padding."""
+        """Returns the grid that the network sees: the first image after `axcodes`, `pixdim` and padding.
+
+        The image is that of `[PREPROCESSING]` where there is one.
+        """
         inner, padding = self._inner_grid(subject), np.asarray(self._config.network.volume_padding_size)
         affine = inner.affine.copy()
         affine[:3, 3] -= affine[:3, :3] @ padding
@@ -118,16 +126,27 @@ class Preparation:
 
     def _inner_grid(self, subject: Subject) -> Grid:
         name = self._config.image[0]
-        native = self.native_grid(subject)
-        source = self._config.sources[name]
-        shape, affine = native.shape, native.affine
-        if source.axcodes:
-            # A one-bit stand-in of the same shape: only the geometry is of interest here.
-            stand_in, affine = reorient(np.broadcast_to(np.int8(0), shape), affine, source.axcodes)
-            shape = stand_in.shape[:3]
-        if source.pixdim:
-            shape, affine = spacing_grid(shape, affine, source.pixdim)
+        header = read_header(*self._image_file(subject, name))
+        turned, pixdim = self._turned(Grid(tuple(header.shape[:3]), header.affine)), self._config.sources[name].pixdim
+        if not pixdim:
+            return turned
+        shape, affine = spacing_grid(turned.shape, turned.affine, pixdim)
         return Grid(tuple(int(n) for n in shape), affine)
+
+    def _turned(self, grid: Grid) -> Grid:
+        """Returns a grid in the orientation that the first image source asks for."""
+        axcodes = self._config.sources[self._config.image[0]].axcodes
+        if not axcodes:
+            return grid
+        # A one-bit stand-in of the same shape: only the geometry is of interest here.
+        stand_in, affine = reorient(np.broadcast_to(np.int8(0), grid.shape), grid.affine, axcodes)
+        return Grid(tuple(int(n) for n in stand_in.shape[:3]), affine)
+
+    def _image_file(self, subject: Subject, name: str) -> tuple[Path, str | None]:
+        """Returns the file of an image source that the network's input is made of, and its loader."""
+        if name in self._preprocessed.files:
+            return self._preprocessed.path(subject, name), None
+        return subject.files[name], self._config.sources[name].loader
 
     def image(self, subject: Subject) -> np.ndarray:
         """Returns the network's input volume, `(x, y, z, channels)`."""
@@ -150,7 +169,7 @@ class Preparation:
             masks = self._foregrounds(subject, volumes)
             channels = []
             for (name, volume), mask in zip(volumes, masks, strict=True):
-                with _naming(subject.files[name]):
+                with _naming(self._image_file(subject, name)[0]):
                     channels.append(self._normalise(volume, mask, name))
             return self._pad(np.stack(channels, axis=-1))
 
@@ -161,9 +180,8 @@ class Preparation:
         network = self._config.network
         if not network.normalise_foreground_only:
             return "all"
-        if len(self._config.image) == 1:
-            return str(network.foreground_type)
-        return f"{network.foreground_type}, {network.multimod_foreground_type}"
+        rule = describe_rule(network.foreground_type)
+        return rule if len(self._config.image) == 1 else f"{rule}, {network.multimod_foreground_type}"
 
     def foreground_intensities(self, subject: Subject) -> dict[str, np.ndarray]:
         """Returns the foreground intensities of each image source before normalisation, for fitting landmarks."""
@@ -180,7 +198,7 @@ class Preparation:
         return [
             (name, volume)
             for name in self._config.image
-            for volume in np.moveaxis(self._read(subject, name, grid), -1, 0)
+            for volume in np.moveaxis(self._read(subject, name, grid, is_image=True), -1, 0)
         ]
 
     def _foregrounds(self, subject: Subject, volumes: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray | None]:
@@ -189,7 +207,7 @@ class Preparation:
             return [None] * len(volumes)
         masks = []
         for name, volume in volumes:
-            with _naming(subject.files[name]):
+            with _naming(self._image_file(subject, name)[0]):
                 masks.append(foreground_mask(volume, network.foreground_type))
         return list(np.moveaxis(fuse_foregrounds(masks, network.multimod_foreground_type), -1, 0))
 
@@ -204,9 +222,6 @@ class Preparation:
             volume = whiten(volume, mask)
         return np.asarray(volume, np.float32)
 
-    def _header(self, subject: Subject, name: str) -> Header:
-        return read_header(subject.files[name], self._config.sources[name].loader)
-
     def _pad(self, volume: np.ndarray, mode: Any = None) -> np.ndarray:
         """Adds `volume_padding_size` voxels on each side of the three axes of `(x, y, z, channels)`."""
         network = self._config.network
@@ -216,11 +231,13 @@ class Preparation:
         chosen: Any = mode or network.volume_padding_mode
         return np.pad(volume, widths, mode=chosen)
 
-    def _read(self, subject: Subject, name: str, grid: Grid, labels: bool = False) -> np.ndarray:
+    def _read(
+        self, subject: Subject, name: str, grid: Grid, labels: bool = False, is_image: bool = False
+    ) -> np.ndarray:
         """Reads one source onto the subject's grid without padding, `(x, y, z, channels)`."""
         source = self._config.sources[name]
-        path = subject.files[name]
-        image = (read_label_map if labels else read_image)(path, source.loader)
+        path, loader = self._image_file(subject, name) if is_image else (subject.files[name], source.loader)
+        image = (read_label_map if labels else read_image)(path, loader)
         array, affine = image.array, image.affine
         if not labels and not np.isfinite(array).all():
             raise DataError(
@@ -230,7 +247,8 @@ class Preparation:
             array, affine = reorient(array, affine, source.axcodes)
         own = Grid(tuple(array.shape[:3]), affine)
         if not own.is_like(grid):
-            if not source.pixdim and name != self._config.image[0]:
+            is_first = is_image and name == self._config.image[0]
+            if not source.pixdim and not is_first and not self._follows(own, subject):
                 raise DataError(
                     f"{path}: its grid {own.shape} differs from that of [{self._config.image[0]}] "
                     f"{grid.shape}; set pixdim in [{name}] to have it resampled, or correct the file"
@@ -240,11 +258,17 @@ class Preparation:
             array = resample_like(array, affine, grid.shape, grid.affine, order, fill=fill)
         return array[..., None] if array.ndim == 3 else array
 
-    def _key(self, subject: Subject, name: str, grid: Grid, **more: Any) -> dict[str, Any]:
+    def _follows(self, own: Grid, subject: Subject) -> bool:
+        """Says whether a volume is on the image's original grid, which `[PREPROCESSING]` exchanged for another."""
+        return self._preprocessed.changes_grid and own.is_like(self._turned(self.native_grid(subject)))
+
+    def _key(self, subject: Subject, name: str, grid: Grid, role: str, **more: Any) -> dict[str, Any]:
         source = self._config.sources[name]
+        path = self._image_file(subject, name)[0] if role == "image" else subject.files[name]
         return {
             "version": sfgkeras.__version__,
-            "file": file_fingerprint(subject.files[name]),
+            "file": file_fingerprint(path),
+            "role": role,
             "grid": grid.key(),
             "axcodes": source.axcodes,
             "resampled": bool(source.pixdim),

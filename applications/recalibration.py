@@ -27,7 +27,15 @@ BATCHES = 20
 def load_network(
     session: Session, checkpoints: CheckpointFolder, state: TrainingState, image_channels: int, reporter: Reporter
 ) -> Any:
-    """Builds the network of a saved state, ready for inference.
+    """Builds the network of a saved state for inference, hardened where that gives the same results."""
+    network = restore_network(session, checkpoints, state, image_channels, reporter)
+    return _without_waste(session.config, network)
+
+
+def restore_network(
+    session: Session, checkpoints: CheckpointFolder, state: TrainingState, image_channels: int, reporter: Reporter
+) -> Any:
+    """Builds the network of a saved state as it was trained, with the statistics for inference.
 
     With `batch_norm = recalibrated` the statistics beside the state are used; where there are none they are measured
     on the training subjects and kept.
@@ -43,7 +51,7 @@ def load_network(
         _recalibrate(session, checkpoints, state, network, None, reporter)
     elif config.network.batch_norm == "batch":
         reporter.message("batch_norm = batch: results depend on which windows share a batch")
-    return _without_waste(config, network)
+    return network
 
 
 def _without_waste(config: Config, network: Any) -> Any:

@@ -7,6 +7,7 @@ from sfgkeras.applications.checkpoints import CheckpointFolder
 from sfgkeras.applications.files import (
     VALUES_FILE,
     Provenance,
+    RunFolder,
     digest,
     make_writable,
     same_settings,
@@ -37,7 +38,6 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
     from sfgkeras.applications import assembly
     from sfgkeras.applications.distribution import repeat_bit_for_bit
     from sfgkeras.applications.recalibration import recalibrate_saved
-    from sfgkeras.applications.training import RunFolder
 
     reporter = reporter or SilentReporter()
     folder = RunFolder(config.system.model_dir)
@@ -93,9 +93,9 @@ def infer(
         DataError: If there is no checkpoint, no subject, or a foreign result is in the way.
     """
     from sfgkeras.applications.inference import infer_values, infer_volumes, result_paths
+    from sfgkeras.applications.monte_carlo import build_passes
     from sfgkeras.applications.predictor import Predictor
     from sfgkeras.applications.recalibration import load_network
-    from sfgkeras.applications.training import RunFolder
 
     reporter = reporter or SilentReporter()
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
@@ -116,6 +116,7 @@ def infer(
     if provenance.is_done(paths):
         reporter.message(f"nothing to infer: all {len(paths)} results are in {folder}")
         return
+    session.preprocess(subjects, reporter)
     channels = session.preparation.image(subjects[0]).shape[-1]
     network = load_network(session, checkpoints, state, channels, reporter)
     inference = config.inference
@@ -131,7 +132,8 @@ def infer(
         config.multitask.loss_border,
     )
     infer_all = infer_values if scalar else infer_volumes
-    infer_all(session, predictor, subjects, provenance, reporter)
+    passes = build_passes(config, network, predictor)
+    infer_all(session, predictor, subjects, provenance, reporter, passes)
     reporter.message(f"wrote {len(paths)} results to {folder}")
 
 

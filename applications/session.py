@@ -1,5 +1,6 @@
 """A configuration brought to life: its tasks, its subjects and what prepares them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sfgkeras.applications.base import TaskType
@@ -8,8 +9,10 @@ from sfgkeras.applications.cohort import Cohort, find_cohort, keep_split
 from sfgkeras.applications.landmarks import fit_missing_landmarks, read_required_landmarks
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.preparation import Preparation
+from sfgkeras.applications.preprocess import PreprocessedImages
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.config import Config
+from sfgkeras.data.subjects import Subject
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 
@@ -23,12 +26,22 @@ class Session:
         tasks: The tasks by name.
         cohort: The subjects.
         preparation: Prepares them.
+        preprocessed: The images that `[PREPROCESSING]` makes.
     """
 
     config: Config
     tasks: dict[str, TaskType]
     cohort: Cohort
     preparation: Preparation
+    preprocessed: PreprocessedImages
+
+    def preprocess(self, subjects: Sequence[Subject], reporter: Reporter) -> None:
+        """Makes what `[PREPROCESSING]` asks for, with progress; what is missing is made when it is read.
+
+        Raises:
+            DataError: If a subject cannot be preprocessed.
+        """
+        self.preprocessed.make(subjects, reporter)
 
 
 def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
@@ -45,11 +58,16 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
     if training:
         refuse_problems(config, cohort, reporter)
         keep_split(config, cohort)
-    preparation = Preparation(config, tasks, cohort)
+    preprocessed = PreprocessedImages(config, cohort, fit=training)
+    preparation = Preparation(config, tasks, cohort, preprocessed=preprocessed)
+    session = Session(config, tasks, cohort, preparation, preprocessed)
+    if training:
+        validates = config.training.validation_every_n > 0
+        session.preprocess(cohort.phase("training", *(["validation"] if validates else [])), reporter)
     if config.network.normalisation:
         obtain = fit_missing_landmarks if training else read_required_landmarks
         preparation.landmarks |= obtain(config, cohort, preparation, reporter)
-    return Session(config, tasks, cohort, preparation)
+    return session
 
 
 def prepare_phase(session: Session, phase: str, reporter: Reporter) -> list[PreparedSubject]:
@@ -64,6 +82,7 @@ def prepare_phase(session: Session, phase: str, reporter: Reporter) -> list[Prep
         raise DataError(
             f"{path}: no subject has the phase {phase!r}; add one, or remove the file to have it drawn anew"
         )
+    session.preprocess(subjects, reporter)
     prepared = []
     with reporter.stage(f"preparing {phase} subjects", len(subjects)) as stage:
         for subject in subjects:

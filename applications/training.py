@@ -9,37 +9,12 @@ from typing import Any
 from sfgkeras.applications.building import network_fingerprint, refuse_other_network
 from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, collect_arrays, restore_arrays
 from sfgkeras.applications.early_stopping import EARLY_STOPPING, should_stop
+from sfgkeras.applications.files import RunFolder
 from sfgkeras.applications.logs import CsvLog, TensorBoardLog
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import REGULARISATION, TOTAL, TrainingStep, ValidationPass
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where a run keeps what it writes.
-
-    Attributes:
-        path: `model_dir`.
-    """
-
-    path: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        """Training states."""
-        return self.path / "checkpoints"
-
-    @property
-    def logs(self) -> Path:
-        """CSV logs, TensorBoard events and grouping probabilities."""
-        return self.path / "logs"
-
-    @property
-    def configuration(self) -> Path:
-        """The effective INI file of the last start."""
-        return self.path / "configuration.ini"
 
 
 @dataclass
@@ -70,7 +45,7 @@ class Trainer:
         optimizers: Built under the strategy; None stands for one that is not there.
         step: One training step.
         validate: One validation pass, or None where there is no validation.
-        monitor: Grouping probabilities over time; `observe(iteration, network)` says whether they have converged.
+        monitor: Grouping probabilities over time, a `GroupingHistory`.
         reporter: Shows progress.
     """
 

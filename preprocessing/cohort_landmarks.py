@@ -9,13 +9,19 @@ import numpy as np
 from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.histogram import HistogramSettings, NyulLandmarks, mean_landmarks
-from sfgkeras.preprocessing.job import MEASURE, Job, JobResult
-from sfgkeras.preprocessing.landmark_file import check_landmarks, read_landmarks, write_landmarks
+from sfgkeras.preprocessing.job import MEASURE, Job, JobResult, hash_inputs
+from sfgkeras.preprocessing.landmark_file import (
+    DEFAULT_MODALITY,
+    check_landmarks,
+    choose_modality,
+    image_identity,
+    read_landmarks,
+    write_landmarks,
+)
 from sfgkeras.preprocessing.manifest import FAILED, Record
 from sfgkeras.preprocessing.runners import Runner
 
 LANDMARKS = "landmarks.json"
-DEFAULT_MODALITY = "image"
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,14 @@ def cohort_landmarks(
     records: Mapping[str, Record],
     log: Callable[[str], None],
     progress: Callable[[int, int, str, str], None],
+    fit: bool = True,
+    complete: bool = False,
 ) -> CohortLandmarks:
     """Returns the landmarks that a folder's pipeline asks for.
 
     With `ref_file` they are read from there, which must fit the settings. Without it they are kept in
     `landmarks.json` of the output: read if they fit settings and training subjects, fitted if there are none
-    yet.
+    yet and `fit` allows it.
 
     Args:
         jobs: The jobs of all subjects.
@@ -54,22 +62,27 @@ def cohort_landmarks(
         records: Rows of the manifest by id.
         log: Takes sentences.
         progress: Takes done, total, id and status.
+        fit: Whether landmarks may be fitted; without, the training subjects need not be among the jobs.
+        complete: Whether every training subject must be measured.
 
     Raises:
-        DataError: If a file is missing, damaged or stale, or no training subject could be measured.
+        DataError: If a file is missing, damaged or stale, or no training subject (with `complete`: not every one)
+            could be measured.
         ConfigError: If none of the training subjects is in the folder.
     """
     pipeline, folder = jobs[0].pipeline, jobs[0].folder
     settings = pipeline.histogram
     assert settings is not None
-    # Empty would mean unknown, as in NiftyNet's files.
-    preparation = pipeline.before_histogram().text() or "none"
+    preparation = pipeline.before_histogram().preparation_text()
+    path = settings.ref_file or folder / LANDMARKS
+    if not fit:
+        if settings.ref_file is None and not path.exists():
+            raise DataError(f"{path}: there are no landmarks; train first, which fits them, or name histogram_ref_file")
+        return CohortLandmarks(_read(path, settings, preparation, None, records), path)
     training = _training_jobs(jobs, training_subjects, log)
     if settings.ref_file is not None:
         expected = None if training_subjects is None else training
-        known = _read(settings.ref_file, settings, preparation, expected, records)
-        return CohortLandmarks(known, settings.ref_file)
-    path = folder / LANDMARKS
+        return CohortLandmarks(_read(path, settings, preparation, expected, records), path)
     if path.exists():
         return CohortLandmarks(_read(path, settings, preparation, training, records), path)
     if training_subjects is None:
@@ -81,6 +94,12 @@ def cohort_landmarks(
     if not rows:
         reason = next(iter(failed.values())).record.message
         raise DataError(f"no landmarks: none of {len(training)} training subjects could be measured; first: {reason}")
+    if failed and complete:
+        reasons = [result.record.message for result in failed.values()]
+        raise DataError(
+            "\n".join(reasons) + f"\n{len(failed)} of {len(training)} training subjects cannot be used for the "
+            "histogram landmarks; repair them, or take them out of the split"
+        )
     measured = [job for job in training if job.subject_id in rows]
     landmarks = replace(
         mean_landmarks((rows[job.subject_id] for job in measured), settings.cutoff),
@@ -119,12 +138,20 @@ def _identity(job: Job) -> str:
 def _expected_identities(training: Sequence[Job], landmarks: NyulLandmarks, records: Mapping[str, Record]) -> list[str]:
     """Names the training subjects, without those that were not measured because they are known to fail."""
     expected = []
+    fitted_on = {image_identity(name) for name in landmarks.fitted_on}
     for job in training:
-        record, identity = records.get(job.subject_id), _identity(job)
-        is_known_failure = record is not None and record.status == FAILED
-        if identity in landmarks.fitted_on or not is_known_failure:
+        identity = _identity(job)
+        if image_identity(identity) in fitted_on or not _is_known_failure(job, records.get(job.subject_id)):
             expected.append(identity)
     return expected
+
+
+def _is_known_failure(job: Job, record: Record | None) -> bool:
+    """Says whether a subject failed as it is now; one that was repaired since must be fitted on."""
+    if record is None or record.status != FAILED:
+        return False
+    # A worker that died could not tell the hash.
+    return record.input_hash in ("", hash_inputs(job))
 
 
 def _read(
@@ -135,12 +162,7 @@ def _read(
     records: Mapping[str, Record],
 ) -> NyulLandmarks:
     found = read_landmarks(path, settings.cutoff)
-    if settings.modality is None and len(found) > 1:
-        raise DataError(f"{path}: has landmarks of {', '.join(found)}; name one by histogram_modality")
-    modality = settings.modality or next(iter(found))
-    if modality not in found:
-        raise DataError(f"{path}: has no landmarks of {modality!r}, only of {', '.join(found)}")
-    landmarks = found[modality]
+    landmarks = choose_modality(path, found, settings.modality)
     fitted_on = None if training is None else _expected_identities(training, landmarks, records)
     check_landmarks(path, landmarks, settings.cutoff, settings.rule, fitted_on, preparation)
     return landmarks
@@ -152,11 +174,12 @@ def _measure(
     rows: dict[str, np.ndarray] = {}
     failed: dict[str, JobResult] = {}
     jobs = [replace(job, purpose=MEASURE) for job in training]
+    progress(0, len(jobs), "", "measured")
     for number, result in enumerate(runner.run(jobs), start=1):
         subject_id = result.record.subject_id
         if result.percentiles is None:
             failed[subject_id] = result
         else:
             rows[subject_id] = np.asarray(result.percentiles)
-        progress(number, len(jobs), subject_id, "failed" if subject_id in failed else "measured")
+        progress(number, len(jobs), subject_id, "measured")
     return rows, failed

@@ -7,11 +7,12 @@ were fitted, and `labels/`, `bias_field/`, `transforms/` where asked for.
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sfgkeras.data.files import writing_problem
 from sfgkeras.data.subjects import read_split
@@ -19,11 +20,11 @@ from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.cluster import ClusterRunner
 from sfgkeras.preprocessing.cohort_landmarks import CohortLandmarks, cohort_landmarks
 from sfgkeras.preprocessing.inputs import find_inputs, output_name
-from sfgkeras.preprocessing.job import WORK, Job, JobResult
+from sfgkeras.preprocessing.job import WORK, Job, JobResult, skip_job
 from sfgkeras.preprocessing.manifest import DONE, FAILED, SKIPPED, Manifest
 from sfgkeras.preprocessing.overview import write_overview
 from sfgkeras.preprocessing.pipeline import Pipeline, build_pipeline
-from sfgkeras.preprocessing.runners import ProcessRunner, Runner, SerialRunner
+from sfgkeras.preprocessing.runners import ProcessRunner, Runner, SerialRunner, available_cores
 
 LABELS, LOG, LOCK, MANIFEST = "labels", "preprocess.log", ".lock", "manifest.csv"
 
@@ -74,6 +75,8 @@ def run_folder(
     restart: bool = False,
     progress: Progress | None = None,
     log: Callable[[str], None] | None = None,
+    landmarks: Literal["fit", "fit on all", "require"] = "fit",
+    loader: str | None = None,
 ) -> FolderResult:
     """Preprocesses every subject of a folder.
 
@@ -92,8 +95,13 @@ def run_folder(
         scheduler: Address of a dask scheduler to run on instead.
         pictures: Draw the quality pictures.
         restart: Do all subjects again, and fit the landmarks again.
-        progress: Called with done, total, subject id and status (`done`, `skipped`, `failed`, `measured`).
+        progress: Called with done, total, subject id and status (`done`, `skipped`, `failed`; `measured`
+            while histograms are; `started` with no id when their phase begins).
         log: Called with every sentence that goes to `preprocess.log`.
+        landmarks: What happens where `histogram` has none yet: they are fitted on those training subjects that can be
+            measured; on all of them, or it is an error; or it is an error anyway, and the training subjects need not
+            be among the inputs.
+        loader: What reads the images: `nibabel`, `simpleitk`; None chooses by their ending.
 
     Returns:
         Who is done, skipped and failed; `exit_code` for the command line.
@@ -116,7 +124,7 @@ def run_folder(
             manifest.records.clear()
             (output / "landmarks.json").unlink(missing_ok=True)
         jobs = [
-            _job(subject_id, image, label_files.get(subject_id), output, pipeline, manifest, pictures)
+            _job(subject_id, image, label_files.get(subject_id), output, pipeline, manifest, pictures, loader)
             for subject_id, image in files.items()
         ]
         write_log(f"{len(jobs)} subjects, steps: {pipeline.text()}")
@@ -124,13 +132,15 @@ def run_folder(
             write_log(f"ignored, not a volume: {path}")
         for path in strangers:
             write_log(f"ignored, a label map without an image: {path}")
-        run = _Run(manifest, write_log, progress or _no_progress)
+        run = _Run(manifest, write_log, progress or _no_progress, landmarks)
         found = run.work(jobs, training_subjects, runner)
         manifest.compact()
         shutil.rmtree(output / WORK, ignore_errors=True)
-        present = {name: record for name, record in manifest.records.items() if name in files}
-        landmarks = None if found is None else found.path
-        overview = write_overview(output, present, pipeline.text(), landmarks)
+        # Files by subject may be a part of those that the folder is for: one phase of a split.
+        is_part = isinstance(inputs, Mapping)
+        present = {name: record for name, record in manifest.records.items() if is_part or name in files}
+        landmark_file = None if found is None else found.path
+        overview = write_overview(output, present, pipeline.text(), landmark_file)
         write_log(f"{len(run.done)} done, {len(run.skipped)} skipped, {len(run.failed)} failed; see {overview}")
     succeeded = [job for job in jobs if job.subject_id not in run.failed]
     return FolderResult(
@@ -140,7 +150,7 @@ def run_folder(
         {job.subject_id: output / job.output for job in succeeded},
         {job.subject_id: output / name for job in succeeded for name in job.label_outputs.values()},
         ignored,
-        landmarks,
+        landmark_file,
         overview,
     )
 
@@ -148,8 +158,8 @@ def run_folder(
 class _Run:
     """Runs the jobs of a folder and keeps the books."""
 
-    def __init__(self, manifest: Manifest, log: Callable[[str], None], progress: Progress) -> None:
-        self._manifest, self._log, self._progress = manifest, log, progress
+    def __init__(self, manifest: Manifest, log: Callable[[str], None], progress: Progress, landmarks: str) -> None:
+        self._manifest, self._log, self._progress, self._landmarks = manifest, log, progress, landmarks
         self.done: list[str] = []
         self.skipped: list[str] = []
         self.failed: dict[str, str] = {}
@@ -161,11 +171,22 @@ class _Run:
         found = None
         waiting = list(jobs)
         if jobs[0].pipeline.histogram is not None:
-            found = cohort_landmarks(jobs, training_subjects, runner, self._manifest.records, self._log, self._progress)
+            found = cohort_landmarks(
+                jobs, training_subjects, runner, self._manifest.records, self._log, self._progress,
+                fit=self._landmarks != "require", complete=self._landmarks == "fit on all",
+            )  # fmt: skip
             waiting = [replace(job, landmarks=found.landmarks) for job in jobs if job.subject_id not in found.failed]
             for result in found.failed.values():
                 self._book(result, len(jobs))
-        for result in runner.run(waiting):
+        self._progress(len(self.failed), len(jobs), "", "started")
+        # What is done already needs no workers, whose start would take longer than to see it.
+        with ThreadPoolExecutor(available_cores()) as pool:
+            skipped = list(pool.map(skip_job, waiting))
+        for seen in skipped:
+            if seen is not None:
+                self._book(seen, len(jobs))
+        waiting = [job for job, seen in zip(waiting, skipped, strict=True) if seen is None]
+        for result in runner.run(waiting) if waiting else ():
             self._book(result, len(jobs))
         return found
 
@@ -258,12 +279,13 @@ def _job(
     pipeline: Pipeline,
     manifest: Manifest,
     picture: bool,
+    loader: str | None,
 ) -> Job:
     labels = {} if label_map is None else {LABELS: label_map}
     outputs = {name: f"{LABELS}/{output_name(subject_id, path)}" for name, path in labels.items()}
     return Job(
         subject_id, image, labels, output, output_name(subject_id, image), outputs, pipeline,
-        recorded=manifest.records.get(subject_id), picture=picture,
+        recorded=manifest.records.get(subject_id), picture=picture, loader=loader,
     )  # fmt: skip
 
 

@@ -78,18 +78,19 @@ def output_name(subject_id: str, source: Path) -> str:
     return f"{subject_id}.nii" if not source.is_dir() and image_suffix(source) == ".nii" else f"{subject_id}.nii.gz"
 
 
-def read_subject(image: Path, labels: Mapping[str, Path]) -> Volume:
+def read_subject(image: Path, labels: Mapping[str, Path], loader: str | None = None) -> Volume:
     """Reads one subject's image and label maps, and refuses what no step could use.
 
     Args:
         image: A volume or the folder of a DICOM series.
         labels: Label maps by name.
+        loader: What reads the image; None chooses by its ending.
 
     Raises:
         DataError: If a file cannot be read, is not 3-D, has voxels that are not finite, or a label map lies
             on another grid; names the file.
     """
-    read = read_image(image)
+    read = read_image(image, loader)
     if read.array.ndim != 3:
         raise DataError(f"{image}: has shape {read.array.shape}; preprocessing needs one volume (x, y, z)")
     bad = int(read.array.size - np.count_nonzero(np.isfinite(read.array)))

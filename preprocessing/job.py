@@ -3,11 +3,12 @@
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import time
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,6 +51,7 @@ class Job:
         recorded: What the manifest tells of the subject.
         threads: Threads that ITK may use; None leaves the setting alone.
         picture: Whether to draw the quality picture.
+        loader: What reads the image; None chooses by its ending.
     """
 
     subject_id: str
@@ -64,12 +66,13 @@ class Job:
     recorded: Record | None = None
     threads: int | None = None
     picture: bool = True
+    loader: str | None = None
 
     def settings_hash(self) -> str:
-        """Returns a hash over steps, settings and landmarks."""
+        """Returns a hash over steps, settings, landmarks and the version of this package."""
         landmarks = self.landmarks
         fitted = [] if landmarks is None else [landmarks.percentiles.tolist(), landmarks.values.tolist()]
-        return _digest([self.pipeline.digest(), fitted])
+        return _digest([__version__, self.pipeline.digest(), fitted])
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,11 @@ def run_job(job: Job) -> JobResult:
     input_hash = ""
     try:
         _limit_threads(job.threads)
-        input_hash = _input_hash(job)
+        input_hash = hash_inputs(job)
         if job.purpose == MEASURE:
             return _measure(job, input_hash, clock)
-        if _is_done(job, input_hash):
-            assert job.recorded is not None
-            return JobResult(Record(**(_as_dict(job.recorded) | {"status": SKIPPED})))
+        if skipped := _skipped(job, input_hash):
+            return skipped
         return _finish(job, input_hash, clock)
     except (DataError, ConfigError) as error:
         text = str(error) if str(job.image) in str(error) else f"{job.image}: {error}"
@@ -136,7 +138,7 @@ def _measure(job: Job, input_hash: str, clock: _Clock) -> JobResult:
     place = _half_way(job, input_hash)
     volume = read_volume(place)
     if volume is None:
-        volume = read_subject(job.image, job.labels)
+        volume = read_subject(job.image, job.labels, job.loader)
         volume = job.pipeline.before_histogram().apply(volume, StepContext(job.subject_id), clock.note)
         write_volume(place, volume)
     try:
@@ -148,8 +150,8 @@ def _measure(job: Job, input_hash: str, clock: _Clock) -> JobResult:
 
 
 def _finish(job: Job, input_hash: str, clock: _Clock) -> JobResult:
-    header = read_header(job.image)
-    before = read_subject(job.image, job.labels)
+    header = read_header(job.image, job.loader)
+    before = read_subject(job.image, job.labels, job.loader)
     context = StepContext(job.subject_id, job.landmarks)
     half_way = None
     if job.pipeline.histogram is not None:
@@ -193,12 +195,16 @@ def _limit_threads(threads: int | None) -> None:
     if threads is not None:
         import SimpleITK as sitk
 
+        # ANTs has an ITK of its own, which looks here when it is first used.
+        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
-def _input_hash(job: Job) -> str:
+def hash_inputs(job: Job) -> str:
     """Returns a hash over everything that is read for the subject, whatever the names of the files."""
     hashes = {"image": file_fingerprint(job.image)}
+    if job.loader is not None:
+        hashes["loader"] = job.loader
     hashes |= {f"label {name}": file_fingerprint(path) for name, path in job.labels.items()}
     context = StepContext(job.subject_id)
     for step in job.pipeline.steps:
@@ -208,6 +214,26 @@ def _input_hash(job: Job) -> str:
             if isinstance(place, Path) and step.name != "histogram":
                 hashes[f"{step.name} {each.name}"] = file_fingerprint(context.companion(place))
     return _digest(sorted(hashes.items()))
+
+
+def skip_job(job: Job) -> JobResult | None:
+    """Returns the result of a subject that was done before, or None; costs no more than reading its files.
+
+    Nothing is read where the settings are others already; a file that cannot be read is `run_job`'s to report.
+    """
+    recorded = job.recorded
+    if recorded is None or recorded.status != DONE or recorded.settings_hash != job.settings_hash():
+        return None
+    with contextlib.suppress(DataError):
+        return _skipped(job, hash_inputs(job))
+    return None
+
+
+def _skipped(job: Job, input_hash: str) -> JobResult | None:
+    if not _is_done(job, input_hash):
+        return None
+    assert job.recorded is not None
+    return JobResult(replace(job.recorded, status=SKIPPED))
 
 
 def _is_done(job: Job, input_hash: str) -> bool:
@@ -307,10 +333,6 @@ def _versions(packages: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _as_dict(record: Record) -> dict[str, str]:
-    return {name: getattr(record, name) for name in Record.__dataclass_fields__}
 
 
 def _digest(content: Any) -> str:

@@ -15,6 +15,7 @@ from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.histogram import NyulLandmarks, landmark_percentiles
 
 FORMAT = "Nyul landmarks of sfgkeras, version 1"
+DEFAULT_MODALITY = "image"
 
 
 def write_landmarks(path: str | Path, landmarks: Mapping[str, NyulLandmarks]) -> None:
@@ -122,7 +123,7 @@ def check_landmarks(
         landmarks: As read.
         cutoff: The cut-off now asked for.
         foreground: The foreground rule now asked for, `"all"` for every voxel.
-        fitted_on: The training subjects of now.
+        fitted_on: The training subjects of now, `id@hash` or `id`; the hash counts where there is one.
         preparation: Steps and settings that run before, as text.
 
     Raises:
@@ -135,9 +136,10 @@ def check_landmarks(
         differences.append(f"foreground rule {landmarks.foreground!r}, now {foreground!r}")
     if preparation is not None and landmarks.preparation and landmarks.preparation != preparation:
         differences.append(f"steps before {landmarks.preparation!r}, now {preparation!r}")
-    if fitted_on is not None and landmarks.fitted_on and set(landmarks.fitted_on) != set(fitted_on):
-        added = sorted(set(fitted_on) - set(landmarks.fitted_on))
-        missing = sorted(set(landmarks.fitted_on) - set(fitted_on))
+    then, now = ({image_identity(name): name for name in names} for names in (landmarks.fitted_on, fitted_on or ()))
+    if fitted_on is not None and then and then.keys() != now.keys():
+        added = sorted(now[name] for name in now.keys() - then.keys())
+        missing = sorted(then[name] for name in then.keys() - now.keys())
         parts = [f"{sign} {_shortened(ids)}" for sign, ids in (("without", added), ("with", missing)) if ids]
         differences.append(f"training subjects {' and '.join(parts)}")
     if differences:
@@ -145,6 +147,37 @@ def check_landmarks(
             f"{path}: these landmarks are stale, fitted with {'; '.join(differences)}; "
             "delete the file to fit them anew, or name another histogram_ref_file"
         )
+
+
+def image_identity(name: str) -> str:
+    """Returns what identifies a training subject `id@hash`: its image's content, whatever id it goes by."""
+    return name.rpartition("@")[2]
+
+
+def choose_modality(
+    path: str | Path, found: Mapping[str, NyulLandmarks], modality: str | None, is_only: bool = True
+) -> NyulLandmarks:
+    """Returns the landmarks of a modality from a file.
+
+    Args:
+        path: The file, for messages.
+        found: What it holds.
+        modality: Name of the modality; None takes the only one.
+        is_only: Whether no other modality is asked for: then a file of one modality without a name of its own
+            (`image`, of a folder run) will do.
+
+    Raises:
+        DataError: If the file has none of that modality, or several and no name is given.
+    """
+    if modality is None and len(found) > 1:
+        raise DataError(f"{path}: has landmarks of {', '.join(found)}; name one by histogram_modality")
+    name = next(iter(found)) if modality is None or (is_only and list(found) == [DEFAULT_MODALITY]) else modality
+    if name not in found:
+        raise DataError(
+            f"{path}: has no landmarks of {modality!r}, only of {', '.join(found)}; name another file, or delete this "
+            "one to have them fitted"
+        )
+    return found[name]
 
 
 def _same_numbers(one: Sequence[float], other: Sequence[float]) -> bool:

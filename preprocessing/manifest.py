@@ -21,7 +21,7 @@ class Record:
         status: `done` or `failed`.
         input: Path of the image.
         input_hash: Hash over image, label maps and companion files.
-        settings_hash: Hash over steps, settings and landmarks.
+        settings_hash: Hash over steps, settings, landmarks and the version of this package.
         output: Path of the result below the output folder.
         output_hash: Hash over all files written.
         seconds: Time it took.

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from sfgkeras.errors import DataError, suggestion
 from sfgkeras.preprocessing.bias_field import BiasFieldSettings, bias_field_step
@@ -35,24 +35,27 @@ class Step:
         apply: Function of volume, settings and context.
         settings: Its frozen dataclass of settings; every field has a default.
         summary: What it does, for help texts.
+        changes: `values` on the same grid; `grid`, with every voxel at its place in space; or `place`, which moves the
+            image in space.
     """
 
     apply: Callable[[Volume, Any, StepContext], Volume]
     settings: type
     summary: str
+    changes: Literal["values", "grid", "place"] = "values"
 
 
 STEPS: Mapping[str, Step] = {
     "bias_field": Step(bias_field_step, BiasFieldSettings, "N4 bias field correction of MR"),
     "histogram": Step(histogram_step, HistogramSettings, "Nyul histogram standardisation of MR"),
     "ct": Step(ct_step, CtSettings, "CT / 1024 + 1, clipped"),
-    "resample": Step(resample_step, ResampleSettings, "to a given spacing"),
-    "resample_like": Step(resample_like_step, ResampleLikeSettings, "onto another image's grid"),
-    "register": Step(register_step, RegisterSettings, "rigid, affine or SyN registration to another image"),
+    "resample": Step(resample_step, ResampleSettings, "to a given spacing", "grid"),
+    "resample_like": Step(resample_like_step, ResampleLikeSettings, "onto another image's grid", "grid"),
+    "register": Step(register_step, RegisterSettings, "rigid, affine or SyN registration to another image", "place"),
     "whiten": Step(whiten_step, WhitenSettings, "zero mean, unit variance"),
     "clip": Step(clip_step, ClipSettings, "intensities between limits or percentiles"),
-    "crop_foreground": Step(crop_step, CropSettings, "the box around the foreground"),
-    "reorient": Step(reorient_step, ReorientSettings, "axes permuted and flipped"),
+    "crop_foreground": Step(crop_step, CropSettings, "the box around the foreground", "grid"),
+    "reorient": Step(reorient_step, ReorientSettings, "axes permuted and flipped", "grid"),
     "convert": Step(convert_step, ConvertSettings, "data type of the output"),
 }
 ALIASES: Mapping[str, str] = {
@@ -65,6 +68,8 @@ ALIASES: Mapping[str, str] = {
 }
 # Steps after which intensities have no logarithm any more.
 _SIGNED = ("whiten", "ct")
+# Settings that leave the image as it is.
+_BESIDE_THE_IMAGE = frozenset({"label_method", "save_field", "save_transform"})
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,10 @@ class Pipeline:
         """Settings of the step `histogram`, None without it."""
         return next((step.settings for step in self.steps if step.name == "histogram"), None)
 
+    def changing(self, what: str) -> tuple[str, ...]:
+        """Names of the steps that change `values`, `grid` or `place`; see `Step`."""
+        return tuple(name for name in self.names if STEPS[name].changes == what)
+
     def before_histogram(self) -> "Pipeline":
         """Returns the steps that run before the histogram is measured."""
         return Pipeline(self.steps[: self.names.index("histogram")])
@@ -122,6 +131,15 @@ class Pipeline:
             f"{step.name}({', '.join(f'{key}={value}' for key, value in describe(step.settings).items())})"
             for step in self.steps
         )
+
+    def preparation_text(self) -> str:
+        """Returns what landmarks remember of the steps before their fit: all that changes intensities, or `none`."""
+        parts = []
+        for step in self.steps:
+            settings = {key: value for key, value in describe(step.settings).items() if key not in _BESIDE_THE_IMAGE}
+            parts.append(f"{step.name}({', '.join(f'{key}={_in_words(value)}' for key, value in settings.items())})")
+        # Empty would mean unknown, as in NiftyNet's files.
+        return "; ".join(parts) or "none"
 
     def digest(self) -> str:
         """Returns a hash of steps and settings."""
@@ -147,6 +165,15 @@ class Pipeline:
             if watch is not None:
                 watch(step.name, time.perf_counter() - began)
         return volume
+
+
+def _in_words(value: Any) -> str:
+    """Writes a setting as an INI file has it, but for the commas, which stand between settings here."""
+    if isinstance(value, list):
+        return " ".join(_in_words(each) for each in value)
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def step_name(name: str) -> str | None:
@@ -232,6 +259,12 @@ def _sort_options(
 
 def _all_keys() -> list[str]:
     return [f"{name}_{each}" for name in STEPS for each in setting_names(name)]
+
+
+def known_keys() -> list[str]:
+    """Returns every setting, `<step>_<setting>`, under the names and the aliases of the steps."""
+    aliases = [f"{alias}_{each}" for alias, name in ALIASES.items() for each in setting_names(name)]
+    return [*_all_keys(), *aliases]
 
 
 def setting_names(step: str) -> list[str]:

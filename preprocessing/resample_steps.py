@@ -34,6 +34,8 @@ class ResampleSettings:
     def __post_init__(self) -> None:
         require(len(self.spacing) in (1, 3), "spacing", self.spacing, "needs one number or three, in mm")
         require(min(self.spacing) > 0, "spacing", self.spacing, "must be positive, in mm")
+        # One number and three equal ones are the same setting, so that landmarks fitted with either fit both.
+        object.__setattr__(self, "spacing", self.spacing * (3 // len(self.spacing)))
         _check_common(self.order, self.label_method)
 
 
@@ -63,8 +65,7 @@ class ResampleLikeSettings:
 
 def resample_step(volume: Volume, settings: ResampleSettings, context: StepContext) -> Volume:
     """Resamples one subject to a spacing; see `resampling.resample_to_spacing`."""
-    spacing = settings.spacing[0] if len(settings.spacing) == 1 else settings.spacing
-    shape, affine = spacing_grid(volume.array.shape, volume.affine, spacing)
+    shape, affine = spacing_grid(volume.array.shape, volume.affine, settings.spacing)
     return _onto(volume, shape, affine, settings.order, 0.0, settings.antialias, settings.label_method)
 
 

@@ -62,7 +62,10 @@ def _attributed(
 ) -> tuple[str, str]:
     """Finds the key that a settings class complained about, and words the complaint with it."""
     for name, (key, value) in options.items():
-        # A settings class names its own field; the user wrote it with the name of the step.
+        # A settings class names its own field and what it made of the value; the user wrote both in another way.
+        for shown in (f"{name} = {values[name]} ", f"{name} = {value} "):
+            if text.startswith(shown):
+                return key, f"{key} = {value!r} {text[len(shown) :]}"
         if text.startswith(f"{name} ="):
             return key, key + text[len(name) :]
         try:
@@ -96,7 +99,8 @@ def parse_value(value: Any, wanted: Any) -> Any:
         return _parse_number(value, wanted)
     if isinstance(value, str) and not value.strip():
         raise ValueError("is empty")
-    return wanted(value.strip() if isinstance(value, str) else value)
+    parsed = wanted(value.strip() if isinstance(value, str) else value)
+    return parsed.expanduser() if isinstance(parsed, Path) else parsed
 
 
 def _parse_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -4,11 +4,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from sfgkeras import __version__
 from sfgkeras.console import build_reporter
@@ -88,6 +88,62 @@ commands.add_command(evaluate, "evaluation")
 
 @commands.command(context_settings=OVERRIDES)
 @_with_config
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write to, instead of model_dir/report.")
+@click.option(
+    "--subjects", default=3, show_default=True, type=click.IntRange(min=0), help="Subjects to show slices of."
+)
+@click.option("--activations", is_flag=True, help="Run the network to draw activation maps of its filters.")
+@click.option(
+    "--slice",
+    "slices",
+    multiple=True,
+    metavar="SUBJECT:NUMBER",
+    help="A slice for the activation maps; may be repeated.",
+)
+@click.pass_context
+def report(
+    context: click.Context,
+    config_name: str,
+    output: Path | None,
+    subjects: int,
+    activations: bool,
+    slices: tuple[str, ...],
+) -> None:
+    """Write one self-contained HTML page of a run, and its figures as PNG, PDF and HTML."""
+    config = _read_config(config_name, context.args)
+    wanted = [parse_slice(text) for text in slices]
+    if activations or wanted:
+        _load_tensorflow()
+    from sfgkeras.applications.report import write_report
+
+    write_report(config, build_reporter(), output, subjects, activations, wanted)
+
+
+@commands.command(context_settings=OVERRIDES)
+@_with_config
+@click.option("--task", help="The one task to keep; without it, all.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["keras", "saved_model", "onnx"]),
+    default="keras",
+    show_default=True,
+    help="onnx needs: pip install 'sfgkeras[onnx]'.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="File or folder to write; by default in model_dir.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier export.")
+@click.pass_context
+def export(context: click.Context, config_name: str, **options: Any) -> None:
+    """Write the hardened network: an ordinary model with no masks, no sampling and no wasted multiply."""
+    config = _read_config(config_name, context.args)
+    _load_tensorflow()
+    from sfgkeras.applications.exporting import export_network
+
+    export_network(config, build_reporter(), **options)
+
+
+@commands.command(context_settings=OVERRIDES)
+@_with_config
 @click.option("--headers-only", is_flag=True, help="Do not read the voxels: quicker, finds no bad labels and no NaN.")
 @click.pass_context
 def check(context: click.Context, config_name: str, headers_only: bool) -> None:
@@ -100,11 +156,10 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
 
 
 @commands.command(context_settings=OVERRIDES)
-@click.option(
-    "--input", "inputs", type=click.Path(path_type=Path), required=True, help="Folder of NIfTI or DICOM series."
-)
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@click.option("--steps", required=True, help="Steps in order, e.g. n4,resample,nyul,whiten.")
+@click.option("-c", "--config", "config_name", metavar="FILE", help="INI file with [PREPROCESSING], or the next three.")
+@click.option("--input", "inputs", type=click.Path(path_type=Path), help="Folder of NIfTI or DICOM series.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--steps", help="Steps in order, e.g. n4,resample,nyul,whiten.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Folder of label maps named as their images.")
 @click.option(
     "--split", type=click.Path(path_type=Path), help="CSV subject_id,phase: landmarks are fitted on training."
@@ -116,16 +171,42 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
 @click.option("--pictures/--no-pictures", default=True, show_default=True, help="Draw each subject before and after.")
 @click.option("--restart", is_flag=True, help="Do every subject anew, also those that were done before.")
 @click.pass_context
-def preprocess(context: click.Context, inputs: Path, output: Path, steps: str, **options: Any) -> None:
-    """Preprocess a folder of images; resumes, and goes on past a bad file.
+def preprocess(context: click.Context, config_name: str | None, restart: bool, **options: Any) -> None:
+    """Preprocess the images of an INI file, or a folder; resumes, and goes on past a bad file.
 
-    Settings of a step are written --STEP_SETTING VALUE, e.g. --resample_spacing 1.46,1.46,1.46.
+    With --input, settings of a step are written --STEP_SETTING VALUE, e.g. --resample_spacing 1.46,1.46,1.46; with
+    -c FILE as every other value, e.g. --PREPROCESSING.resample_spacing 1.46,1.46,1.46.
     """
+    given = [name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if config_name is None:
+        _preprocess_folder(context.args, restart=restart, **options)
+        return
+    if given:
+        name = given[0].removesuffix("s") if given[0] == "inputs" else given[0]
+        raise ConfigError(
+            f"--{name} stands beside -c; give an INI file, or --input, --output and --steps (with -c its values are "
+            "written --PREPROCESSING.workers 2)"
+        )
+    config = _read_config(config_name, context.args)
+    from sfgkeras.applications.preprocess import preprocess as preprocess_run
+
+    sys.exit(preprocess_run(config, build_reporter(), restart=restart))
+
+
+def _preprocess_folder(
+    arguments: Sequence[str], inputs: Path | None, output: Path | None, steps: str | None, **options: Any
+) -> None:
+    missing = [name for name, value in (("--input", inputs), ("--output", output), ("--steps", steps)) if value is None]
+    if inputs is None or output is None or steps is None:
+        raise ConfigError(
+            f"{' and '.join(missing)} missing; give an INI file with -c FILE, or --input DIR --output DIR --steps ..."
+        )
+    from sfgkeras.applications.folder_progress import FolderProgress
     from sfgkeras.preprocessing.folder import run_folder
 
-    settings = parse_settings(context.args)
+    settings = parse_settings(arguments)
     reporter = build_reporter()
-    with _FolderProgress(reporter) as progress:
+    with FolderProgress(reporter) as progress:
         result = run_folder(inputs, output, steps, settings, progress=progress.show, **options)
     reporter.message(
         f"{len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} failed: {output}"
@@ -136,33 +217,67 @@ def preprocess(context: click.Context, inputs: Path, output: Path, steps: str, *
     sys.exit(result.exit_code)
 
 
-class _FolderProgress:
-    """Shows a bar from the first subject on; the number of subjects is known only then."""
+@commands.command(context_settings=OVERRIDES)
+@click.option(
+    "-c",
+    "--config",
+    "config_names",
+    required=True,
+    multiple=True,
+    metavar="FILE",
+    help="INI file; several are compared.",
+)
+@click.option("--sharing", default="", help="Mechanisms to compare, e.g. sfg,hard_sharing; default for one file: all.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each.")
+@click.option("--fractions", default="1", show_default=True, help="Parts of the training subjects, e.g. 1,0.25.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder; default: comparison in model_dir.")
+@click.pass_context
+def compare(
+    context: click.Context,
+    config_names: tuple[str, ...],
+    sharing: str,
+    seeds: int,
+    fractions: str,
+    output: Path | None,
+) -> None:
+    """Train sharing mechanisms (or several INI files) over seeds on the same data; write one table.
 
-    def __init__(self, reporter: Any) -> None:
-        self._reporter, self._stack, self._done = reporter, ExitStack(), 0
-        self._stage: Any = None
+    Resumes where it was stopped: runs that are done are not made again.
+    """
+    from sfgkeras.applications.comparison_plan import plan_files, plan_sharing
+    from sfgkeras.config import find_config
 
-    def __enter__(self) -> "_FolderProgress":
-        return self
+    overrides = parse_overrides(context.args)
+    paths = [find_config(name) for name in config_names]
+    names = [name.strip() for name in sharing.split(",") if name.strip()]
+    parts = _parse_fractions(fractions)
+    if len(paths) > 1 and (names or parts != [1.0]):
+        raise ConfigError(
+            f"--sharing and --fractions vary one INI file, not {len(paths)}; leave them out, or give one -c"
+        )
+    output = output or _read_config(config_names[0], context.args).system.model_dir / "comparison"
+    if len(paths) > 1:
+        plan = plan_files(paths, seeds, output, overrides)
+    else:
+        plan = plan_sharing(paths[0], names, seeds, output, overrides, parts)
+    _load_tensorflow()
+    from sfgkeras.applications.comparing import compare as compare_runs
 
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+    compare_runs(plan, output, build_reporter())
 
-    def show(self, done: int, total: int, subject_id: str, status: str) -> None:
-        """Moves the bar."""
-        if self._stage is None:
-            self._stage = self._stack.enter_context(self._reporter.stage("preprocessing", total))
-        if done > self._done:
-            self._stage.advance(done - self._done, f"{subject_id} {status}")
-            self._done = done
+
+def _parse_fractions(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--fractions {text!r} is not a list of numbers; write e.g. 1,0.25") from None
 
 
 @commands.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("sfgkeras_demo"), show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Seed of the cohort and of the training.")
 def demo(output: Path, seed: int) -> None:
-    """Make a synthetic cohort, train, infer, evaluate and draw; about four minutes on two cores."""
+    """Make a synthetic cohort, train, infer, evaluate and report; about four minutes on two cores."""
     _load_tensorflow()
     from sfgkeras.applications.demo import run_demo
 
@@ -207,9 +322,10 @@ def configs(name: str | None, overwrite: bool) -> None:
 
 
 def _read_config(name: str, arguments: Sequence[str]) -> Any:
-    from sfgkeras.config import find_config, read_config
+    from sfgkeras.applications.configuration import read_run
+    from sfgkeras.config import find_config
 
-    return read_config(find_config(name), parse_overrides(arguments))
+    return read_run(find_config(name), parse_overrides(arguments))
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
@@ -233,6 +349,18 @@ def _pairs(arguments: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
                 raise ConfigError(f"option {option!r} has no value; write {option} VALUE")
             value = rest.pop(0)
         yield name.removeprefix("--"), value
+
+
+def parse_slice(text: str) -> tuple[str, int]:
+    """Reads `SUBJECT:NUMBER`.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    subject, _, number = text.rpartition(":")
+    if not subject or not number.isdigit():
+        raise ConfigError(f"--slice {text!r} is no slice; write SUBJECT:NUMBER, e.g. phantom_003:12")
+    return subject, int(number)
 
 
 def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ def test_help_lists_the_verbs_without_loading_tensorflow():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "heavy: []" in result.stdout
-    for verb in ("train", "inference", "evaluate", "evaluation", "check", "demo", "phantom", "configs"):
+    for verb in ("train", "inference", "evaluate", "evaluation", "check", "report", "demo", "phantom", "configs"):
         assert verb in result.stdout
 
 

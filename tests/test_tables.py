@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sfgkeras.config import choices
-from sfgkeras.config.sections import Evaluation, Inference, Network, System, Training
+from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, System, Training
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.values import Reads
 
@@ -181,6 +181,7 @@ def test_phases():
 # How the applications call a section that they read from.
 READ_AS = {
     System: {"system"},
+    Preprocessing: {"preprocessing", "section"},
     Network: {"network", "settings"},
     Training: {"training"},
     Inference: {"inference"},

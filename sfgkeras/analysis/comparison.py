@@ -89,7 +89,7 @@ def compare_scores(scores: Iterable[Score], candidates: Collection[str] = ("sfg"
         best, baseline = _best(quantity[2], means, ()), _best(quantity[2], means, candidates)
         for name, mean in means.items():
             values = list(seeds[name].values())
-            is_tested = baseline is not None and name != baseline
+            other = None if baseline in (None, name) else baseline
             rows.append(
                 {
                     **dict(zip(("task", "group", "measure"), quantity, strict=True)),
@@ -99,8 +99,8 @@ def compare_scores(scores: Iterable[Score], candidates: Collection[str] = ("sfg"
                     "seeds": len(values),
                     "subjects": len(subjects[name].keys() - {""}),
                     "baseline": baseline,
-                    "p_seeds": paired_t(seeds[name], seeds[baseline]) if is_tested else None,
-                    "p_subjects": signed_rank(subjects[name], subjects[baseline]) if is_tested else None,
+                    "p_seeds": None if other is None else paired_t(seeds[name], seeds[other]),
+                    "p_subjects": None if other is None else signed_rank(subjects[name], subjects[other]),
                     "is_best": name == best,
                 }
             )

@@ -1,4 +1,4 @@
-"""Training curves: the columns of a log as one PNG."""
+"""Training curves: the columns of a log as one figure."""
 
 import csv
 import os
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfgkeras.analysis.pictures import save_figure
+from sfgkeras.analysis.style import TRAINING_COLOUR, VALIDATION_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def write_curves(
     title: str = "",
     dpi: int = 110,
 ) -> None:
-    """Writes training curves as PNG: one panel per quantity, training and validation in the same.
+    """Writes training curves as PNG or PDF: one panel per quantity, training and validation in the same.
 
     Columns `validation_NAME` and `val_NAME` share the panel of `NAME`. A panel whose values are positive and
     span more than a factor of 50 has a logarithmic axis.
@@ -52,14 +53,9 @@ def write_curves(
     Raises:
         ValueError: If the column `x` is missing or there is no other.
     """
-    if x not in columns or len(columns) < 2:
-        raise ValueError(f"curves need a column {x!r} and another; received {', '.join(columns) or 'none'}")
     from matplotlib.figure import Figure
 
-    panels: dict[str, list[str]] = {}
-    for name in columns:
-        if name != x:
-            panels.setdefault(name.removeprefix("validation_").removeprefix("val_"), []).append(name)
+    panels = curve_panels(columns, x)
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     figure = Figure(figsize=(4.2 * across, 2.9 * down + 0.3), layout="constrained")
@@ -73,6 +69,28 @@ def write_curves(
     save_figure(figure, path, dpi)
 
 
+def curve_panels(columns: Mapping[str, Any], x: str) -> dict[str, list[str]]:
+    """Returns which columns share a panel, by the quantity they show.
+
+    Raises:
+        ValueError: If the column `x` is missing or there is no other.
+    """
+    if x not in columns or len(columns) < 2:
+        raise ValueError(f"curves need a column {x!r} and another; received {', '.join(columns) or 'none'}")
+    panels: dict[str, list[str]] = {}
+    for name in columns:
+        if name != x:
+            panels.setdefault(name.removeprefix("validation_").removeprefix("val_"), []).append(name)
+    return panels
+
+
+def is_wide(curves: Sequence[Any]) -> bool:
+    """Says whether positive values span more than a factor of 50, which a logarithmic axis shows better."""
+    pooled = np.concatenate([np.asarray(values, float) for values in curves])
+    pooled = pooled[np.isfinite(pooled)]
+    return bool(pooled.size and pooled.min() > 0 and pooled.max() > 50 * pooled.min())
+
+
 def _draw_curves(axes: "Axes", curves: Mapping[str, tuple[Any, Any]], title: str, x: str) -> None:
     seen = []
     for name, (horizontal, vertical) in curves.items():
@@ -82,15 +100,14 @@ def _draw_curves(axes: "Axes", curves: Mapping[str, tuple[Any, Any]], title: str
         axes.plot(
             np.asarray(horizontal, float)[finite],
             values[finite],
-            color="#D55E00" if validation else "#0072B2",
+            color=VALIDATION_COLOUR if validation else TRAINING_COLOUR,
             marker="o" if validation or finite.sum() < 3 else None,
             markersize=3,
             linewidth=1.2,
             label="validation" if validation else "training",
         )
         seen.append(values[finite])
-    pooled = np.concatenate(seen)
-    if pooled.size and pooled.min() > 0 and pooled.max() > 50 * pooled.min():
+    if is_wide(seen):
         axes.set_yscale("log")
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x, fontsize=9)

@@ -3,8 +3,9 @@
 Slices are shown the radiological way: seen from the feet, the patient's right on the left; front or head up.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,12 +95,27 @@ def choose_slices(length: int, num_slices: int, per_slice: np.ndarray | None = N
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike[str], dpi: int) -> None:
-    """Writes a figure as PNG, whole or not at all; the folder is created if it does not exist."""
-    path = Path(path)
+    """Writes a figure as its ending says, `.png` or `.pdf`, whole or not at all; a missing folder is made."""
+    kind = Path(path).suffix.removeprefix(".")
+    # Without the time of writing, the same figure gives the same bytes.
+    metadata = {"CreationDate": None} if kind == "pdf" else None
+    with replacing_file(Path(path)) as temporary:
+        figure.savefig(temporary, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
+
+
+def save_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text file whole or not at all; a missing folder is made."""
+    with replacing_file(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path that takes the place of `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        figure.savefig(temporary, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -53,6 +53,7 @@ class Moments(PassStatistics):
     """Mean and standard deviation of a quantity over passes (Welford 1962; with count - 1, as a sample's)."""
 
     endings = (STANDARD_DEVIATION,)
+    _squares: np.ndarray
 
     def _add(self, outputs: np.ndarray, distance: np.ndarray) -> None:
         squares = distance * (outputs - self.mean)
@@ -72,6 +73,7 @@ class Information(PassStatistics):
     """
 
     endings = (ENTROPY, MUTUAL_INFORMATION)
+    _entropies: np.ndarray
 
     def _add(self, outputs: np.ndarray, distance: np.ndarray) -> None:
         entropies = entropy(outputs)

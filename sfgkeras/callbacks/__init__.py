@@ -3,14 +3,15 @@
 from typing import Any
 
 from sfgkeras.callbacks.grouping_convergence import GroupingConvergence, largest_movement
+from sfgkeras.callbacks.grouping_history import GroupingHistory, read_grouping_history
 
-__all__ = ["GroupingConvergence", "GroupingMonitor", "largest_movement", "read_grouping_history"]
+__all__ = ["GroupingConvergence", "GroupingHistory", "GroupingMonitor", "largest_movement", "read_grouping_history"]
 
 
 def __getattr__(name: str) -> Any:
     """Loads what needs Keras only when it is asked for."""
-    if name in ("GroupingMonitor", "read_grouping_history"):
+    if name == "GroupingMonitor":
         from sfgkeras.callbacks import grouping_monitor
 
-        return getattr(grouping_monitor, name)
+        return grouping_monitor.GroupingMonitor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

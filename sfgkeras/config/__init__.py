@@ -2,7 +2,7 @@
 
 from sfgkeras.config.config import Config
 from sfgkeras.config.reader import read_config
-from sfgkeras.config.sections import Evaluation, Inference, Network, System, Training
+from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, System, Training
 from sfgkeras.config.shipped import find_config, list_configs
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 
@@ -13,6 +13,7 @@ __all__ = [
     "InputSource",
     "Multitask",
     "Network",
+    "Preprocessing",
     "System",
     "Task",
     "Training",

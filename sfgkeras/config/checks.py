@@ -195,12 +195,33 @@ def check_grouping(draft: Draft) -> None:
             "min_temp",
             f"is above tau = {multitask.tau:g}, where the temperature starts; lower it",
         )
+    if network.sharing != "cross_stitch":
+        for key in ("cross_stitch_init", "cross_stitch_per_channel", "cross_stitch_decay"):
+            if ini.has("MULTITASK", key):
+                draft.warnings.append(
+                    f"[MULTITASK] {key} has no effect with [NETWORK] sharing = {network.sharing}; use cross_stitch"
+                )
     if draft.sections["training"].stop_when_grouping_converges and network.sharing not in choices.LEARNED_SHARING:
         ini.add(
             "TRAINING",
             "stop_when_grouping_converges",
             f"never happens with [NETWORK] sharing = {network.sharing}; use sharing = sfg, or no",
         )
+
+
+def check_monte_carlo(draft: Draft) -> None:
+    """Several passes are only asked for where they differ."""
+    ini, network, inference = draft.ini, draft.sections["network"], draft.sections["inference"]
+    if inference.monte_carlo == 1:
+        ini.add("INFERENCE", "monte_carlo", "has no spread; write 2 or more passes, or 0")
+    elif inference.monte_carlo and network.sharing not in choices.DRAWN_SHARING:
+        ini.add(
+            "INFERENCE",
+            "monte_carlo",
+            f"repeats equal passes: [NETWORK] sharing = {network.sharing} draws no masks; use sharing = sfg, or 0",
+        )
+    elif inference.monte_carlo and inference.masks != "sample":
+        ini.add("INFERENCE", "monte_carlo", f"repeats equal passes with masks = {inference.masks}; use masks = sample")
 
 
 def check_training(draft: Draft) -> None:
@@ -278,6 +299,32 @@ def check_inference(draft: Draft) -> None:
         ini.add("INFERENCE", "border", message)
 
 
+def check_preprocessing(draft: Draft) -> None:
+    """Only volumes that the network sees are preprocessed, each once."""
+    preprocessing, ini = draft.sections.get("preprocessing"), draft.ini
+    if preprocessing is None:
+        return
+    images = [name for name in draft.application.multitask.image if name in draft.sources]
+    problems = []
+    for name in preprocessing.sources:
+        if name in images:
+            if draft.sources[name].loader in ("pillow", "table"):
+                problems.append(f"has [{name}], whose loader gives no volume; leave it out")
+        elif name in draft.sources:
+            problems.append(
+                f"has {name!r}, which the network does not see: results are compared with the originals of targets; "
+                "use scaling = ct in its section or scale in its task, or preprocess the folder beforehand"
+            )
+        elif images:
+            problems.append(f"has {name!r}, which is no image source; choose of {', '.join(images)}")
+    if len(set(preprocessing.sources)) < len(preprocessing.sources):
+        problems.append("names a source twice; remove one of them")
+    if problems and ini.has("PREPROCESSING", "sources"):
+        ini.add("PREPROCESSING", "sources", "; it ".join(problems))
+    elif problems:
+        ini.add("PREPROCESSING", None, f"preprocesses {', '.join(preprocessing.sources)} and {'; '.join(problems)}")
+
+
 def check_evaluation(draft: Draft) -> None:
     """Every measure fits some task."""
     ini, evaluation, tasks = draft.ini, draft.sections["evaluation"], draft.application.tasks
@@ -312,9 +359,11 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_tasks,
     check_network,
     check_grouping,
+    check_monte_carlo,
     check_training,
     check_validation,
     check_inference,
+    check_preprocessing,
     check_evaluation,
     warn_unused_sources,
 )

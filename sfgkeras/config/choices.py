@@ -11,10 +11,10 @@ NOT_BUILT_NETWORKS = {"unet": "use highresnet"}
 # Networks that give one output per window; the others give one per voxel.
 WINDOW_NETWORKS = frozenset({"vgg11"})
 
-SHARING = ("sfg", "hard_sharing", "single_task", "constant_mask", "constant_p")
-NOT_BUILT_SHARING = {"cross_stitch": "use sfg or hard_sharing"}
+SHARING = ("sfg", "hard_sharing", "single_task", "constant_mask", "constant_p", "cross_stitch")
 LEARNED_SHARING = frozenset({"sfg"})
-CONSTANT_SHARING = frozenset({"hard_sharing", "single_task", "constant_mask"})
+DRAWN_SHARING = frozenset({"sfg", "constant_p"})
+CONSTANT_SHARING = frozenset({"hard_sharing", "single_task", "constant_mask", "cross_stitch"})
 
 TASK_TYPES = ("regression", "segmentation", "classification")
 NOT_BUILT_TASK_TYPES = {

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import sfgkeras
 from sfgkeras.config.known import ONE_TASK_SECTIONS, RUN_SECTIONS
-from sfgkeras.config.sections import Evaluation, Inference, Network, Section, System, Training
+from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.settle import output_paths
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.translate import TARGET_KEYS
@@ -49,7 +48,7 @@ class Config:
     inference: Inference
     evaluation: Evaluation
     multitask: Multitask
-    preprocessing: Any = None
+    preprocessing: Preprocessing | None = None
     path: Path = field(default=Path(), compare=False)
     text: str = field(default="", compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -117,4 +116,5 @@ class Config:
             if key in below_model_dir and value is not None and value.is_relative_to(self.system.model_dir):
                 value = value.relative_to(self.system.model_dir)
             lines.append(f"{key} = {format_value(value)}".rstrip())
+        lines += [f"{key} = {format_value(value)}".rstrip() for key, value in (section.model_extra or {}).items()]
         return lines

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sfgkeras.config.quoting import unquote
-from sfgkeras.config.sections import Evaluation, Inference, Network, Section, System, Training
+from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.task_sections import (
     Classification,
     InputSource,
@@ -22,6 +22,7 @@ from sfgkeras.errors import suggestion
 # A new section is one line here; `Config` holds it under its name in lower case.
 RUN_SECTIONS: Mapping[str, type[Section]] = {
     "SYSTEM": System,
+    "PREPROCESSING": Preprocessing,
     "NETWORK": Network,
     "TRAINING": Training,
     "INFERENCE": Inference,
@@ -36,7 +37,6 @@ SECTIONS: Mapping[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask,
 
 # Sections of NiftyNet, or of this interface, without code behind them; a line in a table above goes before.
 NOT_BUILT_SECTIONS: Mapping[str, str] = {
-    "PREPROCESSING": "preprocess the folder before training, with sfgkeras preprocess --input DIR --output DIR",
     "GAN": "use [REGRESSION] to make one image from another",
     "AUTOENCODER": "use [REGRESSION] with the image's own section as output",
     "REGISTRATION": "register the images before training, with sfgkeras preprocess",
@@ -71,7 +71,6 @@ REFUSED_KEYS: Mapping[str, str] = {
     "concat_tensors": "remove it; streams are merged by their sum",
     "output_interp_order_task1": "use output_interp_order in [INFERENCE]",
     "output_interp_order_task2": "use output_interp_order in [INFERENCE]",
-    "monte_carlo": "it does not exist in this version; use masks = sample for one draw",
 }
 
 # The spelling of the authors' code: one key per task, in [MULTITASK].
@@ -220,7 +219,8 @@ def read_model(
 
 
 def _may_be_empty(model: type[Section], name: str) -> bool:
-    return not model.model_fields[name].is_required() and model.model_fields[name].default in (None, (), {})
+    info = model.model_fields.get(name)
+    return info is not None and not info.is_required() and info.default in (None, (), {})
 
 
 def _what(model: type[Section], name: str) -> str:
@@ -237,7 +237,14 @@ def _sentence(item: Any) -> str:
     return f"cannot be used: {item['msg']}"
 
 
+def is_open(model: type[Section]) -> bool:
+    """Says whether a section takes keys besides those of its model."""
+    return model.model_config.get("extra") == "allow"
+
+
 def fields_of(section: IniSection | None, model: type[Section]) -> dict[str, tuple[str, Any]]:
-    """Returns those entries of a section that its model has, as `read_model` takes them."""
+    """Returns those entries of a section that its model has or takes, as `read_model` takes them."""
     entries = section.entries if section else {}
-    return {key: (key, entry.value) for key, entry in entries.items() if key in model.model_fields}
+    known = {key: (key, entry.value) for key, entry in entries.items() if key in model.model_fields}
+    others = {key: (key, unquote(entry.value)) for key, entry in entries.items() if key not in known}
+    return {**known, **others} if is_open(model) else known

@@ -1,12 +1,12 @@
 """INI file to `Config`: text, sections, tasks, defaults, checks, and then every mistake at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sfgkeras.config.checks import CHECKS
 from sfgkeras.config.config import Config
-from sfgkeras.config.known import RUN_SECTIONS, fields_of, read_model, refuse_unknown_keys, sort_sections
+from sfgkeras.config.known import RUN_SECTIONS, fields_of, is_open, read_model, refuse_unknown_keys, sort_sections
 from sfgkeras.config.settle import Draft, settle
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, apply_overrides, parse_ini
@@ -19,19 +19,24 @@ _OPTIONAL_SECTIONS = frozenset({"PREPROCESSING"})
 _PLACEHOLDERS: dict[str, dict[str, Any]] = {
     "SYSTEM": {"model_dir": Path()},
     "NETWORK": {"name": "highresnet"},
+    "PREPROCESSING": {"steps": ()},
 }
 
 
-def read_config(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
+def read_config(
+    path: Path | str, overrides: Sequence[tuple[str, str]] = (), checks: Sequence[Callable[[Draft], None]] = ()
+) -> Config:
     """Reads and checks an INI file; nothing but the file itself is touched.
 
     Relative paths in it start from the working folder; those of results (`dataset_split_file`,
-    `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`) from `model_dir`. Both is as in
+    `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`, `output`) from `model_dir`. Both is as in
     NiftyNet. `~` is the home folder.
 
     Args:
         path: The file.
         overrides: Values from the command line, `("SECTION.KEY", "VALUE")`, which replace the file's.
+        checks: Checks of higher layers, which know what this room cannot, such as the settings of preprocessing
+            steps; they collect their mistakes with all others.
 
     Raises:
         ConfigError: If anything in it is wrong; one line for each mistake, with file, line, section, key,
@@ -43,7 +48,7 @@ def read_config(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> 
     apply_overrides(ini, overrides)
     draft = _read_draft(ini)
     settle(draft)
-    for check in CHECKS:
+    for check in (*CHECKS, *checks):
         check(draft)
     ini.raise_problems()
     application = draft.application
@@ -83,7 +88,7 @@ def _read_draft(ini: IniText) -> Draft:
         found = ini.sections.get(name)
         if found is None and name in _OPTIONAL_SECTIONS:
             continue
-        if found is not None:
+        if found is not None and not is_open(model):
             refuse_unknown_keys(ini, found, model)
         sections[name.lower()] = read_model(ini, name, model, fields_of(found, model), _PLACEHOLDERS.get(name))
     application = read_application(ini, sources, task_sections)

@@ -8,7 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from sfgkeras.config import choices
 from sfgkeras.config.known import NOT_BUILT_SECTIONS, ONE_TASK_SECTIONS, REFUSED_KEYS, RUN_SECTIONS
-from sfgkeras.config.sections import Section
+from sfgkeras.config.sections import Preprocessing, Section
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.values import Reads, format_value
 
@@ -31,8 +31,8 @@ This page is written by `sfgkeras.config.reference`; change the descriptions the
   value.
 - `%` is a percent sign, and so is NiftyNet's `%%`. There is no interpolation: `%(name)s` is refused.
 - Relative paths start from the folder in which the command is run, as in NiftyNet. Those of results
-  (`dataset_split_file`, `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`) start from
-  `model_dir`, as in NiftyNet. `~` is the home folder.
+  (`dataset_split_file`, `histogram_ref_file`, `save_seg_dir`, `save_csv_dir`, `cache_dir`, and `output` of
+  `[PREPROCESSING]`) start from `model_dir`, as in NiftyNet. `~` is the home folder.
 - `--SECTION.KEY VALUE` on the command line replaces a value, e.g. `--TRAINING.max_iter 200` or
   `--TASK.ct.weight 2`.
 - An empty value (`key =`) means the default where the default is empty; anywhere else it is a mistake.
@@ -44,6 +44,17 @@ This page is written by `sfgkeras.config.reference`; change the descriptions the
 _SOURCES = """\
 A section whose name is no other section's describes one kind of image, label map or table. Files of
 different sources belong to one subject when the same subject id is left of their names."""
+
+_STEP_SETTINGS = """\
+Besides these keys the section takes the settings of its steps, `<step>_<setting>`, such as `n4_shrink_factor` or
+`resample_spacing`: those of the command line, listed in [preprocessing.md](preprocessing.md). Paths among them start
+from the folder in which the command is run.
+
+`train` preprocesses training and validation subjects before it begins, `inference` the subjects that it needs, and
+`sfgkeras preprocess -c FILE` all of them. What was done before, by content and settings, is not done again. Landmarks
+of `nyul` are fitted on the training subjects, and only there. Where a step changes the grid of the image, all other
+sources of the subject are brought onto the new one when they are read, labels by the nearest voxel; results go back to
+the grid of the original image."""
 
 _MULTITASK = """\
 Each task has a section `[TASK name]`; its name is that of the network's output and of the files that it
@@ -65,6 +76,7 @@ def reference_markdown() -> str:
     parts = [_INTRODUCTION, "## Input sources", _SOURCES, _table(InputSource)]
     for name, model in RUN_SECTIONS.items():
         parts += [f"## [{name}]", _sentence(model), _table(model)]
+        parts += [_STEP_SETTINGS] if model is Preprocessing else []
     parts += [
         "## [MULTITASK]",
         _MULTITASK,
@@ -128,7 +140,6 @@ def _names_by_type() -> str:
 def _refusals() -> str:
     not_built = {
         "name": choices.NOT_BUILT_NETWORKS,
-        "sharing": choices.NOT_BUILT_SHARING,
         "type": choices.NOT_BUILT_TASK_TYPES,
         "strategy": choices.NOT_BUILT_STRATEGIES,
         "balancing": choices.NOT_BUILT_BALANCING,

@@ -146,12 +146,12 @@ class Network(Section):
         default="pad",
         description="A last batch of inference that is not full: filled up and its surplus dropped, or run as it is.",
     )
-    sharing: Annotated[str, choice(choices.SHARING, not_built=choices.NOT_BUILT_SHARING)] = Field(
+    sharing: Annotated[str, choice(choices.SHARING)] = Field(
         default="sfg",
         description="How tasks share filters: learned groups (`sfg`), all (`hard_sharing`), none "
         "(`single_task`), groups drawn once (`constant_mask`), groups drawn each step from fixed "
-        "probabilities (`constant_p`). One-task applications default to `hard_sharing`, which is the plain "
-        "network. (new)",
+        "probabilities (`constant_p`), narrow networks joined by learned mixtures (`cross_stitch`). "
+        "One-task applications default to `hard_sharing`, which is the plain network. (new)",
     )
     width: Annotated[float, NUMBER] = Field(
         default=1.0, gt=0, description="Factor on every layer's number of filters. (new)"
@@ -282,6 +282,38 @@ class Training(Section):
     )
 
 
+class Preprocessing(Section):
+    """`[PREPROCESSING]`: what is done to the images once, before training and before inference."""
+
+    # Settings of steps, `<step>_<setting>`, are whatever the table of steps has; a check of a higher layer knows it.
+    model_config = ConfigDict(extra="allow")
+
+    steps: Annotated[tuple[str, ...], NAMES] = Field(
+        description="Steps in order, e.g. `n4, resample, nyul, whiten`; see docs/preprocessing.md. (new)"
+    )
+    sources: Annotated[tuple[str, ...], NAMES] = Field(
+        default=(),
+        description="Input sources to preprocess, of those that the network sees; empty for all of them. (new)",
+    )
+    output: Annotated[Path, OUTPUT_PATH] = Field(
+        default=Path("preprocessed"),
+        description="Folder of the results, with a folder for each source; may serve several runs. (new)",
+    )
+    workers: Annotated[int, WHOLE] = Field(default=1, ge=1, description="Processes on this machine. (new)")
+    scheduler: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Address of a dask.distributed scheduler to run on instead, e.g. `tcp://head:8786`. (new)",
+    )
+    pictures: Annotated[bool, YES_NO] = Field(
+        default=True, description="Whether each subject is drawn before and after. (new)"
+    )
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Settings of the steps as written, by `<step>_<setting>`."""
+        return {key: str(value) for key, value in (self.model_extra or {}).items()}
+
+
 class Inference(Section):
     """`[INFERENCE]`: windows, checkpoint and files of predictions."""
 
@@ -316,6 +348,13 @@ class Inference(Section):
     masks: Annotated[str, choice(("mode", "mean", "sample"))] = Field(
         default="mode",
         description="Filter masks: each filter's most probable group, its probabilities, or a draw. (new)",
+    )
+    monte_carlo: Annotated[int, WHOLE] = Field(
+        default=0,
+        ge=0,
+        description="Passes with masks drawn anew, for `masks = sample`: results are their mean, and maps of standard "
+        "deviation (regression) or entropy and mutual information in nats (classes) are written besides. 0 for one "
+        "pass without maps. (new)",
     )
     blending: Annotated[str, choice(("gaussian", "none"))] = Field(
         default="gaussian",

@@ -7,7 +7,7 @@ from typing import Any
 from sfgkeras.config import choices
 from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource
-from sfgkeras.config.text import IniText
+from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
 
 
@@ -60,6 +60,7 @@ def settle(draft: Draft) -> None:
     _settle_sharing(draft)
     _settle_tasks(draft)
     _settle_label_sources(draft)
+    _settle_preprocessing(draft)
     _settle_paths(draft)
 
 
@@ -143,6 +144,17 @@ def _settle_label_sources(draft: Draft) -> None:
     for name in label_sources(draft):
         if not draft.ini.has(name, "interp_order"):
             draft.sources[name] = draft.sources[name].model_copy(update={"interp_order": 0})
+
+
+def _settle_preprocessing(draft: Draft) -> None:
+    """Preprocesses what the network sees; names are spelled as their section headers."""
+    preprocessing = draft.sections.get("preprocessing")
+    if preprocessing is None:
+        return
+    images = draft.application.multitask.image
+    by_id = {section_id(name): name for name in images}
+    sources = tuple(by_id.get(section_id(name), name) for name in preprocessing.sources) or images
+    draft.sections["preprocessing"] = preprocessing.model_copy(update={"sources": sources})
 
 
 def _settle_paths(draft: Draft) -> None:

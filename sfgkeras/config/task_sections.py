@@ -172,6 +172,20 @@ class Multitask(Section):
         default=False,
         description="Whether each filter's initial probabilities are drawn from a flat Dirichlet.",
     )
+    cross_stitch_init: Annotated[float, NUMBER] = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="With `sharing = cross_stitch`: initial weight of a task's own features; the rest goes to the "
+        "other tasks in equal parts. (new)",
+    )
+    cross_stitch_per_channel: Annotated[bool, YES_NO] = Field(
+        default=False,
+        description="Whether every channel has its own cross-stitch weights, rather than one matrix per layer. (new)",
+    )
+    cross_stitch_decay: Annotated[float, NUMBER] = Field(
+        default=0.0, ge=0, description="Weight of the sum of squares of the cross-stitch weights in the loss. (new)"
+    )
     layer_scale: Annotated[float | None, NUMBER] = Field(
         default=None, gt=0, description="The authors' name for `[NETWORK] width`."
     )

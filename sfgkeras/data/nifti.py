@@ -31,6 +31,7 @@ __all__ = [
     "axis_codes",
     "image_suffix",
     "is_image",
+    "is_photo",
     "read_header",
     "read_image",
     "read_label_map",
@@ -257,6 +258,11 @@ def is_image(path: Path) -> bool:
         stem = path.name[: -len(suffix)]
         return not any(path.with_name(stem + other).exists() for other in (".img", ".img.gz", ".IMG"))
     return bool(suffix)
+
+
+def is_photo(path: Path, loader: str | None = None) -> bool:
+    """Says whether an image is a photo, rows and columns of colours, by its loader or the ending of its name."""
+    return _loader_of(path, loader) == "pillow"
 
 
 def _loader_of(path: Path, loader: str | None) -> str:

@@ -27,6 +27,8 @@ class CrossStitch(keras.layers.Layer):
         ValueError: If `own_weight` is not a fraction or there is no task.
     """
 
+    built: bool
+
     def __init__(
         self,
         num_tasks: int,

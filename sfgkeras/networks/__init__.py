@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from sfgkeras.networks.activations import filter_activations
 from sfgkeras.networks.base import MultiTaskNetwork
 from sfgkeras.networks.counting import count_multiplies, count_parameters
 from sfgkeras.networks.hardening import group_network, harden
@@ -23,6 +24,7 @@ __all__ = [
     "VGG11",
     "count_multiplies",
     "count_parameters",
+    "filter_activations",
     "group_network",
     "harden",
     "recalibrate",

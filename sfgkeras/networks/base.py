@@ -316,6 +316,18 @@ class MultiTaskNetwork(keras.Model):
             if head.dropout is not None:
                 head.dropout.seed_generator.state.assign(state[f"{name}/dropout"])
 
+    def seed_inference(self, *numbers: int) -> None:
+        """Makes the next call in inference draw the masks that belong to some numbers, in every SFG layer.
+
+        Calls after the same numbers draw the same masks: windows of one volume can so be predicted by one draw.
+
+        Args:
+            numbers: Not negative; the network's own seed is one more.
+        """
+        for layer, grouping in enumerate(self.groupings().values()):
+            words = np.random.SeedSequence([self.seed, layer, *numbers]).generate_state(2)
+            grouping.inference_draws.state.assign(words)
+
     def save_own_variables(self, store: Any) -> None:
         """Writes the iteration; the layers write the rest."""
         store["iteration"] = ops.convert_to_numpy(self.iteration)

@@ -102,7 +102,9 @@ def _take_kernel(kernel: Any, read: np.ndarray | None, owned: np.ndarray | None)
     return values[..., read, :] if len(read) else np.zeros_like(values[..., :1, :])
 
 
-def harden(network: MultiTaskNetwork, task: str | None = None, fold: bool = True) -> keras.Model:
+def harden(
+    network: MultiTaskNetwork, task: str | None = None, fold: bool = True, keep_prelu: bool = False
+) -> keras.Model:
     """Makes an ordinary Keras model of a network: no masks, no sampling, no wasted multiply.
 
     Its outputs equal those of the network with `masks = "mode"`, for every choice of `batch_norm`. With
@@ -112,7 +114,9 @@ def harden(network: MultiTaskNetwork, task: str | None = None, fold: bool = True
     Args:
         network: A trained network with any sharing mechanism.
         task: The one task to keep, with what it depends on; None keeps all.
-        fold: Whether a normalisation right after a convolution is multiplied into its kernel.
+        fold: Whether the model is for inference only: normalisations are multiplied into the convolutions beside
+            them wherever that is exact, and PReLU is a maximum whose slopes are constants.
+        keep_prelu: Whether PReLU stays Keras' layer nevertheless, e.g. for a form that has an operator for it.
 
     Returns:
         A functional model from images to a dict of float32 logits by task name.
@@ -125,7 +129,8 @@ def harden(network: MultiTaskNetwork, task: str | None = None, fold: bool = True
         raise ValueError(f"the network has no task {task!r}{hint}")
     grouped = group_network(network)
     wanted = [index for index, name in enumerate(network.tasks) if task in (None, name)]
-    layers = PlainLayers(network.spatial_rank, folds=fold and network.batch_norm != "batch", dtype=network.dtype_policy)
+    folds = fold and network.batch_norm != "batch"
+    layers = PlainLayers(network.spatial_rank, folds, network.dtype_policy, keep_prelu)
     inputs = keras.Input((None,) * network.spatial_rank + (network.image_channels,), name="image")
     features = _plain_trunk(grouped.trunk, inputs, wanted, layers)
     outputs = {

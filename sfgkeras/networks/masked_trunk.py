@@ -113,15 +113,43 @@ class MaskedTrunk(keras.layers.Layer):
         Returns:
             One tensor `(batch, *spatial, filters)` per task.
         """
-        batch_size = ops.shape(inputs)[0]
         streams: Any = inputs
-        for index, convolution in enumerate(self.convolutions):
-            masks = convolution.draw_masks(temperature, source, batch_size, training)
-            streams = convolution(streams, filter_masks=masks, training=training)
+        for index in range(len(self.convolutions)):
+            streams, masks = self._convolve(index, streams, temperature, source, training)
             streams = self._pass_on(index, streams, masks, training)
         if self.settings.routing == "separate":
             streams = merge_streams(streams, "mixed", self.settings.num_tasks)
         return streams
+
+    def filter_features(self, inputs: Any, temperature: Any, source: Any) -> dict[str, Any]:
+        """Returns what every filter answers at inference, the sum of its layer's masked streams.
+
+        With one-hot masks that is the filter's output in the stream of its own group.
+
+        Args:
+            inputs: Images `(batch, *spatial, channels)`.
+            temperature: Temperature of the masks, where they are drawn.
+            source: Index of the mask source; see `FilterGrouping.call`.
+
+        Returns:
+            `(batch, *spatial, filters)` by the name of the SFG convolution.
+        """
+        streams: Any = inputs
+        features = {}
+        for index, convolution in enumerate(self.convolutions):
+            streams, masks = self._convolve(index, streams, temperature, source, training=False)
+            features[convolution.name] = sum(streams[1:], streams[0])
+            streams = self._pass_on(index, streams, masks, training=False)
+        return features
+
+    def _convolve(
+        self, index: int, streams: Any, temperature: Any, source: Any, training: bool | None
+    ) -> tuple[list[Any], list[Any]]:
+        """Returns the masked streams of a stage's convolution, and the masks."""
+        convolution = self.convolutions[index]
+        batch_size = ops.shape(streams[0] if index else streams)[0]
+        masks = convolution.draw_masks(temperature, source, batch_size, training)
+        return convolution(streams, filter_masks=masks, training=training), masks
 
     def _pass_on(self, index: int, streams: list[Any], masks: list[Any], training: bool | None) -> list[Any]:
         """Merges the streams of a stage and sends each through its blocks and its pooling."""

@@ -157,7 +157,7 @@ CONVERTERS: Mapping[type, Converter] = {
 }
 
 # Keras' names of activations: operator, attributes (the slopes that Keras takes), constants.
-ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, float], Sequence[float]]] = {
+ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any], Sequence[float]]] = {
     "relu": ("Relu", {}, ()),
     "relu6": ("Clip", {}, (0.0, 6.0)),
     "leaky_relu": ("LeakyRelu", {"alpha": 0.2}, ()),
@@ -182,11 +182,13 @@ def build_onnx_model(network: keras.Model) -> Any:
         The checked `onnx.ModelProto`.
 
     Raises:
-        ValueError: If a layer has no ONNX form here.
+        ValueError: If a layer has no ONNX form here, or a task is called as the input is.
     """
     import onnx
     from onnx import TensorProto, helper
 
+    if INPUT in network.output:
+        raise ValueError(f"a task is called {INPUT!r}, as the input of the ONNX model is; give the task another name")
     spatial_rank = len(network.inputs[0].shape) - 2
     graph = OnnxGraph(spatial_rank)
     axes = list(range(spatial_rank + 2))

@@ -13,6 +13,7 @@ from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.cross_stitch import CrossStitch
 from sfgkeras.layers.normalization import StreamNormalization
 from sfgkeras.layers.residual import ResidualSection
+from sfgkeras.networks.folding import fold_behind, split_preactivation
 from sfgkeras.networks.heads import TaskHead
 
 
@@ -21,14 +22,17 @@ class PlainLayers:
 
     Args:
         spatial_rank: 2 or 3.
-        folds: Whether a normalisation right after a convolution is multiplied into its kernel.
+        folds: Whether normalisations are multiplied into the convolutions beside them, see `folding`.
         dtype: Dtype policy of all layers but the heads.
+        keeps_prelu: Whether PReLU is Keras' layer also where `folds`; otherwise it is the maximum of x and a x,
+            which takes 0.66 of the time.
     """
 
-    def __init__(self, spatial_rank: int, folds: bool, dtype: Any) -> None:
+    def __init__(self, spatial_rank: int, folds: bool, dtype: Any, keeps_prelu: bool = False) -> None:
         self.spatial_rank = spatial_rank
         self.folds = folds
         self.dtype = dtype
+        self.keeps_prelu = keeps_prelu or not folds
         self._numbers = itertools.count(1)
 
     def _name(self, kind: str) -> str:
@@ -51,15 +55,25 @@ class PlainLayers:
         convolution.set_weights([kernel] if bias is None else [kernel, bias])
         return outputs
 
-    def convolve_and_activate(self, inputs: Any, convolution: Convolution, activation: MaskedActivation) -> Any:
-        """Convolves, normalises and activates; the normalisation is folded into the kernel where possible."""
+    def convolve_and_activate(
+        self, inputs: Any, convolution: Convolution, activation: MaskedActivation, factor: np.ndarray | None = None
+    ) -> Any:
+        """Convolves, normalises and activates; the normalisation is folded into the kernel where possible.
+
+        Args:
+            inputs: `(batch, *spatial, channels)`.
+            convolution: Whose weights are taken.
+            activation: Normalisation and activation.
+            factor: Factor of each channel of the inputs, `(channels,)`, that the kernel takes in.
+        """
         kernel = ops.convert_to_numpy(convolution.kernel)
+        kernel = kernel if factor is None else kernel * factor[:, None]
         bias = None if convolution.bias is None else ops.convert_to_numpy(convolution.bias)
         if not self.folds:
             return self.normalize_and_activate(self.convolve(inputs, kernel, bias, convolution.dilation), activation)
-        factor, shift = _affine(activation.normalization)
-        folded = shift if bias is None else shift + bias * factor
-        outputs = self.convolve(inputs, kernel * factor, folded, convolution.dilation)
+        outputs = self.convolve(
+            inputs, *fold_behind(kernel, bias, activation.normalization), dilation=convolution.dilation
+        )
         return self.activate(outputs, activation)
 
     def normalize_and_activate(self, inputs: Any, activation: MaskedActivation) -> Any:
@@ -87,22 +101,42 @@ class PlainLayers:
             return keras.layers.Activation(activation.activation_name, dtype=self.dtype, name=self._name("activation"))(
                 inputs
             )
+        alpha = ops.convert_to_numpy(source.alpha)
+        if not self.keeps_prelu and (alpha <= 1).all():
+            falling = self.rescale(inputs, alpha)
+            return keras.layers.Maximum(dtype=self.dtype, name=self._name("activation"))([inputs, falling])
         axes = list(range(1, self.spatial_rank + 1))
         layer = keras.layers.PReLU(shared_axes=axes, dtype=self.dtype, name=self._name("activation"))
         outputs = layer(inputs)
-        alpha = ops.convert_to_numpy(source.alpha)
         layer.set_weights([alpha.reshape((1,) * self.spatial_rank + (-1,))])
         return outputs
 
     def residual_section(self, section: ResidualSection, inputs: Any) -> Any:
-        """Applies all residual blocks of a section."""
-        for block in section.blocks:
+        """Applies all residual blocks of a section.
+
+        Where the first normalisation of a block can be split into a shift and a factor, what is handed from block to
+        block is the stream with the shift of the next block added, which the bias before it did for nothing.
+        """
+        channels = section.blocks[0].filters
+        unsplit = np.ones(channels, "float32"), np.zeros(channels, "float32")
+        splits = [self._split(block.activations[0]) for block in section.blocks]
+        if splits[0] is not None:
+            inputs = self.shift(inputs, splits[0][1])
+        for block, split, following in zip(section.blocks, splits, [*splits[1:], None], strict=True):
             first, second = block.convolutions
-            features = self.normalize_and_activate(inputs, block.activations[0])
-            features = self.convolve_and_activate(features, first, block.activations[1])
-            features = self.convolve(features, ops.convert_to_numpy(second.kernel), None, second.dilation)
+            (factor, held), (_, wanted) = split or unsplit, following or unsplit
+            activate = self.normalize_and_activate if split is None else self.activate
+            features = activate(inputs, block.activations[0])
+            features = self.convolve_and_activate(features, first, block.activations[1], factor)
+            bias = wanted - held if (wanted != held).any() else None
+            features = self.convolve(features, ops.convert_to_numpy(second.kernel), bias, second.dilation)
             inputs = keras.layers.Add(dtype=self.dtype, name=self._name("add"))([inputs, features])
         return inputs
+
+    def _split(self, activation: MaskedActivation) -> tuple[np.ndarray, np.ndarray] | None:
+        """Splits a normalisation before an activation; never in half precision, which a shift would use up."""
+        is_float32 = keras.dtype_policies.get(self.dtype).compute_dtype == "float32"
+        return split_preactivation(activation) if self.folds and is_float32 else None
 
     def cross_stitch(self, streams: Mapping[int, Any], unit: CrossStitch) -> dict[int, Any]:
         """Mixes the streams of all tasks by the weights of a cross-stitch unit."""
@@ -119,6 +153,11 @@ class PlainLayers:
         """Multiplies by one factor, or by one per channel."""
         scale = ops.convert_to_numpy(factor).tolist()
         return keras.layers.Rescaling(scale, dtype=self.dtype, name=self._name("rescaling"))(inputs)
+
+    def shift(self, inputs: Any, offset: np.ndarray) -> Any:
+        """Adds one number per channel."""
+        layer = keras.layers.Rescaling(1.0, offset.tolist(), dtype=self.dtype, name=self._name("shift"))
+        return layer(inputs)
 
     def zeros(self, reference: Any, channels: int) -> Any:
         """Returns channels of zeros of the spatial size of a reference."""
@@ -153,18 +192,3 @@ class PlainLayers:
         outputs = projection(inputs)
         projection.set_weights([kernel, bias])
         return outputs
-
-
-def _affine(normalization: StreamNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """Returns factor and shift, float32 `(channels,)`, of a normalisation by population statistics."""
-    gamma, beta, mean, variance = (
-        ops.convert_to_numpy(weight).astype("float64")
-        for weight in (
-            normalization.gamma,
-            normalization.beta,
-            normalization.moving_mean,
-            normalization.moving_variance,
-        )
-    )
-    factor = gamma / np.sqrt(variance + normalization.epsilon)
-    return factor.astype("float32"), (beta - mean * factor).astype("float32")

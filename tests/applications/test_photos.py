@@ -238,3 +238,22 @@ def test_targets_may_come_from_a_table(folder):
     assert len(errors) == 6
     assert len(rows) == 8
     assert next(row["mean"] for row in summary["years"] if row["measure"] == "mae") == pytest.approx(np.mean(errors))
+
+
+def test_the_report_shows_values_a_confusion_matrix_and_what_filters_answer_to_a_photo(trained, tmp_path):
+    from sfgkeras.analysis.activation_maps import read_maps
+    from sfgkeras.applications.report import write_report
+
+    config, _, _ = trained
+    run.evaluate(config, Reporter(), dataset="training")
+    page = write_report(config, Reporter(), tmp_path, activations=True).read_text(encoding="utf-8")
+    assert "gender: truth in rows, prediction in columns" in page
+    assert "age: predicted and true values" in page
+    assert "one value per subject: there are no predicted images" in page
+    maps = read_maps(tmp_path / "activations.npz")
+    assert len(maps.num_filters) == 8
+    assert len(maps.slices) == 1
+    assert maps.images.shape == (1, 32, 32)
+    # The network pools: maps of later layers are smaller.
+    sizes = {entry.layer: entry.maps.shape[1] for entry in maps.filters}
+    assert (sizes["sfg_1"], sizes["sfg_2"], sizes["sfg_8"]) == (32, 16, 2)

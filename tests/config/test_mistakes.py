@@ -96,8 +96,9 @@ ONE_LINE = [
     (
         "INFERENCE",
         "monte_carlo = 10",
-        "monte_carlo = '10' is not supported; it does not exist in this version",
+        "monte_carlo = '10' repeats equal passes with masks = mode; use masks = sample",
     ),
+    ("INFERENCE", "monte_carlo = 1", "monte_carlo = '1' has no spread; write 2 or more passes, or 0"),
     ("MULTITASK", "categorical = no", "is not supported; use [INFERENCE] masks = mean"),
     ("TRAINING", "lr = fast", "[TRAINING] lr = 'fast' is not a number"),
     ("TRAINING", "lr = 0,001", "[TRAINING] lr = '0,001' is not a number; write 0.001"),
@@ -123,7 +124,7 @@ ONE_LINE = [
     ("NETWORK", "window_sampling = weighted", "needs a source to draw by; set sampler in [MULTITASK]"),
     ("NETWORK", "window_sampling = patch", "is not known, choose one of uniform, weighted, balanced, resize"),
     ("NETWORK", "activation_function = rellu", "is not known, did you mean 'relu'?"),
-    ("NETWORK", "sharing = cross_stitch", "does not exist in this version; use sfg or hard_sharing"),
+    ("NETWORK", "sharing = cross_stich", "is not known, did you mean 'cross_stitch'?"),
     ("NETWORK", "width = -1", "width = '-1' must be above 0"),
     ("SYSTEM", "strategy = multi_worker", "does not exist in this version; use auto"),
     ("SYSTEM", "mixed_precision = yes", "is not known, choose one of none, float16, bfloat16"),
@@ -253,9 +254,14 @@ WHOLE = {
         GOOD + "[GAN]\nnoise_size = 3\n",
         ["run.ini:31: [GAN] does not exist in this version; use [REGRESSION]"],
     ),
-    "preprocessing": (
-        GOOD + "[PREPROCESSING]\nsteps = n4\n",
-        ["run.ini:31: [PREPROCESSING] does not exist in this version"],
+    "preprocessing without steps, of a target": (
+        GOOD + "[PREPROCESSING]\nsources = CT\nworkers = 0\n",
+        [
+            "run.ini:31: [PREPROCESSING] needs steps: steps in order",
+            "run.ini:32: [PREPROCESSING] sources = 'CT' has 'CT', which the network does not see: results are compared "
+            "with the originals of targets; use scaling = ct",
+            "run.ini:33: [PREPROCESSING] workers = '0' must be at least 1",
+        ],
     ),
     "model_dir missing": (
         changed("model_dir = ./models/run", "seed = 1"),

@@ -88,7 +88,7 @@ def write(text: str, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["demo", "prostate", "segmentation", "utkface"])
+@pytest.mark.parametrize("name", ["demo", "prostate", "prostate_duplicate", "segmentation", "utkface"])
 def test_shipped_files_survive_a_round_trip(name, tmp_path):
     config = read_config(find_config(name))
     again = round_trip(config, tmp_path)
@@ -156,7 +156,7 @@ def test_a_run_started_elsewhere_with_overrides_is_described_by_its_effective_te
 
 def test_list_configs_describes_every_shipped_file():
     configs = list_configs()
-    assert set(configs) == {"demo", "prostate", "segmentation", "utkface"}
+    assert set(configs) == {"demo", "prostate", "prostate_duplicate", "segmentation", "utkface"}
     assert all(len(line) > 20 for line in configs.values())
 
 

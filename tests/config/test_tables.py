@@ -3,15 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import pytest
-from pydantic import Field
 
-from sfgkeras.config import choices, find_config, known, list_configs, read_config
+from sfgkeras.config import choices, find_config, list_configs, read_config
 from sfgkeras.config.known import NOT_BUILT_SECTIONS, REFUSED_KEYS, SECTIONS
 from sfgkeras.config.reference import reference_markdown
-from sfgkeras.config.sections import NAMES, Section
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.config.values import Reads
 from sfgkeras.errors import ConfigError
@@ -46,21 +43,40 @@ def test_every_key_is_documented_and_can_be_read_from_text():
             assert sum(isinstance(item, Reads) for item in info.metadata) == 1, f"[{name}] {key}"
 
 
-def test_one_line_in_the_table_adds_a_section(monkeypatch, tmp_path):
-    class Preprocessing(Section):
-        steps: Annotated[tuple[str, ...], NAMES] = Field(default=(), description="Steps.")
-
-    monkeypatch.setitem(known.RUN_SECTIONS, "PREPROCESSING", Preprocessing)
-    monkeypatch.setitem(known.SECTIONS, "PREPROCESSING", Preprocessing)
+def test_the_settings_of_preprocessing_steps_are_kept_as_written(tmp_path):
     path = tmp_path / "run.ini"
     path.write_text(find_config("demo").read_text(encoding="utf-8"))
     assert read_config(path).preprocessing is None
-    config = read_config(path, [("PREPROCESSING.steps", "n4, nyul")])
+    config = read_config(
+        path,
+        [
+            ("PREPROCESSING.steps", "n4, nyul"), ("PREPROCESSING.workers", "2"), ("PREPROCESSING.sources", "mr"),
+            ("PREPROCESSING.N4_shrink_factor", "3"), ("PREPROCESSING.nyul_ref_file", '"a # b"'),
+        ],
+    )  # fmt: skip
     assert config.preprocessing.steps == ("n4", "nyul")
+    assert config.preprocessing.workers == 2
+    assert config.preprocessing.sources == ("MR",)
+    assert config.preprocessing.output == config.system.model_dir / "preprocessed"
+    assert config.preprocessing.settings == {"n4_shrink_factor": "3", "nyul_ref_file": "a # b"}
     path.write_text(config.effective_text())
     assert read_config(path) == config
-    with pytest.raises(ConfigError, match=r"\[PREPROCESSING\] has no option 'step', did you mean 'steps'"):
-        read_config(path, [("PREPROCESSING.step", "n4")])
+
+
+def test_checks_of_a_higher_layer_collect_their_mistakes_with_all_others(tmp_path):
+    def check(draft):
+        draft.ini.add("PREPROCESSING", "n4_shrink_factor", "is not to my taste; write 4")
+
+    path = tmp_path / "run.ini"
+    path.write_text(find_config("demo").read_text(encoding="utf-8"))
+    overrides = [("PREPROCESSING.steps", "n4"), ("PREPROCESSING.n4_shrink_factor", "3"), ("TRAINING.lr", "fast")]
+    read_config(path, overrides[:2])
+    with pytest.raises(ConfigError) as refusal:
+        read_config(path, overrides, checks=[check])
+    assert sorted(str(refusal.value).splitlines()) == [
+        "--PREPROCESSING.n4_shrink_factor: [PREPROCESSING] n4_shrink_factor = '3' is not to my taste; write 4",
+        "--TRAINING.lr: [TRAINING] lr = 'fast' is not a number",
+    ]
 
 
 def test_no_key_is_both_known_and_refused():

@@ -149,7 +149,7 @@ def test_what_no_head_depends_on_does_not_exist(small_network, images, scramble)
     assert [w.path for w in grouped.weights if "1_task_2" in w.path]
 
 
-def test_folding_leaves_no_normalisation_behind_a_convolution(small_network, images, scramble):
+def test_folding_leaves_no_normalisation(small_network, images, scramble):
     network = small_network(tasks_of(2), masks="mode", seed=0)
     x = images()
     network(x)
@@ -159,8 +159,7 @@ def test_folding_leaves_no_normalisation_behind_a_convolution(small_network, ima
     def normalisations(model):
         return sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
 
-    # One is left: the first of the residual block of each of three streams.
-    assert normalisations(folded) == 3
+    assert normalisations(folded) == 0
     assert normalisations(unfolded) == 3 * 3 + 3 * 2
     assert_equal(folded(x), unfolded(x))
 

@@ -74,7 +74,7 @@ def test_landmarks_are_measured_after_the_steps_before(cohort):
     expected = fit_landmarks(image[foreground_mask(image)] for image in resampled)
     (found,) = read_landmarks(result.landmarks).values()
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
-    assert found.preparation.startswith("resample(spacing=[3.0]")
+    assert found.preparation == "resample(spacing=3 3 3, order=1, antialias=yes)"
     assert not (cohort / "out" / ".work").exists()
 
 
@@ -87,7 +87,7 @@ def test_a_second_run_skips_what_is_done_and_rewrites_nothing(cohort):
     assert {path: path.stat().st_mtime_ns for path in second.outputs.values()} == times
 
 
-def test_a_changed_input_setting_or_output_is_done_again_and_nothing_else(cohort):
+def test_a_changed_input_setting_output_or_version_is_done_again_and_nothing_else(cohort, monkeypatch):
     run(cohort)
     write_image(cohort / "images" / "s1.nii.gz", body_image(9)[0], AFFINE)
     assert run(cohort).done == ("s1",)
@@ -97,6 +97,8 @@ def test_a_changed_input_setting_or_output_is_done_again_and_nothing_else(cohort
     assert run(cohort).done == ("s3",)
     assert len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}).done) == 4
     assert len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}, restart=True).done) == 4
+    monkeypatch.setattr("sfgkeras.preprocessing.job.__version__", "99")
+    assert len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}).done) == 4
 
 
 def test_one_bad_file_does_not_stop_the_rest_and_is_named(cohort):
@@ -151,6 +153,52 @@ def test_landmarks_of_a_named_file_are_used_and_never_changed(cohort, tmp_path):
     assert kept.read_bytes() == before
     assert result.done == ("s0", "s1", "s2")
     assert contents(tmp_path / "new").items() <= contents(cohort / "out").items()
+
+
+def test_niftynets_landmarks_are_used_as_ours(cohort, tmp_path):
+    settings = {"nyul_foreground": "all"}
+    ours = run(cohort, "nyul", settings=settings)
+    (found,) = read_landmarks(ours.landmarks).values()
+    text = tmp_path / "histogram_ref.txt"
+    values = " ".join(repr(float(value)) for value in found.values)
+    text.write_text(f"FLAIR {values}\nT2 {values}\n")
+    with pytest.raises(DataError, match=r"has landmarks of FLAIR, T2; name one by histogram_modality"):
+        run(cohort, "nyul", settings={**settings, "nyul_ref_file": str(text)})
+    settings["nyul_modality"] = "T2"
+    result = run_folder(
+        cohort / "images", tmp_path / "new", "nyul", {**settings, "nyul_ref_file": str(text)}, pictures=False
+    )
+    assert result.landmarks == text
+    assert contents(tmp_path / "new") == contents(cohort / "out")
+
+
+def test_a_training_subject_that_was_repaired_makes_landmarks_without_it_stale(cohort):
+    path = cohort / "images" / "s1.nii.gz"
+    good = path.read_bytes()
+    path.write_bytes(b"\x1f\x8b no image")
+    assert set(run(cohort, "nyul").failed) == {"s1"}
+    assert set(run(cohort, "nyul").failed) == {"s1"}
+    path.write_bytes(good)
+    with pytest.raises(DataError, match="stale, fitted with training subjects without s1@"):
+        run(cohort, "nyul")
+    assert run(cohort, "nyul", restart=True).done == ("s0", "s1", "s2", "s3")
+
+
+def test_landmarks_can_be_required_and_every_training_subject_be_measured(cohort):
+    with pytest.raises(DataError, match=r"landmarks\.json: there are no landmarks; train first"):
+        run(cohort, "nyul", landmarks="require")
+    path = cohort / "images" / "s1.nii.gz"
+    good = path.read_bytes()
+    path.write_bytes(b"\x1f\x8b no image")
+    with pytest.raises(DataError, match=r"s1\.nii\.gz.*\n1 of 4 training subjects cannot be used"):
+        run(cohort, "nyul", landmarks="fit on all")
+    path.write_bytes(good)
+    assert run(cohort, "nyul", landmarks="fit on all", training_subjects=["s0", "s1"]).exit_code == 0
+    # Those that the landmarks were fitted on need not be there any more.
+    (cohort / "images" / "s0.nii.gz").unlink()
+    path.unlink()
+    result = run(cohort, "nyul", landmarks="require", training_subjects=["s0", "s1"])
+    assert result.skipped == ("s2", "s3")
 
 
 def test_a_split_that_names_nobody_here_is_refused(cohort):
@@ -262,11 +310,15 @@ def test_a_killed_run_goes_on_where_it_stopped(cohort):
 def test_progress_counts_every_subject_once(cohort):
     events = []
     run(cohort, progress=lambda *event: events.append(event))
-    assert [event[:2] for event in events] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert {event[3] for event in events} == {"done"}
+    assert events[0] == (0, 4, "", "started")
+    assert [event[:2] for event in events[1:]] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert {event[3] for event in events[1:]} == {"done"}
     events.clear()
     run(cohort, progress=lambda *event: events.append(event))
-    assert {event[3] for event in events} == {"skipped"}
+    assert {event[3] for event in events[1:]} == {"skipped"}
+    events.clear()
+    run(cohort, "nyul", progress=lambda *event: events.append(event))
+    assert [event[3] for event in events] == [*["measured"] * 5, "started", *["done"] * 4]
 
 
 def test_the_output_is_the_same_over_two_processes(cohort):
@@ -349,10 +401,10 @@ def test_a_worker_that_dies_fails_its_subject_and_not_the_others(cohort, monkeyp
         "            sys.meta_path.remove(self)\n"
         "            import sfgkeras.preprocessing.inputs as inputs\n"
         "            read = inputs.read_subject\n"
-        "            def deadly(image, labels):\n"
+        "            def deadly(image, labels, loader=None):\n"
         "                if image.name == 's1.nii.gz':\n"
         "                    os._exit(9)\n"
-        "                return read(image, labels)\n"
+        "                return read(image, labels, loader)\n"
         "            inputs.read_subject = deadly\n"
         "        return None\n"
         "sys.meta_path.insert(0, Finder())\n"

@@ -39,7 +39,7 @@ def test_values_pass_as_they_are_and_none_is_none():
     [
         ({"size": "two"}, "step_size = 'two' is not a number"),
         ({"size": "2.5"}, "step_size = '2.5' is not a whole number"),
-        ({"size": "-1"}, "step_size = -1 must be positive"),
+        ({"size": "-1"}, "step_size = '-1' must be positive"),
         ({"rate": "nan"}, "step_rate = 'nan' is not a finite number"),
         ({"pair": "1"}, "step_pair = '1' has 1 values where 2 belong; separate them by commas"),
         ({"many": ""}, "step_many = '' is empty"),

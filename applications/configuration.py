@@ -1,0 +1,110 @@
+"""The INI file of a run with what this layer knows of it: the steps of `[PREPROCESSING]` and their settings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sfgkeras.config import Config, Preprocessing, read_config
+from sfgkeras.config.known import refuse_unknown_keys
+from sfgkeras.config.settle import Draft
+from sfgkeras.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sfgkeras.preprocessing.pipeline import Pipeline
+
+SECTION = "PREPROCESSING"
+
+
+def read_run(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
+    """Reads an INI file as `read_config` does, and checks the steps of `[PREPROCESSING]` with all else.
+
+    Raises:
+        ConfigError: Every mistake at once; see `read_config`.
+    """
+    return read_config(path, overrides, checks=(check_steps,))
+
+
+def check_steps(draft: Draft) -> None:
+    """Every step and setting of `[PREPROCESSING]` exists, fits the others and leaves a way back to the image."""
+    section, preprocessing = draft.ini.sections.get(SECTION), draft.sections.get("preprocessing")
+    if section is None or preprocessing is None:
+        return
+    from sfgkeras.preprocessing.pipeline import build_pipeline, known_keys
+    from sfgkeras.preprocessing.settings import SettingProblems
+
+    known = known_keys()
+    refuse_unknown_keys(draft.ini, section, Preprocessing, known)
+    if draft.ini.is_wrong(SECTION, "steps"):
+        return
+    settings = {key: value for key, value in preprocessing.settings.items() if key in known}
+    try:
+        pipeline = build_pipeline(preprocessing.steps, settings)
+    except SettingProblems as error:
+        _add_problems(draft, error.problems, settings)
+        return
+    remedies = _contradictions(draft, pipeline)
+    if remedies:
+        draft.ini.add(SECTION, "steps", "; ".join(remedies))
+
+
+def _add_problems(draft: Draft, problems: Sequence[tuple[str, str]], settings: dict[str, str]) -> None:
+    """Collects the mistakes of steps and settings at their lines; a key with several gets one message."""
+    by_key: dict[str, list[str]] = {}
+    for key, text in problems:
+        by_key.setdefault(key or "steps", []).append(_second_half(key, text, settings))
+    for key, texts in by_key.items():
+        is_followed_up = "steps" in by_key and all("has no effect" in text for text in texts)
+        if not is_followed_up:
+            draft.ini.add(SECTION, key, "; ".join(texts))
+
+
+def _second_half(key: str, text: str, settings: dict[str, str]) -> str:
+    """Returns what a sentence says after `key = 'value'`, which the message begins with."""
+    start = f"{key} = {settings.get(key)!r} "
+    if key in settings and text.startswith(start):
+        return text[len(start) :]
+    for start in (f"{key} = {settings.get(key)!r}: ", "steps: ", "steps "):
+        text = text.removeprefix(start)
+    return f"cannot be used: {text}"
+
+
+def _contradictions(draft: Draft, pipeline: "Pipeline") -> list[str]:
+    remedies = []
+    if moving := pipeline.changing("place"):
+        remedies.append(
+            f"has {moving[0]}, which moves the image away from its targets and from where results belong; register "
+            "the folder beforehand, with sfgkeras preprocess --input, and name its output in path_to_search"
+        )
+    if pipeline.histogram is not None and draft.sections["network"].normalisation:
+        remedies.append("has histogram beside [NETWORK] normalisation = yes; keep one of them")
+    scaled = [
+        name
+        for name in draft.sections["preprocessing"].sources
+        if name in draft.sources and draft.sources[name].scaling == "ct"
+    ]
+    if "ct" in pipeline.names and scaled:
+        remedies.append(f"has ct beside scaling = ct in [{scaled[0]}]; keep one of them")
+    return remedies
+
+
+def build_steps(config: Config) -> "Pipeline | None":
+    """Returns the pipeline of `[PREPROCESSING]`, None without the section.
+
+    Raises:
+        ConfigError: If steps or settings cannot be used; a file read by `read_run` has been checked for it.
+    """
+    if config.preprocessing is None:
+        return None
+    from sfgkeras.preprocessing.pipeline import build_pipeline
+    from sfgkeras.preprocessing.settings import SettingProblems
+
+    try:
+        return build_pipeline(config.preprocessing.steps, config.preprocessing.settings)
+    except SettingProblems as error:
+        raise ConfigError("\n".join(f"{config.path}: [{SECTION}] {text}" for _, text in error.problems)) from error
+
+
+def describe_steps(config: Config) -> str:
+    """Returns steps and settings of `[PREPROCESSING]` in one line, empty without the section."""
+    pipeline = build_steps(config)
+    return "" if pipeline is None else pipeline.text()

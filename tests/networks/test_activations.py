@@ -1,0 +1,53 @@
+"""What single filters answer to an image."""
+
+import numpy as np
+import pytest
+
+from sfgkeras.networks import MultiTaskNetwork, filter_activations
+from sfgkeras.networks.stages import Stage
+
+
+class TinyNetwork(MultiTaskNetwork):
+    stages = (Stage(4), Stage(6))
+
+
+def image_batch(rank):
+    return np.random.default_rng(0).normal(size=(2, *(5,) * rank, 1)).astype("float32")
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_heads_read_the_activations_of_their_own_and_of_shared_filters(rank):
+    network = TinyNetwork({"a": 1, "b": 2}, spatial_rank=rank, seed=1, masks="mode", batch_norm="batch")
+    images = image_batch(rank)
+    network(images)
+    groups = {name: np.arange(p.shape[0]) % 3 for name, p in network.grouping_probabilities().items()}
+    for name, grouping in network.groupings().items():
+        grouping.grouping_logits.assign(np.where(np.eye(3)[groups[name]] > 0, 5.0, -50.0))
+    outputs = network(images)
+    found = filter_activations(network, images)
+    assert {name: values.shape for name, values in found.items()} == {
+        "sfg_1": (2, *(5,) * rank, 4),
+        "sfg_2": (2, *(5,) * rank, 6),
+    }
+    for number, (name, head) in enumerate(zip(network.tasks, network.heads, strict=True)):
+        read = np.isin(groups["sfg_2"], [number, 2])
+        np.testing.assert_allclose(head(found["sfg_2"] * read), outputs[name], rtol=1e-5, atol=1e-5)
+        # And they do read them: without its own filters a task's output is another.
+        assert not np.allclose(head(found["sfg_2"] * (groups["sfg_2"] == 2)), outputs[name], atol=1e-3)
+
+
+def test_activations_are_those_of_most_probable_groups_whatever_the_masks_of_inference():
+    network = TinyNetwork({"a": 1}, seed=1, masks="sample", batch_norm="batch")
+    images = image_batch(2)
+    network(images)
+    first, second = (filter_activations(network, images) for _ in range(2))
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name])
+    assert int(network.iteration) == 0
+
+
+def test_a_network_of_fixed_groups_is_refused():
+    network = TinyNetwork({"a": 1}, sharing="hard_sharing", seed=1)
+    network(image_batch(2))
+    with pytest.raises(ValueError, match="sharing = hard_sharing has no grouping probabilities"):
+        filter_activations(network, image_batch(2))

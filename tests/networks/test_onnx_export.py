@@ -1,0 +1,119 @@
+"""The ONNX form of a hardened network gives the masked network's numbers under onnxruntime."""
+
+import keras
+import numpy as np
+import pytest
+
+from sfgkeras.networks import VGG11, HighResNet, harden
+from sfgkeras.networks.onnx_export import build_onnx_model
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def run(model, images):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"image": images}), strict=True))
+
+
+def assert_same(outputs, network, images):
+    """Equal to 1e-4 of the largest output of the masked network."""
+    expected = network(images)
+    for name, output in outputs.items():
+        reference = np.asarray(expected[name])
+        assert reference.std() > 0
+        np.testing.assert_allclose(output, reference, atol=1e-4 * np.abs(reference).max())
+
+
+def tasks_of(count):
+    return {f"task {index}": index + 1 for index in range(count)}
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 3])
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("kind", ["highresnet", "vgg11"])
+def test_onnxruntime_gives_the_numbers_of_the_masked_network(kind, rank, num_tasks, images, scramble):
+    network_class, width = {"highresnet": (HighResNet, 0.3), "vgg11": (VGG11, 0.06)}[kind]
+    network = network_class(tasks_of(num_tasks), spatial_rank=rank, width=width, masks="mode", seed=0)
+    x = images(9, rank, channels=2)
+    network(x)
+    scramble(network)
+    outputs = run(build_onnx_model(harden(network)), x)
+    assert set(outputs) == set(network.tasks)
+    assert_same(outputs, network, x)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_batch_and_every_axis_are_free(rank, small_network, images, scramble):
+    network = small_network(tasks_of(2), spatial_rank=rank, masks="mode", seed=0)
+    network(images(10, rank))
+    scramble(network)
+    model = build_onnx_model(harden(network))
+    for shape in ((1, *(6, 9, 11)[:rank], 1), (4, *(7, 5, 8)[:rank], 1)):
+        x = np.random.default_rng(1).normal(size=shape).astype("float32")
+        outputs = run(model, x)
+        assert outputs["task 1"].shape == (*shape[:-1], 2)
+        assert_same(outputs, network, x)
+
+
+ACTIVATIONS = [
+    "prelu", "relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "softsign", "tanh", "sigmoid",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_of_the_configuration_has_an_onnx_form(activation, small_network, images, scramble):
+    network = small_network(tasks_of(2), masks="mode", seed=0, activation=activation)
+    x = images()
+    network(x)
+    scramble(network)
+    assert_same(run(build_onnx_model(harden(network)), x), network, x)
+
+
+@pytest.mark.parametrize("form", [{"keep_prelu": True}, {"keep_prelu": False}, {"fold": False}])
+def test_one_task_can_be_cut_out_in_every_form(form, small_network, images, scramble):
+    network = small_network(tasks_of(3), masks="mode", seed=0)
+    x = images()
+    network(x)
+    scramble(network)
+    outputs = run(build_onnx_model(harden(network, "task 1", **form)), x)
+    assert list(outputs) == ["task 1"]
+    assert_same(outputs, network, x)
+
+
+def test_empty_groups_are_written_too(small_network, images, scramble):
+    network = small_network(tasks_of(2), masks="mode", seed=0)
+    x = images()
+    network(x)
+    scramble(network, groups=[[1, 1, 2, 2, 2, 1], [1] * 9, [1, 1, 2, 2, 2, 2, 1, 1]])
+    outputs, expected = run(build_onnx_model(harden(network)), x), network(x)
+    for name, output in outputs.items():
+        np.testing.assert_allclose(output, expected[name], atol=1e-4)
+
+
+def test_what_has_no_onnx_form_is_refused_by_name(small_network, images):
+    network = small_network(tasks_of(2), masks="mode", seed=0, batch_norm="batch")
+    network(images())
+    with pytest.raises(ValueError, match="is a StreamNormalization, which has no ONNX form here"):
+        build_onnx_model(harden(network))
+
+
+def test_mixed_precision_is_refused(small_network, images):
+    network = small_network(tasks_of(2), masks="mode", seed=0, dtype="mixed_bfloat16")
+    network(images())
+    with pytest.raises(ValueError, match="computes in bfloat16; harden the network in float32"):
+        build_onnx_model(harden(network))
+
+
+def test_a_task_called_as_the_input_is_refused(small_network, images):
+    network = small_network({"image": 1}, masks="mode", seed=0)
+    network(images())
+    with pytest.raises(ValueError, match="give the task another name"):
+        build_onnx_model(harden(network))
+
+
+def test_strided_convolutions_are_refused():
+    inputs = keras.Input((None, None, 1))
+    outputs = keras.layers.Conv2D(2, 3, strides=2, padding="same", name="shrinks")(inputs)
+    with pytest.raises(ValueError, match="'shrinks' is no convolution of stride 1"):
+        build_onnx_model(keras.Model(inputs, {"task": outputs}))
