@@ -233,11 +233,11 @@ def _check_window(file: _File, header: Header, window_size: Sequence[int], paddi
     room = [length + 2 * added for length, added in zip(shape, padding, strict=True)]
     if all(window <= length for window, length in zip(window_size, room, strict=True)):
         return []
-    padded = f" with volume_padding_size {times(padding)}" if any(padding) else ""
+    padded = f" with volume_padding_size = {', '.join(map(str, padding))}" if any(padding) else ""
     smallest = [max(0, -((length - window) // 2)) for window, length in zip(window_size, shape, strict=True)]
     message = (
         f"{file.path}: is {times(shape)}{padded}, smaller than the window {times(window_size)}; set "
-        f"volume_padding_size to {times(smallest)} or more, or spatial_window_size in [{file.source}] to less"
+        f"volume_padding_size = {', '.join(map(str, smallest))} or more, or spatial_window_size in [{file.source}] to less"
     )
     return [Problem("error", file.path, message)]
 

@@ -165,7 +165,7 @@ BROKEN = {
     "window larger than a volume": (
         "t2",
         _smaller_subject,
-        "is 12 x 9 x 10, smaller than the window 12 x 11 x 1; set volume_padding_size to 0 x 1 x 0",
+        "is 12 x 9 x 10, smaller than the window 12 x 11 x 1; set volume_padding_size = 0, 1, 0",
     ),
 }
 WARNINGS = {"constant image", "label map of one label"}
@@ -300,7 +300,7 @@ def test_windows_are_compared_with_the_prepared_volume(cohort, window, padding, 
 def test_the_padding_that_the_message_asks_for_is_enough_and_no_less_is(cohort):
     subject, info = Subject("s0", {"t2": cohort / "s0_t2.nii.gz"}), {"t2": SourceInfo("image")}
     (problem,) = check_subjects([subject], info, window_size=(15, 16, 1))
-    assert "volume_padding_size to 2 x 3 x 0" in problem.message
+    assert "volume_padding_size = 2, 3, 0" in problem.message
     assert check_subjects([subject], info, window_size=(15, 16, 1), volume_padding=(2, 3, 0)) == []
     for too_little in [(1, 3, 0), (2, 2, 0)]:
         assert check_subjects([subject], info, window_size=(15, 16, 1), volume_padding=too_little)
