@@ -10,5 +10,9 @@ mapped = [f"sfgkeras.{p}" for p in find_packages(include=[f"{m}{suffix}" for m i
 setup(
     packages=own + mapped,
     package_dir={f"sfgkeras.{folder}": folder for folder in MAPPED},
-    package_data={"sfgkeras.ini_configs": ["*.ini"], "sfgkeras": ["py.typed", "analysis/assets/*"]},
+    package_data={
+        "sfgkeras.ini_configs": ["*.ini"],
+        "sfgkeras": ["py.typed"],
+        "sfgkeras.analysis": ["report.css", "report.js"],
+    },
 )

@@ -8,10 +8,7 @@ from typing import Any
 
 
 def measure_latency(
-    calls: Mapping[str, Callable[[], Any]],
-    repeats: int = 20,
-    seconds: float = 20.0,
-    clock: Callable[[], float] = time.perf_counter,
+    calls: Mapping[str, Callable[[], Any]], repeats: int = 20, seconds: float = 20.0
 ) -> dict[str, float]:
     """Times calls in turn and returns the median seconds of each.
 
@@ -20,7 +17,6 @@ def measure_latency(
             what happens only then (tracing, choice of kernels).
         repeats: How often each is called, at most.
         seconds: No further round begins after so long; three are always made.
-        clock: What is measured; `time.process_time` counts the work of all threads, whatever else the machine does.
 
     Returns:
         Median seconds by name.
@@ -34,9 +30,9 @@ def measure_latency(
         if done >= 3 and time.perf_counter() - began > seconds:
             break
         for name, call in calls.items():
-            start = clock()
+            start = time.perf_counter()
             call()
-            times[name].append(clock() - start)
+            times[name].append(time.perf_counter() - start)
     return {name: median(values) for name, values in times.items()}
 
 

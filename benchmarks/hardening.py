@@ -1,17 +1,16 @@
 """What hardening gains at inference: multiplies and latency of HighResNet with thirds of its filters per group.
 
-    python benchmarks/hardening.py [--size 128] [--batch 10] [--repeats 9] [--clock wall|cpu] [--json FILE]
+    python benchmarks/hardening.py [--size 128] [--batch 10] [--repeats 9] [--json FILE]
 
 Compared in turn, medians: an ordinary network of one task, the masked network in mode, its groups before hardening, the
 hardened network with and without folded normalisations, the part of one task, and a network whose streams are padded
-to multiples of 8 channels. `--clock cpu` counts the work of all threads: for a machine that others use too.
+to multiples of 8 channels.
 """
 
 import argparse
 import functools
 import json
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from sfgkeras.networks import HighResNet, count_multiplies, count_parameters, gr
 from sfgkeras.networks.stages import Stage  # noqa: E402
 
 TASKS = {"ct": 1, "organs": 6}
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SINGLE, MASKED, HARDENED, PADDED = "single", "masked, mode", "hardened, folded", "hardened, streams of 8 n"
 GOALS = ((HARDENED, SINGLE, 0.60), (HARDENED, MASKED, 0.22))
 
@@ -82,7 +80,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     calls = {
         name: functools.partial(compiled_call(network, (None, None, 1)), images) for name, network in networks.items()
     }
-    seconds = measure_latency(calls, options.repeats, seconds=600.0, clock=CLOCKS[options.clock])
+    seconds = measure_latency(calls, options.repeats, seconds=600.0)
     multiplies = {name: count_multiplies(network, window) for name, network in networks.items()}
     return [
         {
@@ -104,13 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     rows = measure(options)
     print(
         f"HighResNet, {options.size} x {options.size} x 1, batch {options.batch}, {available_threads()} threads, "
-        f"{options.clock} clock, median of {options.repeats}; load {os.getloadavg()[0]:.1f}\n"
+        f"median of {options.repeats}; load {os.getloadavg()[0]:.1f}\n"
     )
     print("| network | parameters | multiplies / image | / single | ms / batch | / single | / masked |")
     print("|---|---|---|---|---|---|---|")
@@ -127,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         reached = "reached" if ratio <= goal else "missed"
         print(f"{name} / {peer}: {ratio:.2f}, goal {goal:.2f} {reached}; multiplies {work:.2f}")
     if options.json is not None:
-        record = {"size": options.size, "batch": options.batch, "threads": available_threads(), "clock": options.clock}
+        record = {"size": options.size, "batch": options.batch, "threads": available_threads()}
         options.json.write_text(json.dumps(record | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
 
 

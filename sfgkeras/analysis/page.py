@@ -33,8 +33,8 @@ class Section:
 
 def page_html(title: str, subtitle: str, sections: Sequence[Section], footer: str) -> str:
     """Returns the whole page; plotly.js is part of it where a section holds a chart."""
-    assets = files("sfgkeras.analysis") / "assets"
-    style, script = ((assets / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    room = files("sfgkeras.analysis")
+    style, script = ((room / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     links = "".join(f'<li><a href="#{escape(s.name)}">{escape(s.title)}</a></li>' for s in sections)
     body = "\n".join(
         f'<section id="{escape(s.name)}" aria-labelledby="{escape(s.name)}-title">'

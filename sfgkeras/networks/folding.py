@@ -5,7 +5,8 @@ Before an activation that lets positive factors through, and a convolution W,
 
     W * h(a x + b) = (W a) * h(x + b / a)        for a > 0 and h(c x) = c h(x) for every c > 0,
 
-so that only a shift is left of it, and a shift can be part of a bias. Zero padding stays exact in both cases: it
+so that only a shift is left of it. (The bias before it could take the shift in, but TensorFlow then no longer fuses the
+residual sum into the convolution, which costs what the shift does.) Zero padding stays exact in both cases: it
 stands behind the shift, and a kernel may be scaled before it meets a zero as well as after.
 """
 

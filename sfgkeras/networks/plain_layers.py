@@ -112,24 +112,17 @@ class PlainLayers:
         return outputs
 
     def residual_section(self, section: ResidualSection, inputs: Any) -> Any:
-        """Applies all residual blocks of a section.
-
-        Where the first normalisation of a block can be split into a shift and a factor, what is handed from block to
-        block is the stream with the shift of the next block added, which the bias before it did for nothing.
-        """
-        channels = section.blocks[0].filters
-        unsplit = np.ones(channels, "float32"), np.zeros(channels, "float32")
-        splits = [self._split(block.activations[0]) for block in section.blocks]
-        if splits[0] is not None:
-            inputs = self.shift(inputs, splits[0][1])
-        for block, split, following in zip(section.blocks, splits, [*splits[1:], None], strict=True):
+        """Applies all residual blocks of a section."""
+        for block in section.blocks:
             first, second = block.convolutions
-            (factor, held), (_, wanted) = split or unsplit, following or unsplit
-            activate = self.normalize_and_activate if split is None else self.activate
-            features = activate(inputs, block.activations[0])
+            split = self._split(block.activations[0])
+            if split is None:
+                features, factor = self.normalize_and_activate(inputs, block.activations[0]), None
+            else:
+                factor, shift = split
+                features = self.activate(self.shift(inputs, shift), block.activations[0])
             features = self.convolve_and_activate(features, first, block.activations[1], factor)
-            bias = wanted - held if (wanted != held).any() else None
-            features = self.convolve(features, ops.convert_to_numpy(second.kernel), bias, second.dilation)
+            features = self.convolve(features, ops.convert_to_numpy(second.kernel), None, second.dilation)
             inputs = keras.layers.Add(dtype=self.dtype, name=self._name("add"))([inputs, features])
         return inputs
 

@@ -102,6 +102,20 @@ def labelled(cohort, tmp_path_factory):
     return folder
 
 
+def write_random_state(config, channels):
+    """Saves a state of random weights and statistics as iteration 2."""
+    network = building.build_network(config, build_tasks(config), channels)
+    rng = np.random.default_rng(0)
+    for variable in network.trainable_variables:
+        variable.assign_add(0.2 * rng.normal(size=variable.shape))
+    for layer in network.normalizations():
+        layer.moving_mean.assign(rng.normal(size=layer.moving_mean.shape))
+        layer.moving_variance.assign(rng.uniform(0.5, 2.0, size=layer.moving_mean.shape))
+    record = {"iteration": 2, "fingerprint": building.network_fingerprint(config)}
+    state = TrainingState(collect_arrays(network), record)
+    CheckpointFolder(config.system.model_dir / "checkpoints").write(state)
+
+
 @pytest.fixture(scope="module")
 def configure(labelled, tmp_path_factory):
     """Reads the configuration of an SFG run that has one state of random weights, with overrides."""
@@ -112,17 +126,7 @@ def configure(labelled, tmp_path_factory):
     def configure(**overrides):
         return read_config(path, [(name.replace("__", "."), str(value)) for name, value in overrides.items()])
 
-    config = configure()
-    network = building.build_network(config, build_tasks(config), 1)
-    rng = np.random.default_rng(0)
-    for variable in network.trainable_variables:
-        variable.assign_add(0.2 * rng.normal(size=variable.shape))
-    for layer in network.normalizations():
-        layer.moving_mean.assign(rng.normal(size=layer.moving_mean.shape))
-        layer.moving_variance.assign(rng.uniform(0.5, 2.0, size=layer.moving_mean.shape))
-    record = {"iteration": 2, "fingerprint": building.network_fingerprint(config)}
-    state = TrainingState(collect_arrays(network), record)
-    CheckpointFolder(config.system.model_dir / "checkpoints").write(state)
+    write_random_state(configure(), 1)
     return configure
 
 
@@ -263,6 +267,62 @@ def test_a_trained_and_recalibrated_network_of_mixed_precision_is_exported_in_fl
     run.train(config)
     outputs = FORMATS["onnx"].load(export_network(config, file_format="onnx"))(random_images(1, 9, 9, 1))
     assert {value.dtype for value in outputs.values()} == {np.dtype("float32")}
+
+
+FACES = """
+[FACES]
+path_to_search = {folder}/photos
+loader = pillow
+filename_attributes = age, gender, race, date
+spatial_window_size = 32, 32, 1
+
+[SYSTEM]
+model_dir = {folder}/model
+
+[NETWORK]
+name = vgg11
+width = 0.06
+batch_size = 2
+batch_norm = population
+window_sampling = resize
+
+[MULTITASK]
+image = FACES
+tasks = age, gender
+random_p_init = yes
+
+[TASK age]
+type = regression
+target = FACES
+scale = 0.01
+
+[TASK gender]
+type = classification
+target = FACES
+num_classes = 2
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci_sample
+def test_a_network_of_values_is_exported_with_its_units(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    for i in range(4):
+        pixels = np.random.default_rng(i).integers(255, size=(40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{20 + i}_{i % 2}_0_20170101.png")
+    path = tmp_path / "faces.ini"
+    path.write_text(textwrap.dedent(FACES).format(folder=tmp_path))
+    config = read_config(path)
+    write_random_state(config, 3)
+    exported = export_network(config, file_format="onnx")
+    outputs = FORMATS["onnx"].load(exported)(random_images(2, 32, 32, 3))
+    assert {name: value.shape for name, value in outputs.items()} == {"age": (2, 1), "gender": (2, 2)}
+    record = json.loads(exported.with_name(f"{exported.name}.json").read_text())
+    assert record["input"]["window"] == [32, 32]
+    assert record["outputs"]["age"]["multiply"] == 100.0
+    assert record["outputs"]["gender"]["per"] == "image"
 
 
 def test_an_existing_export_stays_unless_overwriting_is_asked_for(exported, configure):

@@ -1,0 +1,169 @@
+"""Every goal of speed in one table: ours, the peer, the ratio, the goal.
+
+    python benchmarks/goals.py [--quick] [--only TEXT] [--threads 2] [--repeats 7] [--output FOLDER]
+
+Each row runs in a process of its own, so that thread pools do not meet; within a row ours and the peer run in turn, and
+medians are compared. Peers come with `pip install ".[benchmark]"`; a row whose peer is missing says so. `--quick` ends
+within minutes and uses small sizes: it shows that all works, its ratios are rough. Writes goals.json and goals.md.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import goals_data as data
+import goals_networks as networks
+from goals_timing import Settings
+
+PACKAGES = ("tensorflow", "keras", "torch", "monai", "torchio", "SimpleITK", "antspyx", "numpy", "nibabel")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        what: What is measured, against what.
+        unit: Unit of `value`: `ratio` of seconds, `s`, or `windows/s`.
+        goal: What `value` should reach.
+        measure: Returns `value`, and `ours` and `peer` where there are two; or one number.
+        higher_is_better: Which side of the goal is met.
+    """
+
+    what: str
+    unit: str
+    goal: float
+    measure: Callable[[Settings], Any]
+    higher_is_better: bool = False
+
+    def is_met(self, value: float) -> bool:
+        """Says whether a value reaches the goal."""
+        return value >= self.goal if self.higher_is_better else value <= self.goal
+
+
+def memory_ratio(settings: Settings) -> dict[str, float]:
+    """Peak memory of training, filter groups for two tasks against the plain network; a process each."""
+    found = {name: _in_process(f"memory:{name}", settings) for name in ("sfg", "hard_sharing")}
+    return {"ours": found["sfg"], "peer": found["hard_sharing"], "value": found["sfg"] / found["hard_sharing"]}
+
+
+ROWS = (
+    Row("training step, single: ours / stock Keras layers", "ratio", 0.75, networks.single_against_stock),
+    Row("training step, single: ours / PyTorch eager, channels last", "ratio", 0.60, networks.single_against_pytorch),
+    Row("training step, SFG of two tasks / our single", "ratio", 2.9, networks.sfg_against_single),
+    Row("peak memory of training, SFG / our single", "ratio", 1.8, memory_ratio),
+    Row("training step, bfloat16 / our float32", "ratio", 0.60, networks.bfloat16_against_float32),
+    Row("inference, hardened (thirds) / our single", "ratio", 0.60, networks.hardened_against_single),
+    Row("inference, hardened / masked", "ratio", 0.22, networks.hardened_against_masked),
+    Row("whole volume / MONAI SliceInferer", "ratio", 0.40, networks.volume_against_monai),
+    Row("augmented windows of 128 x 128, image and label", "windows/s", 5000, data.windows_per_second, True),
+    Row("N4 / ants.n4_bias_field_correction", "ratio", 0.45, data.n4_against_ants),
+    Row("Nyul fit / TorchIO", "ratio", 0.25, data.nyul_fit_against_torchio),
+    Row("Nyul apply, int16 / TorchIO", "ratio", 0.15, data.nyul_apply_against_torchio),
+    Row("cubic resampling to isotropic / SimpleITK", "ratio", 0.10, data.cubic_against_simpleitk),
+    Row("reading .nii.gz / nibabel", "ratio", 0.35, data.reading_against_nibabel),
+    Row("sfgkeras --help", "s", 0.3, networks.help_seconds),
+)
+
+
+def _in_process(name: str, settings: Settings) -> Any:
+    """Measures one row in a process of its own; returns what it printed last."""
+    threads = str(settings.threads)
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), threads)
+    command = [sys.executable, __file__, "--measure", name, "--settings", json.dumps(asdict(settings))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | limits)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise RuntimeError(lines[-1])
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measure_row(row: Row, settings: Settings) -> dict[str, Any]:
+    """Returns the numbers of one row, or why there are none."""
+    try:
+        found = memory_ratio(settings) if row.measure is memory_ratio else _in_process(row.what, settings)
+    except (RuntimeError, ValueError) as error:
+        return {"what": row.what, "goal": row.goal, "unit": row.unit, "problem": str(error)}
+    found = found if isinstance(found, dict) else {"value": found}
+    return {"what": row.what, "goal": row.goal, "unit": row.unit, "met": row.is_met(found["value"]), **found}
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Returns the table."""
+    lines = ["| what | ours | peer | value | goal | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        if "problem" in row:
+            lines.append(f"| {row['what']} | - | - | - | {row['goal']:g} | not measured: {row['problem']} |")
+            continue
+        ours, peer = (f"{row[name]:.4g}" if name in row else "-" for name in ("ours", "peer"))
+        unit = "" if row["unit"] == "ratio" else f" {row['unit']}"
+        verdict = "met" if row["met"] else "MISSED"
+        lines.append(
+            f"| {row['what']} | {ours} | {peer} | {row['value']:.3g}{unit} | {row['goal']:g}{unit} | {verdict} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def describe_machine(settings: Settings) -> str:
+    """Returns what the figures depend on, in one line."""
+    versions = [f"{name} {_version(name)}" for name in PACKAGES]
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {settings.threads} threads, load {os.getloadavg()[0]:.1f}, "
+        f"median of {settings.repeats}{', small sizes' if settings.quick else ''}; {', '.join(versions)}"
+    )
+
+
+def _version(package: str) -> str:
+    for name in (package, f"{package}-cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "is not installed"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures the rows asked for; returns 1 where a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="", help="rows whose text holds this")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--settings", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.measure:
+        settings = Settings(**json.loads(options.settings))
+        if options.measure.startswith("memory:"):
+            found: Any = networks.peak_memory(settings, options.measure.removeprefix("memory:"))
+        else:
+            found = next(row for row in ROWS if row.what == options.measure).measure(settings)
+        print(json.dumps(found))
+        return 0
+    settings = Settings(options.threads, options.repeats or (3 if options.quick else 7), options.quick)
+    output = options.output or Path(tempfile.mkdtemp(prefix="goals_"))
+    output.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    machine = describe_machine(settings)
+    print(machine)
+    for row in (row for row in ROWS if options.only in row.what):
+        rows.append(measure_row(row, settings))
+        print(markdown(rows[-1:]).splitlines()[-1], flush=True)
+        (output / "goals.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+        (output / "goals.md").write_text(f"{markdown(rows)}\n{machine}\n")
+    print(f"written to {output}")
+    return 0 if options.quick or all(row.get("met") for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
