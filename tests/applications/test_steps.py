@@ -1,0 +1,59 @@
+"""The compiled training step: traced once, whatever changes from step to step."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sfgkeras.applications.steps import TrainingStep, build_optimizer
+from sfgkeras.losses import RootMeanSquaredError
+from sfgkeras.networks import VGG11, HighResNet
+
+
+@pytest.fixture
+def counted_network():
+    """Returns a function: class, arguments -> network that notes every time its Python code runs."""
+
+    def build(kind, **arguments):
+        class Counted(kind):
+            calls = 0
+
+            def call(self, inputs, training=None):
+                type(self).calls += 1
+                return super().call(inputs, training=training)
+
+        return Counted({"a": 1, "b": 1}, seed=0, **arguments)
+
+    return build
+
+
+@pytest.mark.parametrize("sharing", ["sfg", "hard_sharing"])
+def test_a_falling_temperature_and_a_rising_iteration_trace_nothing_anew(counted_network, sharing):
+    network = counted_network(HighResNet, sharing=sharing, width=0.1, temperature=(1.0, 0.5, 0.1))
+    network.build((None, 8, 8, 1))
+    optimizer = build_optimizer("adam", 1e-3)
+    optimizer.build(network.trainable_variables)
+    losses = {name: RootMeanSquaredError() for name in network.tasks}
+    step = TrainingStep(network, optimizer, losses, {"a": 1.0, "b": 1.0}, tf.distribute.get_strategy(), 2)
+    rng = np.random.default_rng(0)
+    temperatures, traced = [], []
+    for _ in range(4):
+        images = rng.normal(size=(2, 8, 8, 1)).astype("float32")
+        step((images, dict.fromkeys("ab", images), dict.fromkeys("ab", np.ones((2, 8, 8), "float32"))))
+        temperatures.append(float(network.temperature))
+        traced.append(type(network).calls)
+    assert temperatures == sorted(temperatures, reverse=True)
+    assert len(set(temperatures)) > 2
+    # The second step may be traced too: the first one makes variables.
+    assert traced[1] == traced[-1]
+
+
+def test_another_choice_of_masks_traces_nothing_anew(counted_network):
+    network = counted_network(VGG11, width=0.05)
+    images = np.zeros((2, 16, 16, 1), "float32")
+    call = tf.function(lambda x: network(x, training=False))
+    call(images)
+    traced = type(network).calls
+    for masks in ("sample", "mean", "mode"):
+        network.masks = masks
+        call(images)
+    assert type(network).calls == traced
