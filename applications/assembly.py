@@ -1,7 +1,9 @@
 """Puts a training run together: devices, network, optimiser, step, data, log."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sfgkeras.applications import building, windows
@@ -13,27 +15,32 @@ from sfgkeras.applications.finetuning import freeze_variables, restore_variables
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import TrainingStep, ValidationPass, build_optimizer, split_variables
 from sfgkeras.applications.training import Trainer
+from sfgkeras.applications.workers import Team
 from sfgkeras.callbacks import GroupingConvergence, GroupingHistory
 from sfgkeras.config import Config
-from sfgkeras.data.pipeline import training_dataset, validation_dataset
-from sfgkeras.data.windows import PreparedSubject
+from sfgkeras.data.pipeline import original_errors, training_dataset, validation_dataset
+from sfgkeras.data.windows import PreparedSubject, WindowSource
 from sfgkeras.errors import ConfigError
 from sfgkeras.networks import count_multiplies, count_parameters
 
 
-def prepare_devices(config: Config) -> Any:
-    """Sets devices and precision; returns the strategy.
+def prepare_devices(config: Config, team: Team | None = None) -> Any:
+    """Sets devices and precision; returns the strategy, which is the team's where it has several workers.
 
     Raises:
         ConfigError: If the batch cannot be shared by the devices.
     """
-    configure_devices(config.system.cuda_devices)
     building.set_precision(config)
-    strategy = build_strategy(config.system.strategy, config.system.num_gpus)
+    if team is not None and team.strategy is not None:
+        strategy = team.strategy
+    else:
+        configure_devices(config.system.cuda_devices)
+        strategy = build_strategy(config.system.strategy, config.system.num_gpus)
     batch_size, devices = config.network.batch_size, strategy.num_replicas_in_sync
     if batch_size % devices:
+        where = f" of {team.count} workers" if team is not None and team.count > 1 else ""
         raise ConfigError(
-            f"[NETWORK] batch_size = {batch_size} cannot be shared by {devices} devices; it counts the "
+            f"[NETWORK] batch_size = {batch_size} cannot be shared by {devices} devices{where}; it counts the "
             f"windows over all of them: make it a multiple of {devices}"
         )
     return strategy
@@ -47,8 +54,11 @@ def build_trainer(
     has_validation: bool,
     checkpoints: CheckpointFolder,
     reporter: Reporter,
+    writes: bool = True,
 ) -> tuple[Trainer, Any]:
     """Builds network, optimiser, step and log under the strategy, restored from the newest saved state.
+
+    `writes` is false for all workers but the chief.
 
     Returns:
         The trainer and its network.
@@ -84,7 +94,7 @@ def build_trainer(
     history = GroupingHistory(
         RunFolder(config.system.model_dir).grouping, config.training.tensorboard_every_n, GroupingConvergence()
     )
-    trainer = Trainer(config, network, [optimizer, grouping_optimizer], step, validate, history, reporter)
+    trainer = Trainer(config, network, [optimizer, grouping_optimizer], step, validate, history, reporter, writes)
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
 
@@ -99,17 +109,54 @@ def use_validation_statistics(network: Any, config: Config) -> None:
 
 
 def resume(trainer: Trainer, checkpoints: CheckpointFolder, starting_iter: int, reporter: Reporter) -> None:
-    """Restores the newest state that loads, or the one of `starting_iter` where it is positive."""
+    """Restores the newest state that loads.
+
+    Where `starting_iter` is positive, that is the newest one of a run that started from there; if there is none yet,
+    this is such a run, and starts from it.
+    """
     state: TrainingState | None
     if starting_iter > 0:
-        state = checkpoints.read(starting_iter)
+        state, warnings = checkpoints.read_continued(starting_iter)
     else:
         state, warnings = checkpoints.read_newest()
-        for warning in warnings:
-            reporter.warning(warning)
-    if state is not None:
+    for warning in warnings:
+        reporter.warning(warning)
+    if state is None and starting_iter > 0:
+        trainer.restore(checkpoints.read(starting_iter))
+        trainer.progress.started_from = starting_iter
+        reporter.message(f"starts from iteration {starting_iter} ({checkpoints.folder})")
+        later = [iteration for iteration in checkpoints.iterations() if iteration > starting_iter]
+        if later:
+            reporter.warning(
+                f"{checkpoints.path(later[-1])}: this state of an earlier run is kept until iteration {later[-1]} is "
+                f"saved anew ({len(later)} later than starting_iter); -1 in [INFERENCE] inference_iter means the latest"
+            )
+    elif state is not None:
         trainer.restore(state)
         reporter.message(f"resumed from iteration {trainer.progress.iteration} ({checkpoints.folder})")
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a run.
+
+    Attributes:
+        training: Distributed training batches, without end.
+        validation: Distributed validation batches, the same in every pass; empty without validation.
+        sources: What makes their windows.
+    """
+
+    training: Any
+    validation: Any
+    sources: tuple[WindowSource, ...]
+
+    @contextlib.contextmanager
+    def original_errors(self) -> Iterator[None]:
+        """Raises the error that a source raised, in place of TensorFlow's report that some operation failed."""
+        with contextlib.ExitStack() as stack:
+            for source in self.sources:
+                stack.enter_context(original_errors(source))
+            yield
 
 
 def build_batches(
@@ -119,18 +166,58 @@ def build_batches(
     held_out: Sequence[PreparedSubject],
     strategy: Any,
     start_iteration: int,
-) -> tuple[Any, Any]:
+    team: Team | None = None,
+) -> Batches:
     """Builds the training batches from an iteration on, and the fixed validation batches (empty without subjects)."""
-    batch_size = config.network.batch_size
+    batch_size, team = config.network.batch_size, team or Team()
     source = windows.build_window_source(config, tasks, subjects, augment=True)
-    training = training_dataset(source, batch_size, start_iteration, num_threads=config.system.num_threads)
-    training = training.prefetch(config.network.queue_length)
-    batches = strategy.experimental_distribute_dataset(training)
+
+    def training(rows: tuple[int, int] | None) -> Any:
+        return training_dataset(source, batch_size, start_iteration, rows, config.system.num_threads)
+
+    queue_length = config.network.queue_length
+    batches = _distribute(strategy, team, training, batch_size, queue_length)
     if not held_out:
-        return batches, ()
+        return Batches(batches, (), (source,))
     held_out_source = windows.build_window_source(config, tasks, held_out, augment=False, validation=True)
-    validation = validation_dataset(held_out_source, batch_size, config.training.validation_max_iter * batch_size)
-    return batches, strategy.experimental_distribute_dataset(validation)
+
+    def validation(rows: tuple[int, int] | None) -> Any:
+        return validation_dataset(
+            held_out_source, batch_size, config.training.validation_max_iter * batch_size, rows=rows
+        )
+
+    return Batches(batches, _distribute(strategy, team, validation, batch_size), (source, held_out_source))
+
+
+def _distribute(
+    strategy: Any,
+    team: Team,
+    build: Callable[[tuple[int, int] | None], Any],
+    batch_size: int,
+    queue_length: int = 0,
+) -> Any:
+    """Spreads a data set over the devices; every worker makes only its own rows of each global batch.
+
+    Args:
+        strategy: Where it goes.
+        team: The workers.
+        build: Makes the data set of the rows `(worker, workers)`, or of all.
+        batch_size: Windows per global batch.
+        queue_length: Batches kept ready.
+    """
+    if team.count == 1:
+        dataset = build(None)
+        return strategy.experimental_distribute_dataset(dataset.prefetch(queue_length) if queue_length else dataset)
+    devices = strategy.num_replicas_in_sync
+
+    def of_worker(context: Any) -> Any:
+        dataset = build((context.input_pipeline_id, context.num_input_pipelines))
+        if devices > team.count:
+            # A worker with several devices gives each of them a batch of its own.
+            dataset = dataset.rebatch(batch_size // devices, drop_remainder=True)
+        return dataset.prefetch(queue_length) if queue_length else dataset
+
+    return strategy.distribute_datasets_from_function(of_worker)
 
 
 def describe_run(
@@ -140,12 +227,15 @@ def describe_run(
     num_subjects: Mapping[str, int],
     strategy: Any,
     reporter: Reporter,
+    team: Team | None = None,
 ) -> None:
     """Says what will be trained on what: size, cost, devices, subjects; keeps size and cost for the report."""
     shape = [size + 2 * config.multitask.loss_border for size in config.window_size if size != 1]
     parameters, multiplies = count_parameters(network), count_multiplies(network, (*shape, image_channels))
     size = {"parameters": parameters, "multiplies": multiplies, "window": shape, "image_channels": image_channels}
-    write_text(RunFolder(config.system.model_dir).network_size, json.dumps(size) + "\n")
+    team = team or Team()
+    if team.is_chief:
+        write_text(RunFolder(config.system.model_dir).network_size, json.dumps(size) + "\n")
     tasks = ", ".join(f"{name} ({task.type})" for name, task in config.tasks.items())
     subjects = ", ".join(f"{count} {phase}" for phase, count in num_subjects.items())
     reporter.message(f"tasks: {tasks}")
@@ -153,6 +243,7 @@ def describe_run(
         f"network: {config.network.name}, sharing {config.network.sharing}, {parameters:,} parameters, "
         f"{multiplies:,} multiplies per window of {' x '.join(map(str, shape))}"
     )
-    reporter.message(f"subjects: {subjects}; devices: {strategy.num_replicas_in_sync}")
+    workers = f" of {team.count} workers" if team.count > 1 else ""
+    reporter.message(f"subjects: {subjects}; devices: {strategy.num_replicas_in_sync}{workers}")
     if config.network.batch_norm == "batch":
         reporter.message("batch_norm = batch: results depend on which windows share a batch")

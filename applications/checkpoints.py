@@ -129,11 +129,15 @@ class CheckpointFolder:
         return self.folder / (BEST if iteration == "best" else f"iteration_{int(iteration):09d}.npz")
 
     def write(self, state: TrainingState, best: bool = False) -> Path:
-        """Writes a state under its iteration, or as the best one, and removes what is too old."""
+        """Writes a state under its iteration, or as the best one, and removes what is too old.
+
+        States of later iterations, which a run that started from `starting_iter` finds, do not count and stay.
+        """
         path = self.path("best" if best else state.record["iteration"])
         write_state(path, state)
         if not best:
-            for iteration in self.iterations()[: -self.max_checkpoints]:
+            earlier = [iteration for iteration in self.iterations() if iteration <= state.record["iteration"]]
+            for iteration in earlier[: -self.max_checkpoints]:
                 self.path(iteration).unlink(missing_ok=True)
         return path
 
@@ -157,6 +161,21 @@ class CheckpointFolder:
                 f"{self.folder}: none of {len(warnings)} checkpoints loads (newest: {warnings[0]}); "
                 "begin anew with --restart"
             )
+        return None, warnings
+
+    def read_continued(self, start: int) -> tuple[TrainingState | None, list[str]]:
+        """Reads the newest state that a run wrote which started from the state of iteration `start`.
+
+        Returns:
+            The state, or None where such a run has not saved any yet, and one warning per damaged file passed over.
+        """
+        warnings: list[str] = []
+        for iteration in reversed([known for known in self.iterations() if known > start]):
+            try:
+                if read_record(self.path(iteration)).get("progress", {}).get("started_from") == start:
+                    return read_state(self.path(iteration)), warnings
+            except DataError as error:
+                warnings.append(f"{error}; trying the one before")
         return None, warnings
 
     def read(self, iteration: int | str) -> TrainingState:

@@ -25,6 +25,7 @@ from sfgkeras.applications.reporter import Reporter, SilentReporter
 from sfgkeras.applications.session import Session, open_session
 from sfgkeras.config import Config
 from sfgkeras.data.files import replacing
+from sfgkeras.errors import ConfigError
 from sfgkeras.networks import count_multiplies, count_parameters, harden
 
 RESULT = "result.json"
@@ -62,6 +63,12 @@ def compare(plan: Sequence[PlannedRun], output: Path, reporter: Reporter | None 
         DataError: If files cannot be used.
     """
     reporter = reporter or SilentReporter()
+    spread = next((planned.config for planned in plan if planned.config.system.strategy == "multi_worker"), None)
+    if spread is not None:
+        raise ConfigError(
+            f"{spread.path}: [SYSTEM] strategy = 'multi_worker' trains one network per process, and a comparison "
+            "several in one; use auto, or train, infer and evaluate each INI file on its own"
+        )
     make_writable(output)
     _show_sizes(plan, reporter)
     results: dict[tuple[str, int], Result] = {}
@@ -228,7 +235,11 @@ def _page(
         {name: f"{value:,}" if isinstance(value, int) else value for name, value in line.items()} for line in lines
     ]
     sections = [
-        Section("summary", "Summary", table_html(shown, note)),
+        Section(
+            "summary",
+            "Summary",
+            paragraph(note) + table_html(shown, "Headline measures and costs, one line per network"),
+        ),
         Section("runs", "Every run", picture_html(source, "Scores of every run", "Arrows show what is better.", 900)),
         Section(
             "details",

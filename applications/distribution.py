@@ -1,15 +1,17 @@
 """Chooses the devices: tf.distribute strategies by the names of the INI file."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sfgkeras.errors import ConfigError
 
 
-def configure_devices(cuda_devices: str | None) -> None:
+def configure_devices(cuda_devices: str | None, limit: int | None = None) -> None:
     """Hides every GPU but the listed ones, and lets TensorFlow take GPU memory as it needs it.
 
     Args:
         cuda_devices: Indices such as `"0,2"`; None leaves all visible.
+        limit: Number of GPUs to leave visible, at most; None for all.
 
     Raises:
         ConfigError: If an index names no GPU.
@@ -26,6 +28,9 @@ def configure_devices(cuda_devices: str | None) -> None:
                 "are there; leave the key out to use what there is"
             )
         gpus = [gpus[index] for index in indices]
+    if limit is not None:
+        gpus = gpus[:limit]
+    if cuda_devices or limit is not None:
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -51,7 +56,8 @@ def build_strategy(name: str = "auto", num_gpus: int = 1) -> Any:
     """Builds the tf.distribute strategy.
 
     Args:
-        name: `auto` (mirrored where there are several GPUs to use, otherwise one device), `one_device` or `mirrored`.
+        name: `auto` (mirrored where there are several GPUs to use, otherwise one device), `one_device` or `mirrored`;
+            `multi_worker` with a single worker is `auto`.
         num_gpus: Upper limit on the GPUs used. Without a GPU, `mirrored` runs on the logical CPU devices.
 
     Raises:
@@ -61,7 +67,7 @@ def build_strategy(name: str = "auto", num_gpus: int = 1) -> Any:
 
     gpus = tf.config.list_logical_devices("GPU")[: max(num_gpus, 0)]
     devices = gpus or tf.config.list_logical_devices("CPU")
-    if name == "one_device" or (name == "auto" and len(gpus) < 2):
+    if name == "one_device" or (name in ("auto", "multi_worker") and len(gpus) < 2):
         return tf.distribute.OneDeviceStrategy(devices[0].name)
     if len(devices) < 2:
         raise ConfigError(
@@ -69,3 +75,27 @@ def build_strategy(name: str = "auto", num_gpus: int = 1) -> Any:
             f"(num_gpus = {num_gpus}); use strategy = auto"
         )
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def build_multi_worker_strategy(index: int, addresses: Sequence[str]) -> Any:
+    """Builds the strategy of one worker among several, and waits until all of them are there.
+
+    Args:
+        index: Number of this worker.
+        addresses: `host:port` of every worker, in the same order for all.
+
+    Raises:
+        ConfigError: If TensorFlow has been used before in this process.
+    """
+    import tensorflow as tf
+
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(addresses)}), task_type="worker", task_id=index, rpc_layer="grpc"
+    )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"[SYSTEM] strategy = multi_worker: {error}; it must be the first that a process does with TensorFlow, "
+            "so train one network per process"
+        ) from error

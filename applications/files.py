@@ -15,6 +15,7 @@ from sfgkeras.data.files import replacing
 from sfgkeras.errors import DataError
 
 VALUES_FILE = "values.csv"
+BEGUN = "begun by "
 
 
 @dataclass(frozen=True)
@@ -94,26 +95,29 @@ def digest(values: Any) -> str:
 class Provenance:
     """Remembers by what each result in a folder was made.
 
+    Several workers may write results into one folder at a time. Each keeps a file of its own, and all files are read:
+    of two entries for one result the one with the higher number counts, which its writer gave it after reading the
+    other.
+
     Args:
         folder: The folder of results.
         made_by: Digest of checkpoint and settings of the present run.
+        worker: Number of this worker.
     """
 
-    def __init__(self, folder: Path, made_by: str) -> None:
-        self._path = folder / "provenance.json"
+    def __init__(self, folder: Path, made_by: str, worker: int = 0) -> None:
+        self._path = folder / (f"provenance_{worker}.json" if worker else "provenance.json")
         self._made_by = made_by
-        self._known: dict[str, str] = self._read()
-
-    def _read(self) -> dict[str, str]:
-        try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
+        self._own = _read_entries(self._path)
+        self._known = dict(self._own)
+        for path in sorted(folder.glob("provenance*.json")):
+            for name, entry in _read_entries(path).items():
+                if entry[1] > self._known.get(name, ("", -1))[1]:
+                    self._known[name] = entry
 
     def is_done(self, paths: Iterable[Path]) -> bool:
         """Says whether all files exist and were made by the present checkpoint and settings."""
-        return all(path.is_file() and self._known.get(path.name) == self._made_by for path in paths)
+        return all(path.is_file() and self._maker(path) == self._made_by for path in paths)
 
     def refuse_foreign(self, paths: Iterable[Path]) -> None:
         """Refuses to go on where a file exists that something else made.
@@ -121,7 +125,8 @@ class Provenance:
         Raises:
             DataError: Names the first such file.
         """
-        foreign = [path for path in paths if path.exists() and self._known.get(path.name) != self._made_by]
+        own = (self._made_by, BEGUN + self._made_by)
+        foreign = [path for path in paths if path.exists() and self._maker(path) not in own]
         if foreign:
             raise DataError(
                 f"{foreign[0]} exists and was made by another checkpoint or other settings ({len(foreign)} "
@@ -131,12 +136,35 @@ class Provenance:
     def forget(self, paths: Iterable[Path]) -> None:
         """Lets these files be made again."""
         for path in paths:
-            self._known.pop(path.name, None)
+            if path.name in self._known:
+                self._known[path.name] = ("", self._known[path.name][1])
+
+    def begin(self, paths: Iterable[Path]) -> None:
+        """Notes that the present run is about to make these files: killed meanwhile, it may go on with them."""
+        self._note(paths, BEGUN + self._made_by)
 
     def record(self, paths: Iterable[Path]) -> None:
         """Notes that the present run made these files."""
-        self._known |= {path.name: self._made_by for path in paths}
-        write_text(self._path, json.dumps(self._known, indent=1, sort_keys=True) + "\n")
+        self._note(paths, self._made_by)
+
+    def _note(self, paths: Iterable[Path], maker: str) -> None:
+        for path in paths:
+            number = self._known.get(path.name, ("", -1))[1] + 1
+            self._own[path.name] = self._known[path.name] = (maker, number)
+        write_text(self._path, json.dumps(self._own, indent=1, sort_keys=True) + "\n")
+
+    def _maker(self, path: Path) -> str | None:
+        return self._known.get(path.name, (None, 0))[0]
+
+
+def _read_entries(path: Path) -> dict[str, tuple[str, int]]:
+    """Reads who made each result, with the number of the entry; a bare maker is an entry of number 0."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = {name: (entry, 0) if isinstance(entry, str) else entry for name, entry in content.items()}
+        return {str(name): (str(maker), int(number)) for name, (maker, number) in entries.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # none yet, or damaged: its results are made again
 
 
 def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, Any]:

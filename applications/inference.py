@@ -30,9 +30,11 @@ def infer_volumes(
     passes: Passes = ONE_PASS,
 ) -> None:
     """Predicts the volumes of each subject that has none yet from this checkpoint and these settings."""
+    paths_of = {subject.subject_id: result_paths(session, subject) for subject in subjects}
+    provenance.begin(path for paths in paths_of.values() if not provenance.is_done(paths) for path in paths)
     with reporter.stage("inference", len(subjects)) as stage:
         for subject in subjects:
-            paths = result_paths(session, subject)
+            paths = paths_of[subject.subject_id]
             if provenance.is_done(paths):
                 stage.advance(1, f"{subject.subject_id} was done")
                 continue
@@ -89,6 +91,7 @@ def infer_values(
     if provenance.is_done([path]):
         reporter.message(f"{path} was done")
         return
+    provenance.begin([path])
     rows: list[dict[str, Any]] = []
     batch_size = config.network.batch_size
     with reporter.stage("inference", len(subjects)) as stage:

@@ -44,6 +44,16 @@ class CsvLog:
             raise DataError(writing_problem(self._path, error)) from error
 
 
+class SilentLog:
+    """Stands for either log in a process that does not write."""
+
+    def write(self, iteration: int, values: Mapping[str, Any], prefix: str = "") -> None:
+        """Writes nothing."""
+
+    def flush(self) -> None:
+        """Writes nothing."""
+
+
 def read_log(path: Path) -> list[dict[str, str]]:
     """Reads the whole lines of a CSV log; a line that a kill cut short is left out."""
     if not path.is_file():

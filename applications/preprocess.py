@@ -122,6 +122,8 @@ def preprocess_source(
             progress=progress.show,
             landmarks=landmarks,
             loader=config.sources[name].loader,
+            # Workers of one run want the same folder; what the first has done, the others find.
+            wait=config.system.strategy == "multi_worker",
         )
     reporter.message(
         f"preprocessed {name}: {len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} "

@@ -68,13 +68,14 @@ def recalibrate_saved(
     checkpoints: CheckpointFolder,
     network: Any,
     subjects: Sequence[PreparedSubject],
+    iteration: int,
     reporter: Reporter,
 ) -> None:
-    """Measures the statistics of the best state (where there is one) and of the newest, which the network ends as."""
+    """Measures the statistics of the best state, where there is one, and of an iteration, which the network ends as."""
     network.masks = session.config.inference.masks
     network.batch_norm = "recalibrated"
     names: list[int | str] = ["best"] if checkpoints.path("best").is_file() else []
-    for name in [*names, -1]:
+    for name in [*names, iteration]:
         state = checkpoints.read(name)
         restore_arrays(state.arrays, network)
         _recalibrate(session, checkpoints, state, network, subjects, reporter)

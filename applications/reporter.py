@@ -35,6 +35,32 @@ class _SilentStage:
         """Says nothing."""
 
 
+class WarningReporter:
+    """Passes warnings on and keeps all else to itself.
+
+    Args:
+        reporter: Gets the warnings.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def message(self, text: str) -> None:
+        """Says nothing."""
+
+    def warning(self, text: str) -> None:
+        """Passes it on."""
+        self._reporter.warning(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Says nothing."""
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
+        """Says nothing."""
+        yield _SilentStage()
+
+
 class SilentReporter:
     """Says nothing."""
 

@@ -1,7 +1,7 @@
 """The line from an INI file to results, written down: one function per verb of the command line."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfgkeras.applications.checkpoints import CheckpointFolder
 from sfgkeras.applications.files import (
@@ -13,11 +13,16 @@ from sfgkeras.applications.files import (
     same_settings,
     write_text,
 )
+from sfgkeras.applications.places import find_place
 from sfgkeras.applications.reporter import Reporter, SilentReporter
-from sfgkeras.applications.session import Session, open_session, prepare_phase
+from sfgkeras.applications.session import Session, data_lines, open_session, prepare_phase
 from sfgkeras.config import Config
+from sfgkeras.data.prepared import PreparedSubject
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
+
+if TYPE_CHECKING:
+    from sfgkeras.applications.workers import Team
 
 
 def train(config: Config, reporter: Reporter | None = None, restart: bool = False) -> Any:
@@ -35,53 +40,104 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
         ConfigError: If settings do not fit each other or the saved states.
         DataError: If files cannot be used; before any long work where possible.
     """
-    from sfgkeras.applications import assembly
-    from sfgkeras.applications.distribution import repeat_bit_for_bit
-    from sfgkeras.applications.recalibration import recalibrate_saved
+    from sfgkeras.applications.workers import form_team, reporter_of, settings_lines
 
     reporter = reporter or SilentReporter()
-    folder = RunFolder(config.system.model_dir)
-    make_writable(folder.path)
-    checkpoints = CheckpointFolder(folder.checkpoints, config.training.max_checkpoints)
-    checkpoints.remove_leftovers()
-    session = open_session(config, reporter, training=True)
-    phases = {"training": prepare_phase(session, "training", reporter)}
-    if config.training.validation_every_n > 0:
-        phases["validation"] = prepare_phase(session, "validation", reporter)
-    held_out = phases.get("validation", [])
-    write_text(folder.configuration, config.effective_text())
+    checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints, config.training.max_checkpoints)
+    team = form_team(config, reporter)
+    with team.watching(checkpoints):
+        team.agree(configuration=settings_lines(config))
+        return _train(config, team, checkpoints, reporter_of(team, reporter), restart)
 
-    strategy = assembly.prepare_devices(config)
-    if restart:
-        # Not before everything has been found in order: a mistake must not cost an earlier run.
-        checkpoints.clear()
+
+def _train(config: Config, team: "Team", checkpoints: CheckpointFolder, reporter: Reporter, restart: bool) -> Any:
+    """Trains as one worker of a team; of what is written, only the store of volumes is not the chief's."""
+    from sfgkeras.applications import assembly
+    from sfgkeras.applications.distribution import repeat_bit_for_bit
+    from sfgkeras.applications.workers import array_lines
+
+    session, phases = _prepare_training(config, team, checkpoints, reporter)
+    held_out = phases.get("validation", [])
+    strategy = assembly.prepare_devices(config, team)
+    if team.is_chief:
+        write_text(RunFolder(config.system.model_dir).configuration, config.effective_text())
+        if restart:
+            # Not before everything has been found in order: a mistake must not cost an earlier run.
+            checkpoints.clear()
+    team.meet()
     channels = phases["training"][0].image.shape[-1]
     trainer, network = assembly.build_trainer(
-        config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter
+        config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter, team.is_chief
     )
+    if team.count > 1:
+        team.agree(weights_to_start_from=array_lines(trainer.state().arrays))
     assembly.describe_run(
-        network, config, channels, {name: len(found) for name, found in phases.items()}, strategy, reporter
+        network, config, channels, {name: len(found) for name, found in phases.items()}, strategy, reporter, team
     )
     progress = trainer.progress
     if progress.stopped or progress.iteration >= config.training.max_iter:
         why = progress.stopped or f"max_iter = {config.training.max_iter}"
         reporter.message(f"nothing to train: iteration {progress.iteration} is reached ({why})")
     else:
-        batches, validation_batches = assembly.build_batches(
-            config, session.tasks, phases["training"], held_out, strategy, progress.iteration
+        batches = assembly.build_batches(
+            config, session.tasks, phases["training"], held_out, strategy, progress.iteration, team
         )
-        windows = iter(batches)
+        windows = iter(batches.training)
         repeat_bit_for_bit(config.system.seed)
-        trainer.run(windows, validation_batches)
-    if config.network.batch_norm == "recalibrated":
-        recalibrate_saved(session, checkpoints, network, phases["training"], reporter)
+        with batches.original_errors():
+            trainer.run(windows, batches.validation)
+    return team.in_turn(
+        lambda: _finished(session, team, checkpoints, network, phases["training"], progress.iteration, reporter)
+    )
+
+
+def _prepare_training(
+    config: Config, team: "Team", checkpoints: CheckpointFolder, reporter: Reporter
+) -> tuple[Session, dict[str, list[PreparedSubject]]]:
+    """Finds and prepares all that a training reads: the chief first, then every worker its share of the subjects."""
+
+    def find() -> Session:
+        if team.is_chief:
+            make_writable(config.system.model_dir)
+            checkpoints.remove_leftovers()
+        return open_session(config, reporter, training=True)
+
+    session = team.in_turn(find)
+    names = ["training", *(["validation"] if config.training.validation_every_n > 0 else [])]
+    if team.count > 1:
+        team.agree(training_data=data_lines(session, names))
+        own = team.share(session.cohort.phase(*names))
+        team.together(lambda: [session.preparation.subject(subject) for subject in own])
+    phases = team.together(lambda: {name: prepare_phase(session, name, reporter) for name in names})
+    return session, phases
+
+
+def _finished(
+    session: Session,
+    team: "Team",
+    checkpoints: CheckpointFolder,
+    network: Any,
+    subjects: Sequence[PreparedSubject],
+    iteration: int,
+    reporter: Reporter,
+) -> Any:
+    """Returns the trained network, with recalibrated statistics where the configuration asks for them."""
+    from sfgkeras.applications.building import build_network
+    from sfgkeras.applications.recalibration import recalibrate_saved
+
+    if session.config.network.batch_norm != "recalibrated":
+        return network
+    if team.count > 1:
+        # One worker measures alone, with variables that it shares with nobody.
+        network = build_network(session.config, session.tasks, subjects[0].image.shape[-1])
+    recalibrate_saved(session, checkpoints, network, subjects, iteration, reporter)
     return network
 
 
 def infer(
     config: Config, reporter: Reporter | None = None, dataset: str | None = None, overwrite: bool = False
 ) -> None:
-    """Writes predictions for the subjects of a phase.
+    """Writes predictions for the subjects of a phase; of several workers each infers its own share of them.
 
     Args:
         config: The configuration.
@@ -97,15 +153,21 @@ def infer(
     from sfgkeras.applications.predictor import Predictor
     from sfgkeras.applications.recalibration import load_network
 
-    reporter = reporter or SilentReporter()
+    reporter, place = reporter or SilentReporter(), find_place(config, required=False)
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
     state = checkpoints.read(config.inference.inference_iter)
     session = open_session(config, reporter, training=False)
     subjects = select_subjects(session, dataset)
+    scalar = all(task.is_scalar for task in session.tasks.values())
+    if not scalar:
+        subjects = subjects[place.index :: place.count]
+    if not subjects or (scalar and place.index):
+        why = "worker 0 writes the table" if scalar else "there are fewer subjects than workers"
+        reporter.message(f"nothing to infer for {place.name}: {why}")
+        return
     folder = config.inference.save_seg_dir
     make_writable(folder)
-    provenance = Provenance(folder, digest(same_settings(config, state.record)))
-    scalar = all(task.is_scalar for task in session.tasks.values())
+    provenance = Provenance(folder, digest(same_settings(config, state.record)), place.index)
     paths = [folder / VALUES_FILE]
     if not scalar:
         paths = [path for subject in subjects for path in result_paths(session, subject)]
@@ -146,14 +208,18 @@ def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | No
         dataset: As in `infer`.
 
     Returns:
-        Summary rows by task: `region` or `label`, `measure`, `mean`, `std`, `median`, `n` and `n_missing`.
+        Summary rows by task: `region` or `label`, `measure`, `mean`, `std`, `median`, `n` and `n_missing`; of several
+        workers only the first evaluates, and the others return none.
 
     Raises:
         DataError: If a prediction is missing, or no subject has a target.
     """
     from sfgkeras.applications.evaluation import evaluate_task
 
-    reporter = reporter or SilentReporter()
+    reporter, place = reporter or SilentReporter(), find_place(config, required=False)
+    if place.index:
+        reporter.message(f"nothing to evaluate for {place.name}: worker 0 does it")
+        return {}
     session = open_session(config, reporter, training=False)
     subjects = select_subjects(session, dataset)
     make_writable(config.evaluation.save_csv_dir)

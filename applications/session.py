@@ -13,6 +13,7 @@ from sfgkeras.applications.preprocess import PreprocessedImages
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
+from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 
@@ -68,6 +69,23 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
         obtain = fit_missing_landmarks if training else read_required_landmarks
         preparation.landmarks |= obtain(config, cohort, preparation, reporter)
     return session
+
+
+def data_lines(session: Session, phases: Sequence[str]) -> list[str]:
+    """Returns one line per file and value that a run learns from: phase, subject, source, and digest of the content.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    lines = []
+    for phase in phases:
+        for subject in session.cohort.phase(phase):
+            name = f"{phase} {subject.subject_id}"
+            lines += [f"{name} [{source}] = {file_fingerprint(path)}" for source, path in subject.files.items()]
+            for source, rows in session.cohort.values.items():
+                row = sorted(rows.get(subject.subject_id, {}).items())
+                lines += [f"{name} [{source}] {attribute} = {text}" for attribute, text in row]
+    return lines
 
 
 def prepare_phase(session: Session, phase: str, reporter: Reporter) -> list[PreparedSubject]:

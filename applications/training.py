@@ -10,7 +10,7 @@ from sfgkeras.applications.building import network_fingerprint, refuse_other_net
 from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, collect_arrays, restore_arrays
 from sfgkeras.applications.early_stopping import EARLY_STOPPING, should_stop
 from sfgkeras.applications.files import RunFolder
-from sfgkeras.applications.logs import CsvLog, TensorBoardLog
+from sfgkeras.applications.logs import CsvLog, SilentLog, TensorBoardLog
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import REGULARISATION, TOTAL, TrainingStep, ValidationPass
 from sfgkeras.config import Config
@@ -27,6 +27,7 @@ class Progress:
         best_iteration: Where it was reached.
         validation_losses: All validation losses, for early stopping.
         stopped: Why the run ended before `max_iter`; empty while it has not.
+        started_from: The `starting_iter` that the run began with; 0 for a run from the beginning.
     """
 
     iteration: int = 0
@@ -34,6 +35,7 @@ class Progress:
     best_iteration: int = 0
     validation_losses: list[float] = field(default_factory=list)
     stopped: str = ""
+    started_from: int = 0
 
 
 class Trainer:
@@ -47,6 +49,7 @@ class Trainer:
         validate: One validation pass, or None where there is no validation.
         monitor: Grouping probabilities over time, a `GroupingHistory`.
         reporter: Shows progress.
+        writes: Whether this process writes states and logs; of several workers only the chief does.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class Trainer:
         validate: ValidationPass | None,
         monitor: Any,
         reporter: Reporter,
+        writes: bool = True,
     ) -> None:
         self._config = config
+        self._writes = writes
         self._network = network
         self._optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
         self._step = step
@@ -99,16 +104,14 @@ class Trainer:
         """
         training, start = self._config.training, self.progress.iteration
         tasks = list(self._config.tasks)
-        train_log = CsvLog(
-            self.folder.logs / "training.csv", [TOTAL, REGULARISATION, *tasks, "seconds_per_iteration"], start
-        )
+        train_log = self._open_log("training", [TOTAL, REGULARISATION, *tasks, "seconds_per_iteration"])
         validation_log = None
         if self._validate is not None:
-            validation_log = CsvLog(self.folder.logs / "validation.csv", self._validate.columns, start)
-        board = TensorBoardLog(self.folder.logs / "tensorboard")
+            validation_log = self._open_log("validation", self._validate.columns)
+        board = TensorBoardLog(self.folder.logs / "tensorboard") if self._writes else SilentLog()
         if start == 0:
             # The state at step 0 is saved, so that even the first iterations can be resumed and drawn.
-            self.checkpoints.write(self.state())
+            self._save()
         self._monitor.start(start, self._network)
         began = time.perf_counter()
         with self._reporter.stage("training", training.max_iter, start) as stage:
@@ -132,17 +135,27 @@ class Trainer:
                     self._validation(iteration, validation_batches, validation_log, board)
                 if converged and training.stop_when_grouping_converges:
                     self.progress.stopped = "the grouping probabilities no longer move"
-                if saves or self.progress.stopped:
+                if self._writes and (saves or self.progress.stopped):
                     # The logs first: a run killed in between drops from them what it will do again.
                     self._monitor.write()
                     board.flush()
-                    self.checkpoints.write(self.state())
+                    self._save()
                 stage.advance(1, note)
         if self.progress.stopped:
             self._reporter.message(f"stopped at iteration {self.progress.iteration}: {self.progress.stopped}")
         return self.progress
 
-    def _validation(self, iteration: int, batches: Any, log: CsvLog, board: TensorBoardLog) -> None:
+    def _open_log(self, name: str, columns: list[str]) -> CsvLog | SilentLog:
+        path = self.folder.logs / f"{name}.csv"
+        return CsvLog(path, columns, self.progress.iteration) if self._writes else SilentLog()
+
+    def _save(self, best: bool = False) -> None:
+        if self._writes:
+            self.checkpoints.write(self.state(), best)
+
+    def _validation(
+        self, iteration: int, batches: Any, log: CsvLog | SilentLog, board: TensorBoardLog | SilentLog
+    ) -> None:
         scores = self._validate(batches) if self._validate is not None else {}
         log.write(iteration, scores)
         board.write(iteration, scores, "validation")
@@ -152,7 +165,7 @@ class Trainer:
         # A score that is not a number (no voxel to measure) is worse than any.
         if best is None or best != best or (score > best if self._higher_is_better else score < best):
             self.progress.best_score, self.progress.best_iteration = score, iteration
-            self.checkpoints.write(self.state(), best=True)
+            self._save(best=True)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         self._reporter.message(f"validation at iteration {iteration}: {shown}")
         rule = lookup(EARLY_STOPPING, self._config.training.early_stopping_mode, "early_stopping_mode")

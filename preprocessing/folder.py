@@ -77,6 +77,7 @@ def run_folder(
     log: Callable[[str], None] | None = None,
     landmarks: Literal["fit", "fit on all", "require"] = "fit",
     loader: str | None = None,
+    wait: bool = False,
 ) -> FolderResult:
     """Preprocesses every subject of a folder.
 
@@ -102,6 +103,7 @@ def run_folder(
             measured; on all of them, or it is an error; or it is an error anyway, and the training subjects need not
             be among the inputs.
         loader: What reads the images: `nibabel`, `simpleitk`; None chooses by their ending.
+        wait: Wait for another run that is writing there, instead of refusing.
 
     Returns:
         Who is done, skipped and failed; `exit_code` for the command line.
@@ -118,7 +120,7 @@ def run_folder(
     if split is not None:
         training_subjects = read_split(split)["training"]
     _make_folder(output)
-    with _alone(output), _Log(output / LOG, log) as write_log:
+    with _alone(output, wait), _Log(output / LOG, log) as write_log:
         manifest = Manifest(output / MANIFEST)
         if restart:
             manifest.records.clear()
@@ -297,7 +299,7 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, wait: bool) -> Iterator[None]:
     """Holds the folder against a second run; the lock goes with this process, however it ends."""
     try:
         import fcntl
@@ -306,7 +308,7 @@ def _alone(folder: Path) -> Iterator[None]:
         return
     with open(folder / LOCK, "w") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise ConfigError(f"{folder}: another run is writing there; wait for it or choose another folder") from None
         yield

@@ -106,8 +106,7 @@ EARLY_STOPPING_MODES = (
     "validation_up",
 )
 
-STRATEGIES = ("auto", "one_device", "mirrored")
-NOT_BUILT_STRATEGIES = {"multi_worker": "use auto, which takes all GPUs of one machine"}
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("none", "float16", "bfloat16")
 PRECISION_ALIASES = {
     "no": "none",

@@ -141,7 +141,6 @@ def _refusals() -> str:
     not_built = {
         "name": choices.NOT_BUILT_NETWORKS,
         "type": choices.NOT_BUILT_TASK_TYPES,
-        "strategy": choices.NOT_BUILT_STRATEGIES,
         "balancing": choices.NOT_BUILT_BALANCING,
         "evaluation_units": choices.NOT_BUILT_UNITS,
         "loader": choices.NOT_BUILT_LOADERS,

@@ -47,7 +47,9 @@ class System(Section):
         "`inference`. Drawn and written at the start of training where it does not exist.",
     )
     num_threads: Annotated[int, WHOLE] = Field(default=2, ge=1, description="CPU threads that make windows.")
-    num_gpus: Annotated[int, WHOLE] = Field(default=1, ge=0, description="GPUs to use, at most; 0 trains on the CPU.")
+    num_gpus: Annotated[int, WHOLE] = Field(
+        default=1, ge=0, description="GPUs to use, at most (with `multi_worker`: each worker); 0 trains on the CPU."
+    )
     cuda_devices: Annotated[str | None, Reads(values.parse_devices, "list of GPU numbers")] = Field(
         default=None, description="GPUs to see, by number; empty for all."
     )
@@ -56,9 +58,11 @@ class System(Section):
         ge=0,
         description="Seed of everything random: split, weights, masks, windows, augmentation. (new)",
     )
-    strategy: Annotated[str, choice(choices.STRATEGIES, not_built=choices.NOT_BUILT_STRATEGIES)] = Field(
+    strategy: Annotated[str, choice(choices.STRATEGIES)] = Field(
         default="auto",
-        description="How training is spread: `auto` mirrors the network on several GPUs where there are. (new)",
+        description="How training is spread: `auto` mirrors the network on several GPUs where there are; "
+        "`multi_worker` trains, and infers, with several processes, named by TF_CONFIG or SLURM "
+        "(docs/distributed.md). (new)",
     )
     mixed_precision: Annotated[str, choice(choices.PRECISIONS, choices.PRECISION_ALIASES)] = Field(
         default="none",
@@ -192,8 +196,8 @@ class Training(Section):
     starting_iter: Annotated[int, WHOLE] = Field(
         default=0,
         ge=-1,
-        description="0 or -1: continue from the newest checkpoint where there is one; N: from that of "
-        "iteration N. `train --restart` begins anew.",
+        description="0 or -1: continue from the newest checkpoint where there is one; N: start from that of iteration "
+        "N, or continue what started from there. `train --restart` begins anew.",
     )
     save_every_n: Annotated[int, WHOLE] = Field(
         default=500, ge=0, description="Iterations between checkpoints; 0 saves at the end only."

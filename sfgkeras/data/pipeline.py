@@ -58,20 +58,20 @@ def training_dataset(
     """
     import tensorflow as tf
 
-    worker, num_workers = (0, 1) if rows is None else rows
-    if not 0 <= worker < num_workers:
-        raise ValueError(f"rows = {rows}: the first number counts workers from 0 and is less than the second")
-    if batch_size < num_workers:
-        raise ValueError(f"batch_size = {batch_size} leaves some of {num_workers} workers without a window")
     if start_iteration < 0:
         raise ValueError(f"start_iteration = {start_iteration} is less than 0")
-    local_rows = np.arange(worker, batch_size, num_workers)
+    local_rows = _local_rows(batch_size, rows)
     maker = _BatchMaker(source, batch_size, local_rows, count=None)
     return _mapped(tf.data.Dataset.counter(start_iteration), maker, len(local_rows), num_threads, prefetch)
 
 
 def validation_dataset(
-    source: WindowSource, batch_size: int, count: int, num_threads: int = 2, prefetch: int = 2
+    source: WindowSource,
+    batch_size: int,
+    count: int,
+    num_threads: int = 2,
+    prefetch: int = 2,
+    rows: tuple[int, int] | None = None,
 ) -> "tf.data.Dataset":
     """Makes a finite set: the first `count` windows of the source, the same in every pass.
 
@@ -81,6 +81,8 @@ def validation_dataset(
         count: Number of windows.
         num_threads: As for `training_dataset`.
         prefetch: Batches kept ready.
+        rows: As for `training_dataset`. Where `count` is no multiple of `batch_size`, the workers' shares of the
+            last batch may differ by one row, or be empty.
 
     Returns:
         Dataset of (image, targets by task, weights by task), prefetched.
@@ -92,9 +94,20 @@ def validation_dataset(
 
     if batch_size < 1 or count < 1:
         raise ValueError(f"batch_size = {batch_size} and count = {count} must be at least 1")
-    maker = _BatchMaker(source, batch_size, np.arange(batch_size), count)
-    static_rows = batch_size if count % batch_size == 0 else None
+    local_rows = _local_rows(batch_size, rows)
+    maker = _BatchMaker(source, batch_size, local_rows, count)
+    static_rows = len(local_rows) if count % batch_size == 0 else None
     return _mapped(tf.data.Dataset.range(-(-count // batch_size)), maker, static_rows, num_threads, prefetch)
+
+
+def _local_rows(batch_size: int, rows: tuple[int, int] | None) -> np.ndarray:
+    """Returns the rows of a global batch that worker w of n makes, for `rows = (w, n)`; None makes all."""
+    worker, num_workers = (0, 1) if rows is None else rows
+    if not 0 <= worker < num_workers:
+        raise ValueError(f"rows = {rows}: the first number counts workers from 0 and is less than the second")
+    if batch_size < num_workers:
+        raise ValueError(f"batch_size = {batch_size} leaves some of {num_workers} workers without a window")
+    return np.arange(worker, batch_size, num_workers)
 
 
 @contextmanager

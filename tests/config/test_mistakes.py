@@ -126,7 +126,7 @@ ONE_LINE = [
     ("NETWORK", "activation_function = rellu", "is not known, did you mean 'relu'?"),
     ("NETWORK", "sharing = cross_stich", "is not known, did you mean 'cross_stitch'?"),
     ("NETWORK", "width = -1", "width = '-1' must be above 0"),
-    ("SYSTEM", "strategy = multi_worker", "does not exist in this version; use auto"),
+    ("SYSTEM", "strategy = multiworker", "is not known, did you mean 'multi_worker'?"),
     ("SYSTEM", "mixed_precision = yes", "is not known, choose one of none, float16, bfloat16"),
     ("SYSTEM", "cuda_devices = -1", "for the CPU write num_gpus = 0"),
     ("TRAINING", "balancing = uncertainty", "does not exist in this version; use fixed"),
