@@ -237,7 +237,8 @@ def _check_window(file: _File, header: Header, window_size: Sequence[int], paddi
     smallest = [max(0, -((length - window) // 2)) for window, length in zip(window_size, shape, strict=True)]
     message = (
         f"{file.path}: is {times(shape)}{padded}, smaller than the window {times(window_size)}; set "
-        f"volume_padding_size = {', '.join(map(str, smallest))} or more, or spatial_window_size in [{file.source}] to less"
+        f"volume_padding_size = {', '.join(map(str, smallest))} or more, "
+        f"or spatial_window_size in [{file.source}] to less"
     )
     return [Problem("error", file.path, message)]
 
