@@ -18,7 +18,7 @@ from sfgkeras.applications.training import Trainer
 from sfgkeras.applications.workers import Team
 from sfgkeras.callbacks import GroupingConvergence, GroupingHistory
 from sfgkeras.config import Config
-from sfgkeras.data.pipeline import original_errors, training_dataset, validation_dataset
+from sfgkeras.data.pipeline import close, original_errors, training_dataset, validation_dataset
 from sfgkeras.data.windows import PreparedSubject, WindowSource
 from sfgkeras.errors import ConfigError
 from sfgkeras.networks import count_multiplies, count_parameters
@@ -151,10 +151,11 @@ class Batches:
     sources: tuple[WindowSource, ...]
 
     @contextlib.contextmanager
-    def original_errors(self) -> Iterator[None]:
-        """Raises the error that a source raised, in place of TensorFlow's report that some operation failed."""
+    def consumed(self) -> Iterator[None]:
+        """Surrounds whatever reads the batches: an error of a source comes out as itself; in the end none is made."""
         with contextlib.ExitStack() as stack:
             for source in self.sources:
+                stack.callback(close, source)
                 stack.enter_context(original_errors(source))
             yield
 

@@ -84,7 +84,7 @@ def _train(config: Config, team: "Team", checkpoints: CheckpointFolder, reporter
         )
         windows = iter(batches.training)
         repeat_bit_for_bit(config.system.seed)
-        with batches.original_errors():
+        with batches.consumed():
             trainer.run(windows, batches.validation)
     return team.in_turn(
         lambda: _finished(session, team, checkpoints, network, phases["training"], progress.iteration, reporter)

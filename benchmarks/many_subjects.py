@@ -4,8 +4,8 @@
 
 For every count a cohort of small images and labels is written, preprocessed as a folder, then opened and prepared as
 for a training, and windows of all subjects are drawn. Every part runs in a process of its own, whose peak memory is its
-own; what a count adds to it is what does not scale. `--hours T` adds what 200 000 iterations of the paper's network would
-take on 1 to 8 devices that sustain T tera-multiplies per second.
+own; what a count adds to it is what does not scale. `--hours T` adds what 200 000 iterations of the paper's network
+would take on 1 to 8 devices that sustain T tera-multiplies per second.
 """
 
 import argparse

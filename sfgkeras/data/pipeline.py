@@ -26,6 +26,9 @@ ALIGNMENT = 64
 QUIET_SECONDS = 0.05
 """How long no batch must have been asked for before Python may exit."""
 
+LONGEST_WAIT = 10.0
+"""Seconds after which a dataset is given up although another one is still being read."""
+
 
 def training_dataset(
     source: WindowSource,
@@ -127,6 +130,16 @@ def original_errors(source: WindowSource) -> Iterator[None]:
         raise source.failure.with_traceback(None) from None
 
 
+def close(source: WindowSource) -> None:
+    """Ends all datasets of a source; returns when none of their threads is inside Python.
+
+    To be called before a dataset that may still make batches ahead is given up: TensorFlow waits for its threads while
+    it holds Python's lock, and for ever for one that wants this lock.
+    """
+    source.closed = True
+    _EXIT.wait_until_quiet()
+
+
 class _Buffers:
     """Memory of earlier batches, used again.
 
@@ -176,7 +189,14 @@ class _Exit:
         The refusals fill TensorFlow's buffers with errors, upon which its threads rest.
         """
         self.exiting = True
+        self.wait_until_quiet(float("inf"))
+
+    def wait_until_quiet(self, longest: float = LONGEST_WAIT) -> None:
+        """Waits until no batch has been asked for in a while, but no longer than `longest` seconds."""
+        end = time.monotonic() + longest
         while self._active or time.monotonic() - self._last_call < QUIET_SECONDS:
+            if time.monotonic() > end:
+                return
             time.sleep(QUIET_SECONDS / 5)
 
 
@@ -205,8 +225,8 @@ class _BatchMaker:
         if self._count is not None:
             indices = indices[indices < self._count]
         with _EXIT:
-            if _EXIT.exiting:
-                raise RuntimeError("Python exits: no more batches are made")
+            if _EXIT.exiting or self.source.closed:
+                raise RuntimeError("no more batches are made: the data set was closed, or Python exits")
             try:
                 image, targets, weights = self.source.batch(indices.tolist(), self._buffers.allocate)
             except Exception as error:

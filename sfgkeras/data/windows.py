@@ -72,6 +72,7 @@ class WindowSource:
         target_dtypes: Type of the target by task.
         failure: The last error raised while a pipeline made a batch (see `pipeline.original_errors`), or
             None.
+        closed: Whether pipelines are to make no more batches (see `pipeline.close`).
 
     Raises:
         ConfigError: If settings contradict each other.
@@ -97,6 +98,7 @@ class WindowSource:
         self.seed = seed
         self.windows_per_volume = windows_per_volume
         self.failure: Exception | None = None
+        self.closed = False
         self._check_settings(window_size)
         self.axes = sampler.axes
         self.spatial_rank = len(self.axes)
