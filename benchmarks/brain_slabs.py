@@ -69,9 +69,9 @@ class Settings:
     width: float = 0.5
     learning_rate: float = 2e-3
     grouping_rate: float = 0.05
-    initial_probabilities: str = "0.1, 0.1, 0.8"
-    final_exponent: float = 3.0
-    entropy_decay: float = 1e-3
+    initial_probabilities: str = "0.05, 0.05, 0.9"
+    final_exponent: float = 5.0
+    entropy_decay: float = 1e-5
 
 
 QUICK = Settings(iterations=30, window=48, batch_size=4, width=0.25)
