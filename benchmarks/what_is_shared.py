@@ -136,14 +136,16 @@ def findings(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     def each(measure: Any) -> np.ndarray:
         return np.array([measure(seed) for seed in seeds])
 
-    def specialist(pair: str, seed: int) -> float:
-        return float(1 - by_pair[pair][seed][:, -1].mean())
+    def specialist(pair: str, seed: int, layer: int | None = None) -> float:
+        found = 1 - by_pair[pair][seed][:, -1]
+        return float(found.mean() if layer is None else found[layer])
 
     rows = [
         _row(
-            "specialist share, unrelated less related tasks: above 0",
-            each(lambda seed: specialist("unrelated", seed) - specialist("related", seed)),
+            f"specialist share {where}, unrelated less related tasks: above 0",
+            each(lambda seed, layer=layer: specialist("unrelated", seed, layer) - specialist("related", seed, layer)),
         )
+        for where, layer in (("of all layers", None), ("of the last layer", -1))
     ]
     rows += [
         _row(
@@ -182,6 +184,30 @@ def markdown(runs: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draws mean p of every group by layer, a panel per pair of tasks, thin lines for single seeds."""
+    from matplotlib.figure import Figure
+
+    from sfgkeras.analysis.style import group_colours
+
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(PAIRS), sharey=True)
+    for axes, (pair, names) in zip(panels, PAIRS.items(), strict=True):
+        found = np.array([shares(run) for run in runs if run["pair"] == pair])
+        layers = np.arange(1, found.shape[1] + 1)
+        for group, (name, colour) in enumerate(zip((*names, "shared"), group_colours(3), strict=True)):
+            axes.plot(layers, found[:, :, group].T, color=colour, linewidth=0.6, alpha=0.6)
+            axes.plot(layers, found[:, :, group].mean(axis=0), color=colour, linewidth=2.2, marker="o", label=name)
+        axes.set_title(f"{pair} tasks", fontsize=10)
+        axes.set_xticks(layers)
+        axes.set_xlabel("SFG layer, from image to output")
+        axes.set_ylim(0, 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+    panels[0].set_ylabel("mean grouping probability")
+    figure.savefig(path, dpi=130)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains what is not trained yet and prints the findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -202,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runs.append(json.loads(path.read_text()))
     text = markdown(runs)
     (output / "what_is_shared.md").write_text(text)
+    draw(runs, output / "what_is_shared.png")
     print(f"\n{text}\nwritten to {output}")
     return 0
 
