@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,24 +43,22 @@ class Place:
         return f"worker {self.index} of {self.count}"
 
 
-def find_place(config: Config, required: bool = True, environment: Mapping[str, str] | None = None) -> Place:
+def find_place(config: Config, required: bool = True) -> Place:
     """Finds out which worker this process is; without `strategy = multi_worker` it is the only one.
 
     Args:
         config: The configuration.
         required: Whether the variables must be there; without them it is the only one, too.
-        environment: Environment variables; None takes those of the process.
 
     Raises:
         ConfigError: If the variables are missing or do not fit each other.
     """
-    variables = os.environ if environment is None else environment
     if config.system.strategy != "multi_worker":
         return Place()
-    if variables.get(TF_CONFIG):
-        return _place_of_tf_config(variables[TF_CONFIG])
-    if "SLURM_STEP_NODELIST" in variables and "SLURM_PROCID" in variables:
-        return _place_of_slurm(variables)
+    if os.environ.get(TF_CONFIG):
+        return _place_of_tf_config(os.environ[TF_CONFIG])
+    if "SLURM_STEP_NODELIST" in os.environ and "SLURM_PROCID" in os.environ:
+        return _place_of_slurm()
     if not required:
         return Place()
     raise ConfigError(f"neither {TF_CONFIG} nor a SLURM step says which worker this is; {REMEDY}")
@@ -99,15 +96,15 @@ def _cluster_and_task(content: Any) -> tuple[dict[str, list[str]], tuple[str, in
     return cluster, (str(content["task"]["type"]), int(content["task"]["index"]))
 
 
-def _place_of_slurm(variables: Mapping[str, str]) -> Place:
+def _place_of_slurm() -> Place:
     """Resolves the hosts of a SLURM step; every worker finds the same ports, which depend on job and step."""
-    from tensorflow.distribute.cluster_resolver import SlurmClusterResolver
+    import tensorflow as tf
 
-    step = int(variables.get("SLURM_JOB_ID", 0)) + 101 * int(variables.get("SLURM_STEP_ID", 0))
+    step = int(os.environ.get("SLURM_JOB_ID", 0)) + 101 * int(os.environ.get("SLURM_STEP_ID", 0))
     try:
-        index = int(variables["SLURM_PROCID"])
+        index = int(os.environ["SLURM_PROCID"])
         # The GPUs are bound by srun, not by the resolver: it is told of enough for every task to get an address.
-        resolver = SlurmClusterResolver(
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
             port_base=FIRST_PORT + step % NUM_PORTS, gpus_per_node=1 << 16, gpus_per_task=1, auto_set_gpu=False
         )
         found = resolver.cluster_spec().as_dict()["worker"]
@@ -115,7 +112,7 @@ def _place_of_slurm(variables: Mapping[str, str]) -> Place:
         raise ConfigError(f"the SLURM step cannot be understood ({error}); {REMEDY}") from error
     # SLURM counts node9 before node10 and gives out tasks in that order; the resolver sorts letters.
     addresses = tuple(sorted(found, key=_natural_order))
-    own = variables.get("SLURMD_NODENAME")
+    own = os.environ.get("SLURMD_NODENAME")
     host = addresses[index].rpartition(":")[0]
     if own is not None and own != host:
         raise ConfigError(

@@ -17,7 +17,7 @@ from sfgkeras.applications.distribution import build_multi_worker_strategy, conf
 from sfgkeras.applications.places import Place, find_place
 from sfgkeras.applications.reporter import Reporter, WarningReporter
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, WorkerLost
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -160,7 +160,7 @@ class Team:
         """Turns TensorFlow's error about a lost worker into one line that says what to do.
 
         Raises:
-            RuntimeError: If another worker is gone.
+            WorkerLost: If another worker is gone.
         """
         if self.count == 1:
             yield
@@ -172,7 +172,7 @@ class Team:
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
             saved = checkpoints.iterations()
             kept = f"states up to iteration {saved[-1]} are kept" if saved else "no state was saved yet"
-            raise RuntimeError(
+            raise WorkerLost(
                 f"another worker is gone (this is {self.place.name}); {kept}; start all workers again, they resume"
             ) from error
 

@@ -1,6 +1,7 @@
 """What filter groups learn to share: related, unrelated and equal tasks on the same images, over seeds.
 
-    python benchmarks/what_is_shared.py --output /tmp/what_is_shared [--seeds 5] [--iterations 1500] [--quick]
+    python benchmarks/what_is_shared.py --output /tmp/what_is_shared [--seeds 5] [--iterations 1000] [--quick]
+    python benchmarks/what_is_shared.py --mechanisms --iterations 400      all sharing mechanisms on one pair of tasks
 
 Images are handwritten digits of scikit-learn (8 x 8, placed at random in 20 x 20) on a smooth random background, plus
 noise. Three pairs of tasks on them:
@@ -29,13 +30,16 @@ import tensorflow as tf
 from scipy.stats import ttest_1samp
 from sklearn.datasets import load_digits
 
-from sfgkeras.applications.steps import TrainingStep, build_optimizer
+from sfgkeras.analysis.comparison import Score, compare_scores, main_table, markdown_table
+from sfgkeras.applications.steps import TrainingStep, build_optimizer, split_variables
 from sfgkeras.callbacks import GroupingHistory
 from sfgkeras.console import build_reporter
 from sfgkeras.losses import DiceCrossEntropy, RootMeanSquaredError
-from sfgkeras.networks import HighResNet
+from sfgkeras.networks import SHARING, HighResNet, count_multiplies, count_parameters
 
 SIZE, BATCH = 20, 16
+SCALE = 4.0
+"""Factor on what is learned, so that targets have about unit variance."""
 PAIRS = {
     "related": ("digit", "pixels"),
     "unrelated": ("digit", "background"),
@@ -70,37 +74,39 @@ def draw_images(random_generator: np.random.Generator, digits: np.ndarray, count
     background = (0.5 * waves[0][:, :, None] * waves[1][:, None, :]).astype(np.float32)
     noise = random_generator.normal(0, 0.15, clean.shape)
     image = (clean + background + noise).astype(np.float32)
-    scaled = 4 * clean[..., None]
+    scaled = SCALE * clean[..., None]
     return {
         "image": image[..., None],
         "digit": scaled,
         "digit again": scaled,
-        "background": 4 * background[..., None],
+        "background": SCALE * background[..., None],
         "pixels": (clean > 0.25).astype(np.int32),
     }
 
 
-def train(pair: str, seed: int, iterations: int, folder: Path, reporter: Any) -> dict[str, Any]:
-    """Trains one network on a pair of tasks; returns p of every layer and the test losses."""
+def train(pair: str, seed: int, iterations: int, folder: Path, reporter: Any, sharing: str = "sfg") -> dict[str, Any]:
+    """Trains one network on a pair of tasks; returns p of every layer, test losses, and scores of every test image."""
     names = PAIRS[pair]
     tasks = {name: OUTPUTS[name] for name in names}
     digits = (load_digits().images / 16).astype(np.float32)
-    network = HighResNet(tasks, "sfg", width=0.5, seed=seed, temperature=(1.0, 2.3 / iterations, 0.1))
+    network = HighResNet(tasks, sharing, width=0.5, seed=seed, temperature=(1.0, 2.3 / iterations, 0.1))
     network.build((None, SIZE, SIZE, 1))
     losses = {name: DiceCrossEntropy() if name == "pixels" else RootMeanSquaredError() for name in names}
-    logits = [grouping.grouping_logits for grouping in network.groupings().values()]
-    kernels = [v for v in network.trainable_variables if not any(v is logit for logit in logits)]
-    optimizer, grouping_optimizer = build_optimizer("adam", 2e-3), build_optimizer("adam", 1e-2)
+    kernels, logits = split_variables(network, separate=sharing == "sfg")
+    optimizer = build_optimizer("adam", 2e-3)
     optimizer.build(kernels)
-    grouping_optimizer.build(logits)
+    grouping_optimizer = None
+    if logits:
+        grouping_optimizer = build_optimizer("adam", 1e-2)
+        grouping_optimizer.build(logits)
     strategy = tf.distribute.get_strategy()
     weights = dict.fromkeys(names, 1.0)
     step = TrainingStep(network, optimizer, losses, weights, strategy, BATCH, grouping_optimizer=grouping_optimizer)
-    history = GroupingHistory(folder / f"{pair}_{seed}.npz", max(iterations // 50, 1))
+    history = GroupingHistory(folder / f"{sharing}_{pair}_{seed}.npz", max(iterations // 50, 1))
     history.start(0, network)
     random_generator = np.random.default_rng([seed, 0])
     voxels = np.ones((BATCH, SIZE, SIZE), np.float32)
-    with reporter.stage(f"{pair}, seed {seed}", iterations) as stage:
+    with reporter.stage(f"{sharing}, {pair} tasks, seed {seed}", iterations) as stage:
         for iteration in range(1, iterations + 1):
             drawn = draw_images(random_generator, digits[:TEST_FROM], BATCH)
             parts = step((drawn["image"], {n: drawn[n] for n in names}, dict.fromkeys(names, voxels)))
@@ -112,8 +118,38 @@ def train(pair: str, seed: int, iterations: int, folder: Path, reporter: Any) ->
     network.batch_norm, network.masks = "batch", "mode"
     outputs = network(test["image"], training=False)
     test_losses = {name: float(tf.reduce_mean(losses[name].per_sample(test[name], outputs[name]))) for name in names}
-    probabilities = {name: p.tolist() for name, p in network.grouping_probabilities().items()}
-    return {"pair": pair, "seed": seed, "probabilities": probabilities, "test_losses": test_losses}
+    return {
+        "pair": pair,
+        "seed": seed,
+        "sharing": sharing,
+        "probabilities": {name: p.tolist() for name, p in network.grouping_probabilities().items()},
+        "test_losses": test_losses,
+        "scores": {name: image_scores(name, test[name], np.asarray(outputs[name])) for name in names},
+        "parameters": count_parameters(network),
+        "multiplies": count_multiplies(network, (SIZE, SIZE, 1)),
+    }
+
+
+def image_scores(task: str, truth: np.ndarray, outputs: np.ndarray) -> list[float]:
+    """Returns a score of every test image: Dice of the pixels, else the mean absolute error in units of intensity."""
+    axes = (1, 2)
+    if task == "pixels":
+        found = outputs.argmax(axis=-1) == 1
+        overlap = 2 * (found & (truth == 1)).sum(axis=axes)
+        return (overlap / (found.sum(axis=axes) + (truth == 1).sum(axis=axes))).tolist()
+    return (np.abs(outputs - truth)[..., 0].mean(axis=axes) / SCALE).tolist()
+
+
+def mechanisms_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Returns a table of all mechanisms with tests over seeds and test images, as Markdown."""
+    scores = [
+        Score(run["sharing"], run["seed"], task, "all", "dice" if task == "pixels" else "mae", value, str(image))
+        for run in runs
+        for task, values in run["scores"].items()
+        for image, value in enumerate(values)
+    ]
+    costs = {run["sharing"]: {name: run[name] for name in ("parameters", "multiplies")} for run in runs}
+    return markdown_table(main_table(compare_scores(scores), costs))
 
 
 def shares(run: dict[str, Any]) -> np.ndarray:
@@ -213,22 +249,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="folder of all that is written; default: a temporary one")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--iterations", type=int, default=1500)
+    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--mechanisms", action="store_true", help="compare all mechanisms on the related tasks")
     parser.add_argument("--quick", action="store_true", help="shows that all works, nothing about what is learned")
     options = parser.parse_args(arguments)
     iterations, seeds = (20, 1) if options.quick else (options.iterations, options.seeds)
     output = options.output or Path(tempfile.mkdtemp(prefix="what_is_shared_"))
     output.mkdir(parents=True, exist_ok=True)
     runs, reporter = [], build_reporter()
+    wanted = [("related", name) for name in SHARING] if options.mechanisms else [(pair, "sfg") for pair in PAIRS]
     for seed in range(seeds):
-        for pair in PAIRS:
-            path = output / f"{pair}_{seed}_{iterations}.json"
+        for pair, sharing in wanted:
+            path = output / f"{sharing}_{pair}_{seed}_{iterations}.json"
             if not path.is_file():
-                path.write_text(json.dumps(train(pair, seed, iterations, output, reporter)))
+                path.write_text(json.dumps(train(pair, seed, iterations, output, reporter, sharing)))
             runs.append(json.loads(path.read_text()))
-    text = markdown(runs)
-    (output / "what_is_shared.md").write_text(text)
-    draw(runs, output / "what_is_shared.png")
+    text = mechanisms_table(runs) if options.mechanisms else markdown(runs)
+    name = "mechanisms" if options.mechanisms else "what_is_shared"
+    (output / f"{name}.md").write_text(text)
+    if not options.mechanisms:
+        draw(runs, output / f"{name}.png")
     print(f"\n{text}\nwritten to {output}")
     return 0
 

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from sfgkeras import __version__
 from sfgkeras.console import build_reporter
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, WorkerLost
 
 EXIT_FAILURE = 1
 EXIT_USER = 2
@@ -416,6 +416,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         is_users = isinstance(error, (ConfigError, DataError))
         text = str(error) if is_users else f"{type(error).__name__}: {_first_line(error)} (--debug shows where)"
         click.echo(f"sfgkeras: {text}", err=True)
+        if isinstance(error, WorkerLost):
+            # TensorFlow takes up to a minute to tidy up, all the while holding the port that the next start needs.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(EXIT_FAILURE)
         sys.exit(EXIT_USER if is_users else EXIT_FAILURE)
 
 

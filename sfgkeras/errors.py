@@ -1,4 +1,4 @@
-"""The two errors that users meet, and the table lookup that words them."""
+"""The errors that users meet, and the table lookup that words them."""
 
 import difflib
 from collections.abc import Mapping
@@ -13,6 +13,10 @@ class ConfigError(ValueError):
 
 class DataError(ValueError):
     """A file or folder that cannot be used: the message names the file and what to do about it."""
+
+
+class WorkerLost(RuntimeError):
+    """Another worker of a training is gone: nothing can be done here but to end, at once, and to be started again."""
 
 
 def suggestion(name: str, known: list[str]) -> str:
