@@ -203,6 +203,28 @@ def test_a_lost_worker_is_one_line_that_names_the_state_that_is_kept(tmp_path):
         raise lost
 
 
+def test_each_worker_makes_its_own_rows_and_gives_every_device_a_batch_of_its_own():
+    import tensorflow as tf
+
+    from sfgkeras.applications.assembly import _distribute
+
+    class Strategy:
+        num_replicas_in_sync = 4
+
+        def distribute_datasets_from_function(self, build):
+            context = tf.distribute.InputContext(num_input_pipelines=2, input_pipeline_id=1, num_replicas_in_sync=4)
+            return build(context)
+
+    def build(rows):
+        worker, workers = rows
+        return tf.data.Dataset.range(worker, 24, workers).batch(4)
+
+    batches = _distribute(Strategy(), Team(Place(1, ("a:1", "b:1"))), build, batch_size=8, queue_length=2)
+    assert [batch.tolist() for batch in batches.as_numpy_iterator()] == [
+        [1, 3], [5, 7], [9, 11], [13, 15], [17, 19], [21, 23],
+    ]  # fmt: skip
+
+
 def test_workers_note_their_results_without_losing_each_others(tmp_path):
     paths = [tmp_path / f"{name}.nii.gz" for name in "abc"]
     for path in paths:

@@ -96,6 +96,17 @@ def test_workers_split_the_global_batch_between_them():
             np.testing.assert_array_equal(array[1::2], odd)
 
 
+@pytest.mark.parametrize("count", [10, 13])
+def test_workers_split_the_validation_set_too(count):
+    whole = batches(validation_dataset(source_of(), 5, count), 9)
+    parts = [batches(validation_dataset(source_of(), 5, count, rows=(worker, 2)), 9) for worker in range(2)]
+    assert len(whole) == len(parts[0]) == len(parts[1]) == -(-count // 5)
+    for i, batch in enumerate(whole):
+        for array, even, odd in zip(batch, parts[0][i], parts[1][i], strict=True):
+            np.testing.assert_array_equal(array[0::2], even)
+            np.testing.assert_array_equal(array[1::2], odd)
+
+
 @pytest.mark.parametrize(("count", "sizes", "static"), [(6, [3, 3], 3), (7, [3, 3, 1], None), (2, [2], None)])
 def test_validation_is_the_same_finite_set_every_time(count, sizes, static):
     source = source_of()
