@@ -81,6 +81,19 @@ def test_one_task_can_be_cut_out_in_every_form(form, small_network, images, scra
     assert_same(outputs, network, x)
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("num_tasks", [1, 2, 3])
+def test_cross_stitch_units_have_an_onnx_form(num_tasks, per_channel, small_network, images, scramble):
+    network = small_network(tasks_of(num_tasks), "cross_stitch", seed=0, stitch_per_channel=per_channel)
+    x = images()
+    network(x)
+    scramble(network)
+    rng = np.random.default_rng(3)
+    for unit in network.trunk.units:
+        unit.alpha.assign(rng.normal(size=unit.alpha.shape))
+    assert_same(run(build_onnx_model(harden(network)), x), network, x)
+
+
 def test_empty_groups_are_written_too(small_network, images, scramble):
     network = small_network(tasks_of(2), masks="mode", seed=0)
     x = images()
