@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import ConfigError, WorkerLost
 
 
 def configure_devices(cuda_devices: str | None, limit: int | None = None) -> None:
@@ -86,6 +86,7 @@ def build_multi_worker_strategy(index: int, addresses: Sequence[str]) -> Any:
 
     Raises:
         ConfigError: If TensorFlow has been used before in this process.
+        WorkerLost: If the workers do not find each other.
     """
     import tensorflow as tf
 
@@ -98,4 +99,9 @@ def build_multi_worker_strategy(index: int, addresses: Sequence[str]) -> Any:
         raise ConfigError(
             f"[SYSTEM] strategy = multi_worker: {error}; it must be the first that a process does with TensorFlow, "
             "so train one network per process"
+        ) from error
+    except tf.errors.OpError as error:
+        why = str(error.message).strip().splitlines()[0]
+        raise WorkerLost(
+            f"the workers {', '.join(addresses)} have not found each other ({why}); start all of them again"
         ) from error
