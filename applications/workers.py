@@ -5,8 +5,11 @@ collective: everybody gives some bytes, everybody gets those of all. A run of on
 nothing here costs or changes anything.
 """
 
+import atexit
 import contextlib
 import hashlib
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +29,9 @@ OWN_SETTINGS = frozenset({"[SYSTEM] cuda_devices", "[SYSTEM] num_threads"})
 """Settings that may differ from machine to machine: they change no result."""
 
 USERS_MISTAKE, FAILURE = b"m", b"f"
+
+LONGEST_FAREWELL = 60.0
+"""Seconds for which the chief stays for workers that have done their work and do not end."""
 
 
 class Team:
@@ -159,6 +165,8 @@ class Team:
     def watching(self, checkpoints: CheckpointFolder) -> Iterator[None]:
         """Turns TensorFlow's error about a lost worker into one line that says what to do.
 
+        Where all went well, the chief's process will end last.
+
         Raises:
             WorkerLost: If another worker is gone.
         """
@@ -175,6 +183,9 @@ class Team:
             raise WorkerLost(
                 f"another worker is gone (this is {self.place.name}); {kept}; start all workers again, they resume"
             ) from error
+        if self.is_chief:
+            # TensorFlow ends, with an error, every process that still runs when the chief's service is gone.
+            atexit.register(wait_until_gone, self.place.addresses[1:], LONGEST_FAREWELL)
 
 
 def form_team(config: Config, reporter: Reporter) -> Team:
@@ -216,6 +227,17 @@ def array_lines(arrays: Mapping[str, np.ndarray]) -> list[str]:
         f"{key} = {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]}"
         for key, value in arrays.items()
     ]
+
+
+def wait_until_gone(addresses: Sequence[str], longest: float) -> None:
+    """Waits until nobody listens at the addresses `host:port` any more, but no longer than `longest` seconds."""
+    end = time.monotonic() + longest
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end:
+                socket.create_connection((host, int(port)), timeout=1.0).close()
+                time.sleep(0.1)
 
 
 def _difference(worker: int, other: Sequence[str], chiefs: Sequence[str]) -> str:

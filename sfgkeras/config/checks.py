@@ -149,7 +149,7 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
 
 
 def check_network(draft: Draft) -> None:
-    """Normalisation has its file, the sampler its source, and the loss border a map to lie in."""
+    """Normalisation has its file, the sampler its source, the loss border a map to lie in, and XLA its way."""
     ini, network, application = draft.ini, draft.sections["network"], draft.application
     multitask = application.multitask
     if network.normalisation and network.histogram_ref_file is None:
@@ -173,6 +173,10 @@ def check_network(draft: Draft) -> None:
             "loss_border",
             f"has no meaning for {network.name}, which predicts no map; write 0",
         )
+    system = draft.sections["system"]
+    if system.jit_compile and system.rematerialise not in ("auto", "none"):
+        message = "has no effect with jit_compile = yes: XLA chooses what to keep; write auto, or jit_compile = no"
+        ini.add("SYSTEM", "rematerialise", message)
 
 
 def check_grouping(draft: Draft) -> None:

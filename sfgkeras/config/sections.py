@@ -71,6 +71,12 @@ class System(Section):
     jit_compile: Annotated[bool, YES_NO] = Field(
         default=False, description="Whether XLA compiles the training step. (new)"
     )
+    rematerialise: Annotated[str, choice(choices.REMATERIALISATIONS)] = Field(
+        default="auto",
+        description="What training makes again for its gradients, in place of keeping it in memory: nothing, what "
+        "normalisations and activations give, or everything in residual blocks, too. `auto` is `activations` where "
+        "masks are drawn (every group then has features of its own at full width), otherwise `none`. (new)",
+    )
     cache_dir: Annotated[Path, OUTPUT_PATH] = Field(
         default=Path("cache"),
         description="Folder of prepared volumes, made once and mapped into memory. (new)",
@@ -322,7 +328,9 @@ class Inference(Section):
     """`[INFERENCE]`: windows, checkpoint and files of predictions."""
 
     spatial_window_size: Annotated[tuple[int, int, int] | None, WINDOW] = Field(
-        default=None, description="Window at inference; empty for that of training."
+        default=None,
+        description="Window at inference, cut to the volume. Empty for whole slices where they cost no more than "
+        "windows of training and fit into memory, else for these.",
     )
     border: Annotated[tuple[int, int, int], BORDER] = Field(
         default=(0, 0, 0), description="Voxels on each side of a window that are predicted but not used."

@@ -7,6 +7,7 @@ import keras
 from sfgkeras.layers.backend import prelu
 from sfgkeras.layers.convolution import apply_mask
 from sfgkeras.layers.normalization import StreamNormalization
+from sfgkeras.layers.recomputation import recomputed, rematerialises
 
 POSITIVELY_HOMOGENEOUS = ("prelu", "relu", "leaky_relu", "linear")
 
@@ -68,6 +69,7 @@ class MaskedActivation(keras.layers.Layer):
         momentum: See `StreamNormalization`.
         statistics: See `StreamNormalization`.
         folds_masks: Whether a mask per filter may be multiplied into scale and offset.
+        rematerialise: `none`, or with any other name of `REMATERIALISATIONS` training keeps no normalised features.
     """
 
     def __init__(
@@ -77,9 +79,12 @@ class MaskedActivation(keras.layers.Layer):
         epsilon: float = 1e-3,
         statistics: str = "recalibrated",
         folds_masks: bool = True,
+        rematerialise: str = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
+        self.rematerialise = rematerialise
+        self._recomputes = rematerialises(rematerialise, "activations")
         self.activation_name = activation.lower()
         self.folds_masks = folds_masks
         self.normalization = StreamNormalization(
@@ -107,6 +112,17 @@ class MaskedActivation(keras.layers.Layer):
         Returns:
             Tensor of the shape of `inputs`.
         """
+
+        def call(inputs: Any, filter_mask: Any = None) -> Any:
+            return self._run(inputs, filter_mask, training)
+
+        if not (training and self._recomputes):
+            return call(inputs, filter_mask)
+        return recomputed(
+            [self.normalization, self.activation], call, inputs, *([] if filter_mask is None else [filter_mask])
+        )
+
+    def _run(self, inputs: Any, filter_mask: Any, training: bool | None) -> Any:
         folds = (
             filter_mask is not None
             and self.folds_masks
@@ -129,4 +145,5 @@ class MaskedActivation(keras.layers.Layer):
             "epsilon": self.normalization.epsilon,
             "statistics": self.normalization.statistics,
             "folds_masks": self.folds_masks,
+            "rematerialise": self.rematerialise,
         }

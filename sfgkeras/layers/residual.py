@@ -8,6 +8,7 @@ import keras
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.backend import fan_out, join_phases, pays_to_split, split_phases
 from sfgkeras.layers.convolution import Convolution
+from sfgkeras.layers.recomputation import recomputed, rematerialises
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
@@ -32,6 +33,8 @@ class ResidualBlock(keras.layers.Layer):
         folds_masks: See `MaskedActivation`.
         kernel_initializers: Keras initialisers of the two kernels.
         kernel_regularizer: Keras regulariser of both kernels.
+        rematerialise: What training makes again for its gradients: `none`, `activations` (what normalisations and
+            activations give; only inputs and results of convolutions are kept) or `blocks` (see `ResidualSection`).
     """
 
     def __init__(
@@ -45,9 +48,12 @@ class ResidualBlock(keras.layers.Layer):
         folds_masks: bool = True,
         kernel_initializers: Any = ("he_normal", "he_normal"),
         kernel_regularizer: Any = None,
+        rematerialise: str = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
+        self.rematerialise = rematerialise
+        self._recomputes = rematerialises(rematerialise, "activations")
         self.spatial_rank = spatial_rank
         self.filters = filters
         self.kernel_size = kernel_size
@@ -105,10 +111,22 @@ class ResidualBlock(keras.layers.Layer):
             Tensor of the shape of `inputs`.
         """
         masks = [None] * 3 if filter_mask is None else fan_out(filter_mask, 3)
-        features = self.activations[0](inputs, masks[0], training=training)
-        features = self.convolutions[0](features, dilation=dilation)
-        features = self.activations[1](features, masks[1], training=training)
-        return inputs + self.convolutions[1](features, masks[2], dilation=dilation)
+        features = self._activate_and_convolve(0, inputs, masks[0], None, training, dilation)
+        return inputs + self._activate_and_convolve(1, features, masks[1], masks[2], training, dilation)
+
+    def _activate_and_convolve(
+        self, half: int, inputs: Any, before: Any, after: Any, training: bool | None, dilation: int | None
+    ) -> Any:
+        """Returns one half of the block, with the masks of its activation and of its convolution."""
+        activation, convolution = self.activations[half], self.convolutions[half]
+
+        def call(inputs: Any, before: Any = None, after: Any = None) -> Any:
+            return convolution(activation(inputs, before, training=training), after, dilation=dilation)
+
+        if not (training and self._recomputes):
+            return call(inputs, before, after)
+        masks = [mask for mask in (before, after) if mask is not None]
+        return recomputed([activation, convolution], call, inputs, *masks)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
@@ -124,6 +142,7 @@ class ResidualBlock(keras.layers.Layer):
                 keras.initializers.serialize(layer.kernel_initializer) for layer in self.convolutions
             ],
             "kernel_regularizer": keras.regularizers.serialize(self.convolutions[0].kernel_regularizer),
+            "rematerialise": self.rematerialise,
         }
 
 
@@ -132,12 +151,14 @@ class ResidualSection(keras.layers.Layer):
     """Residual blocks of one stream, one after the other, all with the same mask.
 
     Args:
-        blocks: The blocks, in order.
+        blocks: The blocks, in order. Where they rematerialise `blocks`, training keeps the input of the section alone
+            and runs it again for its gradients.
     """
 
     def __init__(self, blocks: Sequence[ResidualBlock], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.blocks = list(blocks)
+        self._recomputes = any(rematerialises(block.rematerialise, "blocks") for block in self.blocks)
 
     def build(self, input_shape: Any) -> None:
         """Builds every block."""
@@ -146,6 +167,15 @@ class ResidualSection(keras.layers.Layer):
 
     def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
         """Returns the features after the last block; arguments as `ResidualBlock.call`."""
+
+        def call(inputs: Any, filter_mask: Any = None) -> Any:
+            return self._run(inputs, filter_mask, training)
+
+        if not (training and self._recomputes):
+            return call(inputs, filter_mask)
+        return recomputed(self.blocks, call, inputs, *([] if filter_mask is None else [filter_mask]))
+
+    def _run(self, inputs: Any, filter_mask: Any, training: bool | None) -> Any:
         count, dilation = len(self.blocks), self._common_dilation()
         masks = [None] * count if filter_mask is None else fan_out(filter_mask, count)
         # A mask per sample belongs to a batch axis that phases would multiply.

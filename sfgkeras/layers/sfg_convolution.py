@@ -45,6 +45,7 @@ class SFGConvolution(keras.layers.Layer):
         kernel_initializer: Keras initialiser of the kernel.
         bias_initializer: Keras initialiser of the bias.
         kernel_regularizer: Keras regulariser of the kernel.
+        rematerialise: See `MaskedActivation`.
         seed: Seed of the masks; None draws one.
     """
 
@@ -70,6 +71,7 @@ class SFGConvolution(keras.layers.Layer):
         kernel_initializer: Any = "he_normal",
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
+        rematerialise: str = "none",
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -117,6 +119,7 @@ class SFGConvolution(keras.layers.Layer):
                 activation,
                 statistics=statistics,
                 folds_masks=assignment == "soft",
+                rematerialise=rematerialise,
                 dtype=self.dtype_policy,
                 name=f"activation_{group}",
             )
@@ -230,6 +233,7 @@ class SFGConvolution(keras.layers.Layer):
                 "masks": self.masks,
                 "temperature": None if self.temperature is None else list(self.temperature),
                 "statistics": self.activations[0].normalization.statistics,
+                "rematerialise": self.activations[0].rematerialise,
             }
         )  # fmt: skip
 

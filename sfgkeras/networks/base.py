@@ -34,6 +34,7 @@ TRUNK_CHOICES = (
     "stitch_weight",
     "stitch_per_channel",
     "stitch_decay",
+    "rematerialise",
 )
 
 
@@ -71,6 +72,9 @@ class MultiTaskNetwork(keras.Model):
         stitch_weight: For `sharing="cross_stitch"`: initial weight of a task's own features; see `CrossStitch`.
         stitch_per_channel: Whether cross-stitch units have weights for every channel.
         stitch_decay: Weight of the sum of squares of all cross-stitch weights.
+        rematerialise: What training makes again for its gradients, to spare memory: `none`, `activations` (what
+            normalisations and activations give), `blocks` (everything in residual blocks, too), or `auto`:
+            `activations` where masks are drawn and `none` where they are fixed.
         kernel_initializer: Keras initialiser of all kernels.
         bias_initializer: Keras initialiser of the heads' biases.
         dropout: Probability of dropping a feature before the heads in training.
@@ -106,6 +110,7 @@ class MultiTaskNetwork(keras.Model):
         stitch_weight: float = 0.9,
         stitch_per_channel: bool = False,
         stitch_decay: float = 0.0,
+        rematerialise: str = "auto",
         kernel_initializer: Any = "he_normal",
         bias_initializer: Any = "zeros",
         dropout: float = 0.0,
@@ -139,6 +144,7 @@ class MultiTaskNetwork(keras.Model):
                 "stitch_weight": stitch_weight,
                 "stitch_per_channel": stitch_per_channel,
                 "stitch_decay": stitch_decay,
+                "rematerialise": rematerialise,
                 "dropout": dropout,
                 "heads": dict(heads or {}),
             }

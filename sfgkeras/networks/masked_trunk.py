@@ -28,7 +28,8 @@ class MaskedTrunk(keras.layers.Layer):
     def __init__(self, stages: Sequence[Stage], settings: TrunkSettings, **kwargs: Any) -> None:
         super().__init__(autocast=False, dtype=settings.dtype, **kwargs)
         self.stages = tuple(stages)
-        self.settings = settings
+        # Full width in every stream costs memory as often as there are groups; see `layers.recomputation`.
+        self.settings = settings = settings.rematerialising("activations")
         self.convolutions = [self._build_convolution(index) for index in range(len(self.stages))]
         self.sections = {
             f"{index}_{reader}": settings.build_section(stage, stage.filters, f"blocks_{index + 1}_{name}")
@@ -55,6 +56,7 @@ class MaskedTrunk(keras.layers.Layer):
             statistics=settings.statistics,
             kernel_initializer=settings.initializer(),
             kernel_regularizer=settings.kernel_regularizer,
+            rematerialise=settings.rematerialise,
             seed=settings.next_seed(),
             dtype=settings.dtype,
             name=f"sfg_{index + 1}",

@@ -1,7 +1,7 @@
 """What a filter group network is made of: stages of a grouped convolution and what follows it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -77,6 +77,7 @@ class TrunkSettings:
     stitch_weight: float = 0.9
     stitch_per_channel: bool = False
     stitch_decay: float = 0.0
+    rematerialise: str = "auto"
     dtype: Any = None
     seeds: np.random.Generator = field(default_factory=np.random.default_rng)
 
@@ -89,6 +90,10 @@ class TrunkSettings:
     def num_groups(self) -> int:
         """Number of groups: tasks and shared."""
         return self.num_tasks + 1
+
+    def rematerialising(self, usual: str) -> "TrunkSettings":
+        """Returns the settings with `rematerialise = auto` replaced by what is usual for a trunk."""
+        return replace(self, rematerialise=usual) if self.rematerialise == "auto" else self
 
     def next_seed(self) -> int:
         """Returns the next seed derived from the network's."""
@@ -112,7 +117,9 @@ class TrunkSettings:
 
     def build_activation(self, name: str) -> MaskedActivation:
         """Builds a normalisation and activation of these settings."""
-        return MaskedActivation(self.activation, statistics=self.statistics, dtype=self.dtype, name=name)
+        return MaskedActivation(
+            self.activation, statistics=self.statistics, rematerialise=self.rematerialise, dtype=self.dtype, name=name
+        )
 
     def build_section(self, stage: Stage, channels: int, name: str) -> ResidualSection:
         """Builds the residual blocks of a stage for a stream of so many channels."""
@@ -127,6 +134,7 @@ class TrunkSettings:
                 folds_masks=self.assignment == "soft",
                 kernel_initializers=(self.initializer(), self.initializer()),
                 kernel_regularizer=self.kernel_regularizer,
+                rematerialise=self.rematerialise,
                 dtype=self.dtype,
                 name=f"{name}_block_{number}",
             )
