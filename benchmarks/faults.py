@@ -439,11 +439,16 @@ class Executioner:
             time.sleep(self.chance.uniform(0, self.seconds_of_work / 2))
         processes[victim].send_signal(signal.SIGKILL)
         codes = self._codes(processes, output, SURVIVORS_END if scenario.processes > 1 else PATIENCE)
+        others = [code for index, code in enumerate(codes) if index != victim]
         if codes[victim] == 0:
             self.violations += [] if set(codes) == {0} else [f"{output}: exit codes {codes}: {last_words(output)}"]
             self._compare(output)
             return True
         self.kills += 1
+        if others and set(others) == {0}:
+            # The kill met a worker that was about to leave: by what the others say, everything must be there.
+            self._compare(output)
+            return True
         # A survivor that had not met the other yet waits for it, and is taken away; all others end by themselves.
         for index, code in enumerate(codes):
             if index != victim and code != 1 and not (is_early and code is None):
@@ -530,6 +535,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"| {len(run.violations)} |",
                 flush=True,
             )
+            for text in run.violations:
+                print(f"{name}: {text}", file=sys.stderr, flush=True)
     for text in violations:
         print(text)
     print("nothing was lost" if not violations else f"{len(violations)} violations")
