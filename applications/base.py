@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS
-from sfgkeras.analysis.uncertainty import PassStatistics
+from sfgkeras.analysis.uncertainty import Allocate, PassStatistics, in_memory
 from sfgkeras.errors import DataError
 
 Resample = Callable[[np.ndarray, int, float], np.ndarray]
@@ -97,8 +97,8 @@ class TaskType(ABC):
         return ("",)
 
     @abstractmethod
-    def build_statistics(self) -> PassStatistics:
-        """Builds what collects activated outputs over Monte Carlo passes."""
+    def build_statistics(self, allocate: Allocate = in_memory) -> PassStatistics:
+        """Builds what collects activated outputs over Monte Carlo passes; see `PassStatistics` for the argument."""
 
     def finish_spread(self, spread: Mapping[str, np.ndarray], resample: Resample, order: int) -> dict[str, np.ndarray]:
         """Turns maps of uncertainty on the network's grid into what is written, by the ending of the file's name."""

@@ -67,8 +67,7 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
         kernel_initializer=settings.weight_initializer,
         bias_initializer=settings.bias_initializer,
         dropout=1.0 - settings.keep_prob,
-        # XLA would undo it: to its optimiser the second calculation is a copy of the first.
-        rematerialise="none" if config.system.jit_compile else config.system.rematerialise,
+        rematerialise=config.system.rematerialise,
         # A fixed name: variables keep their paths whatever else was built before in the same process.
         name="network",
     )

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import softmax
 
 from sfgkeras.analysis.measures import evaluate_classification
-from sfgkeras.analysis.uncertainty import Information
+from sfgkeras.analysis.uncertainty import Allocate, Information, in_memory
 from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.errors import DataError, lookup
 
@@ -69,9 +69,9 @@ class ClassificationTask(TaskType):
         """Refuses: a classification has no result volume."""
         raise DataError(f"task {self.name!r} is a classification; use a network with one output per image: vgg11")
 
-    def build_statistics(self) -> Information:
+    def build_statistics(self, allocate: Allocate = in_memory) -> Information:
         """Mean probabilities, their entropy, and mutual information."""
-        return Information()
+        return Information(allocate)
 
     def evaluate_map(
         self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any

@@ -1,6 +1,7 @@
-"""Compares what inference wrote with the truth, per subject and in summary."""
+"""Compares what inference wrote with the truth, per subject and in summary; of several workers each its share."""
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session
+from sfgkeras.applications.workers import Team
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.data.subjects import Subject
@@ -22,18 +24,39 @@ GROUPS = ("region", "label")
 
 
 def evaluate_task(
-    session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter
+    session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter, team: Team | None = None
 ) -> list[dict[str, Any]]:
     """Evaluates one task over the subjects that have its target.
 
-    Writes `<task>_subjects.csv` (one line per subject and group) and `<task>_summary.csv`, and shows the summary.
+    Writes `<task>_subjects.csv` (one line per subject and group) and `<task>_summary.csv`, and shows the summary. Every
+    worker compares the volumes of its share of the subjects; the chief gathers the rows, writes and shows. Tables of
+    values are small: the chief reads them alone.
+
+    Args:
+        session: The run.
+        task: The task.
+        subjects: All subjects, the same for every worker.
+        reporter: Shows progress and the summary; of workers that are not the chief, silent but for warnings.
+        team: The workers; None for a single process.
 
     Returns:
-        The rows of the summary.
+        The rows of the summary; none for workers that are not the chief.
 
     Raises:
-        DataError: If no subject has the target, or a prediction is missing.
+        ConfigError: If another worker met one of the following.
+        DataError: If no subject has the target, or a prediction is missing or damaged.
     """
+    team = team or Team()
+    known = team.together(lambda: _with_target(session, task, subjects, reporter))
+    if task.is_scalar:
+        own = team.together(lambda: _evaluate_values(session, task, known, reporter) if team.is_chief else [])
+        return team.together(lambda: _finish(session, task, own, reporter) if team.is_chief else [])
+    parts = team.together(lambda: _evaluate_volumes(session, task, team.share(known), reporter))
+    rows = _in_order(team.gather(json.dumps(parts).encode()), len(known))
+    return team.together(lambda: _finish(session, task, rows, reporter) if team.is_chief else [])
+
+
+def _with_target(session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter) -> list[Subject]:
     known = [subject for subject in subjects if session.cohort.has_targets(subject, [task.source])]
     if not known:
         raise DataError(
@@ -42,7 +65,24 @@ def evaluate_task(
         )
     if len(known) < len(subjects):
         reporter.warning(f"{len(subjects) - len(known)} subjects have no target in [{task.source}] and are left out")
-    rows = (_evaluate_values if task.is_scalar else _evaluate_volumes)(session, task, known, reporter)
+    return known
+
+
+def _in_order(gathered: Sequence[bytes], num_subjects: int) -> list[dict[str, Any]]:
+    """Returns the rows of all subjects in the subjects' order, from what every worker found for its share.
+
+    JSON gives every float back as it was, infinite and undefined ones too, so that files do not depend on the number of
+    workers.
+    """
+    of_workers = [json.loads(content) for content in gathered]
+    places = (divmod(number, len(of_workers)) for number in range(num_subjects))
+    return [row for place, worker in places for row in of_workers[worker][place]]
+
+
+def _finish(
+    session: Session, task: TaskType, rows: Sequence[dict[str, Any]], reporter: Reporter
+) -> list[dict[str, Any]]:
+    """Writes and shows the rows of all subjects; returns the summary."""
     folder = session.config.evaluation.save_csv_dir
     write_csv(folder / f"{task.name}_subjects.csv", rows)
     groups = [name for name in GROUPS if name in rows[0]]
@@ -59,13 +99,14 @@ def _measures(rows: Sequence[dict[str, Any]], groups: Sequence[str]) -> list[str
 
 def _evaluate_volumes(
     session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter
-) -> list[dict[str, Any]]:
+) -> list[list[dict[str, Any]]]:
+    """Returns the rows of every subject."""
     rows = []
     with reporter.stage(f"evaluating {task.name}", len(subjects)) as stage:
         for subject in subjects:
             truth, prediction, valid, spacing = read_pair(session.config, task, subject)
             measured = task.evaluate_map(truth, prediction, valid, spacing, session.config.evaluation)
-            rows += [{"subject_id": subject.subject_id, **row} for row in measured]
+            rows.append([{"subject_id": subject.subject_id, **row} for row in measured])
             stage.advance(1, subject.subject_id)
     return rows
 

@@ -3,22 +3,69 @@
 import csv
 import functools
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sfgkeras.applications.activation_memory import VoxelLimit
 from sfgkeras.applications.files import VALUES_FILE, Provenance, prediction_path, write_text
+from sfgkeras.applications.finishing import MapFinisher
 from sfgkeras.applications.monte_carlo import ONE_PASS, Passes, spread_endings
+from sfgkeras.applications.overlap import WriteBehind, reading_ahead
 from sfgkeras.applications.predictor import Predictor
+from sfgkeras.applications.preparation import Grid
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session
 from sfgkeras.data.interpolation import resize_linear
-from sfgkeras.data.nifti import read_header, write_image
+from sfgkeras.data.nifti import Header, read_header, write_image
+from sfgkeras.data.scratch import Scratch
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
-from sfgkeras.preprocessing.resampling import resample_like
+
+LARGE_VOLUME = 1 << 29
+"""Bytes of an image in memory from which on subjects are read, predicted and written one after the other."""
+
+
+def build_predictor(session: Session, network: Any, image_channels: int, reporter: Reporter) -> Predictor:
+    """Builds what runs a network over volumes as the configuration says.
+
+    Args:
+        session: The run.
+        network: The network, ready for inference.
+        image_channels: Channels of the image.
+        reporter: Hears what the user should look into.
+    """
+    config = session.config
+    inference, frame = config.inference, 2 * config.multitask.loss_border
+    window_voxels = math.prod(size + frame for size in config.window_size if size != 1)
+    return Predictor(
+        network,
+        session.tasks,
+        config.inference_window_size,
+        inference.border,
+        inference.blending,
+        config.network.batch_size,
+        config.network.smaller_final_batch_mode == "pad",
+        config.multitask.loss_border,
+        limit=VoxelLimit(network, config.spatial_rank, image_channels, config.network.batch_size * window_voxels),
+        prefer_whole_slices=inference.spatial_window_size is None,
+        keep_batches=config.network.batch_norm == "batch",
+        warn=reporter.warning,
+    )
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What is read of a subject before its turn: the image `(x, y, z, channels)` and where results go."""
+
+    image: np.ndarray
+    grid: Grid
+    native: Grid
+    header: Header
 
 
 def infer_volumes(
@@ -29,43 +76,76 @@ def infer_volumes(
     reporter: Reporter,
     passes: Passes = ONE_PASS,
 ) -> None:
-    """Predicts the volumes of each subject that has none yet from this checkpoint and these settings."""
+    """Predicts the volumes of each subject that has none yet from this checkpoint and these settings.
+
+    While the network works on one subject, the next one is read and the one before is written. Only one large subject
+    is there at a time.
+    """
     paths_of = {subject.subject_id: result_paths(session, subject) for subject in subjects}
-    provenance.begin(path for paths in paths_of.values() if not provenance.is_done(paths) for path in paths)
-    with reporter.stage("inference", len(subjects)) as stage:
+    missing = [subject for subject in subjects if not provenance.is_done(paths_of[subject.subject_id])]
+    provenance.begin(path for subject in missing for path in paths_of[subject.subject_id])
+    wanted = {subject.subject_id for subject in missing}
+    is_large = functools.partial(_is_large, session)
+    with reporter.stage("inference", len(subjects)) as stage, WriteBehind() as writer:
         for subject in subjects:
-            paths = paths_of[subject.subject_id]
-            if provenance.is_done(paths):
+            if subject.subject_id not in wanted:
                 stage.advance(1, f"{subject.subject_id} was done")
-                continue
-            image = session.preparation.image(subject)
-            means, spreads = passes.predict(session.tasks, functools.partial(predictor.volumes, image))
-            for name, volume in means.items():
-                _write_volume(session, subject, name, volume, spreads[name])
-            provenance.record(paths)
-            stage.advance(1, subject.subject_id)
+        with reading_ahead(missing, functools.partial(_read, session), is_large) as inputs:
+            for subject, found in inputs:
+                maps = _predict(session, predictor, found, passes)
+                paths = paths_of[subject.subject_id]
+                writer.submit(functools.partial(_write, session, subject, maps, found, provenance, paths))
+                del maps, found
+                if is_large(subject):
+                    writer.wait()
+                stage.advance(1, subject.subject_id)
 
 
-def _write_volume(
-    session: Session, subject: Subject, name: str, aggregated: np.ndarray, spread: Mapping[str, np.ndarray]
-) -> None:
+def _read(session: Session, subject: Subject) -> _Input:
     config, preparation = session.config, session.preparation
-    grid, native = preparation.grid(subject), preparation.native_grid(subject)
-
-    def resample(volume: np.ndarray, order: int, fill: float) -> np.ndarray:
-        if grid.is_like(native):
-            return volume
-        return resample_like(volume, grid.affine, native.shape, native.affine, order, fill=fill)
-
-    inference = config.inference
     source = config.image[0]
     header = read_header(subject.files[source], config.sources[source].loader)
-    volumes = session.tasks[name].finish_map(
-        aggregated, resample, inference.output_interp_order, inference.fill_constant
-    )
-    volumes |= session.tasks[name].finish_spread(spread, resample, inference.output_interp_order)
-    for ending, volume in volumes.items():
-        write_image(prediction_path(config, subject.subject_id, name, ending), volume, native.affine, header)
+    return _Input(preparation.image(subject), preparation.grid(subject), preparation.native_grid(subject), header)
+
+
+def _is_large(session: Session, subject: Subject) -> bool:
+    """Says whether a subject should not be in memory together with another."""
+    try:
+        shapes = (session.preparation.grid(subject).shape, session.preparation.native_grid(subject).shape)
+    except DataError:
+        return False  # reading it will say why, in its turn
+    return max(math.prod(shape) for shape in shapes) * len(session.config.image) * 4 > LARGE_VOLUME
+
+
+def _predict(
+    session: Session, predictor: Predictor, found: _Input, passes: Passes
+) -> dict[tuple[str, str], np.ndarray]:
+    """Returns one subject's maps on its own grid, by task and ending."""
+    config, scratch = session.config, Scratch(session.config.system.cache_dir)
+    order, fill = config.inference.output_interp_order, config.inference.fill_constant
+    finishers = {
+        name: MapFinisher(task, found.grid, found.native, order, fill, scratch) for name, task in session.tasks.items()
+    }
+    predict = functools.partial(predictor.slabs, found.image)
+    for name, region, outputs, spread in passes.slabs(session.tasks, predict, scratch.empty):
+        finishers[name].add(region, outputs, spread)
+    return {
+        (name, ending): volume for name, finisher in finishers.items() for ending, volume in finisher.results().items()
+    }
+
+
+def _write(
+    session: Session,
+    subject: Subject,
+    maps: dict[tuple[str, str], np.ndarray],
+    found: _Input,
+    provenance: Provenance,
+    paths: Sequence[Path],
+) -> None:
+    for (name, ending), volume in maps.items():
+        path = prediction_path(session.config, subject.subject_id, name, ending)
+        write_image(path, volume, found.native.affine, found.header)
+    provenance.record(paths)
 
 
 def result_paths(session: Session, subject: Subject) -> list[Path]:
@@ -94,10 +174,13 @@ def infer_values(
     provenance.begin([path])
     rows: list[dict[str, Any]] = []
     batch_size = config.network.batch_size
-    with reporter.stage("inference", len(subjects)) as stage:
-        for first in range(0, len(subjects), batch_size):
-            chunk = subjects[first : first + batch_size]
-            windows = np.stack([_whole_image(session, subject) for subject in chunk])
+    chunks = [subjects[first : first + batch_size] for first in range(0, len(subjects), batch_size)]
+
+    def read(chunk: Sequence[Subject]) -> np.ndarray:
+        return np.stack([_whole_image(session, subject) for subject in chunk])
+
+    with reporter.stage("inference", len(subjects)) as stage, reading_ahead(chunks, read) as batches:
+        for chunk, windows in batches:
             means, spreads = passes.predict(session.tasks, functools.partial(predictor.values, windows))
             for i, subject in enumerate(chunk):
                 row: dict[str, Any] = {"subject_id": subject.subject_id}

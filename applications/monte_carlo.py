@@ -1,15 +1,18 @@
 """Monte Carlo inference: several passes with masks drawn anew, inside one process and with one load."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from sfgkeras.analysis.uncertainty import Allocate, PassStatistics
 from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.predictor import Region
 from sfgkeras.config import Config
 
 Outputs = Mapping[str, np.ndarray]
 Spreads = dict[str, dict[str, np.ndarray]]
+Slab = tuple[str, Region, np.ndarray]
 
 
 class Passes:
@@ -28,7 +31,7 @@ class Passes:
         self._start = start
 
     def predict(self, tasks: Mapping[str, TaskType], predict: Callable[[], Outputs]) -> tuple[Outputs, Spreads]:
-        """Runs the passes.
+        """Runs the passes over outputs that fit into memory.
 
         Args:
             tasks: The tasks by name.
@@ -38,9 +41,7 @@ class Passes:
             Mean outputs by task, and by task the maps of uncertainty by their ending (empty for one pass).
         """
         statistics = {name: task.build_statistics() for name, task in tasks.items()}
-        for number in range(max(self.count, 1)):
-            if self._start is not None:
-                self._start(number)
+        for _ in self._numbers():
             outputs = predict()
             if self.count == 0:
                 return outputs, {name: {} for name in tasks}
@@ -48,6 +49,39 @@ class Passes:
                 collected.add(outputs[name])
         means = {name: collected.mean for name, collected in statistics.items()}
         return means, {name: collected.spread() for name, collected in statistics.items()}
+
+    def slabs(
+        self, tasks: Mapping[str, TaskType], predict: Callable[[], Iterable[Slab]], allocate: Allocate
+    ) -> Iterator[tuple[str, Region, np.ndarray, dict[str, np.ndarray]]]:
+        """Runs the passes over volumes that come slab by slab, the same slabs in every pass.
+
+        Args:
+            tasks: The tasks by name.
+            predict: One pass; task, place and activated outputs of every slab, `(x, y, z, channels)`.
+            allocate: Makes the arrays that are kept between passes: several volumes, all in all.
+
+        Yields:
+            Task, place, mean outputs, and the maps of uncertainty by their ending (none for one pass).
+        """
+        statistics: dict[tuple[str, tuple[int, ...]], PassStatistics] = {}
+        for number in self._numbers():
+            for name, region, outputs in predict():
+                if self.count == 0:
+                    yield name, region, outputs, {}
+                    continue
+                place = (name, tuple(part.start or 0 for part in region))
+                if number == 0:
+                    statistics[place] = tasks[name].build_statistics(allocate)
+                statistics[place].add(outputs)
+                if number == self.count - 1:
+                    collected = statistics.pop(place)
+                    yield name, region, collected.mean, collected.spread()
+
+    def _numbers(self) -> Iterator[int]:
+        for number in range(max(self.count, 1)):
+            if self._start is not None:
+                self._start(number)
+            yield number
 
 
 ONE_PASS = Passes()

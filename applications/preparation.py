@@ -17,6 +17,7 @@ from sfgkeras.applications.cohort import Cohort
 from sfgkeras.applications.preprocess import PreprocessedImages
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_header, read_image, read_label_map, reorient
+from sfgkeras.data.scaling import count_not_finite
 from sfgkeras.data.subjects import Subject
 from sfgkeras.data.volumes import VolumeStore, file_fingerprint
 from sfgkeras.data.windows import PreparedSubject
@@ -168,10 +169,13 @@ class Preparation:
             volumes = self._read_images(subject)
             masks = self._foregrounds(subject, volumes)
             channels = []
-            for (name, volume), mask in zip(volumes, masks, strict=True):
+            for mask in masks:
+                # Given away: of a large volume there is no room for a copy.
+                name, volume = volumes.pop(0)
                 with _naming(self._image_file(subject, name)[0]):
                     channels.append(self._normalise(volume, mask, name))
-            return self._pad(np.stack(channels, axis=-1))
+                del volume
+            return self._pad(channels[0][..., None] if len(channels) == 1 else np.stack(channels, axis=-1))
 
         return self._store.array(key, compute, sliced_axis=self._sliced_axis)
 
@@ -212,14 +216,14 @@ class Preparation:
         return list(np.moveaxis(fuse_foregrounds(masks, network.multimod_foreground_type), -1, 0))
 
     def _normalise(self, volume: np.ndarray, mask: np.ndarray | None, name: str) -> np.ndarray:
-        """Applies landmarks, CT scaling and whitening to one channel `(x, y, z)`."""
+        """Applies landmarks, CT scaling and whitening to one channel `(x, y, z)` float32, which may be overwritten."""
         network = self._config.network
         if name in self.landmarks:
             volume = apply_landmarks(volume, self.landmarks[name], network.norm_type, mask)
         if self._config.sources[name].scaling == "ct":
             volume = scale_ct(volume)
         if network.whitening:
-            volume = whiten(volume, mask)
+            volume = whiten(volume, mask, out=volume)
         return np.asarray(volume, np.float32)
 
     def _pad(self, volume: np.ndarray, mode: Any = None) -> np.ndarray:
@@ -239,10 +243,9 @@ class Preparation:
         path, loader = self._image_file(subject, name) if is_image else (subject.files[name], source.loader)
         image = (read_label_map if labels else read_image)(path, loader)
         array, affine = image.array, image.affine
-        if not labels and not np.isfinite(array).all():
-            raise DataError(
-                f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite; replace them before training"
-            )
+        bad = 0 if labels else count_not_finite(array)
+        if bad:
+            raise DataError(f"{path}: {bad} voxels are NaN or infinite; replace them before training")
         if source.axcodes:
             array, affine = reorient(array, affine, source.axcodes)
         own = Grid(tuple(array.shape[:3]), affine)

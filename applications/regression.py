@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sfgkeras.analysis.measures import evaluate_regression
-from sfgkeras.analysis.uncertainty import Moments
+from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
 from sfgkeras.applications.base import Resample, TaskType, select_measures
+from sfgkeras.data.scaling import convert_in_blocks
 from sfgkeras.errors import lookup
 from sfgkeras.preprocessing.ct import HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
 
@@ -59,14 +60,16 @@ class RegressionTask(TaskType):
 
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Undoes `prepare_map`, then resamples."""
-        values = aggregated[..., 0] / np.float32(self.settings.scale)
-        if self.source_settings.scaling == "ct":
-            values = unscale_ct(values)
+        values = convert_in_blocks(self._in_own_units, aggregated[..., 0])
         return {"": np.asarray(resample(values, order, fill), np.float32)}
 
-    def build_statistics(self) -> Moments:
+    def _in_own_units(self, learned: np.ndarray) -> np.ndarray:
+        values = learned / np.float32(self.settings.scale)
+        return unscale_ct(values) if self.source_settings.scaling == "ct" else values
+
+    def build_statistics(self, allocate: Allocate = in_memory) -> Moments:
         """Mean and standard deviation."""
-        return Moments()
+        return Moments(allocate)
 
     @property
     def spread_factor(self) -> float:

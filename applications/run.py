@@ -54,6 +54,7 @@ def _train(config: Config, team: "Team", checkpoints: CheckpointFolder, reporter
     """Trains as one worker of a team; of what is written, only the store of volumes is not the chief's."""
     from sfgkeras.applications import assembly
     from sfgkeras.applications.distribution import repeat_bit_for_bit
+    from sfgkeras.applications.training import naming_what_saves_memory
     from sfgkeras.applications.workers import array_lines
 
     session, phases = _prepare_training(config, team, checkpoints, reporter)
@@ -84,7 +85,7 @@ def _train(config: Config, team: "Team", checkpoints: CheckpointFolder, reporter
         )
         windows = iter(batches.training)
         repeat_bit_for_bit(config.system.seed)
-        with batches.consumed():
+        with batches.consumed(), naming_what_saves_memory(config):
             trainer.run(windows, batches.validation)
     return team.in_turn(
         lambda: _finished(session, team, checkpoints, network, phases["training"], progress.iteration, reporter)
@@ -148,9 +149,8 @@ def infer(
     Raises:
         DataError: If there is no checkpoint, no subject, or a foreign result is in the way.
     """
-    from sfgkeras.applications.inference import infer_values, infer_volumes, result_paths
+    from sfgkeras.applications.inference import build_predictor, infer_values, infer_volumes, result_paths
     from sfgkeras.applications.monte_carlo import build_passes
-    from sfgkeras.applications.predictor import Predictor
     from sfgkeras.applications.recalibration import load_network
 
     reporter, place = reporter or SilentReporter(), find_place(config, required=False)
@@ -181,18 +181,7 @@ def infer(
     session.preprocess(subjects, reporter)
     channels = session.preparation.image(subjects[0]).shape[-1]
     network = load_network(session, checkpoints, state, channels, reporter)
-    inference = config.inference
-    window = inference.spatial_window_size or config.window_size
-    predictor = Predictor(
-        network,
-        session.tasks,
-        window,
-        inference.border,
-        inference.blending,
-        config.network.batch_size,
-        config.network.smaller_final_batch_mode == "pad",
-        config.multitask.loss_border,
-    )
+    predictor = build_predictor(session, network, channels, reporter)
     infer_all = infer_values if scalar else infer_volumes
     passes = build_passes(config, network, predictor)
     infer_all(session, predictor, subjects, provenance, reporter, passes)
@@ -202,6 +191,8 @@ def infer(
 def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | None = None) -> dict[str, Any]:
     """Compares predictions with the truth; writes CSV files and shows the summary.
 
+    Of several workers each compares its own share of the subjects; they wait for each other, and the chief writes.
+
     Args:
         config: The configuration.
         reporter: Shows progress and tables.
@@ -209,21 +200,38 @@ def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | No
 
     Returns:
         Summary rows by task: `region` or `label`, `measure`, `mean`, `std`, `median`, `n` and `n_missing`; of several
-        workers only the first evaluates, and the others return none.
+        workers the chief has them, and the others have none.
 
     Raises:
+        ConfigError: If the workers have not the same settings or subjects, or another one met a `DataError`.
         DataError: If a prediction is missing, or no subject has a target.
+        WorkerLost: If another worker is gone.
     """
+    from sfgkeras.applications.workers import Team, form_team, reporter_of, settings_lines
+
+    reporter = reporter or SilentReporter()
+    # Without the variables that say who the workers are, one process does all, as in inference.
+    team = form_team(config, reporter) if find_place(config, required=False).count > 1 else Team()
+    with team.watching():
+        team.agree(configuration=settings_lines(config))
+        return _evaluate(config, team, reporter_of(team, reporter), dataset)
+
+
+def _evaluate(config: Config, team: "Team", reporter: Reporter, dataset: str | None) -> dict[str, Any]:
+    """Evaluates as one worker of a team."""
     from sfgkeras.applications.evaluation import evaluate_task
 
-    reporter, place = reporter or SilentReporter(), find_place(config, required=False)
-    if place.index:
-        reporter.message(f"nothing to evaluate for {place.name}: worker 0 does it")
-        return {}
-    session = open_session(config, reporter, training=False)
-    subjects = select_subjects(session, dataset)
-    make_writable(config.evaluation.save_csv_dir)
-    return {name: evaluate_task(session, task, subjects, reporter) for name, task in session.tasks.items()}
+    def find() -> tuple[Session, Sequence[Subject]]:
+        session = open_session(config, reporter, training=False)
+        found = select_subjects(session, dataset)
+        if team.is_chief:
+            make_writable(config.evaluation.save_csv_dir)
+        return session, found
+
+    session, subjects = team.together(find)
+    team.agree(subjects_to_evaluate=[subject.subject_id for subject in subjects])
+    summaries = {name: evaluate_task(session, task, subjects, reporter, team) for name, task in session.tasks.items()}
+    return summaries if team.is_chief else {}
 
 
 def select_subjects(session: Session, dataset: str | None) -> Sequence[Subject]:

@@ -8,8 +8,9 @@ import numpy as np
 from scipy.special import softmax
 
 from sfgkeras.analysis.measures import evaluate_segmentation
-from sfgkeras.analysis.uncertainty import Information
+from sfgkeras.analysis.uncertainty import Allocate, Information, in_memory
 from sfgkeras.applications.base import Resample, TaskType, select_measures
+from sfgkeras.data.scaling import BLOCK
 from sfgkeras.errors import DataError, lookup
 
 PROBABILITIES = "_probabilities"
@@ -76,11 +77,11 @@ class SegmentationTask(TaskType):
 
         Labels are never interpolated: with an order above 0 the probabilities are, and the largest one wins.
         """
-        integers = np.uint8 if self.num_outputs <= 256 else np.int16
+        integers = np.dtype(np.uint8 if self.num_outputs <= 256 else np.int16)
         if order == 0 and not self.settings.output_prob:
-            return {"": resample(np.argmax(aggregated, axis=-1).astype(integers), 0, 0)}
+            return {"": resample(_most_probable(aggregated, integers), 0, 0)}
         probabilities = np.asarray(resample(aggregated, min(order, 1), 0.0), np.float32)
-        labels = {"": np.argmax(probabilities, axis=-1).astype(integers)}
+        labels = {"": _most_probable(probabilities, integers)}
         return labels | ({PROBABILITIES: probabilities} if self.settings.output_prob else {})
 
     @property
@@ -88,9 +89,9 @@ class SegmentationTask(TaskType):
         """The label map, and the probabilities where the INI asks for them."""
         return ("", PROBABILITIES) if self.settings.output_prob else ("",)
 
-    def build_statistics(self) -> Information:
+    def build_statistics(self, allocate: Allocate = in_memory) -> Information:
         """Mean probabilities, their entropy, and mutual information."""
-        return Information()
+        return Information(allocate)
 
     def evaluate_map(
         self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
@@ -115,3 +116,13 @@ class SegmentationTask(TaskType):
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Refuses: a segmentation has no scalar result."""
         raise DataError(f"task {self.name!r} is a segmentation; the network must give one output per voxel")
+
+
+def _most_probable(probabilities: np.ndarray, integers: np.dtype) -> np.ndarray:
+    """Returns the label of the largest probability, `(x, y, z)` of `(x, y, z, classes)`, the first of equal ones."""
+    labels = np.empty(probabilities.shape[:-1], integers)
+    # NumPy's argmax has 64 bits for every voxel: a few planes at a time.
+    step = max(1, BLOCK * len(labels) // labels.size)
+    for first in range(0, len(labels), step):
+        labels[first : first + step] = np.argmax(probabilities[first : first + step], axis=-1)
+    return labels

@@ -1,5 +1,6 @@
 """Trains a run: resumes it, steps, validates, logs, saves, and knows when to stop."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,29 @@ from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import REGULARISATION, TOTAL, TrainingStep, ValidationPass
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
+
+
+@contextlib.contextmanager
+def naming_what_saves_memory(config: Config) -> Iterator[None]:
+    """Turns TensorFlow's error about memory that a device has not into one line that says what to do.
+
+    Raises:
+        ConfigError: If a device runs out of memory.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        system, network = config.system, config.network
+        again = {"none": "activations", "activations": "blocks"}.get(system.rematerialise)
+        remedies = [f"[SYSTEM] rematerialise = {again}"] if again and not system.jit_compile else []
+        remedies += [f"a [NETWORK] batch_size below {network.batch_size}"] if network.batch_size > 1 else []
+        remedies += ["a smaller spatial_window_size", f"a [NETWORK] width below {network.width:g}"]
+        raise ConfigError(
+            f"the training step does not fit into the memory of the device ({str(error.message).splitlines()[0]}); "
+            f"try {', '.join(remedies[:-1])} or {remedies[-1]}"
+        ) from error
 
 
 @dataclass

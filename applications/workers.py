@@ -162,10 +162,13 @@ class Team:
                     )
 
     @contextlib.contextmanager
-    def watching(self, checkpoints: CheckpointFolder) -> Iterator[None]:
+    def watching(self, checkpoints: CheckpointFolder | None = None) -> Iterator[None]:
         """Turns TensorFlow's error about a lost worker into one line that says what to do.
 
         Where all went well, the chief's process will end last.
+
+        Args:
+            checkpoints: The states that a training goes on from; None where nothing is trained.
 
         Raises:
             WorkerLost: If another worker is gone.
@@ -178,11 +181,12 @@ class Team:
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+            text = f"another worker is gone (this is {self.place.name})"
+            if checkpoints is None:
+                raise WorkerLost(f"{text}; start all workers again") from error
             saved = checkpoints.iterations()
             kept = f"states up to iteration {saved[-1]} are kept" if saved else "no state was saved yet"
-            raise WorkerLost(
-                f"another worker is gone (this is {self.place.name}); {kept}; start all workers again, they resume"
-            ) from error
+            raise WorkerLost(f"{text}; {kept}; start all workers again, they resume") from error
         if self.is_chief:
             # TensorFlow ends, with an error, every process that still runs when the chief's service is gone.
             atexit.register(wait_until_gone, self.place.addresses[1:], LONGEST_FAREWELL)

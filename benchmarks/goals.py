@@ -22,6 +22,7 @@ from typing import Any
 
 import goals_data as data
 import goals_networks as networks
+import goals_training as training
 from goals_timing import Settings
 
 PACKAGES = ("tensorflow", "keras", "torch", "monai", "torchio", "SimpleITK", "antspyx", "numpy", "nibabel")
@@ -65,6 +66,8 @@ ROWS = (
     Row("inference, hardened (thirds) / our single", "ratio", 0.60, networks.hardened_against_single),
     Row("inference, hardened / masked", "ratio", 0.22, networks.hardened_against_masked),
     Row("whole volume / MONAI SliceInferer", "ratio", 0.40, networks.volume_against_monai),
+    Row("training step, two workers of one thread / one process of two", "ratio", 1.05, training.two_workers),
+    Row("training step, augmented windows as they are made / one fixed batch", "ratio", 1.03, training.real_windows),
     Row("augmented windows of 128 x 128, image and label", "windows/s", 5000, data.windows_per_second, True),
     Row("N4 / ants.n4_bias_field_correction", "ratio", 0.45, data.n4_against_ants),
     Row("Nyul fit / TorchIO", "ratio", 0.25, data.nyul_fit_against_torchio),

@@ -11,7 +11,6 @@ paper's network would take on 1 to 8 devices that sustain T tera-multiplies per 
 import argparse
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+from process_memory import memory_of
 
 INI = """
 [IMAGE]
@@ -115,11 +115,9 @@ def run_part(part: str, folder: Path, arguments: Sequence[int]) -> None:
     began = time.perf_counter()
     PARTS[part](folder, *arguments)
     seconds = time.perf_counter() - began
-    # Without mapped files: pages of the cache count as memory of whoever has looked at them, and cost nothing.
-    status = Path("/proc/self/status").read_text()
     usage = {
         "seconds": seconds,
-        "MiB": int(re.search(r"RssAnon:\s+(\d+) kB", status).group(1)) / 1024,
+        "MiB": memory_of().private / 2**20,
         "MiB of a worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
     print(json.dumps(usage))

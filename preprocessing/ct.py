@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfgkeras.data.scaling import convert_in_blocks, count_not_finite
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import StepContext, Volume
@@ -44,17 +45,20 @@ def scale_ct(hu: np.ndarray, clip: tuple[float, float] | None = USUAL_CLIP) -> n
         ConfigError: If the clipping range is empty.
     """
     hu = np.asarray(hu)
-    if hu.dtype.kind == "f" and not np.all(np.isfinite(hu)):
-        bad = int(hu.size - np.count_nonzero(np.isfinite(hu)))
+    bad = count_not_finite(hu)
+    if bad:
         raise DataError(f"{bad} of {hu.size} values are not finite (NaN or inf); a CT has none, look at its source")
-    values = _as_float(hu)
-    if clip is not None:
-        low, high = clip
-        if not low < high:
-            raise ConfigError(f"clip = {low:g}, {high:g} is empty; write the lower limit first, e.g. -1024, 2500")
-        values = np.clip(values, low, high)
-    # Adding before dividing keeps whole Hounsfield units exact in float32.
-    return ((values + HU_PER_UNIT) / HU_PER_UNIT).astype(np.float32)
+    if clip is not None and not clip[0] < clip[1]:
+        raise ConfigError(f"clip = {clip[0]:g}, {clip[1]:g} is empty; write the lower limit first, e.g. -1024, 2500")
+
+    def scale(part: np.ndarray) -> np.ndarray:
+        values = _as_float(part)
+        if clip is not None:
+            values = np.clip(values, *clip)
+        # Adding before dividing keeps whole Hounsfield units exact in float32.
+        return (values + HU_PER_UNIT) / HU_PER_UNIT
+
+    return convert_in_blocks(scale, hu)
 
 
 def unscale_ct(scaled: np.ndarray) -> np.ndarray:

@@ -1,12 +1,21 @@
 """What several passes of one network say together: mean and spread, entropy and mutual information."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 
 STANDARD_DEVIATION = "_std"
 ENTROPY = "_entropy"
 MUTUAL_INFORMATION = "_mutual_information"
+
+Allocate = Callable[[tuple[int, ...]], np.ndarray]
+"""Returns an uninitialised float32 array of a shape."""
+
+
+def in_memory(shape: tuple[int, ...]) -> np.ndarray:
+    """Returns an uninitialised float32 array."""
+    return np.empty(shape, np.float32)
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
@@ -18,6 +27,9 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 class PassStatistics(ABC):
     """Collects the outputs of several passes, without keeping them.
 
+    Args:
+        allocate: Makes the arrays that are kept between passes.
+
     Attributes:
         count: Number of passes so far.
         mean: Their mean.
@@ -26,7 +38,8 @@ class PassStatistics(ABC):
     endings: tuple[str, ...] = ()
     """The endings of the names of what `spread` returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, allocate: Allocate = in_memory) -> None:
+        self._allocate = allocate
         self.count = 0
         self.mean: np.ndarray = np.zeros(())
 
@@ -35,7 +48,8 @@ class PassStatistics(ABC):
         self.count += 1
         outputs = np.asarray(outputs, np.float32)
         if self.count == 1:
-            self.mean = np.zeros_like(outputs)
+            self.mean = self._allocate(outputs.shape)
+            self.mean[...] = 0
         distance = outputs - self.mean
         self.mean += distance / np.float32(self.count)
         self._add(outputs, distance)
@@ -56,8 +70,10 @@ class Moments(PassStatistics):
     _squares: np.ndarray
 
     def _add(self, outputs: np.ndarray, distance: np.ndarray) -> None:
-        squares = distance * (outputs - self.mean)
-        self._squares = squares if self.count == 1 else self._squares + squares
+        if self.count == 1:
+            self._squares = self._allocate(outputs.shape)
+            self._squares[...] = 0
+        self._squares += distance * (outputs - self.mean)
 
     def spread(self) -> dict[str, np.ndarray]:
         """Returns the standard deviation of the first channel."""
@@ -76,8 +92,10 @@ class Information(PassStatistics):
     _entropies: np.ndarray
 
     def _add(self, outputs: np.ndarray, distance: np.ndarray) -> None:
-        entropies = entropy(outputs)
-        self._entropies = entropies if self.count == 1 else self._entropies + entropies
+        if self.count == 1:
+            self._entropies = self._allocate(outputs.shape[:-1])
+            self._entropies[...] = 0
+        self._entropies += entropy(outputs)
 
     def spread(self) -> dict[str, np.ndarray]:
         """Returns both, in nats."""

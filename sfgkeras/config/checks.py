@@ -174,8 +174,8 @@ def check_network(draft: Draft) -> None:
             f"has no meaning for {network.name}, which predicts no map; write 0",
         )
     system = draft.sections["system"]
-    if system.jit_compile and system.rematerialise not in ("auto", "none"):
-        message = "has no effect with jit_compile = yes: XLA chooses what to keep; write auto, or jit_compile = no"
+    if system.jit_compile and system.rematerialise != "none":
+        message = "has no effect with jit_compile = yes: XLA chooses what to keep; write none, or jit_compile = no"
         ini.add("SYSTEM", "rematerialise", message)
 
 

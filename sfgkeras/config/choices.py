@@ -106,7 +106,7 @@ EARLY_STOPPING_MODES = (
     "validation_up",
 )
 
-REMATERIALISATIONS = ("auto", "none", "activations", "blocks")
+REMATERIALISATIONS = ("none", "activations", "blocks")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("none", "float16", "bfloat16")
 PRECISION_ALIASES = {

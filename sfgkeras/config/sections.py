@@ -72,10 +72,10 @@ class System(Section):
         default=False, description="Whether XLA compiles the training step. (new)"
     )
     rematerialise: Annotated[str, choice(choices.REMATERIALISATIONS)] = Field(
-        default="auto",
+        default="none",
         description="What training makes again for its gradients, in place of keeping it in memory: nothing, what "
-        "normalisations and activations give, or everything in residual blocks, too. `auto` is `activations` where "
-        "masks are drawn (every group then has features of its own at full width), otherwise `none`. (new)",
+        "normalisations and activations give (less than half the memory for a tenth more time), or everything in "
+        "residual blocks, too. (new)",
     )
     cache_dir: Annotated[Path, OUTPUT_PATH] = Field(
         default=Path("cache"),

@@ -42,8 +42,113 @@ def grid_starts(
     return [(x, y, z) for x in axes[0] for y in axes[1] for z in axes[2]]
 
 
+def slab_axis(shape: Sequence[int], window_size: Sequence[int]) -> int:
+    """Chooses the axis along which windows leave the least of a volume unfinished: the sliced one, if there is.
+
+    Otherwise it is the axis that a window covers the smallest part of, and the first of equal ones.
+    """
+    if 1 in window_size:
+        return [*window_size].index(1)
+    return min(range(3), key=lambda axis: window_size[axis] / shape[axis])
+
+
+class SlabAggregator:
+    """Averages overlapping windows that come in order along one axis, and gives away what no later one reaches.
+
+    Of the volume no more is kept than one window is long along that axis. Every voxel's sum is that of
+    `WindowAggregator` if its windows come in the same order.
+
+    Args:
+        shape: Voxels of the volume, three numbers.
+        num_channels: Channels of the network's output.
+        window_size: As in `WindowAggregator`.
+        border: As in `WindowAggregator`.
+        blending: As in `WindowAggregator`.
+        axis: The axis along which windows come in order.
+
+    Raises:
+        ConfigError: If a setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        num_channels: int,
+        window_size: Sequence[int],
+        border: Sequence[int] = (0, 0, 0),
+        blending: str = "gaussian",
+        axis: int = 2,
+    ) -> None:
+        self._place = _Placement(shape, num_channels, window_size, border, blending)
+        self._axis = axis
+        extent = [*self._place.shape]
+        extent[axis] = self._place.size[axis]
+        self._sum = np.zeros((*extent, num_channels), np.float32)
+        self._weight = np.zeros(extent, np.float32)
+        self._first = 0
+
+    def add(self, window_output: np.ndarray, start: Sequence[int]) -> None:
+        """Adds one window; see `WindowAggregator.add`.
+
+        Args:
+            window_output: `(*window, channels)`; 2-D windows without the sliced axis.
+            start: First voxel of the window in the volume, three numbers.
+
+        Raises:
+            ValueError: If the shape is not that of a window, or the window does not lie inside the volume, or not
+                inside what is kept: `finished` has to be called before.
+        """
+        values, weight, target = self._place(window_output, start)
+        if start[self._axis] != self._first:
+            raise ValueError(
+                f"a window at {start[self._axis]} on axis {self._axis} does not begin where the kept voxels do, at "
+                f"{self._first}; bring windows in order, and take what is finished before the next"
+            )
+        part = target[self._axis]
+        inside = [*target]
+        inside[self._axis] = slice(part.start - self._first, part.stop - self._first)
+        self._sum[tuple(inside)] += values * weight[..., None]
+        self._weight[tuple(inside)] += weight
+
+    def finished(self, up_to: int | None = None) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
+        """Takes what is finished, and makes room for windows that start at `up_to`.
+
+        Args:
+            up_to: Start of all later windows along the axis; None where there are no more.
+
+        Returns:
+            Where it lies in the volume, and the voxels, `(x, y, z, channels)` float32; None if there are none.
+
+        Raises:
+            ValueError: If a finished voxel is covered by no window, or `up_to` lies behind.
+        """
+        length, thickness = self._place.shape[self._axis], self._place.size[self._axis]
+        stop = length if up_to is None else up_to
+        if stop == self._first:
+            return None
+        count = stop - self._first
+        if not 0 < count <= thickness:
+            raise ValueError(
+                f"windows at {up_to} on axis {self._axis} cannot follow those at {self._first} with a window of "
+                f"{thickness}; bring them in order, without holes"
+            )
+        done, kept = self._along(slice(0, count)), self._along(slice(count, None))
+        slab = _divided(self._sum[done], self._weight[done])
+        region = self._along(slice(self._first, stop))
+        for array in (self._sum, self._weight):
+            rest = array[kept].copy()
+            array[self._along(slice(0, thickness - count))] = rest
+            array[self._along(slice(thickness - count, None))] = 0
+        self._first = stop
+        return region, slab
+
+    def _along(self, part: slice) -> tuple[slice, slice, slice]:
+        x, y, z = (part if axis == self._axis else slice(None) for axis in range(3))
+        return x, y, z
+
+
 class WindowAggregator:
-    """Averages overlapping windows and divides by the true sum of their weights.
+    """Averages overlapping windows, in whatever order they come, and divides by the true sum of their weights.
 
     Args:
         shape: Voxels of the volume, three numbers.
@@ -67,14 +172,9 @@ class WindowAggregator:
         border: Sequence[int] = (0, 0, 0),
         blending: str = "gaussian",
     ) -> None:
-        axis_weights = lookup(BLENDINGS, blending, "blending")
-        self._axes = window_axes(window_size)
-        self._shape = tuple(int(extent) for extent in shape)
-        self._size = tuple(int(size) for size in window_size)
-        self._border = _checked_border(window_size, border) if axis_weights is _uniform_weights else (0, 0, 0)
-        self._axis_weights = [axis_weights(size) for size in self._size]
-        self._sum = np.zeros((*self._shape, num_channels), np.float32)
-        self._weight = np.zeros(self._shape, np.float32)
+        self._place = _Placement(shape, num_channels, window_size, border, blending)
+        self._sum = np.zeros((*self._place.shape, num_channels), np.float32)
+        self._weight = np.zeros(self._place.shape, np.float32)
 
     def add(self, window_output: np.ndarray, start: Sequence[int]) -> None:
         """Adds one window.
@@ -86,22 +186,9 @@ class WindowAggregator:
         Raises:
             ValueError: If the shape is not that of a window, or the window does not lie inside the volume.
         """
-        expected = (*(self._size[axis] for axis in self._axes), self._sum.shape[3])
-        if np.shape(window_output) != expected:
-            raise ValueError(f"the window has shape {np.shape(window_output)}, expected {expected}")
-        kept, target = [], []
-        for first, size, cut, extent in zip(start, self._size, self._border, self._shape, strict=True):
-            if not 0 <= first <= extent - size:
-                raise ValueError(f"a window of {self._size} at {tuple(start)} is not inside a volume of {self._shape}")
-            low = 0 if first == 0 else cut
-            high = size if first + size == extent else size - cut
-            kept.append(slice(low, high))
-            target.append(slice(first + low, first + high))
-        values = np.asarray(window_output, np.float32).reshape(*self._size, -1)[tuple(kept)]
-        x, y, z = (weights[part] for weights, part in zip(self._axis_weights, kept, strict=True))
-        weight = x[:, None, None] * y[:, None] * z
-        self._sum[tuple(target)] += values * weight[..., None]
-        self._weight[tuple(target)] += weight
+        values, weight, target = self._place(window_output, start)
+        self._sum[target] += values * weight[..., None]
+        self._weight[target] += weight
 
     def result(self, uncovered: float | None = None) -> np.ndarray:
         """Returns the volume, `(x, y, z, channels)` float32.
@@ -112,17 +199,64 @@ class WindowAggregator:
         Raises:
             ValueError: If there are such voxels and no value for them.
         """
-        missing = self._weight == 0
-        if not missing.any():
-            return self._sum / self._weight[..., None]
-        if uncovered is None:
-            raise ValueError(
-                f"{np.count_nonzero(missing)} of {missing.size} voxels are covered by no window; add a "
-                "window at each of grid_starts, or give a value for `uncovered`"
-            )
-        result = self._sum / np.where(missing, np.float32(1), self._weight)[..., None]
-        result[missing] = uncovered
-        return result
+        return _divided(self._sum, self._weight, uncovered)
+
+
+class _Placement:
+    """Where windows come to lie in a volume, and with which weights.
+
+    Attributes:
+        shape: Voxels of the volume.
+        size: Voxels of the window.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        num_channels: int,
+        window_size: Sequence[int],
+        border: Sequence[int],
+        blending: str,
+    ) -> None:
+        axis_weights = lookup(BLENDINGS, blending, "blending")
+        self.shape = tuple(int(extent) for extent in shape)
+        self.size = tuple(int(size) for size in window_size)
+        self._expected = (*(self.size[axis] for axis in window_axes(window_size)), num_channels)
+        self._border = _checked_border(window_size, border) if axis_weights is _uniform_weights else (0, 0, 0)
+        self._axis_weights = [axis_weights(size) for size in self.size]
+
+    def __call__(
+        self, window_output: np.ndarray, start: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray, tuple[slice, ...]]:
+        """Returns the kept voxels `(x, y, z, channels)` of a window, their weights and their place in the volume."""
+        if np.shape(window_output) != self._expected:
+            raise ValueError(f"the window has shape {np.shape(window_output)}, expected {self._expected}")
+        kept, target = [], []
+        for first, size, cut, extent in zip(start, self.size, self._border, self.shape, strict=True):
+            if not 0 <= first <= extent - size:
+                raise ValueError(f"a window of {self.size} at {tuple(start)} is not inside a volume of {self.shape}")
+            low = 0 if first == 0 else cut
+            high = size if first + size == extent else size - cut
+            kept.append(slice(low, high))
+            target.append(slice(first + low, first + high))
+        values = np.asarray(window_output, np.float32).reshape(*self.size, -1)[tuple(kept)]
+        x, y, z = (weights[part] for weights, part in zip(self._axis_weights, kept, strict=True))
+        return values, x[:, None, None] * y[:, None] * z, tuple(target)
+
+
+def _divided(total: np.ndarray, weight: np.ndarray, uncovered: float | None = None) -> np.ndarray:
+    """Divides sums `(x, y, z, channels)` by their weights; see `WindowAggregator.result`."""
+    missing = weight == 0
+    if not missing.any():
+        return total / weight[..., None]
+    if uncovered is None:
+        raise ValueError(
+            f"{np.count_nonzero(missing)} of {missing.size} voxels are covered by no window; add a "
+            "window at each of grid_starts, or give a value for `uncovered`"
+        )
+    result = total / np.where(missing, np.float32(1), weight)[..., None]
+    result[missing] = uncovered
+    return result
 
 
 def _gaussian_weights(size: int) -> np.ndarray:

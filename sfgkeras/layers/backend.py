@@ -333,19 +333,28 @@ def _replica_context() -> Any:
 
 
 def _synchronized_moments(inputs: Any, context: Any) -> tuple[Any, Any]:
-    """Moments over all replicas; two small sums travel: for the mean, then for the distances from it."""
+    """Moments over all replicas with one exchange, in which every replica has a row for its own moments.
+
+    They are combined as in Chan et al. 1979 (Updating formulae and a pairwise algorithm for computing sample
+    variances): squares of distances from the replicas' own means, and of these from the common one. No large squares
+    cancel.
+    """
     import tensorflow as tf
 
     axes = list(range(len(inputs.shape) - 1))
+    channels = inputs.shape[-1]
     wide = tf.cast(inputs, "float32")
-    count = tf.cast(tf.size(wide, tf.int64) // inputs.shape[-1], "float32")
-    total = tf.concat([tf.reduce_sum(wide, axes), count[None]], 0)
-    total = context.all_reduce(tf.distribute.ReduceOp.SUM, total)
-    total_count = tf.maximum(tf.stop_gradient(total[-1]), 1.0)
-    mean = total[:-1] / total_count
-    squares = tf.reduce_sum(tf.math.squared_difference(wide, mean), axes)
-    squares = context.all_reduce(tf.distribute.ReduceOp.SUM, squares)
-    return mean, squares / total_count
+    count = tf.cast(tf.size(wide, tf.int64) // channels, "float32")
+    own_mean = tf.reduce_sum(wide, axes) / tf.maximum(count, 1.0)
+    own_squares = tf.reduce_sum(tf.math.squared_difference(wide, own_mean), axes)
+    row = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
+    own = tf.concat([own_mean, own_squares, count[None]], 0)
+    rows = context.all_reduce(tf.distribute.ReduceOp.SUM, row[:, None] * own)
+    means, squares, counts = rows[:, :channels], rows[:, channels:-1], tf.stop_gradient(rows[:, -1:])
+    total = tf.maximum(tf.reduce_sum(counts), 1.0)
+    mean = tf.reduce_sum(counts * means, 0) / total
+    distances = tf.reduce_sum(counts * tf.math.squared_difference(means, mean), 0)
+    return mean, (tf.reduce_sum(squares, 0) + distances) / total
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -73,8 +73,7 @@ class MultiTaskNetwork(keras.Model):
         stitch_per_channel: Whether cross-stitch units have weights for every channel.
         stitch_decay: Weight of the sum of squares of all cross-stitch weights.
         rematerialise: What training makes again for its gradients, to spare memory: `none`, `activations` (what
-            normalisations and activations give), `blocks` (everything in residual blocks, too), or `auto`:
-            `activations` where masks are drawn and `none` where they are fixed.
+            normalisations and activations give) or `blocks` (everything in residual blocks, too).
         kernel_initializer: Keras initialiser of all kernels.
         bias_initializer: Keras initialiser of the heads' biases.
         dropout: Probability of dropping a feature before the heads in training.
@@ -110,7 +109,7 @@ class MultiTaskNetwork(keras.Model):
         stitch_weight: float = 0.9,
         stitch_per_channel: bool = False,
         stitch_decay: float = 0.0,
-        rematerialise: str = "auto",
+        rematerialise: str = "none",
         kernel_initializer: Any = "he_normal",
         bias_initializer: Any = "zeros",
         dropout: float = 0.0,

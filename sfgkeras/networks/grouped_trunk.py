@@ -28,7 +28,7 @@ class GroupedTrunk(keras.layers.Layer):
     def __init__(self, stages: Sequence[Stage], settings: TrunkSettings, **kwargs: Any) -> None:
         super().__init__(autocast=False, dtype=settings.dtype, **kwargs)
         self.stages = tuple(stages)
-        self.settings = settings = settings.rematerialising("none")
+        self.settings = settings
         self.connections = connect(self.stages, settings)
         self.convolutions: dict[str, Any] = {}
         self.activations: dict[str, Any] = {}

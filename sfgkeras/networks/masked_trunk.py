@@ -28,8 +28,7 @@ class MaskedTrunk(keras.layers.Layer):
     def __init__(self, stages: Sequence[Stage], settings: TrunkSettings, **kwargs: Any) -> None:
         super().__init__(autocast=False, dtype=settings.dtype, **kwargs)
         self.stages = tuple(stages)
-        # Full width in every stream costs memory as often as there are groups; see `layers.recomputation`.
-        self.settings = settings = settings.rematerialising("activations")
+        self.settings = settings
         self.convolutions = [self._build_convolution(index) for index in range(len(self.stages))]
         self.sections = {
             f"{index}_{reader}": settings.build_section(stage, stage.filters, f"blocks_{index + 1}_{name}")

@@ -1,7 +1,7 @@
 """What a filter group network is made of: stages of a grouped convolution and what follows it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -77,7 +77,7 @@ class TrunkSettings:
     stitch_weight: float = 0.9
     stitch_per_channel: bool = False
     stitch_decay: float = 0.0
-    rematerialise: str = "auto"
+    rematerialise: str = "none"
     dtype: Any = None
     seeds: np.random.Generator = field(default_factory=np.random.default_rng)
 
@@ -90,10 +90,6 @@ class TrunkSettings:
     def num_groups(self) -> int:
         """Number of groups: tasks and shared."""
         return self.num_tasks + 1
-
-    def rematerialising(self, usual: str) -> "TrunkSettings":
-        """Returns the settings with `rematerialise = auto` replaced by what is usual for a trunk."""
-        return replace(self, rematerialise=usual) if self.rematerialise == "auto" else self
 
     def next_seed(self) -> int:
         """Returns the next seed derived from the network's."""

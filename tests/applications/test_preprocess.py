@@ -315,10 +315,12 @@ class Echo:
         self._session = session
         self._subjects = iter(session.cohort.phase("inference"))
 
-    def volumes(self, image):
+    def slabs(self, image):
         target = self._session.preparation.subject(next(self._subjects))
         organs = np.asarray(target.target("organs")).reshape(image.shape[:3])
-        return {"ct": np.asarray(target.target("ct")).reshape((*image.shape[:3], 1)), "organs": np.eye(4)[organs]}
+        whole = (slice(None),) * 3
+        yield "ct", whole, np.asarray(target.target("ct")).reshape((*image.shape[:3], 1))
+        yield "organs", whole, np.eye(4)[organs]
 
 
 @pytest.mark.parametrize("steps", ["whiten", "reorient, crop", "resample"])

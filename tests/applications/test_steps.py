@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 
 from sfgkeras.applications.steps import TrainingStep, build_optimizer
+from sfgkeras.applications.training import naming_what_saves_memory
+from sfgkeras.errors import ConfigError
 from sfgkeras.losses import RootMeanSquaredError
 from sfgkeras.networks import VGG11, HighResNet
 
@@ -57,3 +59,22 @@ def test_another_choice_of_masks_traces_nothing_anew(counted_network):
         network.masks = masks
         call(images)
     assert type(network).calls == traced
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, r"oom when allocating.*try \[SYSTEM\] rematerialise = activations, a \[NETWORK\] batch_size below 4"),
+        ({"SYSTEM.rematerialise": "activations"}, "rematerialise = blocks"),
+        ({"SYSTEM.jit_compile": "yes", "NETWORK.batch_size": "1"}, "try a smaller spatial_window_size or a .*width"),
+    ],
+)
+def test_too_little_memory_is_one_line_that_names_the_keys_that_save_some(make_config, changes, words):
+    error = tf.errors.ResourceExhaustedError(None, None, "oom when allocating a tensor\nmany lines")
+    with pytest.raises(ConfigError, match=words), naming_what_saves_memory(make_config(changes)):
+        raise error
+
+
+def test_rematerialisation_under_xla_is_refused(make_config):
+    with pytest.raises(ConfigError, match=r"\[SYSTEM\] rematerialise = 'blocks'.*XLA.*jit_compile = no"):
+        make_config({"SYSTEM.rematerialise": "blocks", "SYSTEM.jit_compile": "yes"})

@@ -18,13 +18,15 @@ import pytest
 
 from sfgkeras.applications import run
 from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, read_state
-from sfgkeras.applications.files import Provenance
+from sfgkeras.applications.files import Provenance, prediction_path
 from sfgkeras.applications.logs import read_log
 from sfgkeras.applications.places import Place, find_place
-from sfgkeras.applications.workers import Team, settings_lines
+from sfgkeras.applications.reporter import SilentReporter
+from sfgkeras.applications.workers import Team, reporter_of, settings_lines, wait_until_gone
 from sfgkeras.errors import ConfigError, DataError, WorkerLost
 
 SPREAD = {"SYSTEM.strategy": "multi_worker"}
+PHASES = ("training", "training", "validation", "inference")
 TWO = {"cluster": {"worker": ["host_a:1", "host_b:2"]}, "task": {"type": "worker", "index": 1}}
 
 
@@ -176,6 +178,19 @@ def test_workers_with_a_file_less_or_in_another_order_are_refused():
     assert all("in another order" in str(end) for end in ends)
 
 
+def test_the_chief_stays_until_the_others_are_gone_but_not_for_ever():
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+        began = time.monotonic()
+        wait_until_gone([address], longest=0.5)
+        assert time.monotonic() - began >= 0.5
+        threading.Timer(0.5, server.close).start()
+        wait_until_gone([address], longest=60)
+        assert 1.0 <= time.monotonic() - began < 30
+    wait_until_gone([address, "localhost:1"], longest=60)
+    assert time.monotonic() - began < 30
+
+
 def test_a_team_of_one_has_everything_to_itself():
     team = Team()
     assert (team.is_chief, team.count, list(team.share([1, 2, 3]))) == (True, 1, [1, 2, 3])
@@ -200,6 +215,9 @@ def test_a_lost_worker_is_one_line_that_names_the_state_that_is_kept(tmp_path):
         pytest.raises(WorkerLost, match="states up to iteration 40 are kept; start all workers again"),
         team.watching(checkpoints),
     ):
+        raise lost
+    # Where nothing is trained there are no states to speak of.
+    with pytest.raises(WorkerLost, match=r"worker 1 of 2\); start all workers again$"), team.watching():
         raise lost
 
 
@@ -259,7 +277,7 @@ def test_provenance_of_earlier_versions_is_read_and_a_run_killed_while_writing_g
         Provenance(tmp_path, "others").refuse_foreign([begun])
 
 
-def test_workers_split_the_subjects_of_inference_and_only_the_first_evaluates(make_config, reporter, monkeypatch):
+def test_workers_split_the_subjects_of_inference(make_config, reporter, monkeypatch):
     overrides = {"TRAINING.max_iter": 1, "TRAINING.validation_every_n": 0, "NETWORK.normalisation": "no"}
     overrides |= {"TRAINING.exclude_fraction_for_inference": 0.75, "TRAINING.exclude_fraction_for_validation": 0}
     run.train(make_config(overrides))
@@ -279,9 +297,79 @@ def test_workers_split_the_subjects_of_inference_and_only_the_first_evaluates(ma
     monkeypatch.delenv("TF_CONFIG")
     run.infer(config, reporter)
     assert reporter.messages[-1].startswith("nothing to infer: all 6 results")
-    monkeypatch.setenv("TF_CONFIG", json.dumps(TWO))
-    assert run.evaluate(config, reporter) == {}
-    assert reporter.messages[-1] == "nothing to evaluate for worker 1 of 2: worker 0 does it"
+
+
+@pytest.fixture
+def predicted(make_config, cohort):
+    """Returns a function: overrides -> configuration of a run whose predictions are the truth with mistakes."""
+
+    def configure(overrides=None):
+        config = make_config({"NETWORK.normalisation": "no", **(overrides or {})})
+        folder = config.inference.save_seg_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, path in enumerate(sorted(cohort.glob("*_ct.nii*"))):
+            subject = path.name.split("_ct")[0]
+            ct, organs = nib.load(path), nib.load(next(cohort.glob(f"{subject}_organs.nii*")))
+            wrong = np.asarray(ct.dataobj, np.float32) * np.float32(1 + 0.1 * number) + np.float32(1 / 3)
+            nib.save(nib.Nifti1Image(wrong, ct.affine), prediction_path(config, subject, "ct"))
+            labels = np.asarray(organs.dataobj).astype(np.uint8)
+            labels[labels == number + 1] = 0  # whose distance to the truth is infinite or undefined
+            labels = np.roll(labels, number, 0)
+            nib.save(nib.Nifti1Image(labels, organs.affine), prediction_path(config, subject, "organs"))
+        return config
+
+    return configure
+
+
+def evaluate_by(config, reporters):
+    """Evaluates all subjects by as many workers as there are reporters; returns what each returned or raised."""
+
+    def part(team):
+        return run._evaluate(config, team, reporter_of(team, reporters[team.index]), "all")
+
+    return play(len(reporters), part)
+
+
+def test_evaluation_by_workers_writes_the_bytes_that_one_process_writes(predicted, reporter):
+    config = predicted({"EVALUATION.evaluations": "mae, psnr, dice, hausdorff95, average_distance"})
+    folder = config.evaluation.save_csv_dir
+    alone = run.evaluate(config, reporter, "all")
+    expected = files_below(folder)
+    assert sorted(path.name for path in expected) == [
+        "ct_subjects.csv", "ct_summary.csv", "organs_subjects.csv", "organs_summary.csv",
+    ]  # fmt: skip
+    assert any(b",nan" in content or b",inf" in content for content in expected.values())
+    for count in (3, 5):  # of four subjects: the shares differ, or one is empty
+        shutil.rmtree(folder)
+        reporters = [type(reporter)() for _ in range(count)]
+        found = evaluate_by(config, reporters)
+        assert files_below(folder) == expected
+        assert repr(found) == repr([alone, *[{}] * (count - 1)])  # nan is not equal to itself
+        assert [list(said.tables) for said in reporters] == [list(reporter.tables), *[[]] * (count - 1)]
+
+
+def test_a_prediction_that_one_worker_misses_ends_the_evaluation_of_all(predicted, cohort):
+    config = predicted()
+    subjects = sorted(path.name.split("_ct")[0] for path in cohort.glob("*_ct.nii*"))
+    prediction_path(config, subjects[1], "organs").unlink()
+    found = evaluate_by(config, [SilentReporter()] * 3)
+    assert [type(end) for end in found] == [ConfigError, DataError, ConfigError]
+    for end in found:
+        assert f"no prediction of subject '{subjects[1]}'; run inference first" in str(end)
+    assert str(found[0]).startswith("worker 1 of 3: ")
+    # The first task was complete, and the second has no half table.
+    written = sorted(path.name for path in config.evaluation.save_csv_dir.iterdir())
+    assert written == ["ct_subjects.csv", "ct_summary.csv"]
+
+
+def test_workers_with_other_subjects_to_evaluate_are_refused(predicted, tmp_path):
+    (tmp_path / "split.csv").write_text("".join(f"phantom_00{i},{phase}\n" for i, phase in enumerate(PHASES)))
+    config = predicted({"SYSTEM.dataset_split_file": tmp_path / "split.csv"})
+    found = play(2, lambda team: run._evaluate(config, team, SilentReporter(), ["inference", "all"][team.index]))
+    for end in found:
+        assert isinstance(end, ConfigError)
+        assert "the workers have not the same subjects to evaluate: worker 1 has 'phantom_000'" in str(end)
+    assert not list(config.evaluation.save_csv_dir.iterdir())
 
 
 def test_a_comparison_is_not_spread_over_workers(make_config, tmp_path):
@@ -314,10 +402,10 @@ cli.main(sys.argv[2:])
 
 @pytest.fixture
 def start():
-    """Returns a function that starts workers of `sfgkeras train`, which write `worker_<index>.txt` and `.npz`."""
+    """Returns a function that starts workers of a verb, which write `worker_<index>.txt`, and `.npz` if they train."""
     processes = []
 
-    def start_workers(folder, config_path, *arguments, count=2, own=(), folders=None):
+    def start_workers(folder, config_path, *arguments, count=2, own=(), folders=None, verb="train"):
         folder.mkdir(exist_ok=True)
         held = [socket.socket() for _ in range(count)]
         for each in held:
@@ -329,7 +417,7 @@ def start():
         for index in range(count):
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_CONFIG": json.dumps(task)}
-            command = [sys.executable, "-c", PROGRAM, str(folder / f"worker_{index}.npz"), "train", "-c"]
+            command = [sys.executable, "-c", PROGRAM, str(folder / f"worker_{index}.npz"), verb, "-c"]
             command += [str(config_path), f"--SYSTEM.model_dir={folder / 'model'}", *arguments]
             command += ["--SYSTEM.strategy=multi_worker"] if count > 1 else ["--SYSTEM.strategy=one_device"]
             command += own[index] if own else []
@@ -413,8 +501,7 @@ def small_run(tmp_path):
         for i, volume in enumerate(volumes):
             image = nib.Nifti1Image(volume, np.diag([3.0, 3.0, 4.0, 1.0]))
             nib.save(image, tmp_path / "a" / "data" / source / f"case_{i}_{source}.nii.gz")
-    phases = ["training", "training", "validation", "inference"]
-    (tmp_path / "split.csv").write_text("".join(f"case_{i},{phase}\n" for i, phase in enumerate(phases)))
+    (tmp_path / "split.csv").write_text("".join(f"case_{i},{phase}\n" for i, phase in enumerate(PHASES)))
     (tmp_path / "run.ini").write_text(SMALL_INI.format(split=tmp_path / "split.csv"))
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     return tmp_path
@@ -533,3 +620,28 @@ def test_when_a_worker_is_killed_the_other_ends_and_both_resume_to_the_same_netw
     for name in ("training", "validation"):
         logs = [columns_of(folder / "model" / "logs" / f"{name}.csv") for folder in (whole, killed)]
         assert logs[0] == logs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.ci_sample
+def test_two_processes_evaluate_as_one_does_and_end_together_at_a_damaged_prediction(predicted, start, cohort):
+    config = predicted()
+    folder = config.system.model_dir.parent
+    one, two = folder / "one", folder / "two"
+    for place in (one, two):
+        place.mkdir()
+        shutil.copytree(config.system.model_dir, place / "model")
+    arguments = [config.path, "--dataset=all", "--NETWORK.normalisation=no"]
+    begun = start(one, *arguments, count=1, verb="evaluate") + start(two, *arguments, verb="evaluate")
+    assert ends(begun) == [0, 0, 0], said(one) + said(two)
+    tables = [
+        {path.name: path.read_bytes() for path in (place / "model" / "evaluation").iterdir()} for place in (one, two)
+    ]
+    assert len(tables[0]) == 4
+    assert tables[0] == tables[1]
+    damaged = sorted((two / "model" / "predictions").glob("*_organs_*"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    assert ends(start(two, *arguments, verb="evaluate")) == [2, 2], said(two)
+    for index in (0, 1):
+        assert damaged.name in (two / f"worker_{index}.txt").read_text()
+    assert {path.name: path.read_bytes() for path in (two / "model" / "evaluation").iterdir()} == tables[1]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfgkeras.data.aggregators import WindowAggregator, grid_starts
+from sfgkeras.data.aggregators import SlabAggregator, WindowAggregator, grid_starts, slab_axis
 from sfgkeras.errors import ConfigError
 
 
@@ -143,3 +143,81 @@ def test_voxels_that_no_window_reached_are_refused_or_filled_but_never_nan():
 def test_what_cannot_be_put_together_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def by_slabs(outputs, starts, shape, window, border, blending, axis):
+    """Puts windows together slab by slab; returns the volume, and the thickness of the slabs in order."""
+    channels = outputs[0].shape[-1]
+    aggregator = SlabAggregator(shape, channels, window, border, blending, axis)
+    volume, thickness, reached = np.full((*shape, channels), np.nan, np.float32), [], 0
+
+    def take(up_to):
+        finished = aggregator.finished(up_to)
+        if finished is not None:
+            region, values = finished
+            assert np.isnan(volume[region]).all()  # every voxel once
+            volume[region] = values
+            thickness.append(region[axis].stop - region[axis].start)
+
+    for output, start in zip(outputs, starts, strict=True):
+        if start[axis] > reached:
+            reached = start[axis]
+            take(reached)
+        aggregator.add(output, start)
+    take(None)
+    return volume, thickness
+
+
+@given(grids(), st.sampled_from(["gaussian", "none"]), st.integers(1, 3), st.integers(0, 2))
+@settings(max_examples=100, deadline=None)
+def test_slabs_are_the_whole_volumes_average_to_the_last_bit(grid, blending, channels, axis):
+    """The reference sums a plain list of windows over the whole volume, in the order in which they come."""
+    shape, window, border = grid
+    starts = sorted(grid_starts(shape, window, border), key=lambda start: start[axis])
+    random_generator = np.random.default_rng(0)
+    size = [n for n in window if n > 1]
+    outputs = [random_generator.normal(size=(*size, channels)).astype(np.float32) for _ in starts]
+    total, weights = np.zeros((*shape, channels), np.float32), np.zeros(shape, np.float32)
+    for output, start in zip(outputs, starts, strict=True):
+        weight = np.ones(window, np.float32)
+        kept = tuple(slice(s, s + n) for s, n in zip(start, window, strict=True))
+        if blending == "gaussian":
+            x, y, z = (np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2).astype(np.float32) for n in window)
+            weight = x[:, None, None] * y[:, None] * z
+        else:
+            kept = kept_region(start, shape, window, border)
+        inside = tuple(slice(k.start - s, k.stop - s) for k, s in zip(kept, start, strict=True))
+        total[kept] += output.reshape(*window, channels)[inside] * weight[inside][..., None]
+        weights[kept] += weight[inside]
+    volume, thickness = by_slabs(outputs, starts, shape, window, border, blending, axis)
+    np.testing.assert_array_equal(volume, total / weights[..., None])
+    assert max(thickness) <= window[axis]
+
+
+def test_slabs_are_finished_as_soon_as_no_window_reaches_them():
+    outputs, starts = [np.ones((4, 4, 4, 1))] * 3, grid_starts((4, 4, 9), (4, 4, 4), (0, 0, 1))
+    assert [start[2] for start in starts] == [0, 2, 4, 5]
+    outputs.append(outputs[0])
+    _, thickness = by_slabs(outputs, starts, (4, 4, 9), (4, 4, 4), (0, 0, 1), "gaussian", 2)
+    assert thickness == [2, 2, 1, 4]
+
+
+def test_slabs_lie_across_the_sliced_axis_or_else_where_windows_are_shortest():
+    assert slab_axis((5, 9, 9), (1, 4, 4)) == 0
+    assert slab_axis((100, 100, 400), (50, 50, 50)) == 2
+    assert slab_axis((100, 100, 100), (50, 50, 50)) == 0
+    assert slab_axis((100, 100, 100), (100, 50, 100)) == 1
+
+
+def test_windows_out_of_order_or_missing_ones_are_refused():
+    aggregator = SlabAggregator((4, 4, 9), 1, (4, 4, 4), axis=2)
+    aggregator.add(np.ones((4, 4, 4, 1)), (0, 0, 0))
+    with pytest.raises(ValueError, match="does not begin where"):
+        aggregator.add(np.ones((4, 4, 4, 1)), (0, 0, 2))
+    with pytest.raises(ValueError, match="without holes"):
+        aggregator.finished(5)
+    aggregator.finished(2)
+    with pytest.raises(ValueError, match="cannot follow"):
+        aggregator.finished(1)
+    with pytest.raises(ValueError, match="covered by no window"):
+        aggregator.finished(5)

@@ -124,10 +124,16 @@ def test_layers_come_back_from_their_configuration_with_the_setting():
     assert layer.rematerialise == "activations"
 
 
-def test_auto_makes_again_what_drawn_masks_multiply_and_nothing_where_masks_are_fixed():
-    assert SmallNetwork(TASKS, "sfg").trunk.settings.rematerialise == "activations"
-    assert SmallNetwork(TASKS, "hard_sharing").trunk.settings.rematerialise == "none"
-    assert SmallNetwork(TASKS, "sfg", rematerialise="none").trunk.settings.rematerialise == "none"
+@pytest.mark.parametrize("sharing", ["sfg", "hard_sharing"])
+def test_all_blocks_and_grouped_convolutions_of_a_network_get_the_setting(sharing):
+    network = SmallNetwork(TASKS, sharing, rematerialise="blocks")
+    network.build((None, 8, 8, 1))
+    layers = list(network._flatten_layers())
+    blocks = [layer for layer in layers if isinstance(layer, ResidualBlock)]
+    within = {id(activation) for block in blocks for activation in block.activations}
+    activations = [layer for layer in layers if isinstance(layer, MaskedActivation) and id(layer) not in within]
+    assert blocks
+    assert {layer.rematerialise for layer in (*blocks, *activations)} == {"blocks"}
 
 
 def test_an_unknown_setting_is_refused_by_name():

@@ -37,3 +37,13 @@ def test_a_large_offset_does_not_cost_precision():
 def test_images_without_variance_or_with_nan_are_refused(image, reason):
     with pytest.raises(DataError, match=reason):
         whiten(image)
+
+
+@pytest.mark.parametrize("size", [5, 128, 65537, 300001])
+def test_sums_in_pieces_are_those_of_numpy_to_the_last_bit(size):
+    image = (1000 + 50 * np.random.default_rng(size).normal(size=size)).astype(np.float32)
+    mean, deviation = image.mean(dtype=np.float64), image.std(dtype=np.float64)
+    expected = ((image - mean) / deviation).astype(np.float32)
+    np.testing.assert_array_equal(whiten(image), expected)
+    assert whiten(image, out=image) is image
+    np.testing.assert_array_equal(image, expected)
