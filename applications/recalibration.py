@@ -19,7 +19,7 @@ from sfgkeras.config import Config
 from sfgkeras.data.pipeline import validation_dataset
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
-from sfgkeras.networks import harden, recalibrate
+from sfgkeras.networks import group_network, recalibrate
 
 BATCHES = 20
 
@@ -27,7 +27,7 @@ BATCHES = 20
 def load_network(
     session: Session, checkpoints: CheckpointFolder, state: TrainingState, image_channels: int, reporter: Reporter
 ) -> Any:
-    """Builds the network of a saved state for inference, hardened where that gives the same results."""
+    """Builds the network of a saved state for inference, with fixed groups where that gives the same results."""
     network = restore_network(session, checkpoints, state, image_channels, reporter)
     return _without_waste(session.config, network)
 
@@ -55,12 +55,13 @@ def restore_network(
 
 
 def _without_waste(config: Config, network: Any) -> Any:
-    """Returns the hardened network where it gives the same results: one-hot masks, fixed statistics.
+    """Returns the network with fixed groups where it gives the same results: one-hot masks, fixed statistics.
 
-    What it leaves out is multiplied by zero in the masked network: at the paper's width most of its time.
+    What it leaves out is multiplied by zero in the masked network: at the paper's width most of its time. `harden`
+    would make it of Keras' own layers, whose dilated convolutions are slower.
     """
     is_exact = config.network.mask_residual and config.network.batch_norm != "batch"
-    return harden(network) if config.inference.masks == "mode" and is_exact else network
+    return group_network(network) if config.inference.masks == "mode" and is_exact else network
 
 
 def recalibrate_saved(

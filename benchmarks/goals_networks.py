@@ -47,10 +47,12 @@ def stock_highresnet(size: int) -> Any:
 
 
 def build_network(name: str, size: int) -> Any:
-    """Builds `stock`, or ours with a sharing mechanism."""
+    """Builds `stock`, or ours with a sharing mechanism; `+` after its name makes activations again."""
     from sfgkeras.networks import HighResNet
 
-    return stock_highresnet(size) if name == "stock" else HighResNet(TASKS, name, seed=0)
+    if name == "stock":
+        return stock_highresnet(size)
+    return HighResNet(TASKS, name.rstrip("+"), seed=0, rematerialise="activations" if name.endswith("+") else "none")
 
 
 def training_step(network: Any, size: int, batch: int) -> Callable[[], Any]:
@@ -104,6 +106,11 @@ def single_against_stock(settings: Settings) -> dict[str, float]:
 def sfg_against_single(settings: Settings) -> dict[str, float]:
     """One training step of filter groups for two tasks against the plain network."""
     return _compare_steps(settings, "sfg", "hard_sharing")
+
+
+def small_sfg_against_single(settings: Settings) -> dict[str, float]:
+    """The same where activations are made again in place of kept."""
+    return _compare_steps(settings, "sfg+", "hard_sharing")
 
 
 def single_against_pytorch(settings: Settings) -> dict[str, float]:
@@ -220,7 +227,6 @@ def volume_against_monai(settings: Settings) -> dict[str, float]:
     from monai.inferers import SliceInferer
 
     from sfgkeras.applications.predictor import Predictor
-    from sfgkeras.networks import harden
 
     _limit_tensorflow(settings.threads)
     torch.set_num_threads(settings.threads)
@@ -236,7 +242,7 @@ def volume_against_monai(settings: Settings) -> dict[str, float]:
 
     network = build_network("hard_sharing", settings.size)
     network.build((None, None, None, 1))
-    predictor = Predictor(harden(network), _plain_tasks(), (0, 0, 1), (0, 0, 0), "none", 4)
+    predictor = Predictor(network, _plain_tasks(), (0, 0, 1), (0, 0, 0), "none", 4)
     ours = {"ours": lambda: predictor.volumes(volume[..., None]), "peer": peer}
     return ratio(alternate(ours, max(1, settings.repeats // 3)), "ours", "peer")
 

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from sfgkeras.layers import multiplies
+from sfgkeras.layers import multiplies, synchronized
 
 _switch = {"fused": True}
 
@@ -241,9 +241,11 @@ def batch_normalize(inputs: Any, scale: Any, offset: Any, epsilon: float) -> tup
         The normalised tensor in the type of `inputs`, the mean and the variance, float32 `(channels,)`.
     """
     if uses_tensorflow(inputs, scale, offset):
-        context = _replica_context()
+        context = synchronized.replica_context()
+        if context is not None and len(inputs.shape) in (4, 5):
+            return synchronized.batch_normalize(inputs, scale, offset, epsilon, _data_format(inputs))
         if context is not None:
-            mean, variance = _synchronized_moments(inputs, context)
+            mean, variance, _ = synchronized.moments(inputs, context)
             return _apply_moments(inputs, mean, variance, scale, offset, epsilon), mean, variance
         if len(inputs.shape) in (4, 5):
             return _tensorflow_batch_normalize(inputs, scale, offset, epsilon)
@@ -320,41 +322,6 @@ def _tensorflow_normalize(inputs: Any, mean: Any, variance: Any, scale: Any, off
         data_format=_data_format(inputs),
         is_training=False,
     ).y
-
-
-def _replica_context() -> Any:
-    """Returns the replica context of a strategy with more than one replica, or None."""
-    import tensorflow as tf
-
-    if not tf.distribute.has_strategy():
-        return None
-    context = tf.distribute.get_replica_context()
-    return context if context is not None and context.num_replicas_in_sync > 1 else None
-
-
-def _synchronized_moments(inputs: Any, context: Any) -> tuple[Any, Any]:
-    """Moments over all replicas with one exchange, in which every replica has a row for its own moments.
-
-    They are combined as in Chan et al. 1979 (Updating formulae and a pairwise algorithm for computing sample
-    variances): squares of distances from the replicas' own means, and of these from the common one. No large squares
-    cancel.
-    """
-    import tensorflow as tf
-
-    axes = list(range(len(inputs.shape) - 1))
-    channels = inputs.shape[-1]
-    wide = tf.cast(inputs, "float32")
-    count = tf.cast(tf.size(wide, tf.int64) // channels, "float32")
-    own_mean = tf.reduce_sum(wide, axes) / tf.maximum(count, 1.0)
-    own_squares = tf.reduce_sum(tf.math.squared_difference(wide, own_mean), axes)
-    row = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
-    own = tf.concat([own_mean, own_squares, count[None]], 0)
-    rows = context.all_reduce(tf.distribute.ReduceOp.SUM, row[:, None] * own)
-    means, squares, counts = rows[:, :channels], rows[:, channels:-1], tf.stop_gradient(rows[:, -1:])
-    total = tf.maximum(tf.reduce_sum(counts), 1.0)
-    mean = tf.reduce_sum(counts * means, 0) / total
-    distances = tf.reduce_sum(counts * tf.math.squared_difference(means, mean), 0)
-    return mean, (tf.reduce_sum(squares, 0) + distances) / total
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
