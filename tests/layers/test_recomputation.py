@@ -13,7 +13,6 @@ from sfgkeras.networks import MultiTaskNetwork
 from sfgkeras.networks.stages import Stage
 
 TASKS = {"ct": 1, "organs": 3}
-SETTINGS = ("activations", "blocks")
 
 
 class SmallNetwork(MultiTaskNetwork):
@@ -41,19 +40,24 @@ def assert_close(actual, expected, rtol=1e-4):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=rtol * scale)
 
 
-@pytest.mark.parametrize("rematerialise", SETTINGS)
+CHOICES = [
+    {},
+    {"spatial_rank": 3},
+    {"assignment": "hard"},
+    {"per_sample": True},
+    {"sharing": "hard_sharing"},
+    {"sharing": "cross_stitch"},
+    {"activation": "elu"},
+]
+
+
 @pytest.mark.parametrize(
-    "chosen",
+    ("chosen", "rematerialise"),
     [
-        {},
-        {"spatial_rank": 3},
-        {"assignment": "hard"},
-        {"per_sample": True},
-        {"sharing": "hard_sharing"},
-        {"sharing": "cross_stitch"},
-        {"activation": "elu"},
+        *(pytest.param(chosen, "activations", id=f"activations-{chosen}") for chosen in CHOICES),
+        pytest.param({}, "blocks", id="blocks"),
+        *(pytest.param(chosen, "blocks", id=f"blocks-{chosen}", marks=pytest.mark.slow) for chosen in CHOICES[1:]),
     ],
-    ids=str,
 )
 def test_a_step_is_the_step_without_rematerialisation(chosen, rematerialise):
     rank = chosen.get("spatial_rank", 2)
