@@ -70,8 +70,10 @@ def test_two_devices_train_the_network_that_one_device_trains(make_config, tmp_p
         first, second = (read_columns(folder / "logs" / f"{name}.csv") for folder in (one, two))
         assert first.keys() == second.keys()
         assert first["iteration"].tolist() == ([1, 2, 3, 4] if name == "training" else [2, 4])
+        # Validation sees weights that Adam, see below, has moved by rounding already; a voxel or two change their label.
+        tolerances = {"rtol": 1e-4, "atol": 0} if name == "training" else {"rtol": 1e-3, "atol": 2e-3}
         for column in first.keys() - {"seconds_per_iteration"}:
-            np.testing.assert_allclose(second[column], first[column], rtol=1e-4, err_msg=f"{name} {column}")
+            np.testing.assert_allclose(second[column], first[column], **tolerances, err_msg=f"{name} {column}")
     before, after, mirrored = network_of(one, 0), network_of(one, 4), network_of(two, 4)
     assert before.keys() == after.keys() == mirrored.keys()
     for key, value in after.items():

@@ -66,3 +66,65 @@ def test_two_replicas_equal_one_device_on_the_whole_batch():
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.ci_sample
+def test_synchronised_normalisation_and_its_gradient_are_those_of_the_whole_batch_in_float64():
+    script = """
+        import numpy as np
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        from sfgkeras.layers.backend import batch_normalize
+
+        random_generator = np.random.default_rng(0)
+        epsilon = 1e-3
+        # Replicas of unlike size and far from 0, where careless sums of squares lose everything.
+        x = random_generator.normal(100.0, 0.5, (5, 4, 4, 3))
+        dy = random_generator.normal(size=x.shape)
+        scale, offset = random_generator.uniform(0.5, 2.0, 3), random_generator.normal(size=3)
+        parts = [slice(0, 2), slice(2, 5)]
+
+        def tensor(value):
+            return tf.constant(value, tf.float32)
+
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+        @tf.function(autograph=False)
+        def run():
+            def replica(x, dy):
+                values = [x, tensor(scale), tensor(offset)]
+                with tf.GradientTape() as tape:
+                    tape.watch(values)
+                    y, mean, variance = batch_normalize(*values, epsilon)
+                    total = tf.reduce_sum(y * dy)
+                return y, mean, variance, *tape.gradient(total, values)
+
+            def share(value):
+                return strategy.experimental_distribute_values_from_function(
+                    lambda context: tensor(value[parts[context.replica_id_in_sync_group]])
+                )
+
+            return strategy.run(replica, (share(x), share(dy)))
+
+        y, mean, variance, dx, dscale, doffset = [strategy.experimental_local_results(part) for part in run()]
+
+        axes = (0, 1, 2)
+        x = np.float64(np.float32(x))
+        deviation = np.sqrt(x.var(axes) + epsilon)
+        normalized = (x - x.mean(axes)) / deviation
+        wanted_dx = scale / deviation * (dy - dy.mean(axes) - normalized * (dy * normalized).mean(axes))
+        np.testing.assert_allclose(mean[0], x.mean(axes), rtol=1e-6)
+        np.testing.assert_allclose(variance[1], x.var(axes), rtol=1e-4)
+        np.testing.assert_allclose(np.concatenate(y), scale * normalized + offset, atol=2e-4)
+        np.testing.assert_allclose(np.concatenate(dx), wanted_dx, atol=2e-4)
+        # A replica's own part: the optimiser adds them.
+        np.testing.assert_allclose(dscale[0] + dscale[1], (dy * normalized).sum(axes), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(doffset[0] + doffset[1], dy.sum(axes), rtol=1e-4, atol=1e-4)
+        """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert result.returncode == 0, result.stderr
