@@ -23,6 +23,7 @@ for strategy in ("one_device", "mirrored"):
     config = read_config(sys.argv[1], overrides + [tuple(text.split("=", 1)) for text in sys.argv[3:]])
     run.train(config)
 """
+AVERAGES = ("moving_mean", "moving_variance")
 # Weights that make the regularisation as large as the losses, so that counting it twice would show.
 HEAVY = {"NETWORK.decay": "1e-3", "MULTITASK.entropy_decay": "1e-3"}
 
@@ -50,6 +51,11 @@ def network_of(folder, iteration):
     return {key: value for key, value in arrays.items() if key.startswith(("network/", "random/"))}
 
 
+def distance(first, second, keys):
+    """The Euclidean distance over some arrays."""
+    return np.sqrt(sum(((first[key].astype(np.float64) - second[key]) ** 2).sum() for key in keys))
+
+
 def expected_regularisation(arrays):
     """lambda_1 times all squared kernels minus lambda_2 times the entropy of all p."""
     kernels = sum((value.astype(np.float64) ** 2).sum() for key, value in arrays.items() if key.endswith("/kernel"))
@@ -70,18 +76,21 @@ def test_two_devices_train_the_network_that_one_device_trains(make_config, tmp_p
         first, second = (read_columns(folder / "logs" / f"{name}.csv") for folder in (one, two))
         assert first.keys() == second.keys()
         assert first["iteration"].tolist() == ([1, 2, 3, 4] if name == "training" else [2, 4])
-        # Validation sees weights that Adam, see below, has moved by rounding already; a voxel or two change their label.
+        # Validation sees weights that Adam, see below, has moved by rounding already; a voxel or two change label.
         tolerances = {"rtol": 1e-4, "atol": 0} if name == "training" else {"rtol": 1e-3, "atol": 2e-3}
         for column in first.keys() - {"seconds_per_iteration"}:
             np.testing.assert_allclose(second[column], first[column], **tolerances, err_msg=f"{name} {column}")
     before, after, mirrored = network_of(one, 0), network_of(one, 4), network_of(two, 4)
     assert before.keys() == after.keys() == mirrored.keys()
     for key, value in after.items():
-        if value.dtype.kind == "f":
-            # Adam's first steps are nearly the sign of the gradient, whatever its size.
-            np.testing.assert_allclose(mirrored[key], value, rtol=1e-3, atol=2e-4, err_msg=key)
-        else:
+        if key.endswith(AVERAGES):
+            np.testing.assert_allclose(mirrored[key], value, rtol=1e-2, atol=1e-2, err_msg=key)
+        elif value.dtype.kind != "f":
             np.testing.assert_array_equal(mirrored[key], value, err_msg=key)
+    # Adam's first steps are nearly the sign of the gradient, whatever its size: where that is nearly 0, rounding
+    # decides. Over all weights it makes a hundredth of the way; a gradient that is wrong anywhere makes far more.
+    weights = [key for key in after if not key.endswith(AVERAGES) and after[key].dtype.kind == "f"]
+    assert distance(mirrored, after, weights) < 0.03 * distance(after, before, weights)
     moved = [key for key, value in after.items() if key.endswith("kernel") and (value != before[key]).any()]
     assert len(moved) == sum(key.endswith("kernel") for key in after)
 
