@@ -160,7 +160,7 @@ def test_loaders():
 
 
 def test_masks_routings_statistics_and_blendings():
-    from sfgkeras.data.aggregators import WindowAggregator
+    from sfgkeras.data.aggregators import SlabAggregator
     from sfgkeras.layers.filter_grouping import MASK_SOURCES
     from sfgkeras.layers.normalization import STATISTICS
     from sfgkeras.layers.routing import ROUTINGS
@@ -169,7 +169,7 @@ def test_masks_routings_statistics_and_blendings():
     assert chosen(Multitask, "group_connection") == set(ROUTINGS)
     assert chosen(Network, "batch_norm") == set(STATISTICS)
     for blending in chosen(Inference, "blending"):
-        assert WindowAggregator((4, 4, 4), 1, (4, 4, 4), (0, 0, 0), blending) is not None
+        assert SlabAggregator((4, 4, 4), 1, (4, 4, 4), (0, 0, 0), blending) is not None
 
 
 def test_phases():

@@ -55,15 +55,18 @@ def slab_axis(shape: Sequence[int], window_size: Sequence[int]) -> int:
 class SlabAggregator:
     """Averages overlapping windows that come in order along one axis, and gives away what no later one reaches.
 
-    Of the volume no more is kept than one window is long along that axis. Every voxel's sum is that of
-    `WindowAggregator` if its windows come in the same order.
+    Of the volume no more is kept than one window is long along that axis. Every voxel is divided by the true sum of its
+    weights.
 
     Args:
         shape: Voxels of the volume, three numbers.
         num_channels: Channels of the network's output.
-        window_size: As in `WindowAggregator`.
-        border: As in `WindowAggregator`.
-        blending: As in `WindowAggregator`.
+        window_size: Voxels of the window, three numbers; a 1 marks the sliced axis, which windows come
+            without.
+        border: With blending "none", voxels cut off on each side of a window, except at the edges of the
+            volume. With "gaussian" nothing is cut off; the border is the overlap that `grid_starts` makes.
+        blending: "gaussian" weights voxels by their distance from the centre of the window; "none" weights
+            them alike.
         axis: The axis along which windows come in order.
 
     Raises:
@@ -88,7 +91,7 @@ class SlabAggregator:
         self._first = 0
 
     def add(self, window_output: np.ndarray, start: Sequence[int]) -> None:
-        """Adds one window; see `WindowAggregator.add`.
+        """Adds one window.
 
         Args:
             window_output: `(*window, channels)`; 2-D windows without the sliced axis.
@@ -147,61 +150,6 @@ class SlabAggregator:
         return x, y, z
 
 
-class WindowAggregator:
-    """Averages overlapping windows, in whatever order they come, and divides by the true sum of their weights.
-
-    Args:
-        shape: Voxels of the volume, three numbers.
-        num_channels: Channels of the network's output.
-        window_size: Voxels of the window, three numbers; a 1 marks the sliced axis, which windows come
-            without.
-        border: With blending "none", voxels cut off on each side of a window, except at the edges of the
-            volume. With "gaussian" nothing is cut off; the border is the overlap that `grid_starts` makes.
-        blending: "gaussian" weights voxels by their distance from the centre of the window; "none" weights
-            them alike.
-
-    Raises:
-        ConfigError: If a setting cannot be used.
-    """
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        num_channels: int,
-        window_size: Sequence[int],
-        border: Sequence[int] = (0, 0, 0),
-        blending: str = "gaussian",
-    ) -> None:
-        self._place = _Placement(shape, num_channels, window_size, border, blending)
-        self._sum = np.zeros((*self._place.shape, num_channels), np.float32)
-        self._weight = np.zeros(self._place.shape, np.float32)
-
-    def add(self, window_output: np.ndarray, start: Sequence[int]) -> None:
-        """Adds one window.
-
-        Args:
-            window_output: `(*window, channels)`; 2-D windows without the sliced axis.
-            start: First voxel of the window in the volume, three numbers.
-
-        Raises:
-            ValueError: If the shape is not that of a window, or the window does not lie inside the volume.
-        """
-        values, weight, target = self._place(window_output, start)
-        self._sum[target] += values * weight[..., None]
-        self._weight[target] += weight
-
-    def result(self, uncovered: float | None = None) -> np.ndarray:
-        """Returns the volume, `(x, y, z, channels)` float32.
-
-        Args:
-            uncovered: Value of voxels that no window has reached; None refuses them.
-
-        Raises:
-            ValueError: If there are such voxels and no value for them.
-        """
-        return _divided(self._sum, self._weight, uncovered)
-
-
 class _Placement:
     """Where windows come to lie in a volume, and with which weights.
 
@@ -244,19 +192,19 @@ class _Placement:
         return values, x[:, None, None] * y[:, None] * z, tuple(target)
 
 
-def _divided(total: np.ndarray, weight: np.ndarray, uncovered: float | None = None) -> np.ndarray:
-    """Divides sums `(x, y, z, channels)` by their weights; see `WindowAggregator.result`."""
+def _divided(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Divides sums `(x, y, z, channels)` by their weights.
+
+    Raises:
+        ValueError: If there are voxels without weight.
+    """
     missing = weight == 0
-    if not missing.any():
-        return total / weight[..., None]
-    if uncovered is None:
+    if missing.any():
         raise ValueError(
-            f"{np.count_nonzero(missing)} of {missing.size} voxels are covered by no window; add a "
-            "window at each of grid_starts, or give a value for `uncovered`"
+            f"{np.count_nonzero(missing)} of {missing.size} voxels are covered by no window; add a window at each of "
+            "grid_starts"
         )
-    result = total / np.where(missing, np.float32(1), weight)[..., None]
-    result[missing] = uncovered
-    return result
+    return total / weight[..., None]
 
 
 def _gaussian_weights(size: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfgkeras.data.aggregators import SlabAggregator, WindowAggregator, grid_starts, slab_axis
+from sfgkeras.data.aggregators import SlabAggregator, grid_starts, slab_axis
 from sfgkeras.errors import ConfigError
 
 
@@ -45,107 +45,7 @@ def test_windows_do_not_overlap_where_they_need_not():
     assert [x for x, _, _ in grid_starts((9, 4, 1), (4, 4, 1))] == [0, 4, 5]
 
 
-@given(grids(), st.sampled_from(["gaussian", "none"]), st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
-def test_overlapping_windows_of_constant_seven_give_a_constant_volume_of_seven(grid, blending, channels):
-    shape, window, border = grid
-    aggregator = WindowAggregator(shape, channels, window, border, blending)
-    output = np.full((*(w for w in window if w > 1), channels), 7.0, np.float32)
-    for start in grid_starts(shape, window, border):
-        aggregator.add(output, start)
-    result = aggregator.result()
-    assert result.shape == (*shape, channels)
-    assert result.dtype == np.float32
-    np.testing.assert_allclose(result, 7.0, rtol=2e-6)
-
-
-@given(grids(), st.sampled_from(["gaussian", "none"]))
-@settings(max_examples=80, deadline=None)
-def test_windows_of_a_volume_give_the_volume_back(grid, blending):
-    shape, window, border = grid
-    volume = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
-    aggregator = WindowAggregator(shape, 2, window, border, blending)
-    for start in grid_starts(shape, window, border):
-        piece = volume[tuple(slice(s, s + w) for s, w in zip(start, window, strict=True))]
-        aggregator.add(piece.reshape(*(w for w in window if w > 1), 2), start)
-    np.testing.assert_allclose(aggregator.result(), volume, rtol=1e-5, atol=1e-5)
-
-
-def test_gaussian_blending_weights_by_distance_from_the_centre():
-    aggregator = WindowAggregator((12, 8, 1), 1, (8, 8, 1), blending="gaussian")
-    aggregator.add(np.zeros((8, 8, 1)), (0, 0, 0))
-    aggregator.add(np.ones((8, 8, 1)), (4, 0, 0))
-    weight = np.exp(-0.5 * (np.arange(8) - 3.5) ** 2)  # sigma = 8 / 8
-    blended = weight[:4] / (weight[:4] + weight[4:])
-    expected = np.concatenate([np.zeros(4), blended, np.ones(4)])
-    np.testing.assert_allclose(aggregator.result()[:, 3, 0, 0], expected, rtol=1e-5)
-
-
-def test_without_blending_the_border_is_cut_and_the_rest_averaged():
-    aggregator = WindowAggregator((10, 4, 1), 1, (6, 4, 1), (1, 0, 0), "none")
-    first, second = np.full((6, 4, 1), 2.0), np.full((6, 4, 1), 4.0)
-    first[5], second[0] = np.nan, np.nan  # the borders inside the volume; those at its edges are kept
-    aggregator.add(first, (0, 0, 0))
-    aggregator.add(second, (4, 0, 0))
-    np.testing.assert_array_equal(aggregator.result()[:, 0, 0, 0], [2] * 5 + [4] * 5)
-    overlapping = WindowAggregator((8, 4, 1), 1, (6, 4, 1), blending="none")
-    overlapping.add(np.full((6, 4, 1), 2.0), (0, 0, 0))
-    overlapping.add(np.full((6, 4, 1), 4.0), (2, 0, 0))
-    np.testing.assert_array_equal(overlapping.result()[:, 0, 0, 0], [2, 2, 3, 3, 3, 3, 4, 4])
-
-
-def test_large_windows_do_not_underflow_in_their_corners():
-    size = (65, 64, 33)
-    aggregator = WindowAggregator(size, 1, size)
-    aggregator.add(np.full((*size, 1), 7.0, np.float32), (0, 0, 0))
-    np.testing.assert_allclose(aggregator.result(), 7.0, rtol=1e-6)
-
-
-def test_voxels_that_no_window_reached_are_refused_or_filled_but_never_nan():
-    aggregator = WindowAggregator((6, 4, 1), 1, (4, 4, 1))
-    aggregator.add(np.ones((4, 4, 1)), (0, 0, 0))
-    with pytest.raises(ValueError, match="8 of 24 voxels are covered by no window"):
-        aggregator.result()
-    result = aggregator.result(uncovered=-1.0)
-    np.testing.assert_allclose(result[:4], 1.0, rtol=1e-6)
-    np.testing.assert_array_equal(result[4:], -1.0)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (
-            lambda: grid_starts((4, 9, 9), (5, 5, 1)),
-            ConfigError,
-            r"window of \(5, 5, 1\) .* volume of \(4, 9, 9\)",
-        ),
-        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (2, 0, 0)), ConfigError, r"border = \(2, 0, 0\)"),
-        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (0, 0, 1)), ConfigError, r"border = \(0, 0, 1\)"),
-        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (1, 1)), ConfigError, "three whole numbers"),
-        (lambda: WindowAggregator((9, 9, 9), 1, (4, 4, 4), (2, 2, 2), "none"), ConfigError, "border"),
-        (
-            lambda: WindowAggregator((9, 9, 9), 1, (4, 4, 4), blending="gausian"),
-            ConfigError,
-            "did you mean 'gaussian'",
-        ),
-        (
-            lambda: WindowAggregator((9, 9, 9), 1, (4, 4, 1)).add(np.ones((4, 4)), (0, 0, 0)),
-            ValueError,
-            r"\(4, 4, 1\)",
-        ),
-        (
-            lambda: WindowAggregator((9, 9, 9), 1, (4, 4, 1)).add(np.ones((4, 4, 1)), (6, 0, 0)),
-            ValueError,
-            "inside",
-        ),
-    ],
-)
-def test_what_cannot_be_put_together_is_refused(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
-
-
-def by_slabs(outputs, starts, shape, window, border, blending, axis):
+def by_slabs(outputs, starts, shape, window, border=(0, 0, 0), blending="gaussian", axis=0):
     """Puts windows together slab by slab; returns the volume, and the thickness of the slabs in order."""
     channels = outputs[0].shape[-1]
     aggregator = SlabAggregator(shape, channels, window, border, blending, axis)
@@ -166,6 +66,99 @@ def by_slabs(outputs, starts, shape, window, border, blending, axis):
         aggregator.add(output, start)
     take(None)
     return volume, thickness
+
+
+@given(grids(), st.sampled_from(["gaussian", "none"]), st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_overlapping_windows_of_constant_seven_give_a_constant_volume_of_seven(grid, blending, channels):
+    shape, window, border = grid
+    output = np.full((*(w for w in window if w > 1), channels), 7.0, np.float32)
+    starts = grid_starts(shape, window, border)
+    result, _ = by_slabs([output] * len(starts), starts, shape, window, border, blending)
+    assert result.shape == (*shape, channels)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, 7.0, rtol=2e-6)
+
+
+@given(grids(), st.sampled_from(["gaussian", "none"]))
+@settings(max_examples=80, deadline=None)
+def test_windows_of_a_volume_give_the_volume_back(grid, blending):
+    shape, window, border = grid
+    volume = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
+    starts, pieces = grid_starts(shape, window, border), []
+    for start in starts:
+        piece = volume[tuple(slice(s, s + w) for s, w in zip(start, window, strict=True))]
+        pieces.append(piece.reshape(*(w for w in window if w > 1), 2))
+    result, _ = by_slabs(pieces, starts, shape, window, border, blending)
+    np.testing.assert_allclose(result, volume, rtol=1e-5, atol=1e-5)
+
+
+def test_gaussian_blending_weights_by_distance_from_the_centre():
+    outputs = [np.zeros((8, 8, 1)), np.ones((8, 8, 1))]
+    result, _ = by_slabs(outputs, [(0, 0, 0), (4, 0, 0)], (12, 8, 1), (8, 8, 1))
+    weight = np.exp(-0.5 * (np.arange(8) - 3.5) ** 2)  # sigma = 8 / 8
+    blended = weight[:4] / (weight[:4] + weight[4:])
+    expected = np.concatenate([np.zeros(4), blended, np.ones(4)])
+    np.testing.assert_allclose(result[:, 3, 0, 0], expected, rtol=1e-5)
+
+
+def test_without_blending_the_border_is_cut_and_the_rest_averaged():
+    first, second = np.full((6, 4, 1), 2.0), np.full((6, 4, 1), 4.0)
+    first[5], second[0] = np.nan, np.nan  # the borders inside the volume; those at its edges are kept
+    cut, _ = by_slabs([first, second], [(0, 0, 0), (4, 0, 0)], (10, 4, 1), (6, 4, 1), (1, 0, 0), "none")
+    np.testing.assert_array_equal(cut[:, 0, 0, 0], [2] * 5 + [4] * 5)
+    outputs = [np.full((6, 4, 1), 2.0), np.full((6, 4, 1), 4.0)]
+    averaged, _ = by_slabs(outputs, [(0, 0, 0), (2, 0, 0)], (8, 4, 1), (6, 4, 1), blending="none")
+    np.testing.assert_array_equal(averaged[:, 0, 0, 0], [2, 2, 3, 3, 3, 3, 4, 4])
+
+
+def test_large_windows_do_not_underflow_in_their_corners():
+    size = (65, 64, 33)
+    result, _ = by_slabs([np.full((*size, 1), 7.0, np.float32)], [(0, 0, 0)], size, size)
+    np.testing.assert_allclose(result, 7.0, rtol=1e-6)
+
+
+def test_voxels_that_no_window_reached_are_refused():
+    aggregator = SlabAggregator((6, 4, 1), 1, (4, 4, 1), axis=0)
+    aggregator.add(np.ones((4, 4, 1)), (0, 0, 0))
+    _, reached = aggregator.finished(2)
+    np.testing.assert_allclose(reached, 1.0, rtol=1e-6)
+    with pytest.raises(ValueError, match="8 of 16 voxels are covered by no window"):
+        aggregator.finished()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: grid_starts((4, 9, 9), (5, 5, 1)),
+            ConfigError,
+            r"window of \(5, 5, 1\) .* volume of \(4, 9, 9\)",
+        ),
+        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (2, 0, 0)), ConfigError, r"border = \(2, 0, 0\)"),
+        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (0, 0, 1)), ConfigError, r"border = \(0, 0, 1\)"),
+        (lambda: grid_starts((9, 9, 9), (4, 4, 1), (1, 1)), ConfigError, "three whole numbers"),
+        (lambda: SlabAggregator((9, 9, 9), 1, (4, 4, 4), (2, 2, 2), "none"), ConfigError, "border"),
+        (
+            lambda: SlabAggregator((9, 9, 9), 1, (4, 4, 4), blending="gausian"),
+            ConfigError,
+            "did you mean 'gaussian'",
+        ),
+        (
+            lambda: SlabAggregator((9, 9, 9), 1, (4, 4, 1)).add(np.ones((4, 4)), (0, 0, 0)),
+            ValueError,
+            r"\(4, 4, 1\)",
+        ),
+        (
+            lambda: SlabAggregator((9, 9, 9), 1, (4, 4, 1)).add(np.ones((4, 4, 1)), (6, 0, 0)),
+            ValueError,
+            "inside",
+        ),
+    ],
+)
+def test_what_cannot_be_put_together_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
 
 
 @given(grids(), st.sampled_from(["gaussian", "none"]), st.integers(1, 3), st.integers(0, 2))
