@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from process_memory import memory_of
 from training_steps import build_network, build_step, random_batch
 
 FEWEST_STEPS, MOST_STEPS = 2, 9
@@ -108,7 +109,7 @@ def measure(point: Point, threads: int, seconds: float) -> dict[str, Any]:
     from sfgkeras.networks import count_multiplies, count_parameters
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    before = _memory()["RssAnon"]
+    before = memory_of().private
     network = build_network(point.tasks, point.sharing, point.spatial_rank, point.width)
     window = (point.window,) * point.spatial_rank
     step, _ = build_step(network, build_strategy("one_device"), point.batch)
@@ -123,12 +124,13 @@ def measure(point: Point, threads: int, seconds: float) -> dict[str, Any]:
     times = [timed_step()]
     while times[0] < SLOW and _goes_on(times, seconds):
         times.append(timed_step())
-    after = _memory()
+    after = memory_of()
+    mapped = after.resident - after.private
     return {
         **asdict(point),
         "seconds": median(times),
         "steps": len(times),
-        "gib": (after["VmHWM"] - after["RssFile"] - before) / 2**20,
+        "gib": (after.peak - mapped - before) / 2**30,
         "multiplies": point.batch * count_multiplies(network, (*window, 1)),
         "parameters": count_parameters(network),
         "load": os.getloadavg()[0],
@@ -137,12 +139,6 @@ def measure(point: Point, threads: int, seconds: float) -> dict[str, Any]:
 
 def _goes_on(times: Sequence[float], seconds: float) -> bool:
     return len(times) < FEWEST_STEPS or (len(times) < MOST_STEPS and sum(times) < seconds)
-
-
-def _memory() -> dict[str, int]:
-    """Returns what Linux knows of this process's memory, in KiB; pages of files, such as libraries, are `RssFile`."""
-    lines = (line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return {name: int(value.split()[0]) for name, value in lines if name.startswith(("VmHWM", "Rss"))}
 
 
 def _in_process(point: Point, threads: int, seconds: float) -> dict[str, Any]:

@@ -13,10 +13,12 @@ class ProcessMemory:
         private: What the process has made itself. Pages of mapped files are left out: they count as memory of whoever
             has looked at them, and the system takes them back when others need room.
         resident: Everything that is in memory for it.
+        peak: The most that was ever resident.
     """
 
     private: int = 0
     resident: int = 0
+    peak: int = 0
 
 
 def memory_of(process: int | str = "self") -> ProcessMemory:
@@ -25,5 +27,6 @@ def memory_of(process: int | str = "self") -> ProcessMemory:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
         return ProcessMemory()
-    found = {name: int(size) * 1024 for name, size in re.findall(r"^(Rss\w+|VmRSS):\s+(\d+) kB$", status, re.MULTILINE)}
-    return ProcessMemory(found.get("RssAnon", 0), found.get("VmRSS", 0))
+    sizes = re.findall(r"^(RssAnon|VmRSS|VmHWM):\s+(\d+) kB$", status, re.MULTILINE)
+    found = {name: int(size) * 1024 for name, size in sizes}
+    return ProcessMemory(found.get("RssAnon", 0), found.get("VmRSS", 0), found.get("VmHWM", 0))

@@ -31,7 +31,8 @@ def batch_normalize(inputs: Any, scale: Any, offset: Any, epsilon: float, data_f
         data_format: `NHWC` or `NDHWC`.
 
     Returns:
-        The normalised tensor in the type of `inputs`, the mean and the variance, float32 `(channels,)`.
+        The normalised tensor in the type of `inputs`; the mean and the variance, float32 `(channels,)`, into which no
+        gradient flows.
     """
     import tensorflow as tf
 
@@ -55,13 +56,9 @@ def batch_normalize(inputs: Any, scale: Any, offset: Any, epsilon: float, data_f
             own = tf.stack([local.offset_backprop, local.scale_backprop])
             sums = replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own) / count
             # The part that goes through the moments is itself a scaled and shifted x'.
+            offset_back, scale_back = tf.unstack(-scale * tf.math.rsqrt(variance + epsilon) * sums)
             through_moments = tf.raw_ops.FusedBatchNormV3(
-                x=x,
-                scale=-scale * tf.math.rsqrt(variance + epsilon) * sums[1],
-                offset=-scale * tf.math.rsqrt(variance + epsilon) * sums[0],
-                mean=mean,
-                variance=variance,
-                **settings,
+                x=x, scale=scale_back, offset=offset_back, mean=mean, variance=variance, **settings
             )
             return local.x_backprop + through_moments.y, local.scale_backprop, local.offset_backprop
 
