@@ -83,14 +83,16 @@ def test_two_devices_train_the_network_that_one_device_trains(make_config, tmp_p
     before, after, mirrored = network_of(one, 0), network_of(one, 4), network_of(two, 4)
     assert before.keys() == after.keys() == mirrored.keys()
     for key, value in after.items():
-        if key.endswith(AVERAGES):
-            np.testing.assert_allclose(mirrored[key], value, rtol=1e-2, atol=1e-2, err_msg=key)
-        elif value.dtype.kind != "f":
+        if value.dtype.kind != "f":
             np.testing.assert_array_equal(mirrored[key], value, err_msg=key)
     # Adam's first steps are nearly the sign of the gradient, whatever its size: where that is nearly 0, rounding
-    # decides. Over all weights it makes a hundredth of the way; a gradient that is wrong anywhere makes far more.
-    weights = [key for key in after if not key.endswith(AVERAGES) and after[key].dtype.kind == "f"]
-    assert distance(mirrored, after, weights) < 0.03 * distance(after, before, weights)
+    # decides. Over all weights it makes a thousandth of the way, with drawn masks a hundredth; a gradient that is wrong
+    # anywhere makes far more.
+    limit = 0.03 if sharing == "sfg" else 0.003
+    averages = [key for key in after if key.endswith(AVERAGES)]
+    weights = [key for key in after if after[key].dtype.kind == "f" and key not in averages]
+    for keys in (weights, averages):
+        assert distance(mirrored, after, keys) < limit * distance(after, before, keys)
     moved = [key for key, value in after.items() if key.endswith("kernel") and (value != before[key]).any()]
     assert len(moved) == sum(key.endswith("kernel") for key in after)
 
