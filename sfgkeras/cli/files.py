@@ -1,0 +1,138 @@
+"""The verbs around a run: check, preprocess, phantom, demo, configs."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from sfgkeras.cli.arguments import parse_settings
+from sfgkeras.cli.group import OVERRIDES, commands, load_tensorflow, read_configuration, with_config
+from sfgkeras.cli.process import EXIT_USER
+from sfgkeras.console import build_reporter
+from sfgkeras.errors import ConfigError
+
+
+@commands.command(context_settings=OVERRIDES)
+@with_config
+@click.option("--headers-only", is_flag=True, help="Do not read the voxels: quicker, finds no bad labels and no NaN.")
+@click.pass_context
+def check(context: click.Context, config_name: str, headers_only: bool) -> None:
+    """Check the INI file, the images and the labels; say what training will see."""
+    config = read_configuration(config_name, context.args)
+    from sfgkeras.applications.checking import check_run
+
+    if not check_run(config, build_reporter(), read_voxels=not headers_only):
+        sys.exit(EXIT_USER)
+
+
+@commands.command(context_settings=OVERRIDES)
+@click.option("-c", "--config", "config_name", metavar="FILE", help="INI file with [PREPROCESSING], or the next three.")
+@click.option("--input", "inputs", type=click.Path(path_type=Path), help="Folder of NIfTI or DICOM series.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--steps", help="Steps in order, e.g. n4,resample,nyul,whiten.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Folder of label maps named as their images.")
+@click.option(
+    "--split", type=click.Path(path_type=Path), help="CSV subject_id,phase: landmarks are fitted on training."
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes on this machine.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Run on an existing dask.distributed cluster, e.g. tcp://host:8786."
+)
+@click.option("--pictures/--no-pictures", default=True, show_default=True, help="Draw each subject before and after.")
+@click.option("--restart", is_flag=True, help="Do every subject anew, also those that were done before.")
+@click.pass_context
+def preprocess(context: click.Context, config_name: str | None, restart: bool, **options: Any) -> None:
+    """Preprocess the images of an INI file, or a folder; resumes, and goes on past a bad file.
+
+    With --input, settings of a step are written --STEP_SETTING VALUE, e.g. --resample_spacing 1.46,1.46,1.46; with
+    -c FILE as every other value, e.g. --PREPROCESSING.resample_spacing 1.46,1.46,1.46.
+    """
+    given = [name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if config_name is None:
+        _preprocess_folder(context.args, restart=restart, **options)
+        return
+    if given:
+        name = given[0].removesuffix("s") if given[0] == "inputs" else given[0]
+        raise ConfigError(
+            f"--{name} stands beside -c; give an INI file, or --input, --output and --steps (with -c its values are "
+            "written --PREPROCESSING.workers 2)"
+        )
+    config = read_configuration(config_name, context.args)
+    from sfgkeras.applications.preprocess import preprocess as preprocess_run
+
+    sys.exit(preprocess_run(config, build_reporter(), restart=restart))
+
+
+def _preprocess_folder(
+    arguments: Sequence[str], inputs: Path | None, output: Path | None, steps: str | None, **options: Any
+) -> None:
+    missing = [name for name, value in (("--input", inputs), ("--output", output), ("--steps", steps)) if value is None]
+    if inputs is None or output is None or steps is None:
+        raise ConfigError(
+            f"{' and '.join(missing)} missing; give an INI file with -c FILE, or --input DIR --output DIR --steps ..."
+        )
+    from sfgkeras.applications.folder_progress import FolderProgress
+    from sfgkeras.preprocessing.folder import run_folder
+
+    settings = parse_settings(arguments)
+    reporter = build_reporter()
+    with FolderProgress(reporter) as progress:
+        result = run_folder(inputs, output, steps, settings, progress=progress.show, **options)
+    reporter.message(
+        f"{len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} failed: {output}"
+    )
+    for subject_id, reason in result.failed.items():
+        reporter.warning(f"{subject_id}: {reason}")
+    reporter.message(f"overview: {result.overview}")
+    sys.exit(result.exit_code)
+
+
+@commands.command()
+@click.option("--output", type=click.Path(path_type=Path), default=Path("sfgkeras_demo"), show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of the cohort and of the training.")
+def demo(output: Path, seed: int) -> None:
+    """Make a synthetic cohort, train, infer, evaluate and report; about four minutes on two cores."""
+    load_tensorflow()
+    from sfgkeras.applications.demo import run_demo
+
+    run_demo(output, build_reporter(), seed=seed)
+
+
+@commands.command()
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option("--subjects", default=10, show_default=True, type=click.IntRange(min=1))
+@click.option("--size", type=click.Choice(["full", "small"]), default="small", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+def phantom(output: Path, subjects: int, size: str, seed: int, overwrite: bool) -> None:
+    """Write a synthetic cohort of male pelves: T2 MR, CT and organ labels as NIfTI."""
+    from sfgkeras.data.phantom import write_phantom_cohort
+
+    reporter = build_reporter()
+    with reporter.stage("phantoms", subjects) as stage:
+        write_phantom_cohort(
+            output, subjects, size=size, seed=seed, overwrite=overwrite, progress=lambda done, total: stage.advance()
+        )
+    reporter.message(f"wrote {subjects} subjects to {output}")
+
+
+@commands.command()
+@click.argument("name", required=False)
+@click.option("--overwrite", is_flag=True, help="Replace an existing copy.")
+def configs(name: str | None, overwrite: bool) -> None:
+    """List the shipped INI files, or copy one into the working folder."""
+    from sfgkeras.config import find_config, list_configs
+
+    reporter = build_reporter()
+    if name is None:
+        reporter.table("INI files of the package", ["name", "what it is"], sorted(list_configs().items()))
+        return
+    source = find_config(f"ini_configs/{Path(name).stem}")
+    target = Path(source.name)
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target} exists; add --overwrite to replace it")
+    target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    reporter.message(f"copied to {target}")

@@ -1,0 +1,69 @@
+"""The group that all verbs belong to, and what they share: the INI file, and TensorFlow loaded late and quietly."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from sfgkeras import __version__
+from sfgkeras.cli.arguments import parse_overrides
+
+OVERRIDES = {"ignore_unknown_options": True, "allow_extra_args": True}
+DATASETS = click.Choice(["training", "validation", "inference", "all"])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def commands(debug: bool) -> None:
+    """Multi-task learning for medical images with Stochastic Filter Groups.
+
+    A run is described by one INI file. Every value of it can be given on the command line too:
+    --TRAINING.max_iter 1000. `sfgkeras configs` lists the INI files that come with the package.
+    """
+
+
+def with_config(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb its `-c FILE`."""
+    option = click.option(
+        "-c",
+        "--config",
+        "config_name",
+        required=True,
+        metavar="FILE",
+        help="INI file: a path, or the name of a shipped one.",
+    )
+    return option(function)
+
+
+def read_configuration(name: str, arguments: Sequence[str]) -> Any:
+    """Reads the INI file of a verb, with the values that stand on the command line.
+
+    Raises:
+        ConfigError: Every mistake at once.
+    """
+    from sfgkeras.applications.configuration import read_run
+    from sfgkeras.config import find_config
+
+    return read_run(find_config(name), parse_overrides(arguments))
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without the lines that its libraries write to stderr before any setting can stop them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

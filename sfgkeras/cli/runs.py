@@ -1,0 +1,158 @@
+"""The verbs that train a network and use it: train, inference, evaluate, report, export, compare."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sfgkeras.cli.arguments import parse_fractions, parse_overrides, parse_slice
+from sfgkeras.cli.group import DATASETS, OVERRIDES, commands, load_tensorflow, read_configuration, with_config
+from sfgkeras.console import build_reporter
+from sfgkeras.errors import ConfigError
+
+
+@commands.command(context_settings=OVERRIDES)
+@with_config
+@click.option("--restart", is_flag=True, help="Remove what an earlier run saved and begin anew.")
+@click.pass_context
+def train(context: click.Context, config_name: str, restart: bool) -> None:
+    """Train a network; resumes where a killed run stopped."""
+    config = read_configuration(config_name, context.args)
+    load_tensorflow()
+    from sfgkeras.applications import run
+
+    run.train(config, build_reporter(), restart=restart)
+
+
+@commands.command(context_settings=OVERRIDES)
+@with_config
+@click.option("--dataset", type=DATASETS, help="Subjects to infer.")
+@click.option("--overwrite", is_flag=True, help="Replace results of another checkpoint or other settings.")
+@click.pass_context
+def inference(context: click.Context, config_name: str, dataset: str | None, overwrite: bool) -> None:
+    """Write the network's results on each subject's own grid."""
+    config = read_configuration(config_name, context.args)
+    load_tensorflow()
+    from sfgkeras.applications import run
+
+    run.infer(config, build_reporter(), dataset=dataset, overwrite=overwrite)
+
+
+@commands.command(context_settings=OVERRIDES)
+@with_config
+@click.option("--dataset", type=DATASETS, help="Subjects to compare.")
+@click.pass_context
+def evaluate(context: click.Context, config_name: str, dataset: str | None) -> None:
+    """Compare results with the truth: a table, and CSV files per subject and in summary."""
+    config = read_configuration(config_name, context.args)
+    from sfgkeras.applications import run
+
+    run.evaluate(config, build_reporter(), dataset=dataset)
+
+
+commands.add_command(evaluate, "evaluation")
+
+
+@commands.command(context_settings=OVERRIDES)
+@with_config
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write to, instead of model_dir/report.")
+@click.option(
+    "--subjects", default=3, show_default=True, type=click.IntRange(min=0), help="Subjects to show slices of."
+)
+@click.option("--activations", is_flag=True, help="Run the network to draw activation maps of its filters.")
+@click.option(
+    "--slice",
+    "slices",
+    multiple=True,
+    metavar="SUBJECT:NUMBER",
+    help="A slice for the activation maps; may be repeated.",
+)
+@click.pass_context
+def report(
+    context: click.Context,
+    config_name: str,
+    output: Path | None,
+    subjects: int,
+    activations: bool,
+    slices: tuple[str, ...],
+) -> None:
+    """Write one self-contained HTML page of a run, and its figures as PNG, PDF and HTML."""
+    config = read_configuration(config_name, context.args)
+    wanted = [parse_slice(text) for text in slices]
+    if activations or wanted:
+        load_tensorflow()
+    from sfgkeras.applications.report import write_report
+
+    write_report(config, build_reporter(), output, subjects, activations, wanted)
+
+
+@commands.command(context_settings=OVERRIDES)
+@with_config
+@click.option("--task", help="The one task to keep; without it, all.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["keras", "saved_model", "onnx"]),
+    default="keras",
+    show_default=True,
+    help="onnx needs: pip install 'sfgkeras[onnx]'.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="File or folder to write; by default in model_dir.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier export.")
+@click.pass_context
+def export(context: click.Context, config_name: str, **options: Any) -> None:
+    """Write the hardened network: an ordinary model with no masks, no sampling and no wasted multiply."""
+    config = read_configuration(config_name, context.args)
+    load_tensorflow()
+    from sfgkeras.applications.exporting import export_network
+
+    export_network(config, build_reporter(), **options)
+
+
+@commands.command(context_settings=OVERRIDES)
+@click.option(
+    "-c",
+    "--config",
+    "config_names",
+    required=True,
+    multiple=True,
+    metavar="FILE",
+    help="INI file; several are compared.",
+)
+@click.option("--sharing", default="", help="Mechanisms to compare, e.g. sfg,hard_sharing; default for one file: all.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each.")
+@click.option("--fractions", default="1", show_default=True, help="Parts of the training subjects, e.g. 1,0.25.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder; default: comparison in model_dir.")
+@click.pass_context
+def compare(
+    context: click.Context,
+    config_names: tuple[str, ...],
+    sharing: str,
+    seeds: int,
+    fractions: str,
+    output: Path | None,
+) -> None:
+    """Train sharing mechanisms (or several INI files) over seeds on the same data; write one table.
+
+    Resumes where it was stopped: runs that are done are not made again.
+    """
+    from sfgkeras.applications.comparison_plan import plan_files, plan_sharing
+    from sfgkeras.config import find_config
+
+    overrides = parse_overrides(context.args)
+    paths = [find_config(name) for name in config_names]
+    names = [name.strip() for name in sharing.split(",") if name.strip()]
+    parts = parse_fractions(fractions)
+    if len(paths) > 1 and (names or parts != [1.0]):
+        raise ConfigError(
+            f"--sharing and --fractions vary one INI file, not {len(paths)}; leave them out, or give one -c"
+        )
+    output = output or read_configuration(config_names[0], context.args).system.model_dir / "comparison"
+    if len(paths) > 1:
+        plan = plan_files(paths, seeds, output, overrides)
+    else:
+        plan = plan_sharing(paths[0], names, seeds, output, overrides, parts)
+    load_tensorflow()
+    from sfgkeras.applications.comparing import compare as compare_runs
+
+    compare_runs(plan, output, build_reporter())
