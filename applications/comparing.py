@@ -216,7 +216,9 @@ def write_comparison(results: Mapping[tuple[str, int], Result], output: Path) ->
     note = (
         f"Mean ± standard deviation over {len(seeds)} seeds. Against the best baseline: * p < 0.05 over seeds "
         "(paired t-test, from 3 seeds), + p < 0.05 over subjects (Wilcoxon signed-rank test, from 6 subjects); "
-        "not corrected for the number of comparisons."
+        "not corrected for the number of comparisons. All networks are compared on the subjects for which each of them "
+        "has a value; (n missed) counts the values that a network should have and has not, such as the distance to an "
+        "organ that it did not find, and none of those that missed more than others is the best."
     )
     write_text(output / "comparison.md", f"{comparison.markdown_table(lines)}\n{note}\n")
     picture = output / "comparison.png"

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sfgkeras.analysis.measures import EVALUATIONS
+from sfgkeras.analysis.measures import EVALUATIONS, NAN
+from sfgkeras.analysis.tables import spread_text
 
 MEAN_LABEL = "mean of labels"
 LEAST_SEEDS, LEAST_SUBJECTS = 3, 6
@@ -26,6 +27,7 @@ class Score:
         measure: A key of `EVALUATIONS`.
         value: The value; not finite where it is undefined.
         subject_id: The subject measured; empty for a value over all subjects.
+        num_missed: For a mean over labels: how many of them this network missed.
     """
 
     network: str
@@ -35,6 +37,7 @@ class Score:
     measure: str
     value: float
     subject_id: str = ""
+    num_missed: int = 0
 
     @property
     def quantity(self) -> Quantity:
@@ -43,24 +46,61 @@ class Score:
 
 
 def add_label_means(scores: Iterable[Score]) -> list[Score]:
-    """Adds, for every subject of a segmentation, the mean of each measure over its labels where there are several."""
+    """Adds, for every subject of a segmentation, the mean of each measure over its labels where there are several.
+
+    A label counts for all networks or for none: the mean of a subject and seed is over those labels that every network
+    has a finite value for, so that nobody's mean is over the easier labels. What a network missed is counted in
+    `num_missed`.
+    """
     scores = list(scores)
-    labels: dict[tuple[Any, ...], list[float]] = {}
+    cases: dict[tuple[Any, ...], dict[str, dict[str, float]]] = {}
     for score in scores:
         if EVALUATIONS[score.measure].kind == "segmentation":
-            key = (score.network, score.seed, score.task, MEAN_LABEL, score.measure, score.subject_id)
-            labels.setdefault(key, []).append(score.value)
+            key = (score.task, score.measure, score.seed, score.subject_id)
+            cases.setdefault(key, {}).setdefault(score.network, {})[score.group] = score.value
     means = []
-    for (network, seed, task, group, measure, subject), values in labels.items():
-        finite = [value for value in values if np.isfinite(value)]
-        if len(values) > 1:
-            mean = float(np.mean(finite)) if finite else float("nan")
-            means.append(Score(network, seed, task, group, measure, mean, subject))
+    for (task, measure, seed, subject), by_network in cases.items():
+        common = _common(by_network)
+        for network, values in by_network.items():
+            if len(values) > 1:
+                mean = float(np.mean([values[label] for label in common])) if common else NAN
+                missed = len(_missed(network, by_network, measure))
+                means.append(Score(network, seed, task, MEAN_LABEL, measure, mean, subject, missed))
     return scores + means
+
+
+def _common(by_network: Mapping[str, Mapping[Any, float]]) -> list[Any]:
+    """Returns the cases that every network has a finite value for, in order; all of a network's where none meet."""
+    shared = set.intersection(*(set(values) for values in by_network.values()))
+    if not shared:  # e.g. files with subjects of their own: there is nothing to pair
+        return sorted({case for values in by_network.values() for case, value in values.items() if np.isfinite(value)})
+    return sorted(case for case in shared if all(np.isfinite(values[case]) for values in by_network.values()))
+
+
+def _missed(network: str, by_network: Mapping[str, Mapping[Any, float]], measure: str) -> list[Any]:
+    """Returns the cases that a network failed: an infinite error, or no value where another network has one.
+
+    What is undefined for all, such as the distance to an organ that a subject has not, is nobody's failure; nor is an
+    infinite value of a measure that is better the larger it is, such as the PSNR of a perfect prediction.
+    """
+    higher = EVALUATIONS[measure].higher_is_better
+
+    def is_failure(case: Any, value: float) -> bool:
+        if np.isfinite(value):
+            return False
+        if np.isinf(value):
+            return not higher
+        return any(np.isfinite(values.get(case, NAN)) for values in by_network.values())
+
+    return [case for case, value in by_network[network].items() if is_failure(case, value)]
 
 
 def compare_scores(scores: Iterable[Score], candidates: Collection[str] = ("sfg",)) -> list[dict[str, Any]]:
     """Summarises each quantity of each network and tests it against the best baseline.
+
+    All networks are compared on the same seeds and subjects: those that every one of them has a finite value for. A
+    network that misses an organ is thus not scored on its easier subjects; how often it did is in `n_missed`, and only
+    a network that missed no more than any other can be the best.
 
     Two tests are made, because two things vary. Over seeds: Student's t for pairs of runs with equal seeds, from
     3 seeds on; it asks whether training anew would favour the network again. Over subjects: Wilcoxon's signed-rank
@@ -73,37 +113,63 @@ def compare_scores(scores: Iterable[Score], candidates: Collection[str] = ("sfg"
 
     Returns:
         A row per quantity and network: `task`, `group`, `measure`, `network`, `mean` and `std` over seeds,
-        `seeds`, `subjects`, `baseline` (the best one), `p_seeds`, `p_subjects` (None where they cannot be had) and
-        `is_best`.
+        `seeds`, `subjects`, `n_missed` (values that the network should have and has not), `baseline` (the best one),
+        `p_seeds`, `p_subjects` (None where they cannot be had) and `is_best`.
     """
+    scores = list(scores)
+    rows = []
+    for quantity, by_network in _by_quantity(scores).items():
+        if quantity[1] == MEAN_LABEL:
+            of_labels = [score for score in scores if score.quantity == quantity]
+            missed = {name: sum(s.num_missed for s in of_labels if s.network == name) for name in by_network}
+        else:
+            missed = {name: len(_missed(name, by_network, quantity[2])) for name in by_network}
+        rows += _compare_quantity(quantity, by_network, missed, candidates)
+    return rows
+
+
+def _by_quantity(scores: Iterable[Score]) -> dict[Quantity, dict[str, dict[tuple[int, str], float]]]:
+    """Returns all values, finite or not, by quantity, network, and seed and subject."""
     tables: dict[Quantity, dict[str, dict[tuple[int, str], float]]] = {}
     for score in scores:
-        if np.isfinite(score.value):
-            networks = tables.setdefault(score.quantity, {})
-            networks.setdefault(score.network, {})[score.seed, score.subject_id] = score.value
+        tables.setdefault(score.quantity, {}).setdefault(score.network, {})[score.seed, score.subject_id] = score.value
+    return tables
+
+
+def _compare_quantity(
+    quantity: Quantity,
+    by_network: Mapping[str, Mapping[tuple[int, str], float]],
+    missed: Mapping[str, int],
+    candidates: Collection[str],
+) -> list[dict[str, Any]]:
+    """Returns the rows of one quantity, a network each."""
+    common = set(_common(by_network))
+    values = {name: {case: v for case, v in own.items() if case in common} for name, own in by_network.items()}
+    seeds = {name: _by(own, 0) for name, own in values.items()}
+    subjects = {name: _by(own, 1) for name, own in values.items()}
+    means = {name: float(np.mean(list(own.values()))) if own else NAN for name, own in seeds.items()}
+    if all(np.isnan(mean) for mean in means.values()) and not any(missed.values()):
+        return []  # undefined for everybody
+    best, baseline = (_best(quantity[2], means, missed, left_out) for left_out in ((), candidates))
     rows = []
-    for quantity, networks in tables.items():
-        seeds = {name: _by(values, 0) for name, values in networks.items()}
-        subjects = {name: _by(values, 1) for name, values in networks.items()}
-        means = {name: float(np.mean(list(values.values()))) for name, values in seeds.items()}
-        best, baseline = _best(quantity[2], means, ()), _best(quantity[2], means, candidates)
-        for name, mean in means.items():
-            values = list(seeds[name].values())
-            other = None if baseline in (None, name) else baseline
-            rows.append(
-                {
-                    **dict(zip(("task", "group", "measure"), quantity, strict=True)),
-                    "network": name,
-                    "mean": mean,
-                    "std": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
-                    "seeds": len(values),
-                    "subjects": len(subjects[name].keys() - {""}),
-                    "baseline": baseline,
-                    "p_seeds": None if other is None else paired_t(seeds[name], seeds[other]),
-                    "p_subjects": None if other is None else signed_rank(subjects[name], subjects[other]),
-                    "is_best": name == best,
-                }
-            )
+    for name, mean in means.items():
+        of_seeds = list(seeds[name].values())
+        other = None if baseline in (None, name) else baseline
+        rows.append(
+            {
+                **dict(zip(("task", "group", "measure"), quantity, strict=True)),
+                "network": name,
+                "mean": mean,
+                "std": float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else NAN,
+                "seeds": len(of_seeds),
+                "subjects": len(subjects[name].keys() - {""}),
+                "n_missed": missed[name],
+                "baseline": baseline,
+                "p_seeds": None if other is None else paired_t(seeds[name], seeds[other]),
+                "p_subjects": None if other is None else signed_rank(subjects[name], subjects[other]),
+                "is_best": name == best,
+            }
+        )
     return rows
 
 
@@ -115,11 +181,14 @@ def _by(values: Mapping[tuple[int, str], float], place: int) -> dict[Any, float]
     return {key: float(np.mean(members)) for key, members in found.items()}
 
 
-def _best(measure: str, means: Mapping[str, float], left_out: Collection[str]) -> str | None:
+def _best(measure: str, means: Mapping[str, float], missed: Mapping[str, int], left_out: Collection[str]) -> str | None:
+    """Returns the network with the best mean, of those that missed the fewest values; None where nothing is better."""
     higher = EVALUATIONS[measure].higher_is_better
-    if higher is None:
-        return None
     names = [name for name in means if name not in left_out] or list(means)
+    fewest = min(missed[name] for name in names)
+    names = [name for name in names if missed[name] == fewest and np.isfinite(means[name])]
+    if higher is None or not names:
+        return None
     return (max if higher else min)(names, key=lambda name: means[name])
 
 
@@ -183,16 +252,11 @@ def main_table(rows: Sequence[Mapping[str, Any]], costs: Mapping[str, Mapping[st
 
 def cell(row: Mapping[str, Any]) -> str:
     """Returns one value as text; the deviation decides how many digits are shown, the best is marked."""
-    mean, std = row["mean"], row["std"]
-    digits = 3
-    if np.isfinite(std) and std > 0:
-        digits = int(np.clip(1 - np.floor(np.log10(std)), 0, 4))
-    elif mean:
-        digits = int(np.clip(2 - np.floor(np.log10(abs(mean))), 0, 4))
-    text = f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if np.isfinite(std) else "")
     star = "*" if row["p_seeds"] is not None and row["p_seeds"] < 0.05 else ""
     plus = "+" if row["p_subjects"] is not None and row["p_subjects"] < 0.05 else ""
-    return f"{text}{star}{plus}{' (best)' if row['is_best'] else ''}"
+    text = spread_text(row["mean"], row["std"])
+    missed = f" ({row['n_missed']} missed)" if row["n_missed"] else ""
+    return f"{text}{star}{plus}{missed}{' (best)' if row['is_best'] else ''}"
 
 
 def markdown_table(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -208,17 +272,16 @@ def markdown_table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def comparison_figure(scores: Sequence[Score], title: str) -> Any:
-    """Draws every run as a point, a panel per headline quantity; returns a matplotlib figure without a window."""
+    """Draws every run as a point, a panel per headline quantity; returns a matplotlib figure without a window.
+
+    As in `compare_scores`, a point is the mean over what all networks have a value for.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     from sfgkeras.analysis.style import SHARED_COLOUR, TRAINING_COLOUR
 
-    tables: dict[Quantity, dict[str, dict[int, list[float]]]] = {}
-    for score in scores:
-        if score.measure in HEADLINES and np.isfinite(score.value):
-            seeds = tables.setdefault(score.quantity, {}).setdefault(score.network, {})
-            seeds.setdefault(score.seed, []).append(score.value)
+    tables = {quantity: values for quantity, values in _by_quantity(scores).items() if quantity[2] in HEADLINES}
     networks = list(dict.fromkeys(score.network for score in scores))
     columns = min(3, max(1, len(tables)))
     num_rows = -(-len(tables) // columns)
@@ -226,8 +289,10 @@ def comparison_figure(scores: Sequence[Score], title: str) -> Any:
     figure.suptitle(title)
     for place, (quantity, by_network) in enumerate(tables.items(), start=1):
         axes = figure.add_subplot(num_rows, columns, place)
+        common = set(_common(by_network))
         for height, name in enumerate(networks):
-            values = [float(np.mean(members)) for members in by_network.get(name, {}).values()]
+            own = {case: value for case, value in by_network.get(name, {}).items() if case in common}
+            values = list(_by(own, 0).values())
             axes.scatter(values, [height] * len(values), s=18, color=TRAINING_COLOUR, alpha=0.6, linewidths=0, zorder=3)
             if values:
                 axes.vlines(np.mean(values), height - 0.3, height + 0.3, color="black", linewidth=2, zorder=4)

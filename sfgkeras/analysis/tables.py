@@ -69,6 +69,18 @@ def summarise(rows: Sequence[Row], by: Sequence[str], measures: Sequence[str] | 
     return summary
 
 
+def spread_text(mean: float, std: float = float("nan")) -> str:
+    """Returns `mean ± std` with as many digits as the deviation is worth (two), or `-` where there is no mean."""
+    if not np.isfinite(mean):
+        return "-"
+    digits = 3
+    if np.isfinite(std) and std > 0:
+        digits = int(np.clip(1 - np.floor(np.log10(std)), 0, 4))
+    elif mean:
+        digits = int(np.clip(2 - np.floor(np.log10(abs(mean))), 0, 4))
+    return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if np.isfinite(std) else "")
+
+
 def csv_text(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     """Returns rows as CSV with a header line; lists and dicts become JSON, None an empty cell."""
     columns = column_names(rows) if columns is None else columns

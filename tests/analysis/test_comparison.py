@@ -95,6 +95,65 @@ def test_the_mean_of_labels_is_that_of_each_subject():
     assert means == pytest.approx({"s0": 0.7, "s1": 0.7})
 
 
+def test_a_network_that_misses_an_organ_is_not_scored_on_its_easier_subjects():
+    # The sloppy network misses the hardest organ and is close on the rest; the careful one finds all of them.
+    careful = scores_of("careful", [[1.0, 2.0, 9.0]], "hausdorff")
+    sloppy = scores_of("sloppy", [[1.1, 2.1, np.inf]], "hausdorff")
+    rows = by_network(compare_scores(careful + sloppy))
+    assert rows["careful"]["mean"] == pytest.approx(1.5)  # over the two subjects that both have
+    assert rows["sloppy"]["mean"] == pytest.approx(1.6)
+    assert (rows["careful"]["n_missed"], rows["sloppy"]["n_missed"]) == (0, 1)
+    assert (rows["careful"]["subjects"], rows["sloppy"]["subjects"]) == (2, 2)
+    assert cell(rows["sloppy"]) == "1.60 (1 missed)"
+    assert cell(rows["careful"]) == "1.50 (best)"
+
+
+def test_of_networks_with_equal_means_only_one_that_missed_nothing_is_best():
+    rows = by_network(
+        compare_scores(
+            scores_of("finds all", [[5.0, 5.0]], "hausdorff") + scores_of("misses", [[1.0, np.inf]], "hausdorff")
+        )
+    )
+    assert [name for name, row in rows.items() if row["is_best"]] == ["finds all"]
+
+
+def test_what_is_undefined_for_all_is_nobodys_failure():
+    for measure, value in (("hausdorff", np.nan), ("psnr", np.inf)):
+        task, group = ("organs", "prostate") if measure == "hausdorff" else ("ct", "all")
+        scores = [
+            s for name in ("a", "b") for s in scores_of(name, [[1.0, 2.0, value]], measure, task=task, group=group)
+        ]
+        assert [row["n_missed"] for row in compare_scores(scores)] == [0, 0]
+
+
+def test_a_network_that_misses_everything_stays_in_the_table():
+    scores = scores_of("a", [[1.0, 2.0]], "hausdorff") + scores_of("b", [[np.inf, np.inf]], "hausdorff")
+    rows = by_network(compare_scores(scores))
+    assert cell(rows["b"]) == "- (2 missed)"
+    assert rows["a"]["n_missed"] == 0
+
+
+def test_the_mean_of_labels_is_over_labels_that_all_networks_found():
+    easy = [s for name in ("a", "b") for s in scores_of(name, [[1.0]], "hausdorff", group="bladder")]
+    hard = scores_of("a", [[7.0]], "hausdorff") + scores_of("b", [[np.inf]], "hausdorff")
+    rows = {row["network"]: row for row in compare_scores(add_label_means(easy + hard)) if row["group"] == MEAN_LABEL}
+    assert rows["a"]["mean"] == rows["b"]["mean"] == 1.0
+    assert (rows["a"]["n_missed"], rows["b"]["n_missed"]) == (0, 1)
+
+
+def test_files_without_a_subject_in_common_keep_their_own():
+    scores = [Score(name, 0, "ct", "all", "mae", float(value), f"{name}1") for name, value in (("a", 1), ("b", 2))]
+    assert [row["mean"] for row in compare_scores(scores)] == [1.0, 2.0]
+
+
+def test_points_of_the_figure_are_means_over_what_all_have():
+    scores = scores_of("a", [[0.5, 0.9]]) + scores_of("b", [[0.6, np.nan]])
+    (axes,) = comparison_figure(scores, "title").axes
+    points = [c.get_offsets()[:, 0].tolist() for c in axes.collections if len(c.get_offsets()) == 1]
+    assert [0.5] in points
+    assert [0.7] not in points
+
+
 def test_the_main_table_has_a_line_per_network_and_marks_the_best(values):
     scores = [s for name, array in values.items() for s in scores_of(name, array)]
     rows = compare_scores(scores)
@@ -112,7 +171,7 @@ def test_the_main_table_has_a_line_per_network_and_marks_the_best(values):
     [(98.76, 12.3, "99 ± 12"), (0.8123, 0.0123, "0.812 ± 0.012"), (0.5, float("nan"), "0.500"), (431.7, np.nan, "432")],
 )
 def test_the_deviation_decides_how_many_digits_are_shown(mean, std, text):
-    row = {"mean": mean, "std": std, "p_seeds": None, "p_subjects": None, "is_best": False}
+    row = {"mean": mean, "std": std, "p_seeds": None, "p_subjects": None, "n_missed": 0, "is_best": False}
     assert cell(row) == text
 
 
