@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,14 @@ from sfgkeras.errors import DataError
 
 VALUES_FILE = "values.csv"
 BEGUN = "begun by "
+FROM = " from "
+PLACE_KEYS = frozenset(
+    (
+        "csv_file", "path_to_search", "filename_contains", "filename_not_contains", "filename_removefromid",
+        "filename_attributes", "layout",
+    )
+)  # fmt: skip
+"""Keys of an input source that say where its files are, not what is made of them."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +111,15 @@ class Provenance:
         folder: The folder of results.
         made_by: Digest of checkpoint and settings of the present run.
         worker: Number of this worker.
+        content: Returns a digest of the images that a result is made from; asked only for results that are there.
     """
 
-    def __init__(self, folder: Path, made_by: str, worker: int = 0) -> None:
+    def __init__(
+        self, folder: Path, made_by: str, worker: int = 0, content: Callable[[Path], str] | None = None
+    ) -> None:
         self._path = folder / (f"provenance_{worker}.json" if worker else "provenance.json")
         self._made_by = made_by
+        self._content = content
         self._own = _read_entries(self._path)
         self._known = dict(self._own)
         for path in sorted(folder.glob("provenance*.json")):
@@ -116,8 +128,8 @@ class Provenance:
                     self._known[name] = entry
 
     def is_done(self, paths: Iterable[Path]) -> bool:
-        """Says whether all files exist and were made by the present checkpoint and settings."""
-        return all(path.is_file() and self._maker(path) == self._made_by for path in paths)
+        """Says whether all files exist and were made by the present checkpoint and settings from the same images."""
+        return all(path.is_file() and self._is_own(path) for path in paths)
 
     def refuse_foreign(self, paths: Iterable[Path]) -> None:
         """Refuses to go on where a file exists that something else made.
@@ -125,12 +137,14 @@ class Provenance:
         Raises:
             DataError: Names the first such file.
         """
-        own = (self._made_by, BEGUN + self._made_by)
-        foreign = [path for path in paths if path.exists() and self._maker(path) not in own]
+        begun = BEGUN + self._made_by
+        foreign = [path for path in paths if path.exists() and self._maker(path) != begun and not self._is_own(path)]
         if foreign:
+            is_other_image = self._maker(foreign[0]).startswith(self._made_by + FROM)
+            what = "from other images" if is_other_image else "by another checkpoint or other settings"
             raise DataError(
-                f"{foreign[0]} exists and was made by another checkpoint or other settings ({len(foreign)} "
-                "such files); add --overwrite, or choose another [INFERENCE] save_seg_dir"
+                f"{foreign[0]} exists and was made {what} ({len(foreign)} such {_files(len(foreign))}); add "
+                f"--overwrite, or choose another folder than {self._path.parent}"
             )
 
     def forget(self, paths: Iterable[Path]) -> None:
@@ -141,20 +155,31 @@ class Provenance:
 
     def begin(self, paths: Iterable[Path]) -> None:
         """Notes that the present run is about to make these files: killed meanwhile, it may go on with them."""
-        self._note(paths, BEGUN + self._made_by)
+        self._note({path: BEGUN + self._made_by for path in paths})
 
     def record(self, paths: Iterable[Path]) -> None:
         """Notes that the present run made these files."""
-        self._note(paths, self._made_by)
+        self._note({path: self._maker_of_now(path) for path in paths})
 
-    def _note(self, paths: Iterable[Path], maker: str) -> None:
-        for path in paths:
+    def _note(self, makers: Mapping[Path, str]) -> None:
+        for path, maker in makers.items():
             number = self._known.get(path.name, ("", -1))[1] + 1
             self._own[path.name] = self._known[path.name] = (maker, number)
         write_text(self._path, json.dumps(self._own, indent=1, sort_keys=True) + "\n")
 
-    def _maker(self, path: Path) -> str | None:
-        return self._known.get(path.name, (None, 0))[0]
+    def _is_own(self, path: Path) -> bool:
+        # The images are read only where all else fits.
+        return self._maker(path).startswith(self._made_by) and self._maker(path) == self._maker_of_now(path)
+
+    def _maker_of_now(self, path: Path) -> str:
+        return self._made_by if self._content is None else f"{self._made_by}{FROM}{self._content(path)}"
+
+    def _maker(self, path: Path) -> str:
+        return self._known.get(path.name, ("", 0))[0]
+
+
+def _files(count: int) -> str:
+    return "file" if count == 1 else "files"
 
 
 def _read_entries(path: Path) -> dict[str, tuple[str, int]]:
@@ -181,5 +206,5 @@ def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, 
         },
         "network": config.network.model_dump(mode="json"),
         "preprocessing": describe_steps(config),
-        "sources": {name: config.sources[name].model_dump(mode="json") for name in config.image},
+        "sources": {name: config.sources[name].model_dump(mode="json", exclude=PLACE_KEYS) for name in config.image},
     }

@@ -4,7 +4,7 @@ import csv
 import functools
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.applications.activation_memory import VoxelLimit
-from sfgkeras.applications.files import VALUES_FILE, Provenance, prediction_path, write_text
+from sfgkeras.applications.files import VALUES_FILE, Provenance, digest, prediction_path, write_text
 from sfgkeras.applications.finishing import MapFinisher
 from sfgkeras.applications.monte_carlo import ONE_PASS, Passes, spread_endings
 from sfgkeras.applications.overlap import WriteBehind, reading_ahead
@@ -24,6 +24,7 @@ from sfgkeras.data.interpolation import resize_linear
 from sfgkeras.data.nifti import Header, read_header, write_image
 from sfgkeras.data.scratch import Scratch
 from sfgkeras.data.subjects import Subject
+from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import DataError
 
 LARGE_VOLUME = 1 << 29
@@ -149,12 +150,29 @@ def _write(
 
 
 def result_paths(session: Session, subject: Subject) -> list[Path]:
-    """Returns the files that the inference of one subject writes."""
+    """Returns the volumes that the inference of one subject writes."""
     return [
         prediction_path(session.config, subject.subject_id, name, ending)
         for name, task in session.tasks.items()
+        if not task.is_scalar
         for ending in (*task.map_endings, *spread_endings(session.config, task))
     ]
+
+
+def contents_of_results(session: Session, subjects: Sequence[Subject]) -> Callable[[Path], str]:
+    """Returns a function: path of a result -> digest of the content of the images that it is made from."""
+    subject_of = {path.name: subject for subject in subjects for path in result_paths(session, subject)}
+
+    def content(path: Path) -> str:
+        if path.name in subject_of:
+            return digest(_contents(session, subject_of[path.name]))
+        return digest({subject.subject_id: _contents(session, subject) for subject in subjects})
+
+    return content
+
+
+def _contents(session: Session, subject: Subject) -> list[str]:
+    return [file_fingerprint(subject.files[name]) for name in session.config.image]
 
 
 def infer_values(

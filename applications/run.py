@@ -149,7 +149,13 @@ def infer(
     Raises:
         DataError: If there is no checkpoint, no subject, or a foreign result is in the way.
     """
-    from sfgkeras.applications.inference import build_predictor, infer_values, infer_volumes, result_paths
+    from sfgkeras.applications.inference import (
+        build_predictor,
+        contents_of_results,
+        infer_values,
+        infer_volumes,
+        result_paths,
+    )
     from sfgkeras.applications.monte_carlo import build_passes
     from sfgkeras.applications.recalibration import load_network
 
@@ -167,7 +173,8 @@ def infer(
         return
     folder = config.inference.save_seg_dir
     make_writable(folder)
-    provenance = Provenance(folder, digest(same_settings(config, state.record)), place.index)
+    made_by = digest(same_settings(config, state.record))
+    provenance = Provenance(folder, made_by, place.index, contents_of_results(session, subjects))
     paths = [folder / VALUES_FILE]
     if not scalar:
         paths = [path for subject in subjects for path in result_paths(session, subject)]

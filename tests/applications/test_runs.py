@@ -1,10 +1,12 @@
 import csv
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from sfgkeras.applications import run
+from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, DataError
 
 
@@ -88,6 +90,25 @@ def test_existing_results_are_neither_redone_nor_overwritten_unasked(make_config
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
     run.infer(longer, overwrite=True)
     assert files[0].read_bytes() != before[files[0]][1]
+
+
+def test_results_are_those_of_the_images_wherever_these_lie(make_config, cohort, tmp_path, reporter):
+    """The same images under other paths are the same work; another image under the same name is not."""
+    config = make_config({"TRAINING.max_iter": 1})
+    run.train(config)
+    run.infer(config)
+    moved = shutil.copytree(cohort, tmp_path / "moved")
+    ids = sorted(path.name.removesuffix("_mr.nii.gz") for path in moved.glob("*_mr.nii.gz"))
+    table = tmp_path / "mr.csv"
+    table.write_text("".join(f"{name},moved/{name}_mr.nii.gz\n" for name in ids))
+    elsewhere = make_config({"TRAINING.max_iter": 1, "MR.path_to_search": "", "MR.csv_file": table})
+    run.infer(elsewhere, reporter)
+    assert any("nothing to infer" in text for text in reporter.messages)
+    (name,) = read_split(config.system.dataset_split_file)["inference"]
+    other = next(other for other in ids if other != name)
+    shutil.copy(moved / f"{other}_mr.nii.gz", moved / f"{name}_mr.nii.gz")
+    with pytest.raises(DataError, match=rf"{name}_ct_predicted.* made from other images .*--overwrite"):
+        run.infer(elsewhere)
 
 
 def test_inference_without_landmarks_or_checkpoint_says_what_to_do(make_config):
