@@ -8,10 +8,10 @@ from typing import Any
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.files import make_writable
 from sfgkeras.config import Config
+from sfgkeras.data.file_search import find_files
 from sfgkeras.data.image_folder import read_attributes
 from sfgkeras.data.subjects import (
     Subject,
-    find_files,
     make_split,
     read_file_list,
     read_split,
@@ -172,6 +172,7 @@ def _find(name: str, source: Any) -> dict[str, Path]:
         source.filename_contains,
         source.filename_not_contains,
         source.filename_removefromid,
+        source.layout,
     )
 
 

@@ -155,7 +155,7 @@ class Provenance:
 
     def begin(self, paths: Iterable[Path]) -> None:
         """Notes that the present run is about to make these files: killed meanwhile, it may go on with them."""
-        self._note({path: BEGUN + self._made_by for path in paths})
+        self._note(dict.fromkeys(paths, BEGUN + self._made_by))
 
     def record(self, paths: Iterable[Path]) -> None:
         """Notes that the present run made these files."""
@@ -206,5 +206,7 @@ def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, 
         },
         "network": config.network.model_dump(mode="json"),
         "preprocessing": describe_steps(config),
-        "sources": {name: config.sources[name].model_dump(mode="json", exclude=PLACE_KEYS) for name in config.image},
+        "sources": {
+            name: config.sources[name].model_dump(mode="json", exclude=set(PLACE_KEYS)) for name in config.image
+        },
     }

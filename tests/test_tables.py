@@ -159,6 +159,12 @@ def test_loaders():
     assert set(choices.LOADERS) == {*LOADERS, "table"}
 
 
+def test_layouts_of_folders():
+    from sfgkeras.data.file_search import LAYOUTS
+
+    assert set(choices.LAYOUTS) == set(LAYOUTS)
+
+
 def test_masks_routings_statistics_and_blendings():
     from sfgkeras.data.aggregators import SlabAggregator
     from sfgkeras.layers.filter_grouping import MASK_SOURCES

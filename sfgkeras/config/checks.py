@@ -20,6 +20,8 @@ def check_sources(draft: Draft) -> None:
                     draft.ini.add(name, key, "has no use with loader = table; remove one of them")
         elif source.csv_file is None and not source.path_to_search:
             draft.ini.need(name, "path_to_search", ", the folder of its files, or csv_file, a list of them")
+        if source.csv_file is not None and source.layout != "flat":
+            draft.ini.add(name, "layout", "has no use with csv_file, which lists ids and files; remove one of them")
     for name in label_sources(draft):
         if draft.sources[name].interp_order != 0:
             draft.ini.add(name, "interp_order", "would mix labels; write 0, or leave the line out")

@@ -117,6 +117,8 @@ PRECISION_ALIASES = {
     "mixed_bfloat16": "bfloat16",
 }
 
+LAYOUTS = ("flat", "subject_folders", "tree")
+
 LOADERS = ("nibabel", "simpleitk", "pillow", "table")
 NOT_BUILT_LOADERS = {"opencv": "use pillow", "skimage": "use pillow", "dummy": "leave the line out"}
 

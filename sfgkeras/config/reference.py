@@ -43,7 +43,33 @@ This page is written by `sfgkeras.config.reference`; change the descriptions the
 
 _SOURCES = """\
 A section whose name is no other section's describes one kind of image, label map or table. Files of
-different sources belong to one subject when the same subject id is left of their names."""
+different sources belong to one subject when the same subject id is left of their names.
+
+| the files lie like this | the section says | subject ids |
+|---|---|---|
+| `scans/p1_mr.nii.gz`, `scans/p1_ct.nii.gz` | `path_to_search = scans`, `filename_contains = _mr` | `p1` |
+| SynthRAD: `pelvis/1PA001/mr.nii.gz`, `pelvis/1PA001/ct.nii.gz` | `path_to_search = pelvis`, \
+`layout = subject_folders`, `filename_contains = mr` | `1PA001` |
+| Decathlon: `imagesTr/la_003.nii.gz`, \
+`labelsTr/la_003.nii.gz` | `path_to_search = imagesTr`, and `labelsTr` in the section of the labels | `la_003` |
+| nnU-Net: `imagesTr/la_003_0000.nii.gz`, `labelsTr/la_003.nii.gz` | `path_to_search = imagesTr`, \
+`filename_contains = _0000` | `la_003` |
+| BIDS: `bids/sub-01/anat/sub-01_T1w.nii.gz` | `path_to_search = bids`, `layout = subject_folders`, \
+`filename_contains = _T1w` | `sub-01` |
+| BIDS with sessions: `bids/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz` | `path_to_search = bids`, \
+`layout = tree`, `filename_contains = _T1w` | `sub-01_ses-1` |
+| DICOM: `scans/p1/T2/*.dcm`, `scans/p1/ADC/*.dcm` | `path_to_search = scans`, `layout = subject_folders`, \
+`filename_contains = T2` | `p1` |
+| anywhere else | `csv_file = t2.csv`, lines as below | as listed |
+
+A `csv_file` has one line for each subject, id and path, and no header; relative paths start from its own folder,
+else from the working folder. A folder with one DICOM series stands for its image.
+
+    p1,/archive/2019/0042/t2.nii.gz
+    p2,scans/p2_t2.nii.gz
+    p3,/archive/dicom/p3/series_4
+
+In a folder with subfolders named `sub-...` only these are subjects; `derivatives` and the like are passed over."""
 
 _STEP_SETTINGS = """\
 Besides these keys the section takes the settings of its steps, `<step>_<setting>`, such as `n4_shrink_factor` or

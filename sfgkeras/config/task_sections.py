@@ -43,6 +43,12 @@ class InputSource(Section):
     filename_removefromid: Annotated[str | None, PATTERN] = Field(
         default=None, description="What else is cut from the file name to give the subject id."
     )
+    layout: Annotated[str, choice(choices.LAYOUTS)] = Field(
+        default="flat",
+        description="Where the images lie in `path_to_search`, and what gives the subject id: in the folder itself, by "
+        "the names of files (`flat`); at any depth in one subfolder for each subject, whose name is the id "
+        "(`subject_folders`); or at any depth, by the names of files (`tree`). (new)",
+    )
     interp_order: Annotated[int, WHOLE] = Field(
         default=1,
         ge=0,

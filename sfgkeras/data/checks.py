@@ -13,10 +13,11 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from sfgkeras.data.file_search import find_files
 from sfgkeras.data.grids import describe_grid, is_same_grid, overlaps, turned_grid
 from sfgkeras.data.image_formats import times
 from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map
-from sfgkeras.data.subjects import Subject, find_files, match_subjects, read_file_list, unmatched_ids
+from sfgkeras.data.subjects import Subject, match_subjects, read_file_list, unmatched_ids
 from sfgkeras.errors import ConfigError, DataError
 
 _SHOWN_LABELS = 5

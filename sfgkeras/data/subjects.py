@@ -1,12 +1,7 @@
-"""Which file belongs to which subject, and which subject to which phase: NiftyNet's rules.
-
-The id of a file is its name without the ending and without the `filename_contains` words, or, where
-`filename_removefromid` is set, without what that regular expression matches. Sources are joined by id.
-"""
+"""Which file belongs to which subject, and which subject to which phase: NiftyNet's lists, and sources joined by id."""
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from sfgkeras.data.files import reading_problem, replacing
-from sfgkeras.data.nifti import image_suffix, is_image
 from sfgkeras.errors import ConfigError, DataError, suggestion
 
 PHASES = ("training", "validation", "inference")
@@ -31,55 +25,6 @@ class Subject:
 
     subject_id: str
     files: Mapping[str, Path]
-
-
-def find_files(
-    path_to_search: Sequence[str | Path],
-    filename_contains: Sequence[str] = (),
-    filename_not_contains: Sequence[str] = (),
-    filename_removefromid: str | None = None,
-) -> dict[str, Path]:
-    """Finds the images of one source and the subject id of each.
-
-    Args:
-        path_to_search: Folders to look into; their subfolders are not searched, but a subfolder with the
-            files of a DICOM series counts as an image.
-        filename_contains: Words that must all be in the name of the file; letter case matters.
-        filename_not_contains: Words of which none may be in the name.
-        filename_removefromid: Regular expression; what it matches in the name is removed to give the id. None
-            removes the words of `filename_contains`.
-
-    Returns:
-        The file of each id, sorted by id.
-
-    Raises:
-        DataError: If a folder is missing or unreadable, no file matches, two files have one id, or nothing of
-            a name remains as its id.
-        ConfigError: If the regular expression is not valid.
-    """
-    pattern = _id_pattern(filename_contains, filename_removefromid)
-    candidates = [entry for folder in path_to_search for entry in _images_in(Path(folder).expanduser())]
-    found: dict[str, Path] = {}
-    for path in candidates:
-        if not all(word in path.name for word in filename_contains):
-            continue
-        if any(word in path.name for word in filename_not_contains):
-            continue
-        subject_id = pattern.sub("", _stem(path))
-        if not subject_id:
-            raise DataError(
-                f"{path}: nothing remains of its name as the subject id without {pattern.pattern!r}; "
-                "set filename_removefromid, or list ids and files in a csv_file"
-            )
-        if subject_id in found and found[subject_id] != path:
-            raise DataError(
-                f"{path}: has the subject id {subject_id!r}, as has {found[subject_id]}; "
-                "tell them apart by filename_contains or filename_not_contains, or remove one"
-            )
-        found[subject_id] = path
-    if not found:
-        raise DataError(_nothing_found(path_to_search, filename_contains, filename_not_contains, candidates))
-    return dict(sorted(found.items()))
 
 
 def read_file_list(csv_file: str | Path) -> dict[str, Path]:
@@ -253,47 +198,6 @@ def make_split(
 def _first_ids(sources: Mapping[str, Mapping[str, Path]]) -> str:
     first = {name: next(iter(files.items()), None) for name, files in sources.items()}
     return "; ".join(f"[{name}] {item[0]!r} of {item[1]}" if item else f"[{name}] none" for name, item in first.items())
-
-
-def _id_pattern(words: Sequence[str], remove_from_id: str | None) -> re.Pattern[str]:
-    """Returns what is removed from a name to give the id; an empty pattern removes nothing."""
-    if remove_from_id:
-        try:
-            return re.compile(remove_from_id)
-        except re.error as error:
-            raise ConfigError(
-                f"filename_removefromid = {remove_from_id!r} is no regular expression ({error}); correct it"
-            ) from None
-    # Longer words first: with T1 and T1c, the whole of 'T1c' goes.
-    kept = sorted(filter(None, words), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, kept)))
-
-
-def _images_in(folder: Path) -> list[Path]:
-    try:
-        return [entry for entry in sorted(folder.iterdir()) if is_image(entry)]
-    except NotADirectoryError:
-        raise DataError(f"{folder}: is a file; path_to_search names folders, a csv_file lists files") from None
-    except OSError as error:
-        raise DataError(reading_problem(folder, error)) from error
-
-
-def _stem(path: Path) -> str:
-    return path.name if path.is_dir() else path.name[: len(path.name) - len(image_suffix(path))]
-
-
-def _nothing_found(
-    folders: Sequence[str | Path], words: Sequence[str], excluded: Sequence[str], candidates: Sequence[Path]
-) -> str:
-    where = ", ".join(map(str, folders)) or "no folder"
-    if not candidates:
-        return f"{where}: holds no image; check path_to_search"
-    wanted = " and ".join(map(repr, words)) or "any name"
-    without = f" and without {' or '.join(map(repr, excluded))}" if excluded else ""
-    return (
-        f"{where}: none of its {len(candidates)} images (e.g. {candidates[0].name}) has a name with "
-        f"{wanted}{without}; check filename_contains"
-    )
 
 
 def _rows(csv_file: Path) -> list[tuple[int, list[str]]]:

@@ -34,6 +34,7 @@ scaling = ct
 padding_value = -1024.5
 [LABELS]
 path_to_search = /data
+layout = subject_folders
 [SYSTEM]
 model_dir = "./models/50% ; done"
 cache_dir = ~/cache
