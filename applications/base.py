@@ -167,5 +167,5 @@ class TaskType(ABC):
 
 
 def select_measures(names: Sequence[str], kind: str) -> list[str] | None:
-    """Returns the measures asked for that fit a type of task; None, which means all, where none was named."""
+    """Returns the measures asked for that fit a type of task; None, for the usual ones, where none was named."""
     return [name for name in names if EVALUATIONS[name].kind == kind] if names else None

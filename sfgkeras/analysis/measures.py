@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sfgkeras.analysis import counts
+from sfgkeras.analysis.counts import Counts, count_voxels, dice, jaccard, sensitivity, specificity
 from sfgkeras.analysis.surface import average_distance, hausdorff, hausdorff95, surface_distances
 
 NAN = float("nan")
@@ -21,19 +23,12 @@ class Residuals(NamedTuple):
     Attributes:
         values: Prediction minus truth, `(n,)`, float64.
         data_range: The range of the truth that counts as the peak signal.
+        truth_variance: Variance of the truth in the region; NaN where it was not measured.
     """
 
     values: np.ndarray
     data_range: float
-
-
-class Counts(NamedTuple):
-    """Voxels of two masks: true positives, false positives, false negatives, true negatives."""
-
-    tp: int
-    fp: int
-    fn: int
-    tn: int
+    truth_variance: float = NAN
 
 
 def mean_absolute_error(residuals: Residuals) -> float:
@@ -51,6 +46,18 @@ def root_mean_squared_error(residuals: Residuals) -> float:
     return float(np.sqrt(np.square(residuals.values).mean())) if residuals.values.size else NAN
 
 
+def mean_squared_error(residuals: Residuals) -> float:
+    """Averages the squared residuals; NaN for an empty region."""
+    return float(np.square(residuals.values).mean()) if residuals.values.size else NAN
+
+
+def coefficient_of_determination(residuals: Residuals) -> float:
+    """Returns `1 - mean squared residual / variance of the truth`; NaN for an empty or constant region."""
+    if not residuals.truth_variance > 0:
+        return NAN
+    return 1.0 - mean_squared_error(residuals) / residuals.truth_variance
+
+
 def peak_signal_to_noise_ratio(residuals: Residuals) -> float:
     """Returns `20 log10(data range / root mean squared error)` in dB.
 
@@ -61,37 +68,6 @@ def peak_signal_to_noise_ratio(residuals: Residuals) -> float:
     if not residuals.data_range > 0 or np.isnan(error):
         return NAN
     return float("inf") if error == 0 else float(20 * np.log10(residuals.data_range / error))
-
-
-def count_voxels(truth: np.ndarray, prediction: np.ndarray) -> Counts:
-    """Compares two boolean masks of one shape voxel by voxel."""
-    tp = int(np.count_nonzero(truth & prediction))
-    in_truth, predicted = int(np.count_nonzero(truth)), int(np.count_nonzero(prediction))
-    return Counts(tp, predicted - tp, in_truth - tp, truth.size - in_truth - predicted + tp)
-
-
-def _ratio(numerator: float, denominator: float, undefined: float) -> float:
-    return numerator / denominator if denominator else undefined
-
-
-def dice(counts: Counts) -> float:
-    """Returns `2 tp / (2 tp + fp + fn)`; 1 if both masks are empty."""
-    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, 1.0)
-
-
-def jaccard(counts: Counts) -> float:
-    """Returns `tp / (tp + fp + fn)`; 1 if both masks are empty."""
-    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, 1.0)
-
-
-def sensitivity(counts: Counts) -> float:
-    """Returns `tp / (tp + fn)`; NaN if the truth is empty."""
-    return _ratio(counts.tp, counts.tp + counts.fn, NAN)
-
-
-def specificity(counts: Counts) -> float:
-    """Returns `tn / (tn + fp)`; NaN if the truth fills the image."""
-    return _ratio(counts.tn, counts.tn + counts.fp, NAN)
 
 
 def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
@@ -122,7 +98,8 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
 
 def accuracy(matrix: np.ndarray) -> float:
     """Returns the share of right predictions in a confusion matrix; NaN if it is empty."""
-    return _ratio(float(np.trace(matrix)), float(matrix.sum()), NAN)
+    total = float(matrix.sum())
+    return float(np.trace(matrix)) / total if total else NAN
 
 
 def class_sensitivities(matrix: np.ndarray) -> np.ndarray:
@@ -153,6 +130,7 @@ class Evaluation:
         needs: `"residuals"`, `"counts"`, `"distances"` or `"matrix"`.
         higher_is_better: Whether a larger value is a better one; None where neither is.
         unit: `"target"` for that of the target, `"mm"`, `"dB"`, or empty.
+        usual: Whether it is measured where no measure is named.
     """
 
     kind: str
@@ -160,6 +138,11 @@ class Evaluation:
     needs: str
     higher_is_better: bool | None
     unit: str = ""
+    usual: bool = True
+
+
+def _of_counts(function: Callable[[Counts], float], higher_is_better: bool | None) -> Evaluation:
+    return Evaluation("segmentation", function, "counts", higher_is_better, usual=False)
 
 
 EVALUATIONS: Mapping[str, Evaluation] = {
@@ -167,6 +150,8 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "rmse": Evaluation("regression", root_mean_squared_error, "residuals", False, "target"),
     "me": Evaluation("regression", mean_error, "residuals", None, "target"),
     "psnr": Evaluation("regression", peak_signal_to_noise_ratio, "residuals", True, "dB"),
+    "mse": Evaluation("regression", mean_squared_error, "residuals", False, usual=False),
+    "r2": Evaluation("regression", coefficient_of_determination, "residuals", True, usual=False),
     "dice": Evaluation("segmentation", dice, "counts", True),
     "jaccard": Evaluation("segmentation", jaccard, "counts", True),
     "sensitivity": Evaluation("segmentation", sensitivity, "counts", True),
@@ -174,6 +159,21 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "average_distance": Evaluation("segmentation", average_distance, "distances", False, "mm"),
     "hausdorff": Evaluation("segmentation", hausdorff, "distances", False, "mm"),
     "hausdorff95": Evaluation("segmentation", hausdorff95, "distances", False, "mm"),
+    "voxel_accuracy": _of_counts(counts.voxel_accuracy, True),
+    "positive_predictive_value": _of_counts(counts.positive_predictive_value, True),
+    "negative_predictive_value": _of_counts(counts.negative_predictive_value, True),
+    "false_positive_rate": _of_counts(counts.false_positive_rate, False),
+    "informedness": _of_counts(counts.informedness, True),
+    "markedness": _of_counts(counts.markedness, True),
+    "volume_difference": _of_counts(counts.volume_difference, False),
+    "true_positives": _of_counts(counts.true_positives, True),
+    "false_positives": _of_counts(counts.false_positives, False),
+    "false_negatives": _of_counts(counts.false_negatives, False),
+    "true_negatives": _of_counts(counts.true_negatives, True),
+    "voxels_in_truth": _of_counts(counts.voxels_in_truth, None),
+    "voxels_in_prediction": _of_counts(counts.voxels_in_prediction, None),
+    "voxels_in_both": _of_counts(counts.voxels_in_both, True),
+    "voxels_in_either": _of_counts(counts.voxels_in_either, None),
     "accuracy": Evaluation("classification", accuracy, "matrix", True),
     "balanced_accuracy": Evaluation("classification", balanced_accuracy, "matrix", True),
     "confusion_matrix": Evaluation("classification", _as_lists, "matrix", None),
@@ -186,7 +186,7 @@ def evaluations_of(kind: str) -> tuple[str, ...]:
 
 
 def _chosen(names: Sequence[str] | None, kind: str) -> dict[str, Evaluation]:
-    """Returns the measures asked for, all of that kind if None.
+    """Returns the measures asked for, the usual ones of that kind if None.
 
     Raises:
         ValueError: If a name is unknown or measures another type of task.
@@ -195,7 +195,8 @@ def _chosen(names: Sequence[str] | None, kind: str) -> dict[str, Evaluation]:
     for name in names or ():
         if name not in known:
             raise ValueError(f"{name!r} is no measure of a {kind} task; known are {', '.join(known)}")
-    return {name: EVALUATIONS[name] for name in (known if names is None else names)}
+    usual = [name for name in known if EVALUATIONS[name].usual]
+    return {name: EVALUATIONS[name] for name in (usual if names is None else names)}
 
 
 def _check_shapes(truth: np.ndarray, prediction: np.ndarray) -> None:
@@ -220,7 +221,7 @@ def evaluate_regression(
     Args:
         truth: Any shape; `(x, y, z)` or `(x, y, z, channels)` for images.
         prediction: The same shape.
-        names: Which measures, keys of `EVALUATIONS`; None for all of regression.
+        names: Which measures, keys of `EVALUATIONS`; None for the usual ones of regression.
         intensity_bounds: Regions by name: where the truth lies between two values, both included.
         label_map: Integer labels, `(x, y, z)`.
         labels: Regions by name: where the label map has a value.
@@ -251,7 +252,9 @@ def evaluate_regression(
     residual = prediction - truth
     rows = []
     for name, region in regions.items():
-        residuals = Residuals(residual.ravel() if region is None else residual[region], data_range)
+        inside = truth.ravel() if region is None else truth[region]
+        variance = float(inside.var()) if inside.size else NAN
+        residuals = Residuals(residual.ravel() if region is None else residual[region], data_range, variance)
         values = {measure: evaluation.function(residuals) for measure, evaluation in chosen.items()}
         rows.append({"region": name, "num_voxels": residuals.values.size, **values})
     return rows
@@ -271,7 +274,7 @@ def evaluate_segmentation(
         prediction: The same shape.
         spacing: Voxel size in mm, one number per axis.
         labels: Values of the label map by name.
-        names: Which measures, keys of `EVALUATIONS`; None for all of segmentation.
+        names: Which measures, keys of `EVALUATIONS`; None for the usual ones of segmentation.
 
     Returns:
         One row per label: `label` (its name), `num_voxels` (in the truth), and every measure.
@@ -306,7 +309,7 @@ def evaluate_classification(
         truth: One class per subject, `(subjects,)`.
         prediction: The same.
         num_classes: Number of classes.
-        names: Which measures, keys of `EVALUATIONS`; None for all of classification.
+        names: Which measures, keys of `EVALUATIONS`; None for the usual ones of classification.
 
     Returns:
         `num_subjects` and every measure by name; the confusion matrix has the truth in its rows.

@@ -83,6 +83,10 @@ def check_tasks(draft: Draft) -> None:
 def _check_named(draft: Draft, task: str, key: str, word: str, known: tuple[str, ...], task_type: str) -> None:
     if word in known:
         return
+    if key == "loss" and word in choices.NOT_BUILT_LOSSES:
+        remedy = choices.NOT_BUILT_LOSSES[word]
+        draft.ini.add(*draft.application.place(task, key), f"does not exist in this version; {remedy}")
+        return
     others = [other for other in choices.TASK_TYPES if word in getattr(choices, _TABLES[key])[other]]
     what = f"belongs to {' and '.join(others)}, not {task_type}" if others else "is not known"
     hint = "" if others else suggestion(word, list(known))
@@ -339,6 +343,9 @@ def check_evaluation(draft: Draft) -> None:
     fitting = list(dict.fromkeys(name for task in tasks.values() for name in choices.EVALUATIONS[task.type]))
     for measure in evaluation.evaluations:
         if measure not in fitting:
+            if remedy := choices.NOT_BUILT_EVALUATIONS.get(measure):
+                ini.add("EVALUATION", "evaluations", f"has {measure!r}, which does not exist in this version; {remedy}")
+                continue
             known = any(measure in names for names in choices.EVALUATIONS.values())
             what = f"has {measure!r}, which {'fits no task here' if known else 'is not known'}"
             hint = ";" if known else suggestion(measure, fitting) or ";"

@@ -24,11 +24,35 @@ NOT_BUILT_TASK_TYPES = {
 }
 
 LOSSES: Mapping[str, tuple[str, ...]] = {
-    "regression": ("rmse", "mae", "mse", "l1loss", "l2loss", "huber", "smoothl1"),
-    "segmentation": ("dicecrossentropy", "dice", "crossentropy"),
+    "regression": ("rmse", "mae", "mse", "l1loss", "l2loss", "huber", "smoothl1", "cosine"),
+    "segmentation": (
+        "dicecrossentropy",
+        "dice",
+        "dice_ns",
+        "crossentropy",
+        "gdsc",
+        "wgdl",
+        "tversky",
+        "sensspec",
+    ),
     "classification": ("crossentropy",),
 }
-LOSS_ALIASES = {"diceplusxent": "dicecrossentropy"}
+# NiftyNet's other names; its dense losses take one-hot maps, which all losses here do.
+LOSS_ALIASES = {
+    "diceplusxent": "dicecrossentropy",
+    "dice_dense": "dice",
+    "dice_dense_ns": "dice_ns",
+    "crossentropy_dense": "crossentropy",
+    "ohcrossentropy": "crossentropy",
+}
+# NiftyNet's losses without code here, lower case, each with what to use instead.
+NOT_BUILT_LOSSES = {
+    "volenforcement": "use gdsc, which weighs small labels up",
+    "variationallowerbound": "there is no variational autoencoder; use a [REGRESSION] with rmse",
+    "confusionmatrix": "use crossentropy",
+    "variability": "use crossentropy",
+    "consistency": "use crossentropy",
+}
 DEFAULT_LOSS = {"regression": "rmse", "segmentation": "dicecrossentropy", "classification": "crossentropy"}
 
 METRICS: Mapping[str, tuple[str, ...]] = {
@@ -38,7 +62,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 }
 
 EVALUATIONS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("mae", "rmse", "me", "psnr"),
+    "regression": ("mae", "rmse", "me", "psnr", "mse", "r2"),
     "segmentation": (
         "dice",
         "jaccard",
@@ -47,6 +71,21 @@ EVALUATIONS: Mapping[str, tuple[str, ...]] = {
         "average_distance",
         "hausdorff",
         "hausdorff95",
+        "voxel_accuracy",
+        "positive_predictive_value",
+        "negative_predictive_value",
+        "false_positive_rate",
+        "informedness",
+        "markedness",
+        "volume_difference",
+        "true_positives",
+        "false_positives",
+        "false_negatives",
+        "true_negatives",
+        "voxels_in_truth",
+        "voxels_in_prediction",
+        "voxels_in_both",
+        "voxels_in_either",
     ),
     "classification": ("accuracy", "balanced_accuracy", "confusion_matrix"),
 }
@@ -55,6 +94,27 @@ EVALUATION_ALIASES = {
     "hausdorff_distance": "hausdorff",
     "hausdorff95_distance": "hausdorff95",
     "surface_distance": "average_distance",
+    "intersection_over_union": "jaccard",
+    "positive_predictive_values": "positive_predictive_value",
+    "negative_predictive_values": "negative_predictive_value",
+    "vol_diff": "volume_difference",
+    "tp": "true_positives",
+    "fp": "false_positives",
+    "fn": "false_negatives",
+    "tn": "true_negatives",
+    "n_pos_ref": "voxels_in_truth",
+    "n_pos_seg": "voxels_in_prediction",
+    "n_intersection": "voxels_in_both",
+    "n_union": "voxels_in_either",
+    "classification_accuracy": "accuracy",
+}
+# NiftyNet's measures without code here, each with what to use instead.
+NOT_BUILT_EVALUATIONS = {
+    "n_neg_ref": "it is the number of voxels less voxels_in_truth",
+    "n_neg_seg": "it is the number of voxels less voxels_in_prediction",
+    "com_ref": "the centre of the reference measures no prediction; leave it out",
+    "roc": "values.csv has the probabilities of every class; use accuracy here",
+    "roc_auc": "values.csv has the probabilities of every class; use balanced_accuracy here",
 }
 EVALUATION_UNITS = ("label", "foreground")
 NOT_BUILT_UNITS = {"cc": "use label"}

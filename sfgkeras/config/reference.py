@@ -170,6 +170,8 @@ def _refusals() -> str:
         "balancing": choices.NOT_BUILT_BALANCING,
         "evaluation_units": choices.NOT_BUILT_UNITS,
         "loader": choices.NOT_BUILT_LOADERS,
+        "loss": choices.NOT_BUILT_LOSSES,
+        "evaluations": choices.NOT_BUILT_EVALUATIONS,
     }
     rows = ["These are NiftyNet's or the authors', or have a place here and no code yet.", ""]
     rows += ["| what | instead |", "|---|---|"]

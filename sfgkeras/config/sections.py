@@ -378,7 +378,9 @@ class Evaluation(Section):
     """`[EVALUATION]`: what is measured on predictions."""
 
     evaluations: Annotated[tuple[str, ...], NAMES] = Field(
-        default=(), description="Measures; empty for all that fit the tasks."
+        default=(),
+        description="Measures; empty for the usual ones that fit the tasks (of a segmentation the first seven, of a "
+        "regression the first four).",
     )
     evaluation_units: Annotated[str, choice(choices.EVALUATION_UNITS, not_built=choices.NOT_BUILT_UNITS)] = Field(
         default="label",

@@ -128,7 +128,11 @@ def _settle_tasks(draft: Draft) -> None:
         draft.sections["training"] = training.model_copy(update={"loss_type": None})
     evaluation = draft.sections["evaluation"]
     measures = (measure.lower() for measure in evaluation.evaluations)
-    evaluations = tuple(choices.EVALUATION_ALIASES.get(measure, measure) for measure in measures)
+    aliases = dict(choices.EVALUATION_ALIASES)
+    if {task.type for task in application.tasks.values()} == {"segmentation"}:
+        # NiftyNet's accuracy of a segmentation counts voxels.
+        aliases["accuracy"] = "voxel_accuracy"
+    evaluations = tuple(dict.fromkeys(aliases.get(measure, measure) for measure in measures))
     draft.sections["evaluation"] = evaluation.model_copy(update={"evaluations": evaluations})
 
 

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 
 from sfgkeras.losses.base import TaskLoss
 from sfgkeras.losses.classification import ClassificationCrossEntropy
+from sfgkeras.losses.overlap import (
+    GeneralisedDiceLoss,
+    SensitivitySpecificityLoss,
+    SquaredDiceLoss,
+    TverskyLoss,
+    WassersteinDiceLoss,
+)
 from sfgkeras.losses.regression import (
+    CosineLoss,
     Huber,
     L2Loss,
     MeanAbsoluteError,
@@ -22,13 +30,19 @@ REGRESSION_LOSSES: Mapping[str, type[TaskLoss]] = {
     "l2loss": L2Loss,
     "huber": Huber,
     "smoothl1": SmoothL1,
+    "cosine": CosineLoss,
 }
 
 SEGMENTATION_LOSSES: Mapping[str, type[TaskLoss]] = {
-    "dice": DiceLoss,
+    "dice": SquaredDiceLoss,
+    "dice_ns": DiceLoss,
     "crossentropy": CrossEntropy,
     "dicecrossentropy": DiceCrossEntropy,
     "diceplusxent": DiceCrossEntropy,
+    "gdsc": GeneralisedDiceLoss,
+    "wgdl": WassersteinDiceLoss,
+    "tversky": TverskyLoss,
+    "sensspec": SensitivitySpecificityLoss,
 }
 
 CLASSIFICATION_LOSSES: Mapping[str, type[TaskLoss]] = {"crossentropy": ClassificationCrossEntropy}
@@ -38,14 +52,20 @@ __all__ = [
     "REGRESSION_LOSSES",
     "SEGMENTATION_LOSSES",
     "ClassificationCrossEntropy",
+    "CosineLoss",
     "CrossEntropy",
     "DiceCrossEntropy",
     "DiceLoss",
+    "GeneralisedDiceLoss",
     "Huber",
     "L2Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "RootMeanSquaredError",
+    "SensitivitySpecificityLoss",
     "SmoothL1",
+    "SquaredDiceLoss",
     "TaskLoss",
+    "TverskyLoss",
+    "WassersteinDiceLoss",
 ]

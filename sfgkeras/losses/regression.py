@@ -99,6 +99,39 @@ def smooth_l1(y_true: Any, y_pred: Any, sample_weight: Any = None, beta: float =
     return huber(y_true, y_pred, sample_weight, delta=beta) / beta
 
 
+def cosine_distance(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    """Averages one minus the cosine of the angle between the voxels' vectors of channels; returns `(batch,)`.
+
+    With one channel the vector is completed by `sqrt(1 - min(x^2, 1))` to unit length, as NiftyNet does: the channel is
+    then the sine of an angle.
+    """
+    prediction = ops.cast(ops.convert_to_tensor(y_pred), "float32")
+    truth = prediction - residuals(y_true, y_pred)
+    if len(truth.shape) == 1:
+        truth, prediction = ops.expand_dims(truth, -1), ops.expand_dims(prediction, -1)
+    if truth.shape[-1] == 1:
+        truth, prediction = _completed(truth), _completed(prediction)
+    product = ops.sum(truth * prediction, axis=-1)
+    lengths = ops.sqrt(ops.sum(ops.square(truth), axis=-1) * ops.sum(ops.square(prediction), axis=-1) + EPSILON)
+    values = 1.0 - product / lengths
+    factor, weight_map = split_weight(sample_weight, values.shape)
+    return mean_per_sample(values, weight_map) * (1.0 if factor is None else factor)
+
+
+def _completed(component: Any) -> Any:
+    rest = 1.0 - ops.minimum(ops.square(component), 1.0)
+    return ops.concatenate([component, ops.sqrt(rest + EPSILON)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="sfgkeras")
+class CosineLoss(TaskLoss):
+    """One minus the cosine between vectors of channels, averaged over voxels and batch (NiftyNet's Cosine)."""
+
+    def per_sample(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Returns `cosine_distance`, `(batch,)`."""
+        return cosine_distance(y_true, y_pred, sample_weight)
+
+
 @keras.saving.register_keras_serializable(package="sfgkeras")
 class MeanAbsoluteError(TaskLoss):
     """The mean absolute error of each sample, averaged over the batch."""

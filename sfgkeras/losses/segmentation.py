@@ -13,6 +13,9 @@ from keras import ops
 from sfgkeras.losses.base import TaskLoss, mean_per_sample
 from sfgkeras.targets import one_hot_targets, split_weight
 
+# Voxels that keep a ratio of a class that a sample has finite.
+SMOOTHING = 1e-5
+
 
 def log_probabilities(logits: Any) -> Any:
     """Returns the logarithm of the softmax over the last axis, in float32."""
@@ -29,7 +32,7 @@ def dice_loss_from(
     probability: Any,
     weight_map: Any = None,
     include_background: bool = True,
-    smoothing: float = 1e-5,
+    smoothing: float = SMOOTHING,
     absent_smoothing: float = 1.0,
 ) -> Any:
     """Averages one minus the soft Dice coefficient over the classes of each sample.
@@ -65,7 +68,7 @@ def dice_loss_from(
     return ops.mean(loss if include_background else loss[:, 1:], axis=-1)
 
 
-def _targets_and_weights(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
+def targets_and_weights(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
     """Returns one-hot targets, log probabilities, the weight map or None, and the factor or 1."""
     factor, weight_map = split_weight(sample_weight, tuple(y_pred.shape)[:-1])
     one_hot = one_hot_targets(y_true, y_pred)
@@ -74,7 +77,7 @@ def _targets_and_weights(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[
 
 def cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
     """Averages the cross-entropy over the voxels of each sample; returns `(batch,)`."""
-    one_hot, log_probability, weight_map, factor = _targets_and_weights(y_true, y_pred, sample_weight)
+    one_hot, log_probability, weight_map, factor = targets_and_weights(y_true, y_pred, sample_weight)
     return cross_entropy_from(one_hot, log_probability, weight_map) * factor
 
 
@@ -83,13 +86,13 @@ def dice_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, include_backg
 
     See `dice_loss_from`.
     """
-    one_hot, log_probability, weight_map, factor = _targets_and_weights(y_true, y_pred, sample_weight)
+    one_hot, log_probability, weight_map, factor = targets_and_weights(y_true, y_pred, sample_weight)
     return dice_loss_from(one_hot, ops.exp(log_probability), weight_map, include_background) * factor
 
 
 def dice_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None, include_background: bool = True) -> Any:
     """Adds the Dice loss and the cross-entropy of each sample (Isensee et al. 2018); returns `(batch,)`."""
-    one_hot, log_probability, weight_map, factor = _targets_and_weights(y_true, y_pred, sample_weight)
+    one_hot, log_probability, weight_map, factor = targets_and_weights(y_true, y_pred, sample_weight)
     dice = dice_loss_from(one_hot, ops.exp(log_probability), weight_map, include_background)
     return (dice + cross_entropy_from(one_hot, log_probability, weight_map)) * factor
 
@@ -107,7 +110,7 @@ class CrossEntropy(TaskLoss):
 class DiceLoss(TaskLoss):
     """One minus the soft Dice coefficient per sample and class, averaged over classes and batch.
 
-    NiftyNet's Dice squares the probabilities in the denominator (Milletari et al. 2016); this one does not.
+    It is NiftyNet's Dice_NS; NiftyNet's Dice is `SquaredDiceLoss`.
 
     Args:
         include_background: Whether class 0 counts in the average over the classes.

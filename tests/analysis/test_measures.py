@@ -99,6 +99,44 @@ def test_segmentation_measures_of_a_hand_computed_example():
     assert row["hausdorff"] == pytest.approx(2)
 
 
+def test_measures_of_counts_of_a_hand_computed_example():
+    truth, prediction = np.zeros((5, 4, 1), int), np.zeros((5, 4, 1), int)
+    truth[:2, :, 0] = 1  # 8 voxels
+    prediction[1:3, :3, 0] = 1  # 6 voxels, 3 of them right
+    expected = {
+        "true_positives": 3, "false_positives": 3, "false_negatives": 5, "true_negatives": 9,
+        "voxels_in_truth": 8, "voxels_in_prediction": 6, "voxels_in_both": 3, "voxels_in_either": 11,
+        "voxel_accuracy": 12 / 20, "positive_predictive_value": 3 / 6, "negative_predictive_value": 9 / 14,
+        "false_positive_rate": 3 / 12, "informedness": 3 / 8 + 9 / 12 - 1, "markedness": 3 / 6 + 9 / 14 - 1,
+        "volume_difference": 2 / 8,
+    }  # fmt: skip
+    row = only_row(measures.evaluate_segmentation(truth, prediction, (1, 1, 1), {"a": 1}, list(expected)))
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    nothing = np.zeros_like(truth)
+    row = only_row(measures.evaluate_segmentation(nothing, nothing, (1, 1, 1), {"a": 1}, list(expected)))
+    undefined = {name for name in expected if np.isnan(row[name])}
+    assert undefined == {"positive_predictive_value", "informedness", "markedness", "volume_difference"}
+
+
+def test_the_squared_error_and_the_explained_variance_of_a_hand_computed_example():
+    truth, prediction = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 3.0, 3.0])
+    rows = measures.evaluate_regression(truth, prediction, ("mse", "r2"), intensity_bounds={"one": (1, 1)})
+    assert rows[0]["mse"] == pytest.approx(2 / 4)
+    assert rows[0]["r2"] == pytest.approx(1 - 2 / 5)
+    assert np.isnan(rows[1]["r2"])
+
+
+def test_only_the_usual_measures_are_taken_where_none_is_named():
+    labels = np.arange(8).reshape(2, 2, 2) % 2
+    row = only_row(measures.evaluate_segmentation(labels, labels, (1, 1, 1), {"a": 1}))
+    assert set(row) - {"label", "num_voxels"} == {
+        "dice", "jaccard", "sensitivity", "specificity", "average_distance", "hausdorff", "hausdorff95"
+    }  # fmt: skip
+    assert set(only_row(measures.evaluate_regression(labels, labels))) == {
+        "region", "num_voxels", "mae", "rmse", "me", "psnr"
+    }  # fmt: skip
+
+
 def test_empty_masks_have_documented_values():
     nothing, something = np.zeros((3, 3, 3), int), np.ones((3, 3, 3), int)
     both = only_row(measures.evaluate_segmentation(nothing, nothing, (1, 1, 1), {"a": 1}))
@@ -175,7 +213,7 @@ def test_classes_out_of_range_are_refused():
 
 
 def test_measures_of_another_kind_of_task_are_refused():
-    with pytest.raises(ValueError, match="'dice' is no measure of a regression task; known are mae, rmse, me, psnr"):
+    with pytest.raises(ValueError, match="'dice' is no measure of a regression task; known are mae, rmse, me"):
         measures.evaluate_regression(np.zeros(3), np.zeros(3), ("mae", "dice"))
 
 
@@ -188,7 +226,8 @@ def test_the_table_knows_the_direction_of_every_measure():
     better = {name for name, entry in measures.EVALUATIONS.items() if entry.higher_is_better}
     worse = {name for name, entry in measures.EVALUATIONS.items() if entry.higher_is_better is False}
     assert better >= {"psnr", "dice", "jaccard", "accuracy"}
-    assert worse == {"mae", "rmse", "average_distance", "hausdorff", "hausdorff95"}
+    errors = {"mae", "rmse", "mse", "average_distance", "hausdorff", "hausdorff95"}
+    assert worse == errors | {"false_positive_rate", "volume_difference", "false_positives", "false_negatives"}
     assert {entry.kind for entry in measures.EVALUATIONS.values()} == {
         "regression",
         "segmentation",

@@ -492,3 +492,38 @@ def test_measures_have_niftynets_names_too(tmp_path):
     text = SMALL.replace("type = regression", "type = segmentation\nnum_classes = 2")
     text = put("EVALUATION", "evaluations = Dice, hausdorff95_distance, surface_distance", text=text)
     assert read(text, tmp_path).evaluation.evaluations == ("dice", "hausdorff95", "average_distance")
+
+
+ONE_TASK = """\
+[MR]
+path_to_search = ./data
+spatial_window_size = 64, 64, 1
+[LABELS]
+path_to_search = ./data
+[SYSTEM]
+model_dir = models/run
+[NETWORK]
+name = highresnet
+[SEGMENTATION]
+image = MR
+label = LABELS
+num_classes = 3
+"""
+
+
+def test_niftynets_measures_have_our_names_and_each_is_taken_once(tmp_path):
+    text = put("EVALUATION", "evaluations = Dice, jaccard, intersection_over_union, accuracy, n_pos_ref", text=ONE_TASK)
+    evaluations = read(text, tmp_path).evaluation.evaluations
+    assert evaluations == ("dice", "jaccard", "voxel_accuracy", "voxels_in_truth")
+    with pytest.raises(ConfigError, match="has 'roc_auc', which does not exist in this version; values.csv has"):
+        read(put("EVALUATION", "evaluations = roc_auc", text=ONE_TASK), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("Dice", "dice"), ("Dice_NS", "dice_ns"), ("Dice_Dense", "dice"), ("GDSC", "gdsc")]
+)
+def test_niftynets_losses_have_our_names(written, meant, tmp_path):
+    config = read(put("TRAINING", f"loss_type = {written}", text=ONE_TASK), tmp_path)
+    assert config.tasks["segmentation"].loss == config.training.loss_type == meant
+    with pytest.raises(ConfigError, match="loss_type = 'VolEnforcement' does not exist in this version; use gdsc"):
+        read(put("TRAINING", "loss_type = VolEnforcement", text=ONE_TASK), tmp_path)

@@ -15,7 +15,11 @@ def batch():
     return rng.normal(size=(4, 6, 5, 2)).astype("float32"), rng.normal(size=(4, 6, 5, 2)).astype("float32")
 
 
-def reference(name, residual):
+def cosines(first, second):
+    return np.sum(first * second, -1) / np.linalg.norm(first, axis=-1) / np.linalg.norm(second, axis=-1)
+
+
+def reference(name, residual, truth=None):
     size = np.abs(residual)
     huber = np.where(size <= 1, 0.5 * size**2, size - 0.5)
     return {
@@ -26,13 +30,16 @@ def reference(name, residual):
         "l2loss": lambda: np.sum(residual**2) / 2,
         "huber": lambda: np.mean(huber),
         "smoothl1": lambda: np.mean(huber),
+        "cosine": lambda: np.mean(1 - cosines(truth, truth + residual)),
     }[name]()
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_is_the_mean_over_the_batch_of_its_formula_per_sample(name, batch):
     truth, prediction = batch
-    expected = np.array([reference(name, (p - t).astype("float64")) for t, p in zip(*batch, strict=True)])
+    expected = np.array(
+        [reference(name, (p - t).astype("float64"), t.astype("float64")) for t, p in zip(*batch, strict=True)]
+    )
     loss = losses.REGRESSION_LOSSES[name]()
     np.testing.assert_allclose(loss.per_sample(truth, prediction), expected, rtol=1e-5)
     np.testing.assert_allclose(loss(truth, prediction), expected.mean(), rtol=1e-5)
@@ -126,6 +133,13 @@ def test_huber_and_smooth_l1_bend_where_they_are_told():
     np.testing.assert_allclose(losses.SmoothL1(beta=0.5).per_sample(truth, prediction), [0.01, 0.25, 2.75], rtol=1e-6)
     with pytest.raises(ValueError, match="delta = 0 must be positive"):
         losses.Huber(delta=0)
+
+
+def test_one_channel_is_completed_to_a_unit_vector_before_angles_are_compared():
+    angles = np.array([[0.1, 0.4], [0.2, 1.2]])
+    truth, prediction = np.sin(angles[:, :1]).astype("float32"), np.sin(angles[:, 1:]).astype("float32")
+    expected = 1 - np.cos(angles[:, 1] - angles[:, 0])
+    np.testing.assert_allclose(losses.CosineLoss().per_sample(truth, prediction), expected, rtol=1e-3)
 
 
 def test_half_precision_predictions_are_summed_in_single_precision():
