@@ -19,6 +19,7 @@ from sfgkeras.applications.workers import Team
 from sfgkeras.callbacks import GroupingConvergence, GroupingHistory
 from sfgkeras.config import Config
 from sfgkeras.data.pipeline import close, original_errors, training_dataset, validation_dataset
+from sfgkeras.data.pipeline_threads import Owned
 from sfgkeras.data.windows import PreparedSubject, WindowSource
 from sfgkeras.errors import ConfigError
 from sfgkeras.networks import count_multiplies, count_parameters
@@ -208,7 +209,8 @@ def _distribute(
     """
     if team.count == 1:
         dataset = build(None)
-        return strategy.experimental_distribute_dataset(dataset.prefetch(queue_length) if queue_length else dataset)
+        dataset = dataset.prefetch(queue_length) if queue_length else dataset
+        return Owned(strategy.experimental_distribute_dataset(dataset))
     devices = strategy.num_replicas_in_sync
 
     def of_worker(context: Any) -> Any:
@@ -218,7 +220,7 @@ def _distribute(
             dataset = dataset.rebatch(batch_size // devices, drop_remainder=True)
         return dataset.prefetch(queue_length) if queue_length else dataset
 
-    return strategy.distribute_datasets_from_function(of_worker)
+    return Owned(strategy.distribute_datasets_from_function(of_worker))
 
 
 def describe_run(

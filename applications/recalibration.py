@@ -17,6 +17,7 @@ from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session, prepare_phase
 from sfgkeras.config import Config
 from sfgkeras.data.pipeline import validation_dataset
+from sfgkeras.data.pipeline_threads import Owned
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.networks import group_network, recalibrate
@@ -103,7 +104,7 @@ def _recalibrate(
     source = windows.build_window_source(config, session.tasks, subjects, augment=False)
     dataset = validation_dataset(source, config.network.batch_size, BATCHES * config.network.batch_size)
     with reporter.stage(f"recalibrating iteration {state.record['iteration']}", 1) as stage:
-        recalibrate(network, dataset.map(_images_only), BATCHES)
+        recalibrate(network, Owned(dataset.map(_images_only)), BATCHES)
         stage.advance()
     for old in _superseded(checkpoints):
         old.unlink(missing_ok=True)

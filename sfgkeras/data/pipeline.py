@@ -4,9 +4,6 @@ One call makes one batch, so that the cost of entering Python is paid once per b
 when a dataset is made, not before.
 """
 
-import atexit
-import threading
-import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfgkeras.data.pipeline_threads import IN_PYTHON
 from sfgkeras.data.windows import WindowSource
 
 if TYPE_CHECKING:
@@ -22,12 +20,6 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64
 """Bytes to which TensorFlow wants arrays aligned; it copies those that are not."""
-
-QUIET_SECONDS = 0.05
-"""How long no batch must have been asked for before Python may exit."""
-
-LONGEST_WAIT = 10.0
-"""Seconds after which a dataset is given up although another one is still being read."""
 
 
 def training_dataset(
@@ -54,7 +46,8 @@ def training_dataset(
         prefetch: Batches kept ready (`queue_length`).
 
     Returns:
-        Dataset of (image, targets by task, weights by task) of static shapes, prefetched.
+        Dataset of (image, targets by task, weights by task) of static shapes, prefetched. Where its iterators can
+        end up in a reference cycle, iterate over `pipeline_threads.Owned(dataset)`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -125,9 +118,10 @@ def original_errors(source: WindowSource) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError:
-        if source.failure is None:
+        failure, source.failure = source.failure, None
+        if failure is None:
             raise
-        raise source.failure.with_traceback(None) from None
+        raise failure.with_traceback(None) from None
 
 
 def close(source: WindowSource) -> None:
@@ -137,7 +131,7 @@ def close(source: WindowSource) -> None:
     it holds Python's lock, and for ever for one that wants this lock.
     """
     source.closed = True
-    _EXIT.wait_until_quiet()
+    IN_PYTHON.wait_until_quiet()
 
 
 class _Buffers:
@@ -164,45 +158,6 @@ class _Buffers:
         return array
 
 
-class _Exit:
-    """Lets no thread of TensorFlow be inside Python when Python exits, which would abort the process."""
-
-    def __init__(self) -> None:
-        self.exiting = False
-        self._active = 0
-        self._last_call = 0.0
-        self._lock = threading.Lock()
-        atexit.register(self._wait)
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._active += 1
-            self._last_call = time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._active -= 1
-
-    def _wait(self) -> None:
-        """Refuses new batches and waits until none is asked for.
-
-        The refusals fill TensorFlow's buffers with errors, upon which its threads rest.
-        """
-        self.exiting = True
-        self.wait_until_quiet(float("inf"))
-
-    def wait_until_quiet(self, longest: float = LONGEST_WAIT) -> None:
-        """Waits until no batch has been asked for in a while, but no longer than `longest` seconds."""
-        end = time.monotonic() + longest
-        while self._active or time.monotonic() - self._last_call < QUIET_SECONDS:
-            if time.monotonic() > end:
-                return
-            time.sleep(QUIET_SECONDS / 5)
-
-
-_EXIT = _Exit()
-
-
 class _BatchMaker:
     """Makes some rows of a global batch, as a flat list of arrays; called by TensorFlow's threads.
 
@@ -224,13 +179,14 @@ class _BatchMaker:
         indices = int(iteration) * self._batch_size + self._rows
         if self._count is not None:
             indices = indices[indices < self._count]
-        with _EXIT:
-            if _EXIT.exiting or self.source.closed:
+        with IN_PYTHON:
+            if IN_PYTHON.exiting or self.source.closed:
                 raise RuntimeError("no more batches are made: the data set was closed, or Python exits")
             try:
                 image, targets, weights = self.source.batch(indices.tolist(), self._buffers.allocate)
             except Exception as error:
-                self.source.failure = error
+                # Without the frames of its traceback, which may hold an iterator: the next error would free it here.
+                self.source.failure = error.with_traceback(None)
                 raise
         return [image, *targets.values(), *weights.values()]
 
