@@ -95,7 +95,9 @@ def build_trainer(
     history = GroupingHistory(
         RunFolder(config.system.model_dir).grouping, config.training.tensorboard_every_n, GroupingConvergence()
     )
-    trainer = Trainer(config, network, [optimizer, grouping_optimizer], step, validate, history, reporter, writes)
+    units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
+    optimizers = [optimizer, grouping_optimizer]
+    trainer = Trainer(config, network, optimizers, step, validate, history, reporter, writes, units)
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
 

@@ -52,7 +52,7 @@ class TaskType(ABC):
         """Builds the loss; it has `per_sample(y_true, y_pred, sample_weight)`."""
 
     def build_metrics(self) -> Mapping[str, Any]:
-        """Builds the validation metrics that the INI file names, in units of what the network learns."""
+        """Builds the validation metrics that the INI file names, in the target's own unit."""
         from sfgkeras.metrics import METRICS
 
         known = METRICS[self.type_name]
@@ -60,6 +60,18 @@ class TaskType(ABC):
             name: known[name](name=f"{self.name}_{name}", **self.metric_arguments.get(name, {}))
             for name in self.settings.metrics
         }
+
+    @property
+    def unit(self) -> str:
+        """Unit of the target and of the written results, e.g. `HU`; empty where it has none, or none is known."""
+        return ""
+
+    def metric_units(self) -> dict[str, str]:
+        """Returns the unit of each validation metric that has one."""
+        from sfgkeras.metrics import METRICS
+
+        known = METRICS[self.type_name]
+        return {name: self.unit for name in self.settings.metrics if known[name].has_target_unit and self.unit}
 
     @property
     def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sfgkeras.analysis.tables import summarise, write_csv
+from sfgkeras.analysis.measures import EVALUATIONS
+from sfgkeras.analysis.tables import summarise, summary_text, with_unit, write_csv
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.reporter import Reporter
@@ -86,10 +87,26 @@ def _finish(
     folder = session.config.evaluation.save_csv_dir
     write_csv(folder / f"{task.name}_subjects.csv", rows)
     groups = [name for name in GROUPS if name in rows[0]]
-    summary = summarise(rows, groups, _measures(rows, groups))
+    summary = [_described(entry, rows, groups, task) for entry in summarise(rows, groups, _measures(rows, groups))]
     write_csv(folder / f"{task.name}_summary.csv", summary)
     _show(task, rows, summary, groups, reporter)
     return summary
+
+
+def _described(
+    entry: dict[str, Any], rows: Sequence[dict[str, Any]], groups: Sequence[str], task: TaskType
+) -> dict[str, Any]:
+    """Returns a line of the summary with the measure's unit, and how many of the missing values are failures.
+
+    Those are infinite errors, e.g. the distance to an organ that was not found. What is undefined, such as the distance
+    to an organ that a subject has not, is none, nor is the infinite PSNR of a perfect prediction.
+    """
+    measure = EVALUATIONS[entry["measure"]]
+    members = [row for row in rows if all(row[name] == entry[name] for name in groups)]
+    missed = sum(np.isinf(row[entry["measure"]]) for row in members) if measure.higher_is_better is not True else 0
+    place = [*groups, "measure"]
+    head = {name: entry[name] for name in place} | {"unit": measure.unit_for(task.unit)}
+    return head | {name: value for name, value in entry.items() if name not in place} | {"n_missed": int(missed)}
 
 
 def _measures(rows: Sequence[dict[str, Any]], groups: Sequence[str]) -> list[str]:
@@ -171,16 +188,14 @@ def _show(
     groups: Sequence[str],
     reporter: Reporter,
 ) -> None:
-    """Shows one line per group with mean and standard deviation of every measure."""
-    measures = list(dict.fromkeys(row["measure"] for row in summary))
-    lines: dict[tuple[Any, ...], dict[str, str]] = {}
+    """Shows one line per group with mean and standard deviation of every measure, in its unit."""
+    headings = {row["measure"]: with_unit(row["measure"], row["unit"]) for row in summary}
+    lines: dict[str, dict[str, str]] = {}
     for row in summary:
-        line = lines.setdefault(tuple(row[name] for name in groups), {})
-        spread = f" ± {row['std']:.3g}" if row["n"] > 1 else ""
-        missing = f" ({row['n_missing']} undefined)" if row["n_missing"] else ""
-        line[row["measure"]] = (f"{row['mean']:.4g}{spread}" if row["n"] else "-") + missing
-    table = [[*group, *(line.get(measure, "-") for measure in measures)] for group, line in lines.items()]
-    reporter.table(f"{task.name} ({task.type_name})", [*groups, *measures], table)
+        line = lines.setdefault(", ".join(str(row[name]) for name in groups) or "all subjects", {})
+        line[row["measure"]] = summary_text(row)
+    table = [[group, *(line.get(measure, "-") for measure in headings)] for group, line in lines.items()]
+    reporter.table(f"{task.name} ({task.type_name})", [", ".join(groups), *headings.values()], table)
     for row in rows:
         if isinstance(matrix := row.get("confusion_matrix"), list):
             columns = ["truth \\ predicted", *(str(c) for c in range(len(matrix)))]

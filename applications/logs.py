@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from sfgkeras.applications.files import write_text
 from sfgkeras.data.files import writing_problem
 from sfgkeras.errors import DataError
+
+UNITS = "units.json"
 
 
 class CsvLog:
@@ -42,6 +45,24 @@ class CsvLog:
                 csv.DictWriter(file, self._columns, restval="").writerow({"iteration": iteration, **row})
         except OSError as error:
             raise DataError(writing_problem(self._path, error)) from error
+
+
+def write_units(folder: Path, units: Mapping[str, str]) -> None:
+    """Writes the units of the logs' columns beside them; columns that are not named have none.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    write_text(folder / UNITS, json.dumps(dict(units), indent=1) + "\n")
+
+
+def read_units(folder: Path) -> dict[str, str]:
+    """Reads the units of the logs' columns; empty where the file is absent or damaged."""
+    try:
+        found = json.loads((folder / UNITS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(unit) for name, unit in found.items()} if isinstance(found, dict) else {}
 
 
 class SilentLog:

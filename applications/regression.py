@@ -1,6 +1,6 @@
 """Regression: a continuous map (synthetic CT, ADC, clean image) or one number per subject."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,9 +36,27 @@ class RegressionTask(TaskType):
 
         return lookup(REGRESSION_LOSSES, self.settings.loss, "regression loss")(name=f"{self.name}_loss")
 
+    @property
+    def unit(self) -> str:
+        """`HU` with `scaling = ct`, else what the INI file says."""
+        return "HU" if self.is_ct else self.settings.unit
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether the target is a CT in Hounsfield units, learned as CT/1024 + 1."""
+        return self.source_settings.scaling == "ct" and not self.is_scalar
+
+    @property
+    def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:
+        """Errors are those of the target, not of what the network learns."""
+        from sfgkeras.metrics import METRICS
+
+        errors = [name for name, metric in METRICS["regression"].items() if metric.has_target_unit]
+        return {name: {"factor": self.spread_factor} for name in errors}
+
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Scales HU where asked and multiplies by `scale`."""
-        values = scale_ct(volume) if self.source_settings.scaling == "ct" else np.asarray(volume, np.float32)
+        values = scale_ct(volume) if self.is_ct else np.asarray(volume, np.float32)
         return values * np.float32(self.settings.scale)
 
     def prepare_value(self, text: str) -> np.ndarray:
@@ -51,11 +69,10 @@ class RegressionTask(TaskType):
 
     def describe_output(self) -> dict[str, Any]:
         """Adds how the output becomes the target's own quantity: `multiply * output + add`."""
-        is_ct = self.source_settings.scaling == "ct" and not self.is_scalar
         return super().describe_output() | {
-            "unit": "HU" if is_ct else f"as [{self.source}]",
-            "multiply": (HU_PER_UNIT if is_ct else 1.0) / self.settings.scale,
-            "add": -HU_PER_UNIT if is_ct else 0.0,
+            "unit": self.unit or f"as [{self.source}]",
+            "multiply": (HU_PER_UNIT if self.is_ct else 1.0) / self.settings.scale,
+            "add": -HU_PER_UNIT if self.is_ct else 0.0,
         }
 
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
@@ -65,7 +82,7 @@ class RegressionTask(TaskType):
 
     def _in_own_units(self, learned: np.ndarray) -> np.ndarray:
         values = learned / np.float32(self.settings.scale)
-        return unscale_ct(values) if self.source_settings.scaling == "ct" else values
+        return unscale_ct(values) if self.is_ct else values
 
     def build_statistics(self, allocate: Allocate = in_memory) -> Moments:
         """Mean and standard deviation."""
@@ -74,14 +91,14 @@ class RegressionTask(TaskType):
     @property
     def spread_factor(self) -> float:
         """Undoes the factors of `prepare_map` and `prepare_value`; a spread has no offset."""
-        unit = HU_PER_UNIT if self.source_settings.scaling == "ct" else 1.0
+        unit = HU_PER_UNIT if self.is_ct else 1.0
         return unit / abs(self.settings.scale)
 
     def evaluate_map(
         self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
     ) -> list[dict[str, Any]]:
         """Measures the covered voxels, and those within each intensity bound; HU are clipped as in training."""
-        if self.source_settings.scaling == "ct":
+        if self.is_ct:
             truth = np.clip(truth, *USUAL_CLIP)
         return evaluate_regression(
             truth[valid],

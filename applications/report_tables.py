@@ -10,10 +10,11 @@ import numpy as np
 
 from sfgkeras.analysis.interactive import plot_values
 from sfgkeras.analysis.page import chart_html, confusion_html, folded, heading, table_html
+from sfgkeras.analysis.tables import summary_text, with_unit
 from sfgkeras.applications.checkpoints import CheckpointFolder, read_record
 from sfgkeras.applications.evaluation import GROUPS
 from sfgkeras.applications.files import RunFolder
-from sfgkeras.applications.logs import read_log
+from sfgkeras.applications.logs import read_log, read_units
 from sfgkeras.config import Config
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import DataError
@@ -51,6 +52,8 @@ def _task_html(folder: Path, name: str, task: Task) -> str:
     if pairs:
         parts.append(folded("Every subject", table_html(pairs, f"{name}: every subject")))
     elif rows and "subject_id" in rows[0]:
+        units = {entry["measure"]: entry.get("unit", "") for entry in summary}
+        rows = [{with_unit(key, units.get(key, "")): value for key, value in row.items()} for row in rows]
         parts.append(folded("Every subject", table_html(rows, f"{name}: every subject")))
     return "".join(parts)
 
@@ -78,19 +81,14 @@ def _number(name: str, text: str) -> Any:
 
 
 def spread_summary(summary: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns one row per group with a column per measure, `mean ± std (n undefined)`."""
+    """Returns one row per group with a column per measure in its unit, `mean ± std (n missed, n undefined)`."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry in summary:
         group = {name: entry[name] for name in GROUPS if name in entry}
         row = rows.setdefault(tuple(group.values()), dict(group))
         if not group:
             row.setdefault("", "all subjects")
-        shown = f"{entry['mean']:.4g}" if entry["n"] else "-"
-        if entry["n"] > 1:
-            shown += f" ± {entry['std']:.3g}"
-        if entry["n_missing"]:
-            shown += f" ({entry['n_missing']} undefined)"
-        row[entry["measure"]] = shown
+        row[with_unit(entry["measure"], entry.get("unit", ""))] = summary_text(entry)
     return list(rows.values())
 
 
@@ -125,7 +123,8 @@ def _progress_facts(config: Config, folder: RunFolder) -> dict[str, str]:
         facts["Stopped because"] = progress["stopped"]
     if progress.get("best_score") is not None:
         watched = config.training.best_metric or "validation loss"
-        facts["Best in validation"] = f"{watched} {progress['best_score']:.4g} at {progress['best_iteration']:,}"
+        score = f"{progress['best_score']:.4g} {read_units(folder.logs).get(watched, '')}".rstrip()
+        facts["Best in validation"] = f"{watched} {score} at {progress['best_iteration']:,}"
     log = read_log(folder.logs / "training.csv")
     if log and log[-1].get("seconds_per_iteration"):
         facts["Time per iteration"] = f"{float(log[-1]['seconds_per_iteration']):.3g} s"
@@ -144,8 +143,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def curve_columns(folder: RunFolder) -> dict[str, np.ndarray]:
     """Joins the training and the validation log by iteration, for `curves.write_curves`.
 
-    The validation's `loss` and `<task>_loss` share the names of the training's columns, behind `validation_`.
+    The validation's `loss` and `<task>_loss` share the names of the training's columns, behind `validation_`; scores
+    have their unit behind their name.
     """
+    units = read_units(folder.logs)
     logs = {"": read_log(folder.logs / "training.csv"), "validation_": read_log(folder.logs / "validation.csv")}
     iterations = sorted({int(row["iteration"]) for rows in logs.values() for row in rows})
     place = {iteration: index for index, iteration in enumerate(iterations)}
@@ -157,7 +158,8 @@ def curve_columns(folder: RunFolder) -> dict[str, np.ndarray]:
                 continue
             task = name.removesuffix("_loss")
             column = columns.setdefault(
-                f"{prefix}{task if task in training else name}", np.full(len(iterations), np.nan)
+                with_unit(f"{prefix}{task if task in training else name}", units.get(name, "")),
+                np.full(len(iterations), np.nan),
             )
             for row in rows:
                 if row[name]:

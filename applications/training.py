@@ -11,7 +11,7 @@ from sfgkeras.applications.building import network_fingerprint, refuse_other_net
 from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, collect_arrays, restore_arrays
 from sfgkeras.applications.early_stopping import EARLY_STOPPING, should_stop
 from sfgkeras.applications.files import RunFolder
-from sfgkeras.applications.logs import CsvLog, SilentLog, TensorBoardLog
+from sfgkeras.applications.logs import CsvLog, SilentLog, TensorBoardLog, write_units
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import REGULARISATION, TOTAL, TrainingStep, ValidationPass
 from sfgkeras.config import Config
@@ -74,6 +74,7 @@ class Trainer:
         monitor: Grouping probabilities over time, a `GroupingHistory`.
         reporter: Shows progress.
         writes: Whether this process writes states and logs; of several workers only the chief does.
+        units: Units of validation scores, by column; those that are not named have none.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class Trainer:
         monitor: Any,
         reporter: Reporter,
         writes: bool = True,
+        units: Mapping[str, str] | None = None,
     ) -> None:
         self._config = config
+        self._units = dict(units or {})
         self._writes = writes
         self._network = network
         self._optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
@@ -132,6 +135,8 @@ class Trainer:
         validation_log = None
         if self._validate is not None:
             validation_log = self._open_log("validation", self._validate.columns)
+            if self._writes:
+                write_units(self.folder.logs, self._units)
         board = TensorBoardLog(self.folder.logs / "tensorboard") if self._writes else SilentLog()
         if start == 0:
             # The state at step 0 is saved, so that even the first iterations can be resumed and drawn.
@@ -190,7 +195,7 @@ class Trainer:
         if best is None or best != best or (score > best if self._higher_is_better else score < best):
             self.progress.best_score, self.progress.best_iteration = score, iteration
             self._save(best=True)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        shown = ", ".join(f"{name} {value:.4g} {self._units.get(name, '')}".rstrip() for name, value in scores.items())
         self._reporter.message(f"validation at iteration {iteration}: {shown}")
         rule = lookup(EARLY_STOPPING, self._config.training.early_stopping_mode, "early_stopping_mode")
         if should_stop(self.progress.validation_losses, self._config.training.patience, rule):

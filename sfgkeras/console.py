@@ -7,6 +7,30 @@ from contextlib import contextmanager
 from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 10.0
+PLAIN_WIDTH = 80  # columns of a log or a pipe
+
+
+def column_blocks(widths: Sequence[int], room: int, gap: int) -> list[list[int]]:
+    """Divides the columns of a table into blocks that fit; every block begins with the first column.
+
+    Args:
+        widths: Letters that each column needs.
+        room: Letters on a line.
+        gap: Letters that a column takes besides its own.
+
+    Returns:
+        The columns of each block, by number. A column that has no room even beside the first one alone has a block.
+    """
+    first = widths[0] + gap if widths else 0
+    blocks: list[list[int]] = [[0]] if widths else []
+    used = first
+    for number, width in enumerate(widths[1:], start=1):
+        if used + width + gap > room and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = first
+        blocks[-1].append(number)
+        used += width + gap
+    return blocks
 
 
 def build_reporter(stream: TextIO | None = None) -> "PlainReporter | RichReporter":
@@ -57,16 +81,16 @@ class PlainReporter:
         self.message(f"warning: {text}")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Writes an aligned table."""
+        """Writes an aligned table; one that is wider than a line goes on below, with its first column again."""
         cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
         self.message(title)
-        for row in cells:
-            first, *rest = (
-                value.ljust(width) if i == 0 else value.rjust(width)
-                for i, (value, width) in enumerate(zip(row, widths, strict=True))
-            )
-            self.message("  ".join(["", first, *rest]).rstrip())
+        for number, block in enumerate(column_blocks(widths, PLAIN_WIDTH, 2)):
+            if number:
+                self.message("")
+            for row in cells:
+                first, *rest = (row[i].ljust(widths[i]) if i == 0 else row[i].rjust(widths[i]) for i in block)
+                self.message("  ".join(["", first, *rest]).rstrip())
 
     @contextmanager
     def stage(self, title: str, total: int, done: int = 0) -> Iterator[_PlainStage]:
@@ -106,17 +130,22 @@ class RichReporter:
         self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Draws a table."""
+        """Draws a table; one that is wider than the terminal goes on below, with its first column again."""
+        from rich.cells import cell_len
         from rich.table import Table
         from rich.text import Text
 
-        # As Text, because rich would read `[CT]` as markup.
-        table = Table(title=Text(title))
-        for i, column in enumerate(columns):
-            table.add_column(Text(column), justify="left" if i == 0 else "right")
-        for row in rows:
-            table.add_row(*(Text(_cell(value)) for value in row))
-        self._console.print(table)
+        cells = [[_cell(value) for value in row] for row in rows]
+        widths = [max(cell_len(row[i]) for row in (list(columns), *cells)) for i in range(len(columns))]
+        # Each column has a space on both sides and a line; one more line closes the table.
+        for number, block in enumerate(column_blocks(widths, self._console.width - 1, 3)):
+            # As Text, because rich would read `[CT]` as markup.
+            table = Table(title=None if number else Text(title))
+            for i in block:
+                table.add_column(Text(columns[i]), justify="left" if i == 0 else "right")
+            for row in cells:
+                table.add_row(*(Text(row[i]) for i in block))
+            self._console.print(table)
 
     @contextmanager
     def stage(self, title: str, total: int, done: int = 0) -> Iterator[_RichStage]:

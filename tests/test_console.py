@@ -177,3 +177,38 @@ def test_a_long_path_is_not_broken_over_lines_of_a_narrow_terminal(terminal):
     path = "/data/" + "folder/" * 30 + "image.nii.gz"
     build_reporter(stream).message(path)
     assert path in without_codes(shown()).replace("\r\n", "\n")
+
+
+WIDE = ["label", *(f"measure_{number} [mm]" for number in range(8))]
+ROWS = [["right femoral head", *["0.812 ± 0.021"] * 8], ["bladder", *["12.3 ± 4.5 (2 missed)"] * 8]]
+
+
+def test_a_table_wider_than_a_line_goes_on_below_with_its_first_column(plain):
+    plain.table("organs", WIDE, ROWS)
+    written = lines(plain)
+    assert max(map(len, written)) <= 80
+    assert [line.split()[0] for line in written if line and "measure" in line] == ["label"] * 4
+    assert sum(line.count("12.3 ± 4.5 (2 missed)") for line in written) == 8
+    assert sum("right femoral head" in line for line in written) == 4
+    for name in WIDE[1:]:
+        assert sum(name in line for line in written) == 1
+
+
+def test_a_terminal_of_80_columns_cuts_no_cell():
+    from rich.console import Console
+
+    stream = io.StringIO()
+    reporter = RichReporter(stream)
+    reporter._console = Console(file=stream, width=80)
+    reporter.table("organs", WIDE, ROWS)
+    text = stream.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("12.3 ± 4.5 (2 missed)") == 8
+    assert text.count("right femoral head") == 4
+
+
+def test_a_column_wider_than_a_line_stands_alone():
+    assert console.column_blocks([5, 100, 3, 3], 80, 2) == [[0, 1], [0, 2, 3]]
+    assert console.column_blocks([5, 3], 80, 2) == [[0, 1]]
+    assert console.column_blocks([], 80, 2) == []

@@ -144,6 +144,10 @@ class Evaluation:
 def _of_counts(function: Callable[[Counts], float], higher_is_better: bool | None) -> Evaluation:
     return Evaluation("segmentation", function, "counts", higher_is_better, usual=False)
 
+    def unit_for(self, target: str) -> str:
+        """Returns the unit of the measure's values for a target of that unit."""
+        return target if self.unit == "target" else self.unit
+
 
 EVALUATIONS: Mapping[str, Evaluation] = {
     "mae": Evaluation("regression", mean_absolute_error, "residuals", False, "target"),

@@ -81,6 +81,26 @@ def spread_text(mean: float, std: float = float("nan")) -> str:
     return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if np.isfinite(std) else "")
 
 
+def summary_text(entry: Row) -> str:
+    """Returns one line of a summary as a cell: `mean ± std (2 missed, 1 undefined)`.
+
+    Args:
+        entry: A row of `summarise`, with `n_missed` besides where that is known.
+    """
+    missed = int(entry.get("n_missed") or 0)
+    counts = {"missed": missed, "undefined": int(entry["n_missing"]) - missed}
+    left_out = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    text = f"{entry['mean']:.4g}" if entry["n"] else "-"
+    if entry["n"] > 1:
+        text += f" ± {entry['std']:.3g}"
+    return f"{text} ({left_out})" if left_out else text
+
+
+def with_unit(name: str, unit: str) -> str:
+    """Returns a heading with its unit, `mae [HU]`."""
+    return f"{name} [{unit}]" if unit else name
+
+
 def csv_text(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     """Returns rows as CSV with a header line; lists and dicts become JSON, None an empty cell."""
     columns = column_names(rows) if columns is None else columns

@@ -77,6 +77,7 @@ def check_tasks(draft: Draft) -> None:
             remedy = "remove it; labels are not scaled" if task.type != "regression" else "write a factor such as 0.01"
             draft.ini.add(*draft.application.place(name, "scale"), f"cannot be used; {remedy}")
         if task.target in draft.sources:
+            _check_unit(draft, name, task)
             _check_target(draft, name, task)
 
 
@@ -114,6 +115,14 @@ def _check_classes(draft: Draft, name: str, task: Task) -> None:
         draft.ini.need(*place, f", the number of classes of the {task.type}, background included")
     elif task.num_classes < 2:
         draft.ini.add(*place, f"is too small for a {task.type}; count the background too, which makes at least 2")
+
+
+def _check_unit(draft: Draft, name: str, task: Task) -> None:
+    place = draft.application.place(name, "unit")
+    if task.unit and task.type != "regression":
+        draft.ini.add(*place, f"has no meaning for a {task.type}; remove it")
+    elif task.unit.upper() not in ("", "HU") and draft.sources[task.target].scaling == "ct":
+        draft.ini.add(*place, f"contradicts scaling = ct of [{task.target}], which gives HU; remove one of them")
 
 
 def _check_target(draft: Draft, name: str, task: Task) -> None:

@@ -115,6 +115,10 @@ class Task(Section):
     scale: Annotated[float, NUMBER] = Field(
         default=1.0, description="Factor on a regression target; results are divided by it. (new)"
     )
+    unit: Annotated[str, TEXT] = Field(
+        default="",
+        description="Unit of a regression target, for tables and curves, e.g. `um2/s`; `scaling = ct` has HU. (new)",
+    )
 
 
 class Multitask(Section):
@@ -241,6 +245,9 @@ class Regression(_OneTask):
     )
     scale: Annotated[float, NUMBER] = Field(
         default=1.0, description="Factor on the target; results are divided by it. (new)"
+    )
+    unit: Annotated[str, TEXT] = Field(
+        default="", description="Unit of the target, for tables and curves; `scaling = ct` has HU. (new)"
     )
 
 

@@ -17,9 +17,11 @@ class StreamingMetric(keras.metrics.Metric):
 
     Attributes:
         higher_is_better: Whether a larger result is a better one.
+        has_target_unit: Whether the result has the unit of the target; such a metric takes a `factor`.
     """
 
     higher_is_better: ClassVar[bool]
+    has_target_unit: ClassVar[bool] = False
 
     def __init__(self, name: str):
         super().__init__(name=name, dtype="float32")

@@ -1,4 +1,4 @@
-"""Streaming errors of continuous predictions, in the units of the target."""
+"""Streaming errors of continuous predictions, in the unit of the target."""
 
 from typing import Any, ClassVar
 
@@ -13,9 +13,13 @@ class _MeanOfResiduals(StreamingMetric):
     """The weighted mean of a function of the residuals over all voxels seen."""
 
     higher_is_better: ClassVar[bool] = False
+    has_target_unit: ClassVar[bool] = True
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, factor: float = 1.0):
+        if not factor > 0:
+            raise ValueError(f"factor = {factor!r} must be above 0")
         super().__init__(name)
+        self.factor = float(factor)
         self.total = self.sum_variable("total")
         self.weight = self.sum_variable("weight")
 
@@ -40,7 +44,15 @@ class _MeanOfResiduals(StreamingMetric):
 
     def result(self) -> Any:
         """Returns the mean so far, a scalar; NaN without data."""
+        return self.factor * self.mean()
+
+    def mean(self) -> Any:
+        """Returns the mean of `of_residual`, in the unit of what was passed in."""
         return ratio_or_nan(ops.convert_to_tensor(self.total), ops.convert_to_tensor(self.weight))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs."""
+        return {**super().get_config(), "factor": self.factor}
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras.metrics")
@@ -49,10 +61,11 @@ class MeanAbsoluteError(_MeanOfResiduals):
 
     Args:
         name: Name of the metric.
+        factor: What the result is multiplied by, e.g. 1024 for Hounsfield units of targets that are HU / 1024 + 1.
     """
 
-    def __init__(self, name: str = "mae"):
-        super().__init__(name)
+    def __init__(self, name: str = "mae", factor: float = 1.0):
+        super().__init__(name, factor)
 
     def of_residual(self, residual: Any) -> Any:
         """Returns the absolute residuals."""
@@ -67,10 +80,11 @@ class RootMeanSquaredError(_MeanOfResiduals):
 
     Args:
         name: Name of the metric.
+        factor: See `MeanAbsoluteError`.
     """
 
-    def __init__(self, name: str = "rmse"):
-        super().__init__(name)
+    def __init__(self, name: str = "rmse", factor: float = 1.0):
+        super().__init__(name, factor)
 
     def of_residual(self, residual: Any) -> Any:
         """Returns the squared residuals."""
@@ -78,4 +92,4 @@ class RootMeanSquaredError(_MeanOfResiduals):
 
     def result(self) -> Any:
         """Returns the root of the mean so far, a scalar; NaN without data."""
-        return ops.sqrt(super().result())
+        return self.factor * ops.sqrt(self.mean())

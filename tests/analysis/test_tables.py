@@ -90,3 +90,16 @@ def test_rich_tables_show_the_same_cells_and_no_markup():
     assert "[bold]x" in output.getvalue()
     assert "0.123" in output.getvalue()
     assert "0.1235" not in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"mean": 0.8123, "std": 0.0213, "n": 5, "n_missing": 0}, "0.8123 ± 0.0213"),
+        ({"mean": 4.2, "std": float("nan"), "n": 1, "n_missing": 2, "n_missed": 2}, "4.2 (2 missed)"),
+        ({"mean": 4.2, "std": 1.0, "n": 3, "n_missing": 3, "n_missed": 1}, "4.2 ± 1 (1 missed, 2 undefined)"),
+        ({"mean": float("nan"), "std": float("nan"), "n": 0, "n_missing": 2}, "- (2 undefined)"),
+    ],
+)
+def test_a_summary_says_what_it_leaves_out(entry, text):
+    assert tables.summary_text(entry) == text

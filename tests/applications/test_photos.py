@@ -53,6 +53,7 @@ type = regression
 target = FACES
 attribute = age
 scale = 0.01
+unit = years
 loss = rmse
 
 [TASK gender]
@@ -193,13 +194,15 @@ def test_measures_of_one_task_alone_leave_the_other_without(trained):
     assert summary["gender"] == []
 
 
-def test_the_validation_log_counts_in_the_units_that_the_network_learns(trained):
-    config, _, _ = trained
+def test_the_validation_log_counts_in_the_units_of_the_target(trained):
+    config, _, reporter = trained
     rows = read_rows(config.system.model_dir / "logs" / "validation.csv")
     assert [row["iteration"] for row in rows] == ["1", "2"]
     assert all(0 <= float(row["gender_accuracy"]) <= 1 for row in rows)
-    # Ages are below a hundred years, and the network starts near 0.
-    assert all(0 < float(row["age_mae"]) < 3 for row in rows)
+    # The network learns ages / 100 and starts near 0: an error in years is above 3, one in centuries below.
+    assert all(3 < float(row["age_mae"]) < 300 for row in rows)
+    shown = [text for text in reporter.messages if text.startswith("validation at iteration 1:")]
+    assert f"age_mae {float(rows[0]['age_mae']):.4g} years" in shown[0]
     assert (config.system.model_dir / "checkpoints" / "best.npz").is_file()
 
 

@@ -1,4 +1,5 @@
 import csv
+import re
 import shutil
 
 import nibabel as nib
@@ -37,8 +38,20 @@ def test_a_run_trains_infers_and_evaluates_and_results_lie_on_each_subjects_own_
         assert labels.max() < 6
     ct = nib.load(config.inference.save_seg_dir / "phantom_000_ct_predicted.nii.gz").get_fdata()
     assert ct.std() > 10
-    assert list(config.evaluation.save_csv_dir.glob("*.csv"))
-    assert reporter.tables
+    columns, _ = reporter.tables["ct (regression)"]
+    assert columns[:2] == ["region", "mae [HU]"]
+    assert "psnr [dB]" in columns
+    assert {"dice", "hausdorff95 [mm]"} <= set(reporter.tables["organs (segmentation)"][0])
+    with (config.evaluation.save_csv_dir / "organs_summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["unit"] for row in rows if row["measure"] == "hausdorff95"} == {"mm"}
+    # An organ that was not found is missed; one that is in neither volume is undefined.
+    assert all(int(row["n"]) + int(row["n_missing"]) == 4 for row in rows)
+    assert all(int(row["n_missed"]) <= int(row["n_missing"]) for row in rows)
+    (said,) = (text for text in reporter.messages if text.startswith("validation at iteration 4:"))
+    assert re.search(r"ct_mae [0-9.]+ HU, ct_rmse [0-9.]+ HU, organs_dice [0-9.]+, ", said)
+    score = float(re.search(r"ct_mae ([0-9.]+)", said)[1])
+    assert score > 20  # in the units that the network learns it is about 1
 
 
 def test_two_runs_with_one_seed_give_the_same_numbers(make_config, tmp_path, network_arrays):

@@ -257,3 +257,14 @@ def test_a_network_of_the_other_kind_of_output_is_refused(network, attribute, re
     )
     with pytest.raises(ConfigError, match=f"{network}.*'ct'.*{remedy}"):
         build_tasks(config)
+
+
+def test_errors_of_a_ct_are_measured_in_hu_during_training(make_config):
+    config = make_config({"TASK ct.scale": 0.5})
+    task = build_tasks(config)["ct"]
+    mae = task.build_metrics()["mae"]
+    truth = task.prepare_map(np.full((2, 2, 1), 100.0))
+    mae.update_state(truth[None, ..., None], task.prepare_map(np.full((2, 2, 1), 140.0))[None, ..., None])
+    assert float(mae.result()) == pytest.approx(40, rel=1e-3)
+    assert task.metric_units() == {"mae": "HU", "rmse": "HU"}
+    assert build_tasks(config)["organs"].metric_units() == {}

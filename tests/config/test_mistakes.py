@@ -528,3 +528,16 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         read_config(tmp_path / "none.ini")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("target = ORGANS", "target = ORGANS\nunit = mm", "unit = 'mm' has no meaning for a segmentation"),
+        ("target = CT", "target = CT\nunit = um2/s", "contradicts scaling = ct of [CT], which gives HU"),
+    ],
+)
+def test_a_unit_belongs_to_a_regression_that_has_none(tmp_path, old, new, message):
+    text = changed(old, new).replace("filename_contains = _ct\n", "filename_contains = _ct\nscaling = ct\n")
+    (line,) = messages(text, tmp_path)
+    assert message in line

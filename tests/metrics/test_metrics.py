@@ -149,3 +149,15 @@ def test_keras_passes_spatial_masks_to_weighted_metrics():
     report = network.evaluate(values, targets, sample_weight={"ct": mask, "organs": mask}, verbose=0, return_dict=True)
     np.testing.assert_allclose(report["ct_mae"], np.mean([0, 1, 2, 3]), rtol=1e-6)
     assert {"organs_dice", "organs_accuracy"} <= set(report)
+
+
+def test_a_factor_turns_errors_into_the_unit_of_the_target():
+    truth, prediction = np.array([[0.0, 1.0]]), np.array([[0.5, 1.5]])
+    for metric in (metrics.MeanAbsoluteError(factor=1024), metrics.RootMeanSquaredError(factor=1024)):
+        metric.update_state(truth, prediction)
+        np.testing.assert_allclose(metric.result(), 512, rtol=1e-6)
+        again = type(metric).from_config(metric.get_config())
+        again.update_state(truth, prediction)
+        np.testing.assert_allclose(again.result(), 512, rtol=1e-6)
+    with pytest.raises(ValueError, match="factor = 0 must be above 0"):
+        metrics.MeanAbsoluteError(factor=0)
