@@ -129,7 +129,7 @@ class Evaluation:
         function: Takes `Residuals`, `Counts`, `SurfaceDistances` or a confusion matrix, as `needs` says.
         needs: `"residuals"`, `"counts"`, `"distances"` or `"matrix"`.
         higher_is_better: Whether a larger value is a better one; None where neither is.
-        unit: `"target"` for that of the target, `"mm"`, `"dB"`, or empty.
+        unit: `"target"` for that of the target, `"target^2"` for its square, `"mm"`, `"dB"`, or empty.
         usual: Whether it is measured where no measure is named.
     """
 
@@ -140,13 +140,14 @@ class Evaluation:
     unit: str = ""
     usual: bool = True
 
+    def unit_for(self, target: str) -> str:
+        """Returns the unit of the measure's values for a target of that unit; a target without one has no square."""
+        known = {"target": target, "target^2": f"{target}^2" if target else ""}
+        return known.get(self.unit, self.unit)
+
 
 def _of_counts(function: Callable[[Counts], float], higher_is_better: bool | None) -> Evaluation:
     return Evaluation("segmentation", function, "counts", higher_is_better, usual=False)
-
-    def unit_for(self, target: str) -> str:
-        """Returns the unit of the measure's values for a target of that unit."""
-        return target if self.unit == "target" else self.unit
 
 
 EVALUATIONS: Mapping[str, Evaluation] = {
@@ -154,7 +155,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "rmse": Evaluation("regression", root_mean_squared_error, "residuals", False, "target"),
     "me": Evaluation("regression", mean_error, "residuals", None, "target"),
     "psnr": Evaluation("regression", peak_signal_to_noise_ratio, "residuals", True, "dB"),
-    "mse": Evaluation("regression", mean_squared_error, "residuals", False, usual=False),
+    "mse": Evaluation("regression", mean_squared_error, "residuals", False, "target^2", usual=False),
     "r2": Evaluation("regression", coefficient_of_determination, "residuals", True, usual=False),
     "dice": Evaluation("segmentation", dice, "counts", True),
     "jaccard": Evaluation("segmentation", jaccard, "counts", True),

@@ -54,6 +54,13 @@ def test_regions_are_cut_by_intensity_of_the_truth_and_by_label():
     assert np.isnan(by_region["nothing"]["psnr"])
 
 
+def test_a_measure_has_the_unit_of_its_target_or_its_own():
+    unit = {name: evaluation.unit_for("HU") for name, evaluation in measures.EVALUATIONS.items()}
+    assert (unit["mae"], unit["rmse"], unit["me"], unit["mse"]) == ("HU", "HU", "HU", "HU^2")
+    assert (unit["psnr"], unit["hausdorff"], unit["dice"], unit["r2"]) == ("dB", "mm", "", "")
+    assert measures.EVALUATIONS["mse"].unit_for("") == ""
+
+
 def test_bounds_are_included():
     truth = np.array([199.0, 200.0, 300.0, 301.0])
     rows = measures.evaluate_regression(truth, truth + 1, ("mae",), intensity_bounds={"bone": (200, 300)})
