@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.data.files import TEMPORARY_SUFFIX, replacing
+from sfgkeras.data.protection import is_protected, refuse_protected
 from sfgkeras.errors import DataError
 
 FORMAT = 1
@@ -138,7 +139,8 @@ class CheckpointFolder:
         if not best:
             earlier = [iteration for iteration in self.iterations() if iteration <= state.record["iteration"]]
             for iteration in earlier[: -self.max_checkpoints]:
-                self.path(iteration).unlink(missing_ok=True)
+                if not is_protected(self.path(iteration)):
+                    self.path(iteration).unlink(missing_ok=True)
         return path
 
     def read_newest(self) -> tuple[TrainingState | None, list[str]]:
@@ -195,9 +197,16 @@ class CheckpointFolder:
         return read_state(self.path(iteration))
 
     def clear(self) -> None:
-        """Removes every state, and what killed writers left."""
+        """Removes every state, and what killed writers left.
+
+        Raises:
+            DataError: If one of them is what this run starts from (`restore_from`); then none is removed.
+        """
         if self.folder.is_dir():
-            for path in self.folder.glob("*.npz"):
+            states = list(self.folder.glob("*.npz"))
+            for path in states:
+                refuse_protected(path)
+            for path in states:
                 path.unlink()
             self.remove_leftovers()
 

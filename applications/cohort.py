@@ -118,7 +118,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
                 tables[name] = source.csv_file
                 values[name] = read_table(source.csv_file)
                 continue
-            files[name] = _find(name, source)
+            files[name] = find_source(name, source)
         except DataError as error:
             if needs_targets or name in config.image:
                 raise
@@ -162,7 +162,13 @@ def keep_split(config: Config, cohort: Cohort) -> None:
         write_split(path, cohort.split)
 
 
-def _find(name: str, source: Any) -> dict[str, Path]:
+def find_source(name: str, source: Any) -> dict[str, Path]:
+    """Returns the file of each subject id of an input source.
+
+    Raises:
+        ConfigError: If the source does not say where its files are.
+        DataError: If they cannot be found.
+    """
     if source.csv_file is not None:
         return read_file_list(source.csv_file)
     if not source.path_to_search:

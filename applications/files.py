@@ -12,9 +12,11 @@ import sfgkeras
 from sfgkeras.applications.configuration import describe_steps
 from sfgkeras.config import Config
 from sfgkeras.data.files import replacing
+from sfgkeras.data.protection import inside
 from sfgkeras.errors import DataError
 
 VALUES_FILE = "values.csv"
+IN_EFFECT = "configuration_in_effect.ini"
 BEGUN = "begun by "
 FROM = " from "
 PLACE_KEYS = frozenset(
@@ -58,8 +60,9 @@ class RunFolder:
 
     @property
     def configuration(self) -> Path:
-        """The effective INI file of the last start."""
-        return self.path / "configuration.ini"
+        """The effective INI file of the last start; beside a `configuration.ini` of the user's own it is another."""
+        beside = self.path / IN_EFFECT
+        return beside if beside.is_file() else self.path / "configuration.ini"
 
     @property
     def report(self) -> Path:
@@ -68,8 +71,29 @@ class RunFolder:
 
 
 def prediction_path(config: Config, subject_id: str, task: str, ending: str = "") -> Path:
-    """Returns the file of one subject's predicted volume."""
-    return config.inference.save_seg_dir / f"{subject_id}_{task}{config.inference.output_postfix}{ending}.nii.gz"
+    """Returns the file of one subject's predicted volume.
+
+    Raises:
+        DataError: If the id leads out of the folder of results.
+    """
+    name = f"{subject_id}_{task}{config.inference.output_postfix}{ending}.nii.gz"
+    return inside(config.inference.save_seg_dir, name)
+
+
+def keep_configuration(config: Config) -> Path:
+    """Writes the effective INI file of a run; one that the user wrote, or that is being read, is left alone.
+
+    Returns:
+        The file that was written.
+    """
+    path, text = RunFolder(config.system.model_dir).configuration, config.effective_text()
+    if path.is_file():
+        is_read = config.path.is_file() and path.samefile(config.path)
+        first_line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        if is_read or not first_line.startswith(text.partition(" of sfgkeras ")[0]):
+            path = path.with_name(IN_EFFECT)
+    write_text(path, text)
+    return path
 
 
 def write_text(path: Path, text: str) -> None:
@@ -146,6 +170,10 @@ class Provenance:
                 f"{foreign[0]} exists and was made {what} ({len(foreign)} such {_files(len(foreign))}); add "
                 f"--overwrite, or choose another folder than {self._path.parent}"
             )
+
+    def unknown(self, paths: Iterable[Path]) -> list[Path]:
+        """Returns the files that exist and that no inference into this folder made."""
+        return [path for path in paths if path.exists() and not self._maker(path)]
 
     def forget(self, paths: Iterable[Path]) -> None:
         """Lets these files be made again."""

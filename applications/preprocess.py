@@ -9,6 +9,7 @@ from sfgkeras.applications.cohort import Cohort, find_cohort, keep_split
 from sfgkeras.applications.configuration import SECTION, build_steps
 from sfgkeras.applications.files import make_writable
 from sfgkeras.applications.folder_progress import FolderProgress
+from sfgkeras.applications.reads import files_read
 from sfgkeras.applications.reporter import Reporter, SilentReporter
 from sfgkeras.config import Config, Preprocessing
 from sfgkeras.data.subjects import Subject
@@ -86,6 +87,7 @@ def preprocess_source(
     reporter: Reporter,
     landmarks: Literal["fit", "fit on all", "require"],
     restart: bool = False,
+    overwrite: bool = False,
 ) -> "FolderResult":
     """Preprocesses files of one input source into its folder below `output`.
 
@@ -97,6 +99,7 @@ def preprocess_source(
         reporter: Shows progress.
         landmarks: As in `run_folder`.
         restart: Whether all is done anew.
+        overwrite: Whether files that something else made, and results of other steps, are replaced.
     """
     from sfgkeras.preprocessing.folder import run_folder
 
@@ -124,6 +127,8 @@ def preprocess_source(
             loader=config.sources[name].loader,
             # Workers of one run want the same folder; what the first has done, the others find.
             wait=config.system.strategy == "multi_worker",
+            overwrite=overwrite,
+            reads=files_read(config, cohort).paths,
         )
     reporter.message(
         f"preprocessed {name}: {len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} "
@@ -137,13 +142,14 @@ def source_folder(section: Preprocessing, name: str) -> Path:
     return section.output / quote(name, safe=" ").replace(".", "%2E")
 
 
-def preprocess(config: Config, reporter: Reporter | None = None, restart: bool = False) -> int:
+def preprocess(config: Config, reporter: Reporter | None = None, restart: bool = False, overwrite: bool = False) -> int:
     """Preprocesses every subject of a run; a bad file does not stop the others.
 
     Args:
         config: The configuration, with `[PREPROCESSING]`.
         reporter: Shows progress.
         restart: Whether all is done anew, and histogram landmarks are fitted again.
+        overwrite: Whether files that something else made, and results of other steps, are replaced.
 
     Returns:
         The exit code: 1 if a subject failed.
@@ -169,7 +175,7 @@ def preprocess(config: Config, reporter: Reporter | None = None, restart: bool =
     exit_code = 0
     for name in config.preprocessing.sources:
         images = {subject_id: subject.files[name] for subject_id, subject in cohort.subjects.items()}
-        result = preprocess_source(config, name, images, cohort, reporter, "fit", restart)
+        result = preprocess_source(config, name, images, cohort, reporter, "fit", restart, overwrite)
         for subject_id, reason in result.failed.items():
             reporter.warning(f"{subject_id}: {reason}")
         exit_code = max(exit_code, result.exit_code)

@@ -3,21 +3,24 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sfgkeras.applications.checkpoints import CheckpointFolder
+from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.files import (
+    IN_EFFECT,
     VALUES_FILE,
     Provenance,
     RunFolder,
     digest,
+    keep_configuration,
     make_writable,
     same_settings,
-    write_text,
 )
 from sfgkeras.applications.places import find_place
+from sfgkeras.applications.reads import files_read
 from sfgkeras.applications.reporter import Reporter, SilentReporter
 from sfgkeras.applications.session import Session, data_lines, open_session, prepare_phase
 from sfgkeras.config import Config
 from sfgkeras.data.prepared import PreparedSubject
+from sfgkeras.data.protection import named, protecting
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 
@@ -52,16 +55,30 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
 
 def _train(config: Config, team: "Team", checkpoints: CheckpointFolder, reporter: Reporter, restart: bool) -> Any:
     """Trains as one worker of a team; of what is written, only the store of volumes is not the chief's."""
+    session, phases = _prepare_training(config, team, checkpoints, reporter)
+    with protecting(files_read(config, session.cohort)):
+        return _train_prepared(session, phases, team, checkpoints, reporter, restart)
+
+
+def _train_prepared(
+    session: Session,
+    phases: dict[str, list[PreparedSubject]],
+    team: "Team",
+    checkpoints: CheckpointFolder,
+    reporter: Reporter,
+    restart: bool,
+) -> Any:
     from sfgkeras.applications import assembly
     from sfgkeras.applications.distribution import repeat_bit_for_bit
     from sfgkeras.applications.training import naming_what_saves_memory
     from sfgkeras.applications.workers import array_lines
 
-    session, phases = _prepare_training(config, team, checkpoints, reporter)
-    held_out = phases.get("validation", [])
+    config, held_out = session.config, phases.get("validation", [])
     strategy = assembly.prepare_devices(config, team)
     if team.is_chief:
-        write_text(RunFolder(config.system.model_dir).configuration, config.effective_text())
+        kept = keep_configuration(config)
+        if kept.name == IN_EFFECT:
+            reporter.message(f"{kept}: every setting in effect (your own file beside it is kept)")
         if restart:
             # Not before everything has been found in order: a mistake must not cost an earlier run.
             checkpoints.clear()
@@ -149,15 +166,7 @@ def infer(
     Raises:
         DataError: If there is no checkpoint, no subject, or a foreign result is in the way.
     """
-    from sfgkeras.applications.inference import (
-        build_predictor,
-        contents_of_results,
-        infer_values,
-        infer_volumes,
-        result_paths,
-    )
-    from sfgkeras.applications.monte_carlo import build_passes
-    from sfgkeras.applications.recalibration import load_network
+    from sfgkeras.applications.inference import contents_of_results, result_paths
 
     reporter, place = reporter or SilentReporter(), find_place(config, required=False)
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
@@ -178,21 +187,42 @@ def infer(
     paths = [folder / VALUES_FILE]
     if not scalar:
         paths = [path for subject in subjects for path in result_paths(session, subject)]
+    reads = files_read(config, session.cohort)
+    reads.refuse(paths, "choose another [INFERENCE] save_seg_dir or output_postfix (--overwrite does not help)")
     if overwrite:
+        strangers = provenance.unknown(paths)
+        if strangers:
+            reporter.warning(f"{folder}: replaces files that no inference made there ({named(strangers)})")
         provenance.forget(paths)
     else:
         provenance.refuse_foreign(paths)
     if provenance.is_done(paths):
         reporter.message(f"nothing to infer: all {len(paths)} results are in {folder}")
         return
+    with protecting(reads):
+        _infer(session, checkpoints, state, subjects, provenance, reporter)
+    reporter.message(f"wrote {len(paths)} results to {folder}")
+
+
+def _infer(
+    session: Session,
+    checkpoints: CheckpointFolder,
+    state: TrainingState,
+    subjects: Sequence[Subject],
+    provenance: Provenance,
+    reporter: Reporter,
+) -> None:
+    from sfgkeras.applications.inference import build_predictor, infer_values, infer_volumes
+    from sfgkeras.applications.monte_carlo import build_passes
+    from sfgkeras.applications.recalibration import load_network
+
     session.preprocess(subjects, reporter)
     channels = session.preparation.image(subjects[0]).shape[-1]
     network = load_network(session, checkpoints, state, channels, reporter)
     predictor = build_predictor(session, network, channels, reporter)
-    infer_all = infer_values if scalar else infer_volumes
-    passes = build_passes(config, network, predictor)
+    infer_all = infer_values if all(task.is_scalar for task in session.tasks.values()) else infer_volumes
+    passes = build_passes(session.config, network, predictor)
     infer_all(session, predictor, subjects, provenance, reporter, passes)
-    reporter.message(f"wrote {len(paths)} results to {folder}")
 
 
 def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | None = None) -> dict[str, Any]:
@@ -237,7 +267,12 @@ def _evaluate(config: Config, team: "Team", reporter: Reporter, dataset: str | N
 
     session, subjects = team.together(find)
     team.agree(subjects_to_evaluate=[subject.subject_id for subject in subjects])
-    summaries = {name: evaluate_task(session, task, subjects, reporter, team) for name, task in session.tasks.items()}
+    reads, folder = files_read(config, session.cohort), config.evaluation.save_csv_dir
+    reads.refuse(folder.glob("*"), "choose another [EVALUATION] save_csv_dir, where no such file is")
+    with protecting(reads):
+        summaries = {
+            name: evaluate_task(session, task, subjects, reporter, team) for name, task in session.tasks.items()
+        }
     return summaries if team.is_chief else {}
 
 

@@ -10,6 +10,7 @@ from sfgkeras.applications.landmarks import fit_missing_landmarks, read_required
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.preparation import Preparation
 from sfgkeras.applications.preprocess import PreprocessedImages
+from sfgkeras.applications.reads import files_read, refuse_own_places
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
@@ -58,6 +59,7 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
         reporter.warning(warning)
     if training:
         refuse_problems(config, cohort, reporter)
+        refuse_own_places(config, files_read(config, cohort))
         keep_split(config, cohort)
     preprocessed = PreprocessedImages(config, cohort, fit=training)
     preparation = Preparation(config, tasks, cohort, preprocessed=preprocessed)

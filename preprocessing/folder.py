@@ -5,6 +5,7 @@ An output folder holds the images, `manifest.csv` (what is done, with hashes), `
 were fitted, and `labels/`, `bias_field/`, `transforms/` where asked for.
 """
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from sfgkeras.data.files import writing_problem
+from sfgkeras.data.protection import ReadFiles, inside
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.cluster import ClusterRunner
-from sfgkeras.preprocessing.cohort_landmarks import CohortLandmarks, cohort_landmarks
+from sfgkeras.preprocessing.cohort_landmarks import LANDMARKS, CohortLandmarks, cohort_landmarks
 from sfgkeras.preprocessing.inputs import find_inputs, output_name
 from sfgkeras.preprocessing.job import WORK, Job, JobResult, skip_job
 from sfgkeras.preprocessing.manifest import DONE, FAILED, SKIPPED, Manifest
-from sfgkeras.preprocessing.overview import write_overview
+from sfgkeras.preprocessing.outputs import OutputFolder, refuse_foreign, refuse_other_steps
+from sfgkeras.preprocessing.overview import OVERVIEW, write_overview
 from sfgkeras.preprocessing.pipeline import Pipeline, build_pipeline
 from sfgkeras.preprocessing.runners import ProcessRunner, Runner, SerialRunner, available_cores
+from sfgkeras.preprocessing.volume import StepContext
 
 LABELS, LOG, LOCK, MANIFEST = "labels", "preprocess.log", ".lock", "manifest.csv"
 
@@ -78,6 +82,8 @@ def run_folder(
     landmarks: Literal["fit", "fit on all", "require"] = "fit",
     loader: str | None = None,
     wait: bool = False,
+    overwrite: bool = False,
+    reads: Sequence[Path] = (),
 ) -> FolderResult:
     """Preprocesses every subject of a folder.
 
@@ -104,6 +110,8 @@ def run_folder(
             be among the inputs.
         loader: What reads the images: `nibabel`, `simpleitk`; None chooses by their ending.
         wait: Wait for another run that is writing there, instead of refusing.
+        overwrite: Replace files of the same names that no run of preprocessing made, and results of other steps.
+        reads: Files besides the inputs that must never be written over.
 
     Returns:
         Who is done, skipped and failed; `exit_code` for the command line.
@@ -119,22 +127,32 @@ def run_folder(
     runner: Runner = ClusterRunner(scheduler) if scheduler else _local_runner(workers)
     if split is not None:
         training_subjects = read_split(split)["training"]
+    read = ReadFiles([*files.values(), *label_files.values(), *strangers, *reads, *_companions(pipeline, files, split)])
     _make_folder(output)
     with _alone(output, wait), _Log(output / LOG, log) as write_log:
         manifest = Manifest(output / MANIFEST)
-        if restart:
-            manifest.records.clear()
-            (output / "landmarks.json").unlink(missing_ok=True)
         jobs = [
             _job(subject_id, image, label_files.get(subject_id), output, pipeline, manifest, pictures, loader)
             for subject_id, image in files.items()
         ]
+        owned = OutputFolder(output, manifest, (OVERVIEW, LOG, MANIFEST, *((LANDMARKS,) if restart else ())))
+        read.refuse(owned.planned(jobs), "choose another output folder")
+        foreign = owned.foreign(jobs)
+        if not overwrite:
+            refuse_foreign(output, foreign)
+        owned.claim(jobs)
+        for path in foreign:
+            write_log(f"replaced, made by something else: {path}")
+        if restart:
+            manifest.records.clear()
+            (output / LANDMARKS).unlink(missing_ok=True)
+            jobs = [replace(job, recorded=None) for job in jobs]
         write_log(f"{len(jobs)} subjects, steps: {pipeline.text()}")
         for path in ignored:
             write_log(f"ignored, not a volume: {path}")
         for path in strangers:
             write_log(f"ignored, a label map without an image: {path}")
-        run = _Run(manifest, write_log, progress or _no_progress, landmarks)
+        run = _Run(manifest, write_log, progress or _no_progress, landmarks, overwrite)
         found = run.work(jobs, training_subjects, runner)
         manifest.compact()
         shutil.rmtree(output / WORK, ignore_errors=True)
@@ -160,8 +178,11 @@ def run_folder(
 class _Run:
     """Runs the jobs of a folder and keeps the books."""
 
-    def __init__(self, manifest: Manifest, log: Callable[[str], None], progress: Progress, landmarks: str) -> None:
+    def __init__(
+        self, manifest: Manifest, log: Callable[[str], None], progress: Progress, landmarks: str, overwrite: bool
+    ) -> None:
         self._manifest, self._log, self._progress, self._landmarks = manifest, log, progress, landmarks
+        self._overwrite = overwrite
         self.done: list[str] = []
         self.skipped: list[str] = []
         self.failed: dict[str, str] = {}
@@ -188,6 +209,8 @@ class _Run:
             if seen is not None:
                 self._book(seen, len(jobs))
         waiting = [job for job, seen in zip(waiting, skipped, strict=True) if seen is None]
+        if not self._overwrite:
+            refuse_other_steps(jobs[0].folder, waiting)
         for result in runner.run(waiting) if waiting else ():
             self._book(result, len(jobs))
         return found
@@ -212,19 +235,22 @@ class _Run:
 
 
 class _Log:
-    """Appends sentences with their time to a file, and passes them on."""
+    """Appends sentences with their time to a file, made with the first of them, and passes them on."""
 
     def __init__(self, path: Path, listener: Callable[[str], None] | None) -> None:
         self._path, self._listener = path, listener
+        self._stream: TextIO | None = None
 
     def __enter__(self) -> Callable[[str], None]:
-        self._stream = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  closed in __exit__
         return self._write
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def _write(self, text: str) -> None:
+        if self._stream is None:
+            self._stream = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  closed in __exit__
         self._stream.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
         self._stream.flush()
         if self._listener is not None:
@@ -273,6 +299,18 @@ def _find_labels(
     return matched, [path for subject_id, path in found.items() if subject_id not in files]
 
 
+def _companions(pipeline: Pipeline, files: Mapping[str, Path], split: str | Path | None) -> list[Path]:
+    """Returns what is read besides images and labels: the split, and files of steps, shared or one per subject."""
+    found = [] if split is None else [Path(split)]
+    places = [value for step in pipeline.steps for value in vars(step.settings).values() if isinstance(value, Path)]
+    for place in places:
+        found.append(place)
+        for subject_id in files if place.is_dir() else ():
+            with contextlib.suppress(DataError):
+                found.append(StepContext(subject_id).companion(place))
+    return found
+
+
 def _job(
     subject_id: str,
     image: Path,
@@ -285,6 +323,7 @@ def _job(
 ) -> Job:
     labels = {} if label_map is None else {LABELS: label_map}
     outputs = {name: f"{LABELS}/{output_name(subject_id, path)}" for name, path in labels.items()}
+    inside(output, output_name(subject_id, image))
     return Job(
         subject_id, image, labels, output, output_name(subject_id, image), outputs, pipeline,
         recorded=manifest.records.get(subject_id), picture=picture, loader=loader,

@@ -43,8 +43,13 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
 )
 @click.option("--pictures/--no-pictures", default=True, show_default=True, help="Draw each subject before and after.")
 @click.option("--restart", is_flag=True, help="Do every subject anew, also those that were done before.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace files that something else made, and results of other steps."
+)
 @click.pass_context
-def preprocess(context: click.Context, config_name: str | None, restart: bool, **options: Any) -> None:
+def preprocess(
+    context: click.Context, config_name: str | None, restart: bool, overwrite: bool, **options: Any
+) -> None:
     """Preprocess the images of an INI file, or a folder; resumes, and goes on past a bad file.
 
     With --input, settings of a step are written --STEP_SETTING VALUE, e.g. --resample_spacing 1.46,1.46,1.46; with
@@ -52,7 +57,7 @@ def preprocess(context: click.Context, config_name: str | None, restart: bool, *
     """
     given = [name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if config_name is None:
-        _preprocess_folder(context.args, restart=restart, **options)
+        _preprocess_folder(context.args, restart=restart, overwrite=overwrite, **options)
         return
     if given:
         name = given[0].removesuffix("s") if given[0] == "inputs" else given[0]
@@ -63,7 +68,7 @@ def preprocess(context: click.Context, config_name: str | None, restart: bool, *
     config = read_configuration(config_name, context.args)
     from sfgkeras.applications.preprocess import preprocess as preprocess_run
 
-    sys.exit(preprocess_run(config, build_reporter(), restart=restart))
+    sys.exit(preprocess_run(config, build_reporter(), restart=restart, overwrite=overwrite))
 
 
 def _preprocess_folder(

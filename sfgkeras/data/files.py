@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from sfgkeras.data.protection import refuse_protected
 from sfgkeras.errors import DataError
 
 TEMPORARY_SUFFIX = ".tmp"
+LONGEST_NAME = 255
+"""Bytes that file systems allow in a name."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -30,9 +33,14 @@ def replacing(path: Path, bytes_needed: int | None = None) -> Iterator[BinaryIO]
         The temporary file, open for writing bytes.
 
     Raises:
-        DataError: If the folder is missing, may not be written to or is full; names the file and the remedy.
+        DataError: If the folder is missing, may not be written to or is full, or if what runs now reads the file;
+            names the file and the remedy.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    refuse_protected(path)
+    mark = f".{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    # A name that fills what is allowed must leave room for the mark.
+    start = os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - len(mark) - 1])
+    temporary = path.with_name(f".{start}{mark}")
     try:
         with open(temporary, "wb") as stream:
             yield stream

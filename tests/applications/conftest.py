@@ -1,5 +1,6 @@
 """A tiny cohort and INI files over it; runs of a few iterations, seconds each."""
 
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -149,3 +150,24 @@ def network_arrays():
         return dict(CheckpointFolder(model_dir / "checkpoints").read(iteration).arrays)
 
     return read
+
+
+OLD_STATE = Path(__file__).parent / "states" / "iteration_000000000.npz"
+"""The first state of the tiny run with these settings, written by version 0.1.0 with its smaller fingerprint."""
+
+OLD_SETTINGS = {"NETWORK.sharing": "sfg", "NETWORK.width": 0.0625, "TRAINING.validation_every_n": 0}
+
+
+@pytest.fixture
+def make_started(make_config, tmp_path):
+    """Returns a function: overrides -> Config of a tiny run that has a state of iteration 0, not trained here."""
+
+    def make(overrides: dict[str, object] | None = None, **more) -> Config:
+        config = make_config({**OLD_SETTINGS, **(overrides or {})}, **more)
+        checkpoints = config.system.model_dir / "checkpoints"
+        if not checkpoints.exists():
+            checkpoints.mkdir(parents=True)
+            shutil.copy(OLD_STATE, checkpoints)
+        return config
+
+    return make

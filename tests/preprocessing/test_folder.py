@@ -317,7 +317,7 @@ def test_progress_counts_every_subject_once(cohort):
     run(cohort, progress=lambda *event: events.append(event))
     assert {event[3] for event in events[1:]} == {"skipped"}
     events.clear()
-    run(cohort, "nyul", progress=lambda *event: events.append(event))
+    run(cohort, "nyul", progress=lambda *event: events.append(event), overwrite=True)
     assert [event[3] for event in events] == [*["measured"] * 5, "started", *["done"] * 4]
 
 
@@ -345,6 +345,66 @@ def test_the_input_folder_is_never_written_to(cohort):
         run_folder(cohort / "images", cohort / "images", "whiten")
     with pytest.raises(ConfigError, match="holds the input itself"):
         run_folder({"s0": cohort / "images" / "s0.nii.gz"}, cohort / "images", "whiten")
+
+
+def files_below(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_label_maps_are_never_written_over_by_their_images(cohort):
+    before = files_below(cohort / "labels")
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match="would be written over, and this configuration reads it .4 files: s0"):
+            run_folder(cohort / "images", cohort / "labels", "whiten", labels=cohort / "labels", overwrite=overwrite)
+    link = cohort / "link"
+    link.symlink_to(cohort / "labels")
+    with pytest.raises(DataError, match="would be written over"):
+        run_folder(cohort / "images", link, "whiten", labels=cohort / "labels", overwrite=True)
+    assert {path: content for path, content in files_below(cohort / "labels").items() if path.name[0] != "."} == before
+
+
+@pytest.mark.parametrize("name", ["s1.nii.gz", "overview.html", "preprocess.log", "pictures/s2.png"])
+def test_files_of_somebody_else_are_replaced_only_when_asked_and_then_named(cohort, name):
+    foreign = cohort / "out" / name
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=rf"1 file: {foreign.name}\); choose another output folder, or add --overw"):
+        run(cohort, pictures=True)
+    assert files_below(cohort / "out").keys() - {foreign} <= {cohort / "out" / ".lock"}
+    assert foreign.read_bytes() == b"mine"
+    said = []
+    assert len(run(cohort, pictures=True, overwrite=True, log=said.append).done) == 4
+    assert f"replaced, made by something else: {foreign}" in said
+    assert foreign.read_bytes() != b"mine"
+    # From now on it is its own, and so is what a killed run left.
+    (cohort / "out" / "manifest.csv").unlink()
+    assert len(run(cohort, pictures=True).done) == 4
+
+
+def test_an_image_put_among_the_results_later_is_not_replaced(cohort):
+    run(cohort)
+    write_image(cohort / "images" / "s9.nii.gz", body_image(9)[0], AFFINE)
+    (cohort / "out" / "s9.nii.gz").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="1 file: s9.nii.gz"):
+        run(cohort, restart=True)
+
+
+def test_results_of_other_steps_are_replaced_only_when_asked(cohort):
+    run(cohort)
+    before = contents(cohort / "out")
+    with pytest.raises(ConfigError, match=r"holds results of other steps \(reorient, whiten\) of 4 subjects"):
+        run(cohort, "whiten")
+    assert contents(cohort / "out") == before
+    assert len(run(cohort, "whiten", overwrite=True).done) == 4
+    assert len(run(cohort, "reorient, whiten", restart=True).done) == 4
+
+
+def test_the_split_is_never_written_over(cohort):
+    split = write_split(cohort / "images" / "manifest.csv", {"s0": "training"})
+    (cohort / "out").mkdir()
+    kept = split.rename(cohort / "out" / "overview.html")
+    with pytest.raises(DataError, match="would be written over"):
+        run(cohort, "nyul", split=kept, overwrite=True)
 
 
 def test_an_output_folder_inside_the_input_is_not_taken_for_input(cohort):
