@@ -159,7 +159,8 @@ class Multitask(Section):
         description="Whether groups are fixed by the fractions `init_categorical`: `sharing = constant_mask`.",
     )
     batch_sampling: Annotated[bool, YES_NO] = Field(
-        default=False, description="Whether each window of a batch draws its own masks."
+        default=False,
+        description="Whether each window of a batch draws its own masks in training; in inference a pass is one draw.",
     )
     group_connection: Annotated[str, choice(("mixed", "separate", "dense"))] = Field(
         default="mixed",

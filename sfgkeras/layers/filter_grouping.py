@@ -9,6 +9,7 @@ from keras import ops
 
 from sfgkeras import grouping
 from sfgkeras.errors import suggestion
+from sfgkeras.layers.draws import uniform_rows
 
 MASK_SOURCES = ("sample", "mean", "mode")
 ASSIGNMENTS = ("soft", "hard")
@@ -61,7 +62,7 @@ class FilterGrouping(keras.layers.Layer):
         num_tasks: Number of tasks; groups are `num_tasks + 1`, shared last.
         initial_probabilities: See `grouping.initial_probabilities`.
         assignment: `soft` (relaxed one-hot) or `hard` (one-hot, straight-through gradient).
-        per_sample: Whether every sample of a batch gets a draw of its own.
+        per_sample: Whether every sample of a batch gets a draw of its own in training. In inference a call is one draw.
         learn_grouping: Whether the logits are trained.
         entropy_decay: lambda_2, weight of the entropy in the objective; only where the logits are trained.
         seed: Seed of all draws; None draws one.
@@ -132,11 +133,11 @@ class FilterGrouping(keras.layers.Layer):
         Args:
             temperature: Positive scalar.
             source: Index into `MASK_SOURCES`, a number or an integer tensor; used in inference only.
-            batch_size: Number of samples; needed for `per_sample` draws.
+            batch_size: Number of samples; needed for `per_sample`.
             training: Whether to sample whatever the source.
 
         Returns:
-            float32 `(groups, filters)`, or `(groups, batch, filters)` for `per_sample` draws.
+            float32 `(groups, filters)`, or `(groups, batch, filters)` for `per_sample`.
         """
         log_probabilities = grouping.log_grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
         if self.per_sample:
@@ -153,8 +154,13 @@ class FilterGrouping(keras.layers.Layer):
         return ops.moveaxis(assignment, -1, 0)
 
     def _sample(self, log_probabilities: Any, temperature: Any, training: bool) -> Any:
-        seed = self.training_draws if training else self.inference_draws
-        uniform = keras.random.uniform(ops.shape(log_probabilities), dtype="float32", seed=seed)
+        shape = ops.shape(log_probabilities)
+        if training and self.per_sample:
+            uniform = uniform_rows(shape, self.training_draws)
+        else:
+            # In inference the whole batch has one draw: what a window gets must not depend on its place.
+            seed = self.training_draws if training else self.inference_draws
+            uniform = keras.random.uniform(shape[-2:], dtype="float32", seed=seed)
         noise = grouping.gumbel_noise(uniform)
         draw = grouping.relaxed_assignment if self.assignment == "soft" else grouping.hard_assignment
         return draw(log_probabilities, noise, ops.cast(temperature, "float32"))

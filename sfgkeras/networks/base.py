@@ -58,7 +58,7 @@ class MultiTaskNetwork(keras.Model):
         mask_residual: Whether residual blocks stay inside their stream's support; False is what the paper's
             authors published.
         assignment: `soft` (relaxed masks) or `hard` (one-hot masks, straight-through gradient).
-        per_sample: Whether every sample of a batch gets a draw of its own.
+        per_sample: Whether every sample of a batch gets a draw of its own in training.
         routing: `mixed`, `separate` or `dense`; see `layers.routing.groups_read`.
         initial_probabilities: See `grouping.initial_probabilities`.
         learn_grouping: Whether the grouping probabilities are trained.

@@ -7,6 +7,7 @@ from keras import ops
 
 from sfgkeras.layers import multiplies
 from sfgkeras.layers.convolution import Convolution
+from sfgkeras.layers.draws import BatchDropout
 
 HEAD_KINDS = ("map", "vector")
 
@@ -43,7 +44,7 @@ class TaskHead(keras.layers.Layer):
             raise ValueError(f"unknown kind of head {kind!r}; use one of {', '.join(HEAD_KINDS)}")
         self.kind = kind
         self.channels = channels
-        self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype="float32") if dropout else None
+        self.dropout = BatchDropout(dropout, seed=seed, dtype="float32") if dropout else None
         if kind == "map":
             self.projection: keras.layers.Layer = Convolution(
                 spatial_rank,

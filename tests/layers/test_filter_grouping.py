@@ -90,6 +90,14 @@ def test_per_sample_draws_differ_between_samples_and_follow_p():
         np.testing.assert_allclose(fixed, fixed[:, :1].repeat(3, axis=1), rtol=1e-6)
 
 
+def test_inference_draws_once_for_the_whole_batch_whatever_its_size():
+    draws = []
+    for batch_size in (1, 4):
+        layer = build(20, 2, per_sample=True, seed=5)
+        draws.append(np.asarray(layer(temperature=1.0, source=SAMPLE, batch_size=batch_size)))
+    np.testing.assert_array_equal(draws[1], draws[0].repeat(4, axis=1))
+
+
 def test_per_sample_draws_without_a_batch_size_are_refused():
     with pytest.raises(ValueError, match="batch_size"):
         build(4, 2, per_sample=True)(temperature=1.0)

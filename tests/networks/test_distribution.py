@@ -9,7 +9,10 @@ import pytest
 
 
 @pytest.mark.slow
-def test_two_replicas_equal_one_device_on_the_whole_batch():
+@pytest.mark.parametrize(
+    "options", ["", pytest.param("per_sample=True, dropout=0.3", marks=pytest.mark.ci_sample)], ids=["plain", "draws"]
+)
+def test_two_replicas_equal_one_device_on_the_whole_batch(options):
     script = """
         import numpy as np
         import tensorflow as tf
@@ -37,7 +40,7 @@ def test_two_replicas_equal_one_device_on_the_whole_batch():
 
         def train(strategy):
             with strategy.scope():
-                network = SmallNetwork({"a": 1, "b": 2}, seed=5)
+                network = SmallNetwork({"a": 1, "b": 2}, seed=5, OPTIONS)
                 network.build((None, 9, 9, 1))
             replicas = strategy.num_replicas_in_sync
             parts = strategy.experimental_distribute_values_from_function(
@@ -59,7 +62,7 @@ def test_two_replicas_equal_one_device_on_the_whole_batch():
             np.testing.assert_array_equal(one, two)
         """
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", textwrap.dedent(script).replace("OPTIONS", options)],
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
