@@ -98,6 +98,7 @@ def build_trainer(
     units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
     optimizers = [optimizer, grouping_optimizer]
     trainer = Trainer(config, network, optimizers, step, validate, history, reporter, writes, units)
+    trainer.checkpoints = checkpoints
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
 

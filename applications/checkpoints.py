@@ -8,7 +8,7 @@ process killed at any moment leaves either the whole file or none.
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,11 +112,15 @@ class CheckpointFolder:
     Args:
         folder: Where they lie; made when the first one is written.
         max_checkpoints: How many numbered states to keep; the best one is kept besides.
+
+    Attributes:
+        before_writing: Called before a state is written; may refuse by an error.
     """
 
     def __init__(self, folder: Path, max_checkpoints: int = 5) -> None:
         self.folder = folder
         self.max_checkpoints = max_checkpoints
+        self.before_writing: Callable[[], None] = _nothing
 
     def iterations(self) -> list[int]:
         """Returns the saved iterations in rising order."""
@@ -134,6 +138,7 @@ class CheckpointFolder:
 
         States of later iterations, which a run that started from `starting_iter` finds, do not count and stay.
         """
+        self.before_writing()
         path = self.path("best" if best else state.record["iteration"])
         write_state(path, state)
         if not best:
@@ -227,6 +232,10 @@ def variable_names(network: Any, variables: Sequence[Any]) -> list[str]:
         for layer, grouping in network.groupings().items()
     }
     return [layers.get(id(variable), "") + _GENERATOR.sub("seed_generator/", variable.path) for variable in variables]
+
+
+def _nothing() -> None:
+    pass
 
 
 def _variables(prefix: str, variables: Sequence[Any], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -317,6 +317,13 @@ WHOLE = {
         GOOD.replace("ct, organs", "shared, organs").replace("[TASK ct]", "[TASK shared]"),
         ["run.ini:24: [TASK shared] has a name that is reserved"],
     ),
+    **{
+        f"task with the name {name}, which logs and losses use": (
+            GOOD.replace("ct, organs", f"{name}, organs").replace("[TASK ct]", f"[TASK {name}]"),
+            [f"run.ini:24: [TASK {name}] has a name that is reserved"],
+        )
+        for name in ("regularisation", "seconds_per_iteration", "iteration", "count", "loss", "subject_id")
+    },
     "task with an odd name": (
         GOOD.replace("ct, organs", "c-t, organs").replace("[TASK ct]", "[TASK c-t]"),
         ["run.ini:24: [TASK c-t] has a name that is not made of letters, digits and _"],
