@@ -8,6 +8,7 @@ process killed at any moment leaves either the whole file or none.
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,10 @@ def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: S
     network.set_random_state(random)
 
 
+DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What reading a damaged state raises; a compression or encryption that nobody wrote is damage, too."""
+
+
 def write_state(path: Path, state: TrainingState) -> None:
     """Writes a state so that `path` never holds half of one.
 
@@ -86,7 +91,7 @@ def read_state(path: Path) -> TrainingState:
             record = json.loads(str(file["record"]))
     except FileNotFoundError:
         raise DataError(f"{path}: no such checkpoint") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: the checkpoint is damaged ({error})") from error
     if record.get("format") != FORMAT:
         raise DataError(f"{path}: checkpoint format {record.get('format')!r}, this version reads {FORMAT}")
@@ -102,7 +107,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(json.loads(str(file["record"])))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: the checkpoint is missing or damaged ({error})") from error
 
 
