@@ -1,8 +1,5 @@
 """The group that all verbs belong to, and what they share: the INI file, and TensorFlow loaded late and quietly."""
 
-import os
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +7,8 @@ import click
 
 from sfgkeras import __version__
 from sfgkeras.cli.arguments import parse_overrides
+from sfgkeras.cli.descriptor import without_library_lines
+from sfgkeras.cli.environment import load_keras
 
 OVERRIDES = {"ignore_unknown_options": True, "allow_extra_args": True}
 DATASETS = click.Choice(["training", "validation", "inference", "all"])
@@ -17,7 +16,7 @@ DATASETS = click.Choice(["training", "validation", "inference", "all"])
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, and what libraries log.")
 def commands(debug: bool) -> None:
     """Multi-task learning for medical images with Stochastic Filter Groups.
 
@@ -52,18 +51,12 @@ def read_configuration(name: str, arguments: Sequence[str]) -> Any:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without the lines that its libraries write to stderr before any setting can stop them."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import tensorflow  # noqa: F401
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    """Imports TensorFlow; until the verb ends, its libraries write no line of their logs (with `--debug` they do).
+
+    Raises:
+        ConfigError: If `keras.json` cannot be used.
+    """
+    context = click.get_current_context()
+    if not context.find_root().params.get("debug"):
+        context.with_resource(without_library_lines())
+    load_keras()

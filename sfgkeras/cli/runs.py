@@ -45,6 +45,8 @@ def inference(context: click.Context, config_name: str, dataset: str | None, ove
 def evaluate(context: click.Context, config_name: str, dataset: str | None) -> None:
     """Compare results with the truth: a table, and CSV files per subject and in summary."""
     config = read_configuration(config_name, context.args)
+    if config.system.strategy == "multi_worker":
+        load_tensorflow()  # the workers find each other by it
     from sfgkeras.applications import run
 
     run.evaluate(config, build_reporter(), dataset=dataset)
