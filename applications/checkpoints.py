@@ -8,8 +8,7 @@ process killed at any moment leaves either the whole file or none.
 import json
 import re
 import zipfile
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +61,6 @@ def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: S
     network.set_random_state(random)
 
 
-DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)
-"""What reading a damaged state raises; a compression or encryption that nobody wrote is damage, too."""
-
-
 def write_state(path: Path, state: TrainingState) -> None:
     """Writes a state so that `path` never holds half of one.
 
@@ -91,7 +86,7 @@ def read_state(path: Path) -> TrainingState:
             record = json.loads(str(file["record"]))
     except FileNotFoundError:
         raise DataError(f"{path}: no such checkpoint") from None
-    except DAMAGE as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: the checkpoint is damaged ({error})") from error
     if record.get("format") != FORMAT:
         raise DataError(f"{path}: checkpoint format {record.get('format')!r}, this version reads {FORMAT}")
@@ -107,7 +102,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(json.loads(str(file["record"])))
-    except DAMAGE as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: the checkpoint is missing or damaged ({error})") from error
 
 
@@ -117,15 +112,11 @@ class CheckpointFolder:
     Args:
         folder: Where they lie; made when the first one is written.
         max_checkpoints: How many numbered states to keep; the best one is kept besides.
-
-    Attributes:
-        before_writing: Called before a state is written; may refuse by an error.
     """
 
     def __init__(self, folder: Path, max_checkpoints: int = 5) -> None:
         self.folder = folder
         self.max_checkpoints = max_checkpoints
-        self.before_writing: Callable[[], None] = _nothing
 
     def iterations(self) -> list[int]:
         """Returns the saved iterations in rising order."""
@@ -143,7 +134,6 @@ class CheckpointFolder:
 
         States of later iterations, which a run that started from `starting_iter` finds, do not count and stay.
         """
-        self.before_writing()
         path = self.path("best" if best else state.record["iteration"])
         write_state(path, state)
         if not best:
@@ -190,8 +180,16 @@ class CheckpointFolder:
                 warnings.append(f"{error}; trying the one before")
         return None, warnings
 
-    def read(self, iteration: int | str) -> TrainingState:
-        """Reads the state of an iteration; -1 is the newest, `"best"` the best validation score."""
+    def read(self, iteration: int | str, key: str = "[INFERENCE] inference_iter") -> TrainingState:
+        """Reads the state of an iteration; -1 is the newest, `"best"` the best validation score.
+
+        Args:
+            iteration: The iteration.
+            key: The setting that names it, for the message.
+
+        Raises:
+            DataError: If there is no such state; says which there are.
+        """
         if iteration == -1:
             state, _ = self.read_newest()
             if state is None:
@@ -201,9 +199,7 @@ class CheckpointFolder:
             have = ", ".join(str(known) for known in self.iterations()) or "none"
             if self.path("best").is_file():
                 have += ", best"
-            raise DataError(
-                f"{self.path(iteration)}: no such checkpoint; [INFERENCE] inference_iter may be one of: {have}"
-            )
+            raise DataError(f"{self.path(iteration)}: no such checkpoint; {key} may be one of: {have}")
         return read_state(self.path(iteration))
 
     def clear(self) -> None:
@@ -237,10 +233,6 @@ def variable_names(network: Any, variables: Sequence[Any]) -> list[str]:
         for layer, grouping in network.groupings().items()
     }
     return [layers.get(id(variable), "") + _GENERATOR.sub("seed_generator/", variable.path) for variable in variables]
-
-
-def _nothing() -> None:
-    pass
 
 
 def _variables(prefix: str, variables: Sequence[Any], names: Sequence[str]) -> dict[str, np.ndarray]:

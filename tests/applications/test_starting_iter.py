@@ -1,11 +1,15 @@
 """`starting_iter = N`: a start, not a place to which every restart returns; and errors inside windows."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from sfgkeras import cli
 from sfgkeras.applications import run
+from sfgkeras.applications.assembly import resume
 from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
+from sfgkeras.applications.reporter import SilentReporter
 from sfgkeras.data.pipeline import close, original_errors, training_dataset
 from sfgkeras.data.windows import WindowSource
 from sfgkeras.errors import DataError
@@ -122,3 +126,12 @@ def test_a_closed_source_makes_no_more_batches():
 
     with pytest.raises(tf.errors.OpError, match="no more batches are made"), original_errors(source):
         read_on()
+
+
+def test_a_starting_iter_that_is_not_there_is_blamed_on_itself(tmp_path):
+    CheckpointFolder(tmp_path).write(state(4, 0))
+    trainer = SimpleNamespace(progress=SimpleNamespace(), restore=None)
+    with pytest.raises(DataError, match=r"\[TRAINING\] starting_iter may be one of: 4"):
+        resume(trainer, CheckpointFolder(tmp_path), 3, SilentReporter())
+    with pytest.raises(DataError, match=r"\[INFERENCE\] inference_iter may be one of: 4"):
+        CheckpointFolder(tmp_path).read(3)
