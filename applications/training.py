@@ -140,12 +140,11 @@ class Trainer:
         board = TensorBoardLog(self.folder.logs / "tensorboard") if self._writes else SilentLog()
         if start == 0:
             # The state at step 0 is saved, so that even the first iterations can be resumed and drawn.
-            self._save()
+            self.save()
         self._monitor.start(start, self._network)
-        if self._monitor.warning:
-            self._reporter.warning(self._monitor.warning)
         began = time.perf_counter()
         with self._reporter.stage("training", training.max_iter, start) as stage:
+            self._reporter.message("compiling the training step ...")
             while self.progress.iteration < training.max_iter and not self.progress.stopped:
                 parts = self._step(next(batches))
                 self.progress.iteration += 1
@@ -168,9 +167,9 @@ class Trainer:
                     self.progress.stopped = "the grouping probabilities no longer move"
                 if self._writes and (saves or self.progress.stopped):
                     # The logs first: a run killed in between drops from them what it will do again.
-                    self._monitor.write(complete=iteration == training.max_iter or bool(self.progress.stopped))
+                    self._monitor.write()
                     board.flush()
-                    self._save()
+                    self.save()
                 stage.advance(1, note)
         if self.progress.stopped:
             self._reporter.message(f"stopped at iteration {self.progress.iteration}: {self.progress.stopped}")
@@ -180,7 +179,8 @@ class Trainer:
         path = self.folder.logs / f"{name}.csv"
         return CsvLog(path, columns, self.progress.iteration) if self._writes else SilentLog()
 
-    def _save(self, best: bool = False) -> None:
+    def save(self, best: bool = False) -> None:
+        """Saves the present state, if this process is the one that writes."""
         if self._writes:
             self.checkpoints.write(self.state(), best)
 
@@ -196,7 +196,7 @@ class Trainer:
         # A score that is not a number (no voxel to measure) is worse than any.
         if best is None or best != best or (score > best if self._higher_is_better else score < best):
             self.progress.best_score, self.progress.best_iteration = score, iteration
-            self._save(best=True)
+            self.save(best=True)
         shown = ", ".join(f"{name} {value:.4g} {self._units.get(name, '')}".rstrip() for name, value in scores.items())
         self._reporter.message(f"validation at iteration {iteration}: {shown}")
         rule = lookup(EARLY_STOPPING, self._config.training.early_stopping_mode, "early_stopping_mode")

@@ -8,6 +8,7 @@ from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 10.0
 PLAIN_WIDTH = 80  # columns of a log or a pipe
+NARROWEST = 10  # columns; a terminal that says it has fewer is taken to have PLAIN_WIDTH
 
 
 def column_blocks(widths: Sequence[int], room: int, gap: int) -> list[list[int]]:
@@ -40,12 +41,15 @@ def build_reporter(stream: TextIO | None = None) -> "PlainReporter | RichReporte
 
 
 class _PlainStage:
-    """Writes a line at the start, at the end and every ten seconds between."""
+    """Writes a line at the start, at the end and every ten seconds between.
+
+    The time left is reckoned from the end of the first step on: that one compiles, or fills a cache.
+    """
 
     def __init__(self, reporter: "PlainReporter", title: str, total: int, done: int) -> None:
         self._reporter, self._title, self._total, self._done = reporter, title, total, done
         self._began = self._last = time.monotonic()
-        self._began_at = done
+        self._first: tuple[float, int] | None = None
         self._note = ""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -53,13 +57,21 @@ class _PlainStage:
         self._done += steps
         self._note = note or self._note
         now = time.monotonic()
+        if self._first is None:
+            self._first = now, self._done
         if now - self._last < SECONDS_BETWEEN_LINES and self._done < self._total:
             return
         self._last = now
-        left = (now - self._began) / max(self._done - self._began_at, 1) * (self._total - self._done)
-        remaining = f", {_duration(left)} left" if self._done < self._total else f" in {_duration(now - self._began)}"
         note = f" ({self._note})" if self._note else ""
-        self._reporter.message(f"{self._title}: {self._done} of {self._total}{note}{remaining}")
+        self._reporter.message(f"{self._title}: {self._done} of {self._total}{note}{self._remaining(now)}")
+
+    def _remaining(self, now: float) -> str:
+        if self._done >= self._total:
+            return f" in {_duration(now - self._began)}"
+        if self._first is None or self._first[1] == self._done:
+            return ""
+        began, done = self._first
+        return f", {_duration((now - began) / (self._done - done) * (self._total - self._done))} left"
 
 
 class PlainReporter:
@@ -119,7 +131,9 @@ class RichReporter:
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
 
-        self._console = Console(file=stream)
+        console = Console(file=stream)
+        # COLUMNS=0 and terminals without a size would show nothing at all.
+        self._console = console if console.width >= NARROWEST else Console(file=stream, width=PLAIN_WIDTH)
 
     def message(self, text: str) -> None:
         """Writes one line above the bar."""

@@ -67,9 +67,21 @@ def test_a_long_stage_says_every_ten_seconds_how_long_it_will_take(plain, clock)
 
 def test_a_resumed_stage_reckons_with_its_own_speed_only(plain, clock):
     with plain.stage("training", 200, 100) as stage:
-        clock.now += 20
-        stage.advance(10)
+        clock.now += 1
+        stage.advance()
+        clock.now += 18
+        stage.advance(9)
     assert lines(plain)[-1] == "training: 110 of 200, 3 min 00 s left"
+
+
+def test_the_first_step_which_compiles_does_not_count_for_the_time_left(plain, clock):
+    with plain.stage("training", 100) as stage:
+        clock.now += 60
+        stage.advance()
+        for _ in range(10):
+            clock.now += 1
+            stage.advance()
+    assert lines(plain)[1:] == ["training: 1 of 100", "training: 11 of 100, 1 min 29 s left"]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +182,20 @@ def test_titles_and_notes_with_brackets_are_shown_as_they_are(terminal):
     plain = without_codes(shown())
     assert "reading [MR]" in plain
     assert "case [/x]" in plain
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_without_columns_shows_everything_all_the_same(terminal, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    stream, shown = terminal
+    reporter = build_reporter(stream)
+    reporter.message("two errors")
+    reporter.table("results", ["task", "mae"], [["ct", 12.345678]])
+    with reporter.stage("training", 2) as stage:
+        stage.advance(2)
+    text = without_codes(shown())
+    for part in ("two errors", "results", "12.35", "training"):
+        assert part in text
 
 
 def test_a_long_path_is_not_broken_over_lines_of_a_narrow_terminal(terminal):

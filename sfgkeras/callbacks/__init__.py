@@ -3,8 +3,7 @@
 from typing import Any
 
 from sfgkeras.callbacks.grouping_convergence import GroupingConvergence, largest_movement
-from sfgkeras.callbacks.grouping_file import read_grouping_history
-from sfgkeras.callbacks.grouping_history import GroupingHistory
+from sfgkeras.callbacks.grouping_history import GroupingHistory, read_grouping_history
 
 __all__ = ["GroupingConvergence", "GroupingHistory", "GroupingMonitor", "largest_movement", "read_grouping_history"]
 

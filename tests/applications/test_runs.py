@@ -1,12 +1,13 @@
 import csv
 import re
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from sfgkeras.applications import assembly, run
+from sfgkeras.applications import run
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, DataError
 
@@ -74,6 +75,23 @@ def test_a_finished_run_is_not_trained_again(make_config, reporter):
     run.train(make_config())
     run.train(make_config(), reporter)
     assert any("nothing to train" in text for text in reporter.messages)
+
+
+def test_a_training_of_no_iteration_saves_the_network_as_it_begins(make_config, reporter):
+    config = make_config({"TRAINING.max_iter": 0})
+    run.train(config, reporter)
+    (saved,) = [text for text in reporter.messages if text.startswith("saved the network as it begins: ")]
+    assert Path(saved.removeprefix("saved the network as it begins: ")).is_file()
+    run.infer(config)
+    assert list(config.inference.save_seg_dir.glob("*.nii.gz"))
+
+
+def test_the_compilation_of_the_training_step_is_announced_before_it(make_config, reporter):
+    run.train(make_config({"TRAINING.max_iter": 1}), reporter)
+    compiling = reporter.messages.index("compiling the training step ...")
+    assert any(text.startswith("network: ") for text in reporter.messages[:compiling])
+    run.train(make_config({"TRAINING.max_iter": 1}), reporter)
+    assert reporter.messages.count("compiling the training step ...") == 1
 
 
 def test_restart_begins_anew(make_config, reporter):
@@ -218,11 +236,3 @@ def test_patience_stops_a_run_whose_validation_loss_does_not_fall(make_config, r
     }  # fmt: skip
     run.train(make_config(overrides), reporter)
     assert any("stopped at iteration" in text for text in reporter.messages)
-
-
-@pytest.mark.parametrize(
-    ("max_iter", "every_n", "expected"), [(4, 0, 1), (5000, 0, 50), (200_000, 0, 100), (200_000, 7, 7), (0, 0, 1)]
-)
-def test_p_is_noted_a_hundred_times_or_every_hundred_iterations(make_config, max_iter, every_n, expected):
-    config = make_config({"TRAINING.max_iter": max_iter, "TRAINING.grouping_every_n": every_n})
-    assert assembly.grouping_interval(config) == expected
