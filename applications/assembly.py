@@ -93,13 +93,20 @@ def build_trainer(
     )
     validate = ValidationPass(network, losses, weights, metrics, strategy) if has_validation else None
     history = GroupingHistory(
-        RunFolder(config.system.model_dir).grouping, config.training.tensorboard_every_n, GroupingConvergence()
+        RunFolder(config.system.model_dir).grouping, grouping_interval(config), GroupingConvergence()
     )
     units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
     optimizers = [optimizer, grouping_optimizer]
     trainer = Trainer(config, network, optimizers, step, validate, history, reporter, writes, units)
+    trainer.checkpoints = checkpoints
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
+
+
+def grouping_interval(config: Config) -> int:
+    """Returns the iterations between two notes of the grouping probabilities."""
+    training = config.training
+    return training.grouping_every_n or max(1, min(100, training.max_iter // 100))
 
 
 def use_validation_statistics(network: Any, config: Config) -> None:

@@ -8,6 +8,7 @@ from sfgkeras.applications.cohort import PHASES, Cohort, find_cohort, target_sou
 from sfgkeras.applications.configuration import build_steps
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.reporter import Reporter
+from sfgkeras.applications.result_names import name_problems
 from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem, SourceInfo, check_subjects
 from sfgkeras.data.subjects import Subject
@@ -78,7 +79,7 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
         problems = check_subjects(learning, roles, tables=tables, **settings) if learning else []
         if images:
             problems += check_subjects(images, {name: roles[name] for name in config.image}, **settings)
-    return problems + _check_values(config, cohort) + _check_step_files(config)
+    return problems + _check_values(config, cohort) + _check_step_files(config) + _check_names(config, cohort)
 
 
 def _shape_is_unknown(config: Config) -> bool:
@@ -108,6 +109,13 @@ def _check_step_files(config: Config) -> list[Problem]:
         for key, value in vars(step.settings).items()
         if isinstance(value, Path) and not value.exists()
     ]
+
+
+def _check_names(config: Config, cohort: Cohort) -> list[Problem]:
+    """Finds results that would have one name, or one that no file may have."""
+    folder = config.inference.save_seg_dir
+    found = name_problems(config, build_tasks(config), cohort.subjects)
+    return [Problem("error", folder, message) for message in found]
 
 
 def _check_values(config: Config, cohort: Cohort) -> list[Problem]:

@@ -8,7 +8,8 @@ process killed at any moment leaves either the whole file or none.
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,10 @@ def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: S
     network.set_random_state(random)
 
 
+DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What reading a damaged state raises; a compression or encryption that nobody wrote is damage, too."""
+
+
 def write_state(path: Path, state: TrainingState) -> None:
     """Writes a state so that `path` never holds half of one.
 
@@ -86,7 +91,7 @@ def read_state(path: Path) -> TrainingState:
             record = json.loads(str(file["record"]))
     except FileNotFoundError:
         raise DataError(f"{path}: no such checkpoint") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: the checkpoint is damaged ({error})") from error
     if record.get("format") != FORMAT:
         raise DataError(f"{path}: checkpoint format {record.get('format')!r}, this version reads {FORMAT}")
@@ -102,7 +107,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(json.loads(str(file["record"])))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: the checkpoint is missing or damaged ({error})") from error
 
 
@@ -112,11 +117,15 @@ class CheckpointFolder:
     Args:
         folder: Where they lie; made when the first one is written.
         max_checkpoints: How many numbered states to keep; the best one is kept besides.
+
+    Attributes:
+        before_writing: Called before a state is written; may refuse by an error.
     """
 
     def __init__(self, folder: Path, max_checkpoints: int = 5) -> None:
         self.folder = folder
         self.max_checkpoints = max_checkpoints
+        self.before_writing: Callable[[], None] = _nothing
 
     def iterations(self) -> list[int]:
         """Returns the saved iterations in rising order."""
@@ -134,6 +143,7 @@ class CheckpointFolder:
 
         States of later iterations, which a run that started from `starting_iter` finds, do not count and stay.
         """
+        self.before_writing()
         path = self.path("best" if best else state.record["iteration"])
         write_state(path, state)
         if not best:
@@ -233,6 +243,10 @@ def variable_names(network: Any, variables: Sequence[Any]) -> list[str]:
         for layer, grouping in network.groupings().items()
     }
     return [layers.get(id(variable), "") + _GENERATOR.sub("seed_generator/", variable.path) for variable in variables]
+
+
+def _nothing() -> None:
+    pass
 
 
 def _variables(prefix: str, variables: Sequence[Any], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from sfgkeras.applications import building, run
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.comparison_plan import PlannedRun
 from sfgkeras.applications.files import digest, make_writable, write_text
+from sfgkeras.applications.lock import holding
 from sfgkeras.applications.logs import read_log
 from sfgkeras.applications.reporter import Reporter, SilentReporter
 from sfgkeras.applications.session import Session, open_session
@@ -70,6 +71,11 @@ def compare(plan: Sequence[PlannedRun], output: Path, reporter: Reporter | None 
             "several in one; use auto, or train, infer and evaluate each INI file on its own"
         )
     make_writable(output)
+    with holding(output, "compare", reporter):
+        return _compare(plan, output, reporter)
+
+
+def _compare(plan: Sequence[PlannedRun], output: Path, reporter: Reporter) -> list[dict[str, Any]]:
     _show_sizes(plan, reporter)
     results: dict[tuple[str, int], Result] = {}
     rows: list[dict[str, Any]] = []

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from sfgkeras.applications import result_names
 from sfgkeras.applications.activation_memory import VoxelLimit
 from sfgkeras.applications.files import VALUES_FILE, Provenance, digest, prediction_path, write_text
 from sfgkeras.applications.finishing import MapFinisher
-from sfgkeras.applications.monte_carlo import ONE_PASS, Passes, spread_endings
+from sfgkeras.applications.monte_carlo import ONE_PASS, Passes
 from sfgkeras.applications.overlap import WriteBehind, reading_ahead
 from sfgkeras.applications.predictor import Predictor
 from sfgkeras.applications.preparation import Grid
@@ -150,13 +151,8 @@ def _write(
 
 
 def result_paths(session: Session, subject: Subject) -> list[Path]:
-    """Returns the volumes that the inference of one subject writes."""
-    return [
-        prediction_path(session.config, subject.subject_id, name, ending)
-        for name, task in session.tasks.items()
-        if not task.is_scalar
-        for ending in (*task.map_endings, *spread_endings(session.config, task))
-    ]
+    """Returns the files that the inference of one subject writes."""
+    return result_names.result_paths(session.config, session.tasks, subject.subject_id)
 
 
 def contents_of_results(session: Session, subjects: Sequence[Subject]) -> Callable[[Path], str]:

@@ -76,11 +76,23 @@ class SilentLog:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """Reads the whole lines of a CSV log; a line that a kill cut short is left out."""
+    """Reads the whole lines of a CSV log; a line that a kill cut short is left out.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: is damaged ({error}); remove it, and the log begins anew") from error
+    if reader.fieldnames is not None and "iteration" not in reader.fieldnames:
+        raise DataError(
+            f"{path}: is damaged (its first line names no column 'iteration'); remove it, and the log begins anew"
+        )
     return [row for row in rows if (row.get("iteration") or "").isdigit() and None not in row.values()]
 
 

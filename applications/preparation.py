@@ -4,7 +4,7 @@ The first image source sets a subject's grid (after `axcodes` and `pixdim`); eve
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.ct import scale_ct
 from sfgkeras.preprocessing.foreground import describe_rule, foreground_mask, fuse_foregrounds
-from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks
+from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks, describe_bounded
 from sfgkeras.preprocessing.resampling import resample_like, spacing_grid
 from sfgkeras.preprocessing.whitening import whiten
 
@@ -71,6 +71,7 @@ class Preparation:
         cohort: The subjects.
         landmarks: Histogram landmarks by image source; empty without histogram normalisation.
         preprocessed: The images that `[PREPROCESSING]` makes; they are read in place of the originals.
+        warn: Called with what the user should look into.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Preparation:
         cohort: Cohort,
         landmarks: Mapping[str, NyulLandmarks] | None = None,
         preprocessed: PreprocessedImages | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
+        self._warn = warn
         self._config = config
         self._tasks = tasks
         self._cohort = cohort
@@ -160,7 +163,7 @@ class Preparation:
             "landmarks": {
                 name: [list(known.percentiles), list(known.values)] for name, known in self.landmarks.items()
             },
-            "norm_type": network.norm_type if self.landmarks else None,
+            "norm_type": f"{network.norm_type}, bounded" if self.landmarks else None,
             "whitening": network.whitening,
             "foreground": self.foreground_rule(),
         }
@@ -172,8 +175,9 @@ class Preparation:
             for mask in masks:
                 # Given away: of a large volume there is no room for a copy.
                 name, volume = volumes.pop(0)
-                with _naming(self._image_file(subject, name)[0]):
-                    channels.append(self._normalise(volume, mask, name))
+                path = self._image_file(subject, name)[0]
+                with _naming(path):
+                    channels.append(self._normalise(volume, mask, name, path))
                 del volume
             return self._pad(channels[0][..., None] if len(channels) == 1 else np.stack(channels, axis=-1))
 
@@ -215,11 +219,14 @@ class Preparation:
                 masks.append(foreground_mask(volume, network.foreground_type))
         return list(np.moveaxis(fuse_foregrounds(masks, network.multimod_foreground_type), -1, 0))
 
-    def _normalise(self, volume: np.ndarray, mask: np.ndarray | None, name: str) -> np.ndarray:
+    def _normalise(self, volume: np.ndarray, mask: np.ndarray | None, name: str, path: Path) -> np.ndarray:
         """Applies landmarks, CT scaling and whitening to one channel `(x, y, z)` float32, which may be overwritten."""
         network = self._config.network
         if name in self.landmarks:
             volume = apply_landmarks(volume, self.landmarks[name], network.norm_type, mask)
+            note = describe_bounded(volume, self.landmarks[name])
+            if note and self._warn is not None:
+                self._warn(f"{path}: {note}")
         if self._config.sources[name].scaling == "ct":
             volume = scale_ct(volume)
         if network.whitening:

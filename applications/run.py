@@ -1,5 +1,6 @@
 """The line from an INI file to results, written down: one function per verb of the command line."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from sfgkeras.applications.files import (
     make_writable,
     same_settings,
 )
+from sfgkeras.applications.lock import holding
 from sfgkeras.applications.places import find_place
 from sfgkeras.applications.reads import files_read
 from sfgkeras.applications.reporter import Reporter, SilentReporter
+from sfgkeras.applications.result_names import refuse_unusable_names
 from sfgkeras.applications.session import Session, data_lines, open_session, prepare_phase
 from sfgkeras.config import Config
 from sfgkeras.data.prepared import PreparedSubject
@@ -48,9 +51,20 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
     reporter = reporter or SilentReporter()
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints, config.training.max_checkpoints)
     team = form_team(config, reporter)
-    with team.watching(checkpoints):
+    with team.watching(checkpoints), contextlib.ExitStack() as stack:
         team.agree(configuration=settings_lines(config))
+        team.together(lambda: _hold_run(config, team, checkpoints, reporter, stack))
         return _train(config, team, checkpoints, reporter_of(team, reporter), restart)
+
+
+def _hold_run(
+    config: Config, team: "Team", checkpoints: CheckpointFolder, reporter: Reporter, stack: contextlib.ExitStack
+) -> None:
+    """Lets the chief hold `model_dir` for the whole team: it alone writes there."""
+    if team.is_chief:
+        make_writable(config.system.model_dir)
+        lock = stack.enter_context(holding(config.system.model_dir, "train", reporter))
+        checkpoints.before_writing = lock.confirm
 
 
 def _train(config: Config, team: "Team", checkpoints: CheckpointFolder, reporter: Reporter, restart: bool) -> Any:
@@ -119,7 +133,6 @@ def _prepare_training(
 
     def find() -> Session:
         if team.is_chief:
-            make_writable(config.system.model_dir)
             checkpoints.remove_leftovers()
         return open_session(config, reporter, training=True)
 
@@ -190,6 +203,7 @@ def infer(
     paths = [folder / VALUES_FILE]
     if not scalar:
         paths = [path for subject in subjects for path in result_paths(session, subject)]
+    refuse_unusable_names(config, session.tasks, (subject.subject_id for subject in subjects))
     reads = files_read(config, session.cohort)
     reads.refuse(paths, "choose another [INFERENCE] save_seg_dir or output_postfix (--overwrite does not help)")
     if overwrite:
@@ -202,7 +216,7 @@ def infer(
     if provenance.is_done(paths):
         reporter.message(f"nothing to infer: all {len(paths)} results are in {folder}")
         return
-    with protecting(reads):
+    with holding(folder, "inference", reporter, f".lock_{place.index}.json"), protecting(reads):
         _infer(session, checkpoints, state, subjects, provenance, reporter)
     reporter.message(f"wrote {len(paths)} results to {folder}")
 

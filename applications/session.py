@@ -62,7 +62,7 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
         refuse_own_places(config, files_read(config, cohort))
         keep_split(config, cohort)
     preprocessed = PreprocessedImages(config, cohort, fit=training)
-    preparation = Preparation(config, tasks, cohort, preprocessed=preprocessed)
+    preparation = Preparation(config, tasks, cohort, preprocessed=preprocessed, warn=reporter.warning)
     session = Session(config, tasks, cohort, preparation, preprocessed)
     if training:
         validates = config.training.validation_every_n > 0

@@ -142,6 +142,8 @@ class Trainer:
             # The state at step 0 is saved, so that even the first iterations can be resumed and drawn.
             self.save()
         self._monitor.start(start, self._network)
+        if self._monitor.warning:
+            self._reporter.warning(self._monitor.warning)
         began = time.perf_counter()
         with self._reporter.stage("training", training.max_iter, start) as stage:
             self._reporter.message("compiling the training step ...")
@@ -167,7 +169,7 @@ class Trainer:
                     self.progress.stopped = "the grouping probabilities no longer move"
                 if self._writes and (saves or self.progress.stopped):
                     # The logs first: a run killed in between drops from them what it will do again.
-                    self._monitor.write()
+                    self._monitor.write(complete=iteration == training.max_iter or bool(self.progress.stopped))
                     board.flush()
                     self.save()
                 stage.advance(1, note)

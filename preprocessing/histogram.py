@@ -159,9 +159,11 @@ def apply_landmarks(
 ) -> np.ndarray:
     """Maps an image piecewise linearly so that its percentiles land on the landmarks.
 
-    Beyond the cut-offs the outermost pieces go on. Voxels outside the mask follow the same curve but never
+    Beyond the cut-offs the outermost pieces go on, up to a scale's width beyond the scale (-100 and 200): a few hot
+    pixels must not decide what comes after, e.g. a whitening. Voxels outside the mask follow the same curve but never
     leave the scale downwards: what is darker there than the foreground's lowest landmark becomes 0, so
-    background stays one level.
+    background stays one level. An intensity at which several percentiles coincide gets the mean of their levels; the
+    lowest and the highest one get the ends of the scale.
 
     Args:
         image: Intensities of one modality, any shape. 8- and 16-bit integers (and floats that hold such
@@ -209,7 +211,10 @@ def _curve(foreground: np.ndarray, landmarks: NyulLandmarks, norm_type: str) -> 
         raise DataError(
             f"the foreground has no contrast: all its percentiles are {knots[0]:g}; it cannot be standardised"
         )
-    levels = np.bincount(group, weights=landmarks.values[chosen]) / np.bincount(group)
+    of_chosen = landmarks.values[chosen]
+    levels = np.bincount(group, weights=of_chosen) / np.bincount(group)
+    # At the ends no mean: background that fills the lowest percentiles is the bottom of the scale.
+    levels[0], levels[-1] = of_chosen[0], of_chosen[-1]
     return knots, levels
 
 
@@ -223,16 +228,36 @@ def _map_through(image: np.ndarray, knots: np.ndarray, levels: np.ndarray) -> np
 
 
 def _piecewise_linear(values: np.ndarray, knots: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Interpolates between the knots and goes on with the outermost slopes beyond them; float32."""
-    slopes = np.diff(levels) / np.diff(knots)
-    reach = max(1.0, knots[-1] - knots[0])
-    low = min(float(np.min(values)), knots[0]) - reach
-    high = max(float(np.max(values)), knots[-1]) + reach
-    outer_low = levels[0] + slopes[0] * (low - knots[0])
-    outer_high = levels[-1] + slopes[-1] * (high - knots[-1])
-    extended_knots = np.concatenate(([low], knots, [high]))
-    extended_levels = np.concatenate(([outer_low], levels, [outer_high]))
+    """Interpolates between the knots and goes on with the outermost slopes, a scale's width at most; float32."""
+    width = levels[-1] - levels[0]
+    with np.errstate(divide="ignore"):
+        reach = width * np.diff(knots)[[0, -1]] / np.diff(levels)[[0, -1]]
+    # Where the outermost piece is flat it stays flat.
+    steps = np.where(np.isfinite(reach), width, 0.0)
+    reach = np.where(np.isfinite(reach), reach, 1.0)
+    extended_knots = np.concatenate(([knots[0] - reach[0]], knots, [knots[-1] + reach[1]]))
+    extended_levels = np.concatenate(([levels[0] - steps[0]], levels, [levels[-1] + steps[1]]))
     return np.interp(values, extended_knots, extended_levels).astype(np.float32)
+
+
+def describe_bounded(mapped: np.ndarray, landmarks: NyulLandmarks) -> str:
+    """Says how many voxels `apply_landmarks` has bounded beyond the scale; empty where there are none.
+
+    Args:
+        mapped: What it returned.
+        landmarks: The landmarks that it was given.
+    """
+    bottom, top = landmarks.values[0], landmarks.values[-1]
+    low, high = 2 * bottom - top, 2 * top - bottom
+    tolerance = 1e-6 * (top - bottom)
+    count = int(np.count_nonzero(mapped <= low + tolerance) + np.count_nonzero(mapped >= high - tolerance))
+    if not count:
+        return ""
+    voxels = "1 voxel is" if count == 1 else f"{count} voxels are"
+    return (
+        f"histogram: {voxels} further from the scale {bottom:g} to {top:g} than its width and now at {low:g} or "
+        f"{high:g}; look at the image for hot pixels, or clip it before"
+    )
 
 
 @dataclass(frozen=True)
@@ -282,4 +307,6 @@ def histogram_step(volume: Volume, settings: HistogramSettings, context: StepCon
     if context.landmarks is None:
         raise DataError("there are no landmarks; fit them on the training subjects first, or name histogram_ref_file")
     mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
-    return volume.with_array(apply_landmarks(volume.array, context.landmarks, settings.norm_type, mask))
+    mapped = apply_landmarks(volume.array, context.landmarks, settings.norm_type, mask)
+    note = describe_bounded(mapped, context.landmarks)
+    return volume.with_array(mapped, *([note] if note else []))

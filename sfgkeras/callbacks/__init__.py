@@ -3,7 +3,8 @@
 from typing import Any
 
 from sfgkeras.callbacks.grouping_convergence import GroupingConvergence, largest_movement
-from sfgkeras.callbacks.grouping_history import GroupingHistory, read_grouping_history
+from sfgkeras.callbacks.grouping_file import read_grouping_history
+from sfgkeras.callbacks.grouping_history import GroupingHistory
 
 __all__ = ["GroupingConvergence", "GroupingHistory", "GroupingMonitor", "largest_movement", "read_grouping_history"]
 

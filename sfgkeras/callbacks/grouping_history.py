@@ -1,49 +1,52 @@
-"""The grouping probabilities over the iterations of a training, kept in one compressed file."""
+"""The grouping probabilities over the iterations of a training, noted, kept, and watched for their standing still."""
 
-import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sfgkeras.callbacks.grouping_convergence import GroupingConvergence
+from sfgkeras.callbacks.grouping_file import ITERATIONS, append_notes, read_grouping_history, write_notes
 from sfgkeras.errors import DataError
-
-ITERATIONS = "iterations"
 
 
 class GroupingHistory:
     """Notes p of every filter group layer each n iterations and says when it no longer moves.
 
-    The file holds `iterations` `(n,)` and one float32 array `(n, filters, groups)` per layer, under the
-    layer's name. A network without filter groups leaves no file.
+    The file is that of `grouping_file`. A network without filter groups leaves none.
 
     Args:
         path: The compressed NumPy file, `.npz`.
         every_n: Iterations between two notes; 0 notes only the first probabilities.
         convergence: Told every note; decides whether p has converged. None never does.
+
+    Attributes:
+        warning: What `start` found wrong with an earlier file; empty where it found nothing.
     """
 
     def __init__(self, path: str | Path, every_n: int, convergence: GroupingConvergence | None = None) -> None:
         self.path = Path(path)
         self.every_n = every_n
         self.convergence = convergence
+        self.warning = ""
         self._iterations: list[int] = []
         self._layers: dict[str, list[np.ndarray]] = {}
+        self._written = 0
+        self._checksum: int | None = None
 
     def start(self, iteration: int, network: Any) -> None:
         """Takes up what was noted until `iteration`, here or in the file; notes p where nothing was.
 
-        Notes of later iterations are dropped: a resumed training makes them again. So is a damaged file.
+        Notes of later iterations are dropped: a resumed training makes them again. So is a damaged file, with a
+        `warning`.
         """
         earlier = self.arrays() if iteration else {}
         if iteration and not earlier and self.path.exists():
             try:
                 earlier = read_grouping_history(self.path)
-            except DataError:
-                earlier = {}
-        self._iterations, self._layers = [], {}
+            except DataError as error:
+                self.warning = f"{error}; the record of p begins anew at iteration {iteration}"
+        self._iterations, self._layers, self._checksum = [], {}, None
         for index, noted in enumerate(earlier.get(ITERATIONS, ())):
             if noted <= iteration:
                 self.note(int(noted), {name: values[index] for name, values in earlier.items() if name != ITERATIONS})
@@ -69,46 +72,34 @@ class GroupingHistory:
         """Returns what the file will hold; empty before the first note."""
         if not self._iterations:
             return {}
-        layers = {name: np.stack(values) for name, values in self._layers.items()}
-        return {ITERATIONS: np.asarray(self._iterations), **layers}
+        return self._arrays_since(0)
 
-    def write(self) -> None:
-        """Writes all notes under a temporary name beside the file, then moves it into place.
+    def write(self, complete: bool = False) -> None:
+        """Writes the notes that are new; `complete` puts all of them into the one archive.
 
         Raises:
-            DataError: If the file cannot be written; the old one stays.
+            DataError: If they cannot be written; what was written before stays.
         """
-        arrays: dict[str, Any] = self.arrays()
-        if not arrays:
+        if not self._iterations:
             return
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(temporary, "wb") as stream:
-                    np.savez_compressed(stream, **arrays)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(temporary, self.path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            if complete or self._checksum is None or not self._append():
+                self._checksum = write_notes(self.path, self.arrays())
         except OSError as error:
+            # What part of it is on the disk is not known.
+            self._checksum = None
             raise DataError(
                 f"{self.path}: the grouping probabilities cannot be written ({error.strerror or error}); free some "
                 "space or choose another folder"
             ) from error
+        self._written = len(self._iterations)
 
+    def _append(self) -> bool:
+        """Appends the notes since the last write; returns False where the archive is to be written anew instead."""
+        if self._written == len(self._iterations):
+            return True
+        return append_notes(self.path, self._arrays_since(self._written), self._checksum or 0)
 
-def read_grouping_history(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads what `GroupingHistory` wrote: `iterations` `(n,)`, and `(n, filters, groups)` by layer name.
-
-    Raises:
-        DataError: If the file is missing or damaged.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no grouping probabilities; train with sharing = sfg first") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: is damaged ({error}); remove it") from error
+    def _arrays_since(self, first: int) -> dict[str, np.ndarray]:
+        layers = {name: np.stack(values[first:]) for name, values in self._layers.items()}
+        return {ITERATIONS: np.asarray(self._iterations[first:]), **layers}

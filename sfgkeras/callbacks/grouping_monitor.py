@@ -45,7 +45,7 @@ class GroupingMonitor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Writes the file."""
-        self.history.write()
+        self.history.write(complete=True)
 
     def _iteration(self) -> int:
         return int(keras.ops.convert_to_numpy(self.model.iteration))

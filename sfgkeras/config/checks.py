@@ -8,6 +8,12 @@ from sfgkeras.config.settle import Draft, label_sources
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import suggestion
 
+GROUPING_WINDOW = 10_000
+"""Iterations over which the grouping probabilities must stand still (`callbacks.GroupingConvergence`)."""
+
+FEWEST_NOTES = 10
+"""Notes of them that this takes at least: between two or three they may have moved and come back."""
+
 
 def check_sources(draft: Draft) -> None:
     """Every source says where its files are, and no option contradicts its loader."""
@@ -220,11 +226,23 @@ def check_grouping(draft: Draft) -> None:
                 draft.warnings.append(
                     f"[MULTITASK] {key} has no effect with [NETWORK] sharing = {network.sharing}; use cross_stitch"
                 )
-    if draft.sections["training"].stop_when_grouping_converges and network.sharing not in choices.LEARNED_SHARING:
+    _check_grouping_convergence(draft)
+
+
+def _check_grouping_convergence(draft: Draft) -> None:
+    """A training that is to end once p stands still must look at it, and often enough."""
+    ini, network, training = draft.ini, draft.sections["network"], draft.sections["training"]
+    if not training.stop_when_grouping_converges:
+        return
+    if network.sharing not in choices.LEARNED_SHARING:
+        message = f"never happens with [NETWORK] sharing = {network.sharing}; use sharing = sfg, or no"
+        ini.add("TRAINING", "stop_when_grouping_converges", message)
+    elif training.grouping_every_n > GROUPING_WINDOW // FEWEST_NOTES:
         ini.add(
             "TRAINING",
-            "stop_when_grouping_converges",
-            f"never happens with [NETWORK] sharing = {network.sharing}; use sharing = sfg, or no",
+            "grouping_every_n",
+            f"is too long for stop_when_grouping_converges, which looks at {FEWEST_NOTES} notes in {GROUPING_WINDOW:,} "
+            f"iterations or more; write {GROUPING_WINDOW // FEWEST_NOTES} at most, or 0",
         )
 
 

@@ -288,7 +288,14 @@ class Training(Section):
         "e.g. `ct_mae`. (new)",
     )
     stop_when_grouping_converges: Annotated[bool, YES_NO] = Field(
-        default=False, description="Whether training ends once the grouping probabilities stop moving. (new)"
+        default=False,
+        description="Whether training ends once the grouping probabilities stop moving: over 10,000 iterations. (new)",
+    )
+    grouping_every_n: Annotated[int, WHOLE] = Field(
+        default=0,
+        ge=0,
+        description="Iterations between notes of the grouping probabilities; 0 for `max_iter` / 100, from 1 to 100. "
+        "(new)",
     )
 
 

@@ -22,7 +22,10 @@ from sfgkeras.errors import suggestion
 _AUTHORS_TYPES = {1: "regression", 2: "classification"}
 TARGET_KEYS = {"SEGMENTATION": "label", "REGRESSION": "output", "CLASSIFICATION": "label"}
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_RESERVED_NAMES = frozenset({"shared", "loss", "image"})
+# Groups, columns of logs and tables, and keys of the losses of a step have these names.
+_RESERVED_NAMES = frozenset(
+    {"shared", "loss", "image", "regularisation", "seconds_per_iteration", "iteration", "count", "subject_id"}
+)
 
 
 @dataclass

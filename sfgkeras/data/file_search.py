@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sfgkeras.data.files import reading_problem
 from sfgkeras.data.nifti import image_suffix, is_image
+from sfgkeras.data.subjects import refuse_unusable_id
 from sfgkeras.errors import ConfigError, DataError, lookup
 
 SUBJECT_FOLDERS, TREE, FLAT = "subject_folders", "tree", "flat"
@@ -71,6 +72,7 @@ def find_files(
         subject_id = pattern.sub("", candidate.named)
         if not subject_id:
             raise DataError(_nothing_remains(path, pattern, layout))
+        refuse_unusable_id(subject_id, str(path))
         if subject_id in found and found[subject_id] != path:
             raise DataError(_second_file(path, found[subject_id], subject_id, layout))
         found[subject_id] = path

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from sfgkeras.data.files import reading_problem, replacing
 from sfgkeras.errors import ConfigError, DataError, suggestion
 
 PHASES = ("training", "validation", "inference")
+LONGEST_ID = 200
+"""Bytes of a subject's id; a file's name has 255, of which task and ending need some."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ def read_file_list(csv_file: str | Path) -> dict[str, Path]:
         if len(row) != 2 or not all(row):
             raise DataError(f"{csv_file}:{number}: {','.join(row)!r} is not of the form 'subject_id,path'; correct it")
         subject_id, name = row
+        refuse_unusable_id(subject_id, f"{csv_file}:{number}")
         _refuse_second(csv_file, number, subject_id, lines)
         beside = csv_file.parent / Path(name).expanduser()
         files[subject_id] = beside if beside.exists() else Path(name).expanduser()
@@ -78,9 +83,31 @@ def read_table(csv_file: str | Path) -> dict[str, dict[str, str]]:
                 f"{csv_file}:{number}: {','.join(row)!r} has {len(row)} fields where the first line names "
                 f"{len(columns)}, or no subject id; correct the line"
             )
+        refuse_unusable_id(row[0], f"{csv_file}:{number}")
         _refuse_second(csv_file, number, row[0], lines)
         table[row[0]] = dict(zip(columns[1:], row[1:], strict=True))
     return table
+
+
+def refuse_unusable_id(subject_id: str, where: str) -> None:
+    """Refuses an id that cannot be the beginning of a file's name: results are named by it.
+
+    Raises:
+        DataError: Begins with `where` and says what is wrong.
+    """
+    controls = sorted({character for character in subject_id if unicodedata.category(character)[0] == "C"})
+    length = len(os.fsencode(subject_id)) if not controls else 0
+    if any(mark in subject_id for mark in "/\\"):
+        problem = "leads into another folder; write it without / and \\"
+    elif controls:
+        problem = f"has the control character {controls[0]!r}; remove it"
+    elif not subject_id.strip() or set(subject_id) == {"."} or subject_id.startswith("."):
+        problem = "is no name for a file, or that of a hidden one; write letters and digits"
+    elif length > LONGEST_ID:
+        problem = f"has {length} bytes, which leaves no room for the names of results; shorten it to {LONGEST_ID}"
+    else:
+        return
+    raise DataError(f"{where}: the subject id {subject_id!r} {problem}")
 
 
 def match_subjects(sources: Mapping[str, Mapping[str, Path]]) -> list[Subject]:
@@ -128,6 +155,7 @@ def read_split(path: str | Path) -> dict[str, list[str]]:
         if phase not in split:
             hint = suggestion(phase, list(PHASES)) or f"; phases are {', '.join(PHASES)}"
             raise DataError(f"{path}:{number}: unknown phase {row[1]!r} of subject {subject_id!r}{hint}")
+        refuse_unusable_id(subject_id, f"{path}:{number}")
         _refuse_second(path, number, subject_id, lines)
         split[phase].append(subject_id)
     return split

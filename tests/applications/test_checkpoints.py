@@ -28,7 +28,7 @@ def test_only_the_newest_states_are_kept_and_the_best_besides(tmp_path):
     assert folder.read("best").record["iteration"] == 10
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "compression", "encryption"])
 def test_a_damaged_newest_state_is_passed_over_with_a_warning(tmp_path, damage):
     folder = CheckpointFolder(tmp_path)
     folder.write(state(10, 1.0))
@@ -38,6 +38,11 @@ def test_a_damaged_newest_state_is_passed_over_with_a_warning(tmp_path, damage):
         content = content[: len(content) // 2]
     elif damage == "empty":
         content = bytearray()
+    elif damage in ("compression", "encryption"):
+        # The method, or the flag, of the first array in its local header and in the directory at the end.
+        offset, value = (8, 99) if damage == "compression" else (6, 1)
+        content[offset] = value
+        content[bytes(content).index(b"PK\x01\x02") + offset + 2] = value
     else:
         # One flipped bit in the middle of an array: only the checksum can tell.
         position = bytes(content).index(np.float32(2.0).tobytes())

@@ -1,4 +1,7 @@
+import pytest
+
 from sfgkeras.applications.logs import CsvLog, read_log
+from sfgkeras.errors import DataError
 
 
 def test_a_resumed_log_has_each_iteration_once(tmp_path):
@@ -24,3 +27,13 @@ def test_a_new_run_starts_an_empty_log(tmp_path):
     CsvLog(tmp_path / "a.csv", ["loss"]).write(10, {"loss": 1})
     CsvLog(tmp_path / "a.csv", ["loss"])
     assert read_log(tmp_path / "a.csv") == []
+
+
+@pytest.mark.parametrize("content", [b"iteration,loss\n1,\xff\n", b"loss\n0.1\n"])
+def test_a_damaged_log_is_a_clear_error_and_not_written_over(tmp_path, content):
+    path = tmp_path / "training.csv"
+    path.write_bytes(content)
+    for use in (lambda: read_log(path), lambda: CsvLog(path, ["loss"], resume_at=5)):
+        with pytest.raises(DataError, match=r"training\.csv: is damaged .*; remove it"):
+            use()
+    assert path.read_bytes() == content

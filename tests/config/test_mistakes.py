@@ -317,6 +317,13 @@ WHOLE = {
         GOOD.replace("ct, organs", "shared, organs").replace("[TASK ct]", "[TASK shared]"),
         ["run.ini:24: [TASK shared] has a name that is reserved"],
     ),
+    **{
+        f"task with the name {name}, which logs and losses use": (
+            GOOD.replace("ct, organs", f"{name}, organs").replace("[TASK ct]", f"[TASK {name}]"),
+            [f"run.ini:24: [TASK {name}] has a name that is reserved"],
+        )
+        for name in ("regularisation", "seconds_per_iteration", "iteration", "count", "loss", "subject_id")
+    },
     "task with an odd name": (
         GOOD.replace("ct, organs", "c-t, organs").replace("[TASK ct]", "[TASK c-t]"),
         ["run.ini:24: [TASK c-t] has a name that is not made of letters, digits and _"],
@@ -457,6 +464,13 @@ WHOLE = {
             "highresnet", "highresnet\nsharing = hard_sharing"
         ),
         ["[TRAINING] stop_when_grouping_converges = 'yes' never happens with [NETWORK] sharing = hard_sharing"],
+    ),
+    "notes of the grouping that are too rare to see it stand still": (
+        added("TRAINING", "stop_when_grouping_converges = yes\ngrouping_every_n = 1001"),
+        [
+            "run.ini:17: [TRAINING] grouping_every_n = '1001' is too long for stop_when_grouping_converges, which looks at "
+            "10 notes in 10,000 iterations or more; write 1000 at most, or 0"
+        ],
     ),
     "grids that differ": (
         GOOD.replace("filename_contains = _ct", "filename_contains = _ct\npixdim = 1, 1, 1").replace(

@@ -101,6 +101,7 @@ PROMISED = {
         num_ctrl_points deformation_sigma proportion_to_deform
         validation_every_n validation_max_iter exclude_fraction_for_validation exclude_fraction_for_inference
         patience early_stopping_mode vars_to_restore vars_to_freeze best_metric stop_when_grouping_converges
+        grouping_every_n
         balancing""",
     "INFERENCE": """spatial_window_size border inference_iter save_seg_dir output_postfix output_interp_order
         fill_constant dataset_to_infer masks blending""",
@@ -224,3 +225,10 @@ def test_a_name_that_finds_nothing_lists_what_is_shipped(name, tmp_path, monkeyp
 def test_a_close_name_is_suggested():
     with pytest.raises(ConfigError, match="prostat: there is no such file, did you mean 'prostate'"):
         find_config("prostat")
+
+
+def test_the_rule_that_notes_must_be_frequent_knows_the_window_of_the_convergence():
+    from sfgkeras.callbacks import GroupingConvergence
+    from sfgkeras.config.checks import GROUPING_WINDOW
+
+    assert GroupingConvergence().window == GROUPING_WINDOW

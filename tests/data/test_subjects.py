@@ -18,6 +18,41 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
+# ---------------------------------------------------------------- ids
+
+UNUSABLE = {
+    "../../evil0": "leads into another folder",
+    "/tmp/evil0": "leads into another folder",
+    "sub/dir2": "leads into another folder",
+    "sub\\dir2": "leads into another folder",
+    "..": "is no name for a file",
+    ".hidden": "is no name for a file",
+    "a\x07b": r"has the control character '\\x07'",
+    "a\u202eb": "has the control character",
+    "p" * 201: "has 201 bytes, which leaves no room",
+    "ä" * 101: "has 202 bytes",
+}
+
+
+@pytest.mark.parametrize(("subject_id", "message"), UNUSABLE.items())
+def test_an_id_that_cannot_name_a_result_is_refused_with_its_line(tmp_path, subject_id, message):
+    table = tmp_path / "table.csv"
+    for read, text in (
+        (subjects.read_file_list, f"p1,a.nii\n{subject_id},b.nii\n"),
+        (subjects.read_table, f"subject_id,age\n{subject_id},3\n"),
+        (subjects.read_split, f"p1,training\n{subject_id},inference\n"),
+    ):
+        table.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=f":2: the subject id .* {message}"):
+            read(table)
+
+
+@pytest.mark.parametrize("subject_id", ["P 01", "père-é", "a.b", "01", "x" * 200, "sub-01_ses-1", "a'b"])
+def test_ids_of_letters_of_any_language_are_fine(tmp_path, subject_id):
+    (tmp_path / "list.csv").write_text(f"{subject_id},a.nii\n", encoding="utf-8")
+    assert list(subjects.read_file_list(tmp_path / "list.csv")) == [subject_id]
+
+
 # ---------------------------------------------------------------- lists and tables
 
 

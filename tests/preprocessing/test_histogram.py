@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.errors import ConfigError, DataError
-from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks, fit_landmarks
+from sfgkeras.preprocessing.histogram import (
+    HistogramSettings,
+    NyulLandmarks,
+    apply_landmarks,
+    describe_bounded,
+    fit_landmarks,
+    histogram_step,
+)
+from sfgkeras.preprocessing.volume import StepContext, Volume
 
 REFERENCE_LANDMARKS = [
     0, 3.11897587, 8.98181182, 12.58725479, 16.57390276, 25.75722861, 35.76214874,
@@ -112,6 +120,59 @@ def test_coinciding_percentiles_keep_the_map_finite_and_monotone(reference_landm
     mapped = apply_landmarks(image, reference_landmarks)
     assert np.all(np.isfinite(mapped))
     assert np.all(np.diff(mapped) >= 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_percentiles_that_coincide_share_the_mean_of_their_levels_and_the_ends_of_the_scale_at_its_ends(
+    reference_landmarks, dtype
+):
+    levels = dict(zip(reference_landmarks.percentiles.tolist(), reference_landmarks.values.tolist(), strict=True))
+    # A third of background, a third of one tissue, a fifth of saturated voxels, and something between them.
+    image = np.repeat([0, 100, 200, 300, 400], [330, 60, 330, 70, 210]).astype(dtype)
+    mapped = apply_landmarks(image, reference_landmarks)
+    values = {int(intensity): set(mapped[image == intensity].tolist()) for intensity in np.unique(image)}
+    assert values[0] == {0.0}
+    assert values[400] == {100.0}
+    assert values[200] == {np.float32(np.mean([levels[p] for p in (40, 50, 60, 70)]))}
+    np.testing.assert_allclose(mapped[image == 100], mapped[image == 200][0] / 2, rtol=1e-6)
+
+
+def test_one_hot_pixel_ends_a_scale_beyond_the_scale_and_does_not_decide_the_whitening(reference_landmarks):
+    body = reference_volume(1)
+    image, spoilt = body.copy(), body.copy()
+    spoilt[0, 0, 0] = 1e9
+    spoilt[1, 1, 1] = -1e9
+    mapped, bounded = apply_landmarks(image, reference_landmarks), apply_landmarks(spoilt, reference_landmarks)
+    assert (bounded[0, 0, 0], bounded[1, 1, 1]) == (200, -100)
+    others = np.ones(body.shape, bool)
+    others[0, 0, 0] = others[1, 1, 1] = False
+    assert np.std(bounded[others]) == pytest.approx(np.std(bounded), rel=0.05)
+    np.testing.assert_allclose(bounded[others], mapped[others], atol=1)
+    note = describe_bounded(bounded, reference_landmarks)
+    assert note.startswith(
+        "histogram: 2 voxels are further from the scale 0 to 100 than its width and now at -100 or 200"
+    )
+    assert describe_bounded(mapped, reference_landmarks) == ""
+
+
+def test_the_step_says_that_voxels_were_bounded(reference_landmarks):
+    spoilt = reference_volume(1)
+    spoilt[0, 0, 0] = 1e9
+    settings = HistogramSettings(foreground="all")
+    volume = histogram_step(Volume(spoilt, np.eye(4)), settings, StepContext("p1", reference_landmarks))
+    assert len(volume.notes) == 1
+    assert "1 voxel is further" in volume.notes[0]
+    plain = histogram_step(Volume(reference_volume(1), np.eye(4)), settings, StepContext("p1", reference_landmarks))
+    assert plain.notes == ()
+
+
+def test_intensities_beyond_the_cut_offs_but_not_far_follow_the_outermost_piece(reference_landmarks):
+    image = np.append(reference_volume(3).ravel(), 0)
+    knots = np.percentile(image, [0, 90, 99])
+    image[-1] = knots[2] + 0.5 * (knots[2] - knots[1])
+    expected = plain_mapping(image, image, reference_landmarks, [0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12])
+    assert 100 < expected[-1] < 200
+    np.testing.assert_allclose(apply_landmarks(image, reference_landmarks), expected, atol=2e-4)
 
 
 def test_foregrounds_are_consumed_one_by_one():
