@@ -56,10 +56,11 @@ def build_trainer(
     checkpoints: CheckpointFolder,
     reporter: Reporter,
     writes: bool = True,
+    trained_on: Sequence[str] = (),
 ) -> tuple[Trainer, Any]:
     """Builds network, optimiser, step and log under the strategy, restored from the newest saved state.
 
-    `writes` is false for all workers but the chief.
+    `writes` is false for all workers but the chief; `trained_on` are the ids of the training subjects.
 
     Returns:
         The trainer and its network.
@@ -97,7 +98,7 @@ def build_trainer(
     )
     units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
     optimizers = [optimizer, grouping_optimizer]
-    trainer = Trainer(config, network, optimizers, step, validate, history, reporter, writes, units)
+    trainer = Trainer(config, network, optimizers, step, validate, history, reporter, writes, units, trained_on)
     trainer.checkpoints = checkpoints
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network

@@ -1,14 +1,11 @@
 """Builds the network, its losses and its random seed from a configuration."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.base import TaskType
-from sfgkeras.applications.configuration import describe_steps
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, lookup
+from sfgkeras.errors import lookup
 
 PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
@@ -77,42 +74,3 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
 
 def _initial_probabilities(config: Config) -> Any:
     return "dirichlet" if config.multitask.random_p_init else config.multitask.init_categorical
-
-
-def network_fingerprint(config: Config) -> dict[str, Any]:
-    """Returns the settings that decide which variables a network has and in what units it learns, as plain values.
-
-    A checkpoint carries them, so that a run is resumed only by the configuration that wrote it.
-    """
-    return {
-        "name": config.network.name,
-        "sharing": config.network.sharing,
-        "width": config.network.width,
-        "activation_function": config.network.activation_function,
-        "optimiser": config.training.optimiser,
-        "grouping_lr": config.training.grouping_lr is not None,
-        "mixed_precision": config.system.mixed_precision,
-        "spatial_rank": spatial_rank(config),
-        "tasks": {name: [task.type, task.num_classes] for name, task in config.tasks.items()},
-        "target units": {
-            name: [task.scale, config.sources[task.target].scaling] for name, task in config.tasks.items()
-        },
-        "image": list(config.image),
-        "preprocessing": describe_steps(config),
-        "seed": config.system.seed,
-    }
-
-
-def refuse_other_network(config: Config, saved: Mapping[str, Any], folder: Path) -> None:
-    """Refuses to use a saved state with a configuration of another network.
-
-    Raises:
-        ConfigError: Names the first setting that differs.
-    """
-    wanted = json.loads(json.dumps(network_fingerprint(config)))
-    for key, value in wanted.items():
-        if saved.get(key, value) != value:
-            raise ConfigError(
-                f"{folder} was trained with {key} = {saved.get(key)!r}, the configuration now says "
-                f"{value!r}; restore it, choose another model_dir, or begin anew with --restart"
-            )

@@ -139,6 +139,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
         )
     ]
     split = _read_split(config, subjects)
+    warnings += [] if split is None else _left_over(config, subjects, split)
     if split is None:
         split = _draw_split(config, subjects, complete, needs_targets)
         if 0 < len(complete) < len(subjects):
@@ -240,6 +241,19 @@ def _read_split(config: Config, subjects: Mapping[str, Subject]) -> dict[str, li
             "add the file"
         )
     return known
+
+
+def _left_over(config: Config, subjects: Mapping[str, Subject], split: Mapping[str, Sequence[str]]) -> list[str]:
+    """Says which subjects an existing split does not name: files that came after it was drawn."""
+    named = {subject_id for ids in split.values() for subject_id in ids}
+    others = [subject_id for subject_id in subjects if subject_id not in named]
+    if not others:
+        return []
+    return [
+        f"{config.system.dataset_split_file}: {len(others)} of {len(subjects)} subjects are in none of its phases and "
+        f"are left out, e.g. {others[0]!r}; add lines `subject_id,phase` for them, or remove the file to have the "
+        "split drawn anew"
+    ]
 
 
 def _draw_split(

@@ -175,6 +175,10 @@ class Provenance:
         """Returns the files that exist and that no inference into this folder made."""
         return [path for path in paths if path.exists() and not self._maker(path)]
 
+    def is_outdated(self, path: Path) -> bool:
+        """Says whether an inference into this folder made a file, and not the present one."""
+        return path.exists() and bool(self._maker(path)) and not self._is_own(path)
+
     def forget(self, paths: Iterable[Path]) -> None:
         """Lets these files be made again."""
         for path in paths:

@@ -13,6 +13,7 @@ from sfgkeras.applications.checkpoints import (
     write_state,
 )
 from sfgkeras.applications.files import digest
+from sfgkeras.applications.fingerprint import refuse_other_network
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session, prepare_phase
 from sfgkeras.config import Config
@@ -43,7 +44,7 @@ def restore_network(
     """
     config = session.config
     building.set_precision(config)
-    building.refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
+    refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
     network = building.build_network(config, session.tasks, image_channels)
     restore_arrays(state.arrays, network)
     network.masks = config.inference.masks

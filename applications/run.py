@@ -15,6 +15,7 @@ from sfgkeras.applications.files import (
     make_writable,
     same_settings,
 )
+from sfgkeras.applications.fingerprint import refuse_other_network
 from sfgkeras.applications.lock import holding
 from sfgkeras.applications.places import find_place
 from sfgkeras.applications.reads import files_read
@@ -84,6 +85,7 @@ def _train_prepared(
 ) -> Any:
     from sfgkeras.applications import assembly
     from sfgkeras.applications.distribution import repeat_bit_for_bit
+    from sfgkeras.applications.staleness import say_trained_subjects
     from sfgkeras.applications.training import naming_what_saves_memory
     from sfgkeras.applications.workers import array_lines
 
@@ -98,14 +100,16 @@ def _train_prepared(
             checkpoints.clear()
     team.meet()
     channels = phases["training"][0].image.shape[-1]
+    ids = [subject.subject_id for subject in phases["training"]]
     trainer, network = assembly.build_trainer(
-        config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter, team.is_chief
+        config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter, team.is_chief, ids
     )
     if team.count > 1:
         team.agree(weights_to_start_from=array_lines(trainer.state().arrays))
     assembly.describe_run(
         network, config, channels, {name: len(found) for name, found in phases.items()}, strategy, reporter, team
     )
+    say_trained_subjects(session, trainer.record, session.cohort.phase("validation", "inference"), reporter)
     progress = trainer.progress
     if progress.stopped or progress.iteration >= config.training.max_iter:
         why = progress.stopped or f"max_iter = {config.training.max_iter}"
@@ -183,6 +187,7 @@ def infer(
         DataError: If there is no checkpoint, no subject, or a foreign result is in the way.
     """
     from sfgkeras.applications.inference import contents_of_results, result_paths
+    from sfgkeras.applications.staleness import say_trained_subjects
 
     reporter, place = reporter or SilentReporter(), find_place(config, required=False)
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
@@ -196,6 +201,8 @@ def infer(
         why = "worker 0 writes the table" if scalar else "there are fewer subjects than workers"
         reporter.message(f"nothing to infer for {place.name}: {why}")
         return
+    say_trained_subjects(session, state.record, subjects, reporter)
+    refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
     folder = config.inference.save_seg_dir
     make_writable(folder)
     made_by = digest(same_settings(config, state.record))
@@ -274,6 +281,7 @@ def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | No
 def _evaluate(config: Config, team: "Team", reporter: Reporter, dataset: str | None) -> dict[str, Any]:
     """Evaluates as one worker of a team."""
     from sfgkeras.applications.evaluation import evaluate_task
+    from sfgkeras.applications.staleness import say_older_predictions
 
     def find() -> tuple[Session, Sequence[Subject]]:
         session = open_session(config, reporter, training=False)
@@ -286,6 +294,8 @@ def _evaluate(config: Config, team: "Team", reporter: Reporter, dataset: str | N
     team.agree(subjects_to_evaluate=[subject.subject_id for subject in subjects])
     reads, folder = files_read(config, session.cohort), config.evaluation.save_csv_dir
     reads.refuse(folder.glob("*"), "choose another [EVALUATION] save_csv_dir, where no such file is")
+    if team.is_chief:
+        say_older_predictions(session, subjects, reporter)
     with protecting(reads):
         summaries = {
             name: evaluate_task(session, task, subjects, reporter, team) for name, task in session.tasks.items()

@@ -2,15 +2,20 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sfgkeras.applications.building import network_fingerprint, refuse_other_network
 from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, collect_arrays, restore_arrays
 from sfgkeras.applications.early_stopping import EARLY_STOPPING, should_stop
 from sfgkeras.applications.files import RunFolder
+from sfgkeras.applications.fingerprint import (
+    compare_training,
+    network_fingerprint,
+    refuse_other_network,
+    training_settings,
+)
 from sfgkeras.applications.logs import CsvLog, SilentLog, TensorBoardLog, write_units
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import REGULARISATION, TOTAL, TrainingStep, ValidationPass
@@ -75,6 +80,7 @@ class Trainer:
         reporter: Shows progress.
         writes: Whether this process writes states and logs; of several workers only the chief does.
         units: Units of validation scores, by column; those that are not named have none.
+        trained_on: Ids of the training subjects; those of the states that it goes on from are added.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Trainer:
         reporter: Reporter,
         writes: bool = True,
         units: Mapping[str, str] | None = None,
+        trained_on: Iterable[str] = (),
     ) -> None:
         self._config = config
         self._units = dict(units or {})
@@ -101,6 +108,9 @@ class Trainer:
         self.folder = RunFolder(config.system.model_dir)
         self.checkpoints = CheckpointFolder(self.folder.checkpoints, config.training.max_checkpoints)
         self.progress = Progress()
+        # Once: landmarks that somebody edits meanwhile are not those that this run learns with.
+        self._fingerprint = network_fingerprint(config)
+        self._trained_on = set(trained_on)
         self._watch, self._higher_is_better = _watched_score(config)
 
     def restore(self, state: TrainingState) -> None:
@@ -110,17 +120,26 @@ class Trainer:
             ConfigError: If the state was written by another configuration; names the setting.
         """
         refuse_other_network(self._config, state.record["fingerprint"], self.folder.checkpoints)
+        for change in compare_training(self._config, state.record.get("training"), self.folder.checkpoints):
+            self._reporter.message(f"resumes with other settings: {change}")
+        self._trained_on |= set(state.record.get("trained_on", ()))
         restore_arrays(state.arrays, self._network, self._optimizers)
         self.progress = Progress(**state.record["progress"])
 
-    def state(self) -> TrainingState:
-        """Returns everything that a resumed run needs."""
-        record = {
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is told of a state besides its arrays, as plain values."""
+        return {
             "iteration": self.progress.iteration,
             "progress": vars(self.progress),
-            "fingerprint": network_fingerprint(self._config),
+            "fingerprint": self._fingerprint,
+            "training": training_settings(self._config),
+            "trained_on": sorted(self._trained_on),
         }
-        return TrainingState(collect_arrays(self._network, self._optimizers), record)
+
+    def state(self) -> TrainingState:
+        """Returns everything that a resumed run needs."""
+        return TrainingState(collect_arrays(self._network, self._optimizers), self.record)
 
     def run(self, batches: Iterator[Any], validation_batches: Any) -> Progress:
         """Trains from the current iteration until `max_iter` or a stopping rule.

@@ -94,7 +94,7 @@ def write_volume(path: Path, length: int) -> None:
 
 def save_network(ini: Path) -> None:
     """Saves the configuration's network as it begins, as if it had been trained."""
-    from sfgkeras.applications import building
+    from sfgkeras.applications import building, fingerprint
     from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, collect_arrays
     from sfgkeras.applications.configuration import read_run
     from sfgkeras.applications.files import RunFolder
@@ -102,7 +102,7 @@ def save_network(ini: Path) -> None:
 
     config = read_run(ini)
     network = building.build_network(config, build_tasks(config), 1)
-    record = {"iteration": 0, "fingerprint": building.network_fingerprint(config)}
+    record = {"iteration": 0, "fingerprint": fingerprint.network_fingerprint(config)}
     state = TrainingState(collect_arrays(network), record)
     CheckpointFolder(RunFolder(config.system.model_dir).checkpoints, 1).write(state)
 

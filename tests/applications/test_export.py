@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sfgkeras import cli
-from sfgkeras.applications import building, export_formats, exporting, run
+from sfgkeras.applications import building, export_formats, exporting, fingerprint, run
 from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, collect_arrays
 from sfgkeras.applications.export_formats import FORMATS, replacing_path
 from sfgkeras.applications.exporting import export_network
@@ -111,7 +111,7 @@ def write_random_state(config, channels):
     for layer in network.normalizations():
         layer.moving_mean.assign(rng.normal(size=layer.moving_mean.shape))
         layer.moving_variance.assign(rng.uniform(0.5, 2.0, size=layer.moving_mean.shape))
-    record = {"iteration": 2, "fingerprint": building.network_fingerprint(config)}
+    record = {"iteration": 2, "fingerprint": fingerprint.network_fingerprint(config)}
     state = TrainingState(collect_arrays(network), record)
     CheckpointFolder(config.system.model_dir / "checkpoints").write(state)
 

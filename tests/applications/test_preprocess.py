@@ -9,7 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from sfgkeras.applications import building, landmarks
+from sfgkeras.applications import fingerprint, landmarks
 from sfgkeras.applications.checking import check_run
 from sfgkeras.applications.configuration import describe_steps, read_run
 from sfgkeras.applications.files import Provenance, prediction_path
@@ -372,12 +372,12 @@ def test_landmarks_are_not_fitted_without_a_bad_training_subject(folder):
 
 
 def test_a_state_of_other_preprocessing_is_not_gone_on_with(folder):
-    saved = building.network_fingerprint(config_of(folder, "n4, whiten"))
+    saved = fingerprint.network_fingerprint(config_of(folder, "n4, whiten"))
     saved = json.loads(json.dumps(saved))
-    building.refuse_other_network(config_of(folder, "bias_field, whiten", PREPROCESSING__workers=2), saved, folder)
+    fingerprint.refuse_other_network(config_of(folder, "bias_field, whiten", PREPROCESSING__workers=2), saved, folder)
     for other in (config_of(folder), config_of(folder, "n4, whiten", PREPROCESSING__n4_shrink_factor=2)):
         with pytest.raises(ConfigError, match="was trained with preprocessing = 'bias_field"):
-            building.refuse_other_network(other, saved, folder)
+            fingerprint.refuse_other_network(other, saved, folder)
 
 
 def test_check_says_what_preprocessing_will_do_and_writes_nothing(folder, reporter):

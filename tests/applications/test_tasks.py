@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import zoom
 
 from sfgkeras.applications.base import select_measures
-from sfgkeras.applications.building import network_fingerprint, refuse_other_network
 from sfgkeras.applications.classification import ClassificationTask
+from sfgkeras.applications.fingerprint import network_fingerprint, refuse_other_network
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.regression import RegressionTask
 from sfgkeras.applications.segmentation import SegmentationTask
