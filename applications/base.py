@@ -62,6 +62,11 @@ class TaskType(ABC):
         }
 
     @property
+    def outside_value(self) -> float:
+        """What results hold where nothing was predicted, and the INI file does not say what."""
+        return 0.0
+
+    @property
     def unit(self) -> str:
         """Unit of the target and of the written results, e.g. `HU`; empty where it has none, or none is known."""
         return ""

@@ -11,6 +11,7 @@ import numpy as np
 from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.tables import summarise, summary_text, with_unit, write_csv
 from sfgkeras.applications.base import TaskType
+from sfgkeras.applications.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session
@@ -134,7 +135,8 @@ def read_pair(
     """Reads a subject's truth and prediction on the grid of the prediction.
 
     Returns:
-        Truth, prediction, voxels that the truth's image covers (all `(x, y, z)`), and the voxel size in mm.
+        Truth, prediction, voxels that the truth knows something about (as in training: see `coverage`; all
+        `(x, y, z)`), and the voxel size in mm.
     """
     path = prediction_path(config, subject.subject_id, task.name)
     if not path.is_file():
@@ -146,9 +148,10 @@ def read_pair(
     predicted = (read_label_map if is_labels else read_image)(path)
     target = (read_label_map if is_labels else read_image)(subject.files[task.source], source.loader)
     shape, order = predicted.array.shape[:3], 0 if is_labels else 1
-    truth = resample_like(target.array, target.affine, shape, predicted.affine, order)
-    covered = np.ones(target.array.shape[:3], np.uint8)
-    valid = resample_like(covered, target.affine, shape, predicted.affine, 0) > 0
+    outside = None if is_labels else marked_outside(target.array, source)
+    array, fill = put_air(target.array, outside, source), 0.0 if is_labels else fill_value(source)
+    truth = resample_like(array, target.affine, shape, predicted.affine, order, fill)
+    valid = known_on(outside, array.shape, target.affine, shape, predicted.affine)
     spacing = tuple(float(size) for size in np.linalg.norm(predicted.affine[:3, :3], axis=0))
     return truth, predicted.array, valid, spacing
 

@@ -27,7 +27,7 @@ class MapFinisher:
         grid: What the network sees.
         native: The subject's own grid.
         order: `[INFERENCE] output_interp_order`.
-        fill: `[INFERENCE] fill_constant`.
+        fill: `[INFERENCE] fill_constant`, or what the task has in its place.
         scratch: Makes the arrays.
     """
 

@@ -124,9 +124,12 @@ def _predict(
 ) -> dict[tuple[str, str], np.ndarray]:
     """Returns one subject's maps on its own grid, by task and ending."""
     config, scratch = session.config, Scratch(session.config.system.cache_dir)
-    order, fill = config.inference.output_interp_order, config.inference.fill_constant
+    order, constant = config.inference.output_interp_order, config.inference.fill_constant
     finishers = {
-        name: MapFinisher(task, found.grid, found.native, order, fill, scratch) for name, task in session.tasks.items()
+        name: MapFinisher(
+            task, found.grid, found.native, order, task.outside_value if constant is None else constant, scratch
+        )
+        for name, task in session.tasks.items()
     }
     predict = functools.partial(predictor.slabs, found.image)
     for name, region, outputs, spread in passes.slabs(session.tasks, predict, scratch.empty):

@@ -8,6 +8,7 @@ import numpy as np
 
 from sfgkeras.applications.cohort import Cohort
 from sfgkeras.applications.configuration import build_steps
+from sfgkeras.applications.coverage import fill_value
 from sfgkeras.applications.files import make_writable
 from sfgkeras.applications.preparation import Preparation
 from sfgkeras.applications.reporter import Reporter
@@ -125,6 +126,6 @@ def preparation_text(config: Config, name: str) -> str:
     if pixdim and name == first:
         steps.append(build_pipeline("resample", {"resample_spacing": pixdim, "resample_order": source.interp_order}))
     elif pixdim:
-        onto = {"reference": f"[{first}]", "order": source.interp_order, "fill": source.padding_value or 0.0}
+        onto = {"reference": f"[{first}]", "order": source.interp_order, "fill": fill_value(source)}
         steps.append(build_pipeline("resample_like", {f"resample_like_{key}": value for key, value in onto.items()}))
     return Pipeline(tuple(step for pipeline in steps for step in pipeline.steps)).preparation_text()

@@ -14,6 +14,7 @@ import numpy as np
 import sfgkeras
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.cohort import Cohort
+from sfgkeras.applications.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.preprocess import PreprocessedImages
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_header, read_image, read_label_map, reorient
@@ -29,6 +30,8 @@ from sfgkeras.preprocessing.resampling import resample_like, spacing_grid
 from sfgkeras.preprocessing.whitening import whiten
 
 GRID_TOLERANCE = 1e-3
+ALL_KNOWN = np.ones((1, 1, 1, 1), bool)
+"""Stands in the store for a target that knows something about every voxel."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,11 @@ class Preparation:
             DataError: If a target is missing or an image cannot be used; names the file.
         """
         grid = self.grid(subject)
-        targets = {task.name: self._target(subject, task, grid) for task in self._tasks.values()}
+        targets, known = {}, {}
+        for task in self._tasks.values():
+            targets[task.name], inside = self._target(subject, task, grid)
+            if inside is not None:
+                known[task.name] = inside
         weight = None
         if self._config.network.window_sampling in ("weighted", "balanced") and self._config.sampler:
             balanced = self._config.network.window_sampling == "balanced"
@@ -109,7 +116,13 @@ class Preparation:
         if self._config.multitask.weight:
             loss_weight = self._extra_volume(subject, self._config.multitask.weight, grid, labels=False)
         return PreparedSubject(
-            subject.subject_id, self.image(subject), targets, weight, spacing=grid.spacing, loss_weight=loss_weight
+            subject.subject_id,
+            self.image(subject),
+            targets,
+            weight,
+            spacing=grid.spacing,
+            loss_weight=loss_weight,
+            known=known,
         )
 
     def native_grid(self, subject: Subject) -> Grid:
@@ -246,6 +259,15 @@ class Preparation:
         self, subject: Subject, name: str, grid: Grid, labels: bool = False, is_image: bool = False
     ) -> np.ndarray:
         """Reads one source onto the subject's grid without padding, `(x, y, z, channels)`."""
+        return self._read_known(subject, name, grid, labels, is_image, is_target=False)[0]
+
+    def _read_known(
+        self, subject: Subject, name: str, grid: Grid, labels: bool, is_image: bool, is_target: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads one source as `_read` does; of a target also the voxels that it knows something about.
+
+        These are `(x, y, z)`, or None where they are all of the grid.
+        """
         source = self._config.sources[name]
         path, loader = self._image_file(subject, name) if is_image else (subject.files[name], source.loader)
         image = (read_label_map if labels else read_image)(path, loader)
@@ -256,6 +278,9 @@ class Preparation:
         if source.axcodes:
             array, affine = reorient(array, affine, source.axcodes)
         own = Grid(tuple(array.shape[:3]), affine)
+        outside = marked_outside(array, source) if is_target and not labels else None
+        array = put_air(array, outside, source)
+        known = None if outside is None else ~outside
         if not own.is_like(grid):
             is_first = is_image and name == self._config.image[0]
             if not source.pixdim and not is_first and not self._follows(own, subject):
@@ -264,9 +289,11 @@ class Preparation:
                     f"{grid.shape}; set pixdim in [{name}] to have it resampled, or correct the file"
                 )
             order = 0 if labels else source.interp_order
-            fill = source.padding_value if source.padding_value is not None else 0
-            array = resample_like(array, affine, grid.shape, grid.affine, order, fill=fill)
-        return array[..., None] if array.ndim == 3 else array
+            if is_target:
+                found = known_on(outside, array.shape, affine, grid.shape, grid.affine)
+                known = None if found.all() else found
+            array = resample_like(array, affine, grid.shape, grid.affine, order, fill=fill_value(source))
+        return array[..., None] if array.ndim == 3 else array, known
 
     def _follows(self, own: Grid, subject: Subject) -> bool:
         """Says whether a volume is on the image's original grid, which `[PREPROCESSING]` exchanged for another."""
@@ -283,15 +310,17 @@ class Preparation:
             "axcodes": source.axcodes,
             "resampled": bool(source.pixdim),
             "interp_order": source.interp_order,
-            "padding_value": source.padding_value,
+            "padding_value": fill_value(source),
+            "outside": source.outside,
             "loader": source.loader,
             "padding": [list(self._config.network.volume_padding_size), self._config.network.volume_padding_mode],
             **more,
         }
 
-    def _target(self, subject: Subject, task: TaskType, grid: Grid) -> np.ndarray:
+    def _target(self, subject: Subject, task: TaskType, grid: Grid) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns a task's target, and the voxels `(x, y, z)` that it knows something about: None for all."""
         if task.is_scalar:
-            return self._cohort.value(subject, task, task.prepare_value)
+            return self._cohort.value(subject, task, task.prepare_value), None
         name = task.source
         if name not in subject.files:
             raise DataError(
@@ -308,11 +337,24 @@ class Preparation:
             scale=task.settings.scale,
         )
 
-        def compute() -> np.ndarray:
-            target = task.prepare_map(self._read(subject, name, self._inner_grid(subject), labels))
-            return self._pad(target, "constant" if labels else None)
+        read: list[np.ndarray | None] = []
 
-        return self._stored(key, compute, subject.files[name])
+        def compute() -> np.ndarray:
+            array, known = self._read_known(subject, name, self._inner_grid(subject), labels, False, is_target=True)
+            read.append(known)
+            return self._pad(task.prepare_map(array), "constant" if labels else None)
+
+        def compute_known() -> np.ndarray:
+            if not read:
+                inner = self._inner_grid(subject)
+                read.append(self._read_known(subject, name, inner, labels, False, is_target=True)[1])
+            known = read.pop()
+            # Voxels that volume_padding_size adds are as well known as those that they lie beside.
+            return ALL_KNOWN if known is None else self._pad(known[..., None], "edge")
+
+        target = self._stored(key, compute, subject.files[name])
+        inside = self._stored({**key, "role": "known", "of": task.target_kind}, compute_known, subject.files[name])
+        return target, None if inside.size == 1 else inside[..., 0]
 
     def _extra_volume(self, subject: Subject, name: str, grid: Grid, labels: bool) -> np.ndarray:
         """Returns the sampler's or the weight map's volume, `(x, y, z)`."""

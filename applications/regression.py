@@ -11,7 +11,7 @@ from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
 from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.data.scaling import convert_in_blocks
 from sfgkeras.errors import lookup
-from sfgkeras.preprocessing.ct import HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
+from sfgkeras.preprocessing.ct import AIR, HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class RegressionTask(TaskType):
     def unit(self) -> str:
         """`HU` with `scaling = ct`, else what the INI file says."""
         return "HU" if self.is_ct else self.settings.unit
+
+    @property
+    def outside_value(self) -> float:
+        """Air for a CT, for 0 HU is water."""
+        return AIR if self.is_ct else 0.0
 
     @property
     def is_ct(self) -> bool:

@@ -91,7 +91,7 @@ def build_viewer(run: RunData, subject: Subject) -> SliceViewer:
         path = prediction_path(config, subject.subject_id, task.name)
         if task.is_scalar or not path.is_file():
             continue
-        truth, prediction = _read_volumes(run, task, subject)
+        truth, prediction, known = _read_volumes(run, task, subject)
         if prediction.shape != shape:
             raise DataError(
                 f"{path}: has {prediction.shape} voxels, its image {subject.files[source]} {shape}; run inference again"
@@ -99,7 +99,7 @@ def build_viewer(run: RunData, subject: Subject) -> SliceViewer:
         if task.target_kind == "labels":
             panels.append(_outline_panel(task, cut, panels[0], truth, prediction))
         else:
-            panels += _map_panels(task, cut, truth, prediction)
+            panels += _map_panels(task, cut, truth, prediction, known)
         panels += _spread_panels(run, task, subject, cut, shape)
     count = len(panels[0].images)
     rows, columns = cut(grey)[0].shape
@@ -108,13 +108,15 @@ def build_viewer(run: RunData, subject: Subject) -> SliceViewer:
     return SliceViewer(f"{subject.subject_id} ({phase})", names, (columns, rows), ratio * columns / rows, panels)
 
 
-def _read_volumes(run: RunData, task: TaskType, subject: Subject) -> tuple[np.ndarray | None, np.ndarray]:
-    """Returns truth (None where there is none) and prediction on the grid of the prediction."""
+def _read_volumes(
+    run: RunData, task: TaskType, subject: Subject
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """Returns truth (None where there is none), prediction, and which voxels the truth knows, on one grid."""
     if task.source in subject.files:
-        truth, prediction, _, _ = read_pair(run.config, task, subject)
-        return truth, prediction
+        truth, prediction, known, _ = read_pair(run.config, task, subject)
+        return truth, prediction, known
     read = read_label_map if task.target_kind == "labels" else read_image
-    return None, read(prediction_path(run.config, subject.subject_id, task.name)).array
+    return None, read(prediction_path(run.config, subject.subject_id, task.name)).array, None
 
 
 def _axial_cut(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[Cut, float]:
@@ -161,14 +163,19 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _map_panels(task: TaskType, cut: Cut, truth: np.ndarray | None, prediction: np.ndarray) -> list[SlicePanel]:
-    """Returns truth, prediction and difference of a regression, the first two in one window."""
-    in_hu = task.source_settings.scaling == "ct"
-    unit = "HU" if in_hu else ""
+def _map_panels(
+    task: TaskType, cut: Cut, truth: np.ndarray | None, prediction: np.ndarray, known: np.ndarray | None
+) -> list[SlicePanel]:
+    """Returns truth, prediction and difference of a regression, the first two in one window.
+
+    Where the truth knows nothing there is no difference, as in evaluation.
+    """
+    unit = task.unit
+    in_hu = unit == "HU"
     window = HU_WINDOW if in_hu else _limits(prediction if truth is None else truth)
     panels = [_panel(f"{task.name}: prediction", cut(prediction), window, unit)]
     if truth is not None:
-        difference = np.abs(prediction - truth)
+        difference = np.where(known, np.abs(prediction - truth), 0.0)
         largest = (0.0, _limits(difference, high=99.0)[1] or 1.0)
         panels.insert(0, _panel(f"{task.name}: truth", cut(truth), window, unit))
         panels.append(_panel(f"{task.name}: absolute difference", cut(difference), largest, unit, "inferno"))
@@ -193,7 +200,7 @@ def _spread_panels(
 ) -> list[SlicePanel]:
     """Returns the uncertainty maps that inference has written."""
     panels = []
-    unit = "HU" if task.source_settings.scaling == "ct" else ""
+    unit = task.unit
     for ending, name in SPREADS.items():
         path = prediction_path(run.config, subject.subject_id, task.name, ending)
         if not path.is_file():

@@ -10,7 +10,9 @@ from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import StepContext, Volume
 
 HU_PER_UNIT = 1024.0
-USUAL_CLIP = (-1024.0, 2500.0)
+AIR = -1024.0
+USUAL_CLIP = (AIR, 2500.0)
+LEAST_PADDING = 0.001  # part of the voxels; fewer of one value are overshoot beside metal
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,22 @@ def is_hounsfield(hu: np.ndarray) -> bool:
     return bool(np.min(hu) < 0)
 
 
+def padding_value(hu: np.ndarray) -> float | None:
+    """Returns the value with which a scanner fills what lies outside its round field of view, such as -2000 or -3024.
+
+    It is the lowest value, if that lies below -1024 HU, where nothing can be measured, fills a thousandth of it,
+    and is what most of the voxels below -1024 HU hold: overshoot beside metal has many values. None if there is no such
+    value; -1024 itself is air as well, and never taken for padding.
+    """
+    hu = np.asarray(hu)
+    lowest = float(hu.min()) if hu.size else 0.0
+    if not lowest < AIR:
+        return None
+    count = np.count_nonzero(hu == lowest)
+    is_one_value = count >= LEAST_PADDING * hu.size and 2 * count >= np.count_nonzero(hu < AIR)
+    return lowest if is_one_value else None
+
+
 def describe_ct(hu: np.ndarray, clip: tuple[float, float] = USUAL_CLIP) -> list[str]:
     """Names what clipping will change: padding outside the field of view, and metal.
 
@@ -91,9 +109,8 @@ def describe_ct(hu: np.ndarray, clip: tuple[float, float] = USUAL_CLIP) -> list[
     notes = []
     lowest = float(hu.min())
     if lowest < low:
-        share = float(np.mean(hu == lowest))
         below = float(np.mean(hu < low))
-        kind = "padding outside the field of view" if share > 0.001 else "overshoot"
+        kind = "overshoot" if padding_value(hu) is None else "padding outside the field of view"
         notes.append(
             f"{kind}: {100 * below:.3g} % of the voxels are below {low:g} HU (lowest {lowest:g}) and become {low:g}"
         )

@@ -33,6 +33,8 @@ def check_sources(draft: Draft) -> None:
             draft.ini.add(name, "interp_order", "would mix labels; write 0, or leave the line out")
         if draft.sources[name].scaling != "none":
             draft.ini.add(name, "scaling", "would change labels; remove the line")
+        if draft.sources[name].outside not in ("auto", "none"):
+            draft.ini.add(name, "outside", "would leave out a label; remove the line, or use weight for a weight map")
 
 
 def check_images(draft: Draft) -> None:

@@ -358,8 +358,10 @@ class Inference(Section):
         le=3,
         description="Interpolation order on the way back to the subject's grid; label maps are exempt.",
     )
-    fill_constant: Annotated[float, NUMBER] = Field(
-        default=0.0, description="What voxels hold that no window covers, such as the border."
+    fill_constant: Annotated[float | None, NUMBER] = Field(
+        default=None,
+        description="What voxels hold that no window covers, such as the border; empty for air in a CT (-1024 HU), and "
+        "0 in other results.",
     )
     dataset_to_infer: Annotated[str, choice(("inference", "training", "validation", "all"), {"": "inference"})] = Field(
         default="inference", description="Which subjects, by phase."

@@ -1,7 +1,7 @@
 """One frozen model per section of data and tasks: input sources, multi-task, task, one-task applications."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -78,7 +78,15 @@ class InputSource(Section):
         description="What the parts of the file name, between underscores, are: `age, gender, race, date`. (new)",
     )
     padding_value: Annotated[float | None, NUMBER] = Field(
-        default=None, description="Intensity outside the volume, when resampling; empty for 0. (new)"
+        default=None,
+        description="Intensity outside the volume, when resampling; empty for air with `scaling = ct` (-1024 HU), else "
+        "0. (new)",
+    )
+    outside: Annotated[float | Literal["auto", "none"], Reads(values.parse_outside, "value / `auto` / `none`")] = Field(
+        default="auto",
+        description="As a regression's target: the value that marks voxels outside the field of view. They are left "
+        "out of losses, scores, evaluation and report, as is what the image does not cover. `auto` finds what scanners "
+        "fill a CT with (`scaling = ct`): the lowest value, where it lies below -1024 HU. (new)",
     )
 
 

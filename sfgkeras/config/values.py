@@ -79,6 +79,17 @@ def _or_empty(text: str) -> str:
     return "" if text else "; give one, or remove the line for the default"
 
 
+def parse_outside(text: str) -> str | float:
+    """Reads what marks voxels outside the field of view: `auto`, `none` or a value."""
+    word = unquote(text).lower()
+    if word in ("auto", "none"):
+        return word
+    try:
+        return parse_number(text)
+    except ValueError as error:
+        raise ValueError("is neither auto, none nor a value; write e.g. -3024") from error
+
+
 def parse_text(text: str) -> str:
     """Reads text as it is, without enclosing quotes."""
     return unquote(text)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class PreparedSubject:
         sampling_weight: `(x, y, z)` for the weighted (weights) and the balanced (labels) sampler.
         spacing: Voxel size in mm.
         loss_weight: `(x, y, z)`, not negative: how much each voxel counts in the losses; None for all alike.
+        known: By task: `(x, y, z)` bool, where its target knows anything; elsewhere its loss and scores do not count. A
+            task that is not named counts everywhere.
 
     Raises:
         DataError: If the shapes disagree or a number is not finite; names the subject.
@@ -32,6 +34,7 @@ class PreparedSubject:
     sampling_weight: np.ndarray | None = None
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     loss_weight: np.ndarray | None = None
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Slicing a numpy.memmap costs ten times as much as slicing the plain array over the same memory.
@@ -58,6 +61,11 @@ class PreparedSubject:
             self._check_grid("the weight map of the loss", loss_weight, image)
             if loss_weight.ndim != 3 or not _is_finite(loss_weight) or loss_weight.min() < 0:
                 raise self._error("the weight map of the loss must hold one number of at least 0 per voxel")
+        known = {task: np.asarray(mask) for task, mask in self.known.items()}
+        for task, mask in known.items():
+            self._check_grid(f"what is known of task {task!r}", mask, image)
+            if mask.ndim != 3 or mask.dtype != bool:
+                raise self._error(f"what is known of task {task!r} must be one truth value per voxel")
         if len(self.spacing) != 3 or not all(0 < size < math.inf for size in self.spacing):
             raise self._error(f"the spacing is {tuple(self.spacing)}; it must be three positive lengths in mm")
         for name, value in (
@@ -65,6 +73,7 @@ class PreparedSubject:
             ("targets", targets),
             ("sampling_weight", weight),
             ("loss_weight", loss_weight),
+            ("known", known),
         ):
             object.__setattr__(self, name, value)
 

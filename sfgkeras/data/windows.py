@@ -37,6 +37,9 @@ TASK_KINDS: Mapping[str, np.dtype] = {
 SPATIAL_KINDS = ("map", "labels")
 """Kinds whose target is a window; the others have one target per subject."""
 
+WHOLLY_KNOWN = 1 - 1e-3
+"""What linear interpolation gives where all neighbours are known, to rounding."""
+
 WINDOW_STREAM, ORDER_STREAM = 0, 1
 """Independent streams of random numbers under one seed: the windows, and the order of subjects."""
 
@@ -49,9 +52,9 @@ class WindowSource:
     Windows come in passes; every pass takes `windows_per_volume` windows of each subject, in an order of its
     own.
 
-    2-D windows are planes: the sliced axis, whose window size is 1, is dropped. Weights are 0 in the border
-    and where a rotated window reaches beyond the volume, 1 elsewhere; images and targets are 0 where the
-    weight is 0.
+    2-D windows are planes: the sliced axis, whose window size is 1, is dropped. Weights are 0 in the border,
+    where a rotated window reaches beyond the volume, and where the target knows nothing; 1 elsewhere. Images and
+    targets are 0 in the border and beyond the volume.
 
     Args:
         subjects: At least one; all with the same number of channels and the same tasks.
@@ -178,6 +181,11 @@ class WindowSource:
             else:
                 window_map.linear(self._plane(target, start, resize_linear), targets[task][inner])
             weights[task][inner] = 1.0 if window_map.inside is None else window_map.inside
+            if task in subject.known:
+                known = np.empty((*self._size, 1), np.float32)
+                window_map.linear(self._plane(subject.known[task][..., None], start, resize_linear), known)
+                # Where interpolation mixes in an unknown voxel the target is not known.
+                weights[task][inner] *= known[..., 0] > WHOLLY_KNOWN
             if subject.loss_weight is not None:
                 weight = np.empty((*self._size, 1), np.float32)
                 window_map.linear(self._plane(subject.loss_weight[..., None], start, resize_linear), weight)
