@@ -174,7 +174,7 @@ def _map_panels(
     in_hu = unit == "HU"
     window = HU_WINDOW if in_hu else _limits(prediction if truth is None else truth)
     panels = [_panel(f"{task.name}: prediction", cut(prediction), window, unit)]
-    if truth is not None:
+    if truth is not None and known is not None:
         difference = np.where(known, np.abs(prediction - truth), 0.0)
         largest = (0.0, _limits(difference, high=99.0)[1] or 1.0)
         panels.insert(0, _panel(f"{task.name}: truth", cut(truth), window, unit))
