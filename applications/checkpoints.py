@@ -92,7 +92,7 @@ def read_state(path: Path) -> TrainingState:
     except FileNotFoundError:
         raise DataError(f"{path}: no such checkpoint") from None
     except DAMAGE as error:
-        raise DataError(f"{path}: the checkpoint is damaged ({error})") from error
+        raise DataError(f"{path}: the checkpoint is damaged ({_damage(error)})") from error
     if record.get("format") != FORMAT:
         raise DataError(f"{path}: checkpoint format {record.get('format')!r}, this version reads {FORMAT}")
     return TrainingState(arrays, record)
@@ -108,7 +108,12 @@ def read_record(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             return dict(json.loads(str(file["record"])))
     except DAMAGE as error:
-        raise DataError(f"{path}: the checkpoint is missing or damaged ({error})") from error
+        raise DataError(f"{path}: the checkpoint is missing or damaged ({_damage(error)})") from error
+
+
+def _damage(error: Exception) -> str:
+    """Words what NumPy says of a file; of one that is no archive it says how to load it unsafely, which none should."""
+    return "it is no NumPy archive" if "pickle" in str(error) else str(error) or type(error).__name__
 
 
 class CheckpointFolder:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfgkeras.data.orientation import FLATTEST
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.spline_weights import axis_weights, gaussian_matrix, point_spread_sigma
 
@@ -315,7 +316,7 @@ def _checked_affine(affine: np.ndarray) -> np.ndarray:
     if affine.shape != (4, 4) or not np.all(np.isfinite(affine)):
         raise DataError(f"an affine is a finite 4 x 4 matrix, got {affine.tolist()}")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.any(lengths == 0) or abs(np.linalg.det(affine[:3, :3] / np.maximum(lengths, 1e-300))) < 1e-3:
+    if np.any(lengths == 0) or abs(np.linalg.det(affine[:3, :3] / np.maximum(lengths, 1e-300))) < FLATTEST:
         raise DataError(f"the affine is singular: {affine[:3].tolist()}; correct the header of the image")
     return affine
 

@@ -34,7 +34,7 @@ def test_overrides_are_read_in_both_spellings():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max_iter", "20"], "--SECTION.KEY"),
+        (["--max_iter", "20"], "--TRAINING.max_iter"),
         (["--TRAINING.max_iter"], "has no value"),
         (["stray"], "'stray'"),
     ],

@@ -14,9 +14,17 @@ def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
     pairs = []
     for name, value in _pairs(arguments, "--SECTION.KEY VALUE"):
         if "." not in name:
-            raise ConfigError(f"unknown option '--{name}'; settings are written --SECTION.KEY VALUE")
+            raise ConfigError(f"unknown option '--{name}'{_with_section(name)}")
         pairs.append((name, value))
     return pairs
+
+
+def _with_section(key: str) -> str:
+    """Says how a setting is written whose section was left out."""
+    from sfgkeras.config.known import sections_with
+
+    homes = [f"--{section.replace(' ', '.')}.{key}" for section in sections_with(key)]
+    return f"; write {' or '.join(homes)}" if homes else "; settings are written --SECTION.KEY VALUE"
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
@@ -39,6 +47,11 @@ def _pairs(arguments: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
             if not rest:
                 raise ConfigError(f"option {option!r} has no value; write {option} VALUE")
             value = rest.pop(0)
+            if value.startswith("--"):
+                raise ConfigError(
+                    f"option {option!r} has no value, for {value!r} is the next option; write {option} VALUE, or "
+                    f"{option}={value} if that is the value"
+                )
         yield name.removeprefix("--"), value
 
 

@@ -175,6 +175,19 @@ def _homes(ini: IniText, key: str) -> list[str]:
     ]
 
 
+def refuse_strays(ini: IniText) -> None:
+    """Collects keys that stand before the first section, each with where it belongs."""
+    for line, key in ini.strays:
+        homes = " or ".join(f"[{name}]" for name in sections_with(key)) or "its [SECTION]"
+        ini.add_at_line(line, f"{key!r} stands before the first section; put it below {homes}")
+
+
+def sections_with(key: str) -> list[str]:
+    """Returns the sections that have a key, as `SECTION` or `TASK name`; input sources, named freely, do not count."""
+    models = {**RUN_SECTIONS, "MULTITASK": Multitask, "TASK name": Task, **ONE_TASK_SECTIONS}
+    return [name for name, model in models.items() if key.lower() in model.model_fields]
+
+
 def read_model(
     ini: IniText,
     section: str,

@@ -6,7 +6,15 @@ from typing import Any
 
 from sfgkeras.config.checks import CHECKS
 from sfgkeras.config.config import Config
-from sfgkeras.config.known import RUN_SECTIONS, fields_of, is_open, read_model, refuse_unknown_keys, sort_sections
+from sfgkeras.config.known import (
+    RUN_SECTIONS,
+    fields_of,
+    is_open,
+    read_model,
+    refuse_strays,
+    refuse_unknown_keys,
+    sort_sections,
+)
 from sfgkeras.config.settle import Draft, settle
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, apply_overrides, parse_ini
@@ -45,6 +53,7 @@ def read_config(
     path = Path(path)
     text = _read_text(path)
     ini = parse_ini(text, str(path))
+    refuse_strays(ini)
     apply_overrides(ini, overrides)
     draft = _read_draft(ini)
     settle(draft)
@@ -68,13 +77,16 @@ def read_config(
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; sfgkeras configs lists those that are shipped") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of an INI file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from error
+    if "\0" in text:
+        raise ConfigError(f"{path}: holds zero bytes: it is no text, or UTF-16 without a mark; save the file as UTF-8")
+    return text
 
 
 def _read_draft(ini: IniText) -> Draft:

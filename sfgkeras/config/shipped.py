@@ -31,6 +31,10 @@ def find_config(name: str) -> Path:
     stem = path.name.removesuffix(".ini")
     if stem in shipped and str(path.parent) in (".", _FOLDER):
         return shipped[stem]
+    if path.is_dir():
+        inside = path / "configuration.ini"
+        found = f"that of the run in it is {inside}" if inside.is_file() else "give the path of the INI file itself"
+        raise ConfigError(f"{name}: is a folder, not an INI file; {found}")
     hint = suggestion(stem, list(shipped))
     raise ConfigError(f"{name}: there is no such file{hint or ';'} shipped are {', '.join(shipped)}")
 

@@ -57,11 +57,13 @@ class IniText:
     Attributes:
         file: How messages call the file.
         sections: In the order of the file.
+        strays: Lines and keys that stand before the first section.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.sections: dict[str, IniSection] = {}
+        self.strays: list[tuple[int, str]] = []
         self._problems: list[tuple[float, str]] = []
         self._reported: set[tuple[str, str]] = set()
 
@@ -199,7 +201,7 @@ class _Parser:
             return
         key = match["key"].lower()
         if section is None:
-            self._ini.add_at_line(number, f"{key!r} stands before the first section; put it below its [SECTION]")
+            self._ini.strays.append((number, key))
         elif key in section.entries:
             first = section.entries[key].line
             self._ini.add_at_line(
@@ -248,8 +250,9 @@ def apply_overrides(ini: IniText, overrides: Sequence[tuple[str, str]]) -> None:
         if not dot or not section_name or not key:
             ini.add_at_line(None, f"--{name} names no section and key; write --SECTION.KEY VALUE")
             continue
-        if "\n" in value:
-            ini.add_at_line(None, f"--{name} = {value!r} has more than one line; write it in one")
+        if "\n" in value or "\0" in value:
+            what = "more than one line; write it in one" if "\n" in value else "a zero byte; remove it"
+            ini.add_at_line(None, f"--{name} = {value!r} has {what}")
             continue
         # --TASK.ct.weight needs no quotes in a shell, --"TASK ct.weight" does.
         prefix, _, rest = section_name.partition(".")

@@ -20,7 +20,7 @@ from isal import igzip
 from sfgkeras.data.files import replacing
 from sfgkeras.data.image_formats import Decoded, has_dicom, read_photo, read_with_simpleitk
 from sfgkeras.data.nifti_format import PAIR_SUFFIXES, layout_header, read_nifti
-from sfgkeras.data.orientation import axis_codes, reorient
+from sfgkeras.data.orientation import FLATTEST, axis_codes, reorient
 from sfgkeras.data.scaling import to_float32
 from sfgkeras.errors import DataError, lookup
 
@@ -300,10 +300,11 @@ def _check_affine(path: Path, affine: np.ndarray) -> None:
             "correct the sform and qform in its header, or convert it again from its source"
         )
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
+    if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < FLATTEST:
         raise DataError(
             f"{path}: its affine {np.round(affine, 4).tolist()} has an axis without length or two of one "
-            "direction; correct the sform and qform in its header, or convert it again from its source"
+            "direction (or three nearly in one plane); correct the sform and qform in its header, or convert it again "
+            "from its source"
         )
 
 

@@ -8,6 +8,9 @@ from sfgkeras.errors import ConfigError
 
 _AXIS_OF_LETTER = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}
 
+FLATTEST = 1e-3
+"""Volume that the unit vectors along the three axes of an image span, at least: below it they lie nearly in a plane."""
+
 
 def axis_codes(affine: np.ndarray) -> tuple[str, str, str]:
     """Names the direction in which each array axis grows, e.g. `("R", "A", "S")`.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, read_state, write_state
+from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, read_record, read_state, write_state
 from sfgkeras.errors import DataError
 
 
@@ -90,3 +90,13 @@ def test_another_format_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", record=np.asarray('{"format": 99}'))
     with pytest.raises(DataError, match="99"):
         read_state(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"\x80\x04K\x01.", b""])
+def test_what_is_no_archive_is_said_without_numpys_advice_to_load_it_unsafely(tmp_path, content):
+    path = tmp_path / "iteration_000000001.npz"
+    path.write_bytes(content)
+    for read in (read_state, read_record):
+        with pytest.raises(DataError, match=r"iteration_000000001\.npz: .*damaged \(.") as refused:
+            read(path)
+        assert "pickle" not in str(refused.value)

@@ -21,7 +21,7 @@ IN_ORDER = {
     "evaluate": ["-c", "run.ini"],
     "report": ["-c", "run.ini", "--activations", "--subjects", "1"],
     "export": ["-c", "run.ini", "--format", "saved_model"],
-    "preprocess": ["--input", "made", "--output", "done", "--steps", "orient,whiten", "--workers", "2"],
+    "preprocess": ["--input", "made", "--output", "done", "--steps", "reorient,whiten", "--workers", "2"],
     "compare": ["-c", "run.ini", "--sharing", "hard_sharing", "--seeds", "1"],
 }
 """Every verb with arguments that make it do its whole work, each on what those before it wrote."""

@@ -222,7 +222,10 @@ def test_a_mistake_is_reported_once_with_its_line_and_remedy(section, line, expe
 # What is not one added line: (text, every expected message in order).
 WHOLE = {
     "empty file": ("", ["[SYSTEM] needs model_dir", "[NETWORK] needs name", "nothing says what is learned"]),
-    "key outside sections": ("lr = 1\n" + GOOD, ["run.ini:1: 'lr' stands before the first section"]),
+    "key outside sections": (
+        "lr = 1\n" + GOOD,
+        ["run.ini:1: 'lr' stands before the first section; put it below [TRAINING]"],
+    ),
     "section twice": (
         GOOD + "[mr]\npath_to_search = x\n",
         ["run.ini:31: [mr] is there a second time, first in line 1; join the two sections"],

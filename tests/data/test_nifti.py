@@ -317,6 +317,11 @@ BROKEN = {
     ),
     "NaN affine": ("a.nii", _with(srow_x=[NAN] * 4), "is not 4 x 4 finite numbers"),
     "singular affine": ("a.nii", _with(srow_x=[0] * 4), "an axis without length or two of one"),
+    "nearly singular affine": (
+        "a.nii",
+        _with(sform_code=1, srow_x=[1, 0, 1, 0], srow_y=[0, 1, 0, 0], srow_z=[0, 0, 1e-4, 0]),
+        "three nearly in one plane",
+    ),
     "zero voxel size": ("a.nii", _with(sform_code=0, pixdim=[1, 1, 0, 1, 0, 0, 0, 0]), "is 1 x 0 x 1 mm"),
     "no voxels": ("a.nii", _with(dim=[3, 5, 0, 3, 1, 1, 1, 1]), "has no voxels (shape 5 x 0 x 3)"),
     "announces petabytes": (
