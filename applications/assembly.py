@@ -70,10 +70,11 @@ def build_trainer(
         if not checkpoints.iterations():
             restore_variables(network, config.training, reporter)
         freeze_variables(network, config.training.vars_to_freeze, reporter)
-        optimizer = build_optimizer(config.training.optimiser, config.training.lr, config.system.mixed_precision)
+        training, precision = config.training, config.system.mixed_precision
+        optimizer = build_optimizer(training.optimiser, training.lr, precision)
         grouping_optimizer = None
-        if config.training.grouping_lr is not None and split_variables(network, separate=True)[1]:
-            grouping_optimizer = build_optimizer(config.training.optimiser, config.training.grouping_lr)
+        if training.grouping_lr is not None and split_variables(network, separate=True)[1]:
+            grouping_optimizer = build_optimizer(training.optimiser, training.grouping_lr, precision)
         variables, logits = split_variables(network, separate=grouping_optimizer is not None)
         optimizer.build(variables)
         if grouping_optimizer is not None:

@@ -1,6 +1,7 @@
 """Normalisation statistics for inference: measured once per saved state and kept beside it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications import building, windows
@@ -39,8 +40,8 @@ def restore_network(
 ) -> Any:
     """Builds the network of a saved state as it was trained, with the statistics for inference.
 
-    With `batch_norm = recalibrated` the statistics beside the state are used; where there are none they are measured
-    on the training subjects and kept.
+    With `batch_norm = recalibrated` the statistics beside the state are used; where there are none for the training
+    subjects of today they are measured on these and kept.
     """
     config = session.config
     building.set_precision(config)
@@ -94,7 +95,11 @@ def _recalibrate(
 ) -> None:
     config = session.config
     made_by = digest([state.record, config.inference.masks, BATCHES, config.network.batch_size])
-    path = checkpoints.folder / f"recalibrated_{made_by}.npz"
+    measured_on = training_images(session)
+    path = checkpoints.folder / f"recalibrated_{made_by}_{digest(measured_on)}.npz"
+    if not measured_on:
+        # The images stayed elsewhere: what was measured there is all that there can be.
+        path = max(checkpoints.folder.glob(f"recalibrated_{made_by}*.npz"), key=_age, default=path)
     try:
         restore_arrays(read_state(path).arrays, network)
         return
@@ -112,10 +117,27 @@ def _recalibrate(
     write_state(path, TrainingState(collect_arrays(network), state.record))
 
 
+def training_images(session: Session) -> list[list[Any]]:
+    """Returns what tells the images of the training subjects from others: subject, source, size and time of each file.
+
+    Not their content, which inference would otherwise have to read whole.
+    """
+    found = []
+    for subject in session.cohort.phase("training"):
+        for source in session.config.image:
+            status = subject.files[source].stat()
+            found.append([subject.subject_id, source, status.st_size, status.st_mtime_ns])
+    return found
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
+
+
 def _images_only(images: Any, targets: Any, weights: Any) -> Any:
     return images
 
 
 def _superseded(checkpoints: CheckpointFolder, keep: int = 7) -> list[Any]:
-    found = sorted(checkpoints.folder.glob("recalibrated_*.npz"), key=lambda path: path.stat().st_mtime)
+    found = sorted(checkpoints.folder.glob("recalibrated_*.npz"), key=_age)
     return found[:-keep]

@@ -58,7 +58,11 @@ class TrainingStep:
         strategy: Where it runs.
         global_batch_size: Windows per step over all devices.
         jit_compile: Whether XLA compiles the step.
-        grouping_optimizer: Built on the grouping logits, where they have a learning rate of their own.
+        grouping_optimizer: Built on the grouping logits, where they have a learning rate of their own; scales the loss
+            where `optimizer` does.
+
+    Raises:
+        ValueError: If one of the optimisers scales the loss and the other does not.
     """
 
     def __init__(
@@ -72,6 +76,9 @@ class TrainingStep:
         jit_compile: bool = False,
         grouping_optimizer: keras.optimizers.Optimizer | None = None,
     ) -> None:
+        self._optimizers = (optimizer, grouping_optimizer) if grouping_optimizer else (optimizer,)
+        if len({isinstance(one, keras.optimizers.LossScaleOptimizer) for one in self._optimizers}) > 1:
+            raise ValueError("optimizer and grouping_optimizer must both scale the loss, or neither of them")
         self._grouping_optimizer = grouping_optimizer
         self._network = network
         self._optimizer = optimizer
@@ -112,12 +119,31 @@ class TrainingStep:
             scaled = self._optimizer.scale_loss(total)
         kernels, logits = split_variables(self._network, self._grouping_optimizer is not None)
         gradients = tape.gradient(scaled, [*kernels, *logits])
-        if self._grouping_optimizer is not None:
-            scale = self._optimizer.scale_loss(tf.constant(1.0))
-            finite = [tf.where(tf.math.is_finite(g), g / scale, 0.0) for g in gradients[len(kernels) :]]
-            self._grouping_optimizer.apply(finite, logits)
-        self._optimizer.apply(gradients[: len(kernels)], kernels)
+        self._apply(gradients[: len(kernels)], kernels, gradients[len(kernels) :], logits)
         return {TOTAL: total, **parts}
+
+    def _apply(self, of_kernels: list[Any], kernels: list[Any], of_logits: list[Any], logits: list[Any]) -> None:
+        """Takes a step by gradients of the scaled loss, with both optimisers or, where one overflows, with none."""
+        if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            overflow = _overflow_anywhere([*of_kernels, *of_logits])
+            # An optimiser that scales the loss passes over a step in which one gradient is not finite.
+            for gradients in (of_kernels, of_logits):
+                gradients[:1] = [tf.where(overflow, float("nan"), gradient) for gradient in gradients[:1]]
+        if self._grouping_optimizer is not None:
+            # The loss was scaled for the other optimiser.
+            scale, own = (optimizer.scale_loss(tf.constant(1.0)) for optimizer in self._optimizers)
+            self._grouping_optimizer.apply([gradient / scale * own for gradient in of_logits], logits)
+        self._optimizer.apply(of_kernels, kernels)
+
+
+def _overflow_anywhere(gradients: list[Any]) -> Any:
+    """Says whether any gradient is not finite, on any replica: those of one would spoil the sum."""
+    flags = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+    count = tf.cast(tf.math.logical_not(tf.reduce_all(flags)), tf.float32)
+    context = tf.distribute.get_replica_context()
+    if context is not None and context.num_replicas_in_sync > 1:
+        count = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return count > 0
 
 
 def split_variables(network: keras.Model, separate: bool) -> tuple[list[Any], list[Any]]:

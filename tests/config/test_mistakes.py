@@ -471,8 +471,8 @@ WHOLE = {
     "notes of the grouping that are too rare to see it stand still": (
         added("TRAINING", "stop_when_grouping_converges = yes\ngrouping_every_n = 1001"),
         [
-            "run.ini:17: [TRAINING] grouping_every_n = '1001' is too long for stop_when_grouping_converges, which looks at "
-            "10 notes in 10,000 iterations or more; write 1000 at most, or 0"
+            "run.ini:17: [TRAINING] grouping_every_n = '1001' is too long for stop_when_grouping_converges, which "
+            "looks at 10 notes in 10,000 iterations or more; write 1000 at most, or 0"
         ],
     ),
     "grids that differ": (
