@@ -27,6 +27,9 @@ EXACT_CHANNELS = (1, 3, 4)
 MARGIN = 1
 """Voxels by which the region is larger than what the map needs, against rounding."""
 
+TRUNCATION = 3
+"""Standard deviations after which a Gaussian ends."""
+
 SMALLEST_SIGMA = 0.25
 """Standard deviation, in voxels, up to which a sampled Gaussian changes nothing but the fourth digit."""
 
@@ -93,9 +96,10 @@ class _InterpolatedMap:
 
     def linear(self, volume: np.ndarray, out: np.ndarray, smoothing: Sequence[float] = ()) -> None:
         """Smooths, then interpolates `volume`, `(*shape, channels)`, linearly into `out`, `(*size, channels)`."""
-        region = volume[self._region].astype(np.float32, order="C")
         if any(sigma > SMALLEST_SIGMA for sigma in smoothing):
-            region = scipy.ndimage.gaussian_filter(region, (*smoothing, 0), mode="nearest", truncate=3)
+            region = _smoothed(volume, self._region, smoothing)
+        else:
+            region = volume[self._region].astype(np.float32, order="C")
         if self._rank == 2 and region.shape[-1] in EXACT_CHANNELS:
             out[...] = self._plane(region, nearest=False).reshape(out.shape)
         else:
@@ -123,6 +127,28 @@ class _InterpolatedMap:
     def _volume(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         """Samples a volume without channels."""
         raise NotImplementedError
+
+
+def _smoothed(volume: np.ndarray, region: tuple[slice, ...], sigmas: Sequence[float]) -> np.ndarray:
+    """Returns a region of a volume smoothed by a Gaussian, to which what lies around the region contributes.
+
+    Args:
+        volume: `(*shape, channels)`.
+        region: The region, one slice per axis.
+        sigmas: Standard deviations in voxels, one per axis.
+
+    Returns:
+        float32 `(*region, channels)`, contiguous.
+    """
+    wide, inner = [], []
+    for part, sigma, extent in zip(region, sigmas, volume.shape, strict=False):
+        reach = math.ceil(TRUNCATION * sigma)
+        first = max(part.start - reach, 0)
+        wide.append(slice(first, min(part.stop + reach, extent)))
+        inner.append(slice(part.start - first, part.stop - first))
+    around = volume[tuple(wide)].astype(np.float32, order="C")
+    smooth = scipy.ndimage.gaussian_filter(around, (*sigmas, 0), mode="nearest", truncate=TRUNCATION)
+    return np.ascontiguousarray(smooth[tuple(inner)])
 
 
 class AffineMap(_InterpolatedMap):

@@ -88,6 +88,17 @@ def test_every_label_is_equally_likely_and_then_every_voxel_of_it():
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
+def test_voxels_of_a_label_are_equally_likely_however_its_planes_are_filled(order):
+    labels = np.zeros((7, 6, 5), np.uint8, order=order)
+    labels[1, 1, 1] = labels[3, 2, 2] = 4
+    labels[4, 1:5, :4] = 4
+    window = (3, 3, 1)
+    weight = sum((labels == value) / np.count_nonzero(labels[1:6, 1:5] == value) for value in (0, 4))
+    counts = start_counts(BalancedSampler(window), subject_of(weight=labels))
+    assert_follows(counts, centre_probabilities_as_starts(weight, window))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
 def test_a_label_at_the_edge_of_the_volume_is_not_lost(order):
     labels = np.zeros((7, 6, 5), np.uint8, order=order)
     labels[0, 2, :3] = 9

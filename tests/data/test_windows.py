@@ -517,6 +517,43 @@ def test_antialiasing_smooths_images_that_shrink_and_nothing_else():
     np.testing.assert_array_equal(window(50, True)[0], window(50, False)[0])
 
 
+@pytest.mark.parametrize("deformed", [False, True], ids=["affine", "deformed"])
+@pytest.mark.parametrize(
+    ("window", "place"), [((16, 16, 1), (12, 14, 2)), ((8, 8, 8), (10, 9, 11)), ((16, 16, 1), (0, 0, 2))]
+)
+def test_antialiasing_takes_what_lies_around_the_window_into_account_up_to_its_outermost_ring(window, place, deformed):
+    volume = np.random.default_rng(1).normal(size=(48, 48, 30)).astype(np.float32)
+    rank = 2 if 1 in window else 3
+    parts = (
+        volume,
+        gaussian_filter(volume, [0.73556, 0.73556, 0.73556 if rank == 3 else 0], mode="nearest", truncate=3),
+    )
+
+    def shrunk(image, antialiasing):
+        # A deformation by nothing reads voxel by voxel.
+        nothing = Deformation(sigma=0.0, proportion=1.0) if deformed else None
+        augmentation = Augmentation(scaling_percentage=(-50, -50), antialiasing=antialiasing, deformation=nothing)
+        subject = PreparedSubject("p", image[..., None], {})
+        return WindowSource([subject], window, FixedSampler(window, place), augmentation, {}).window(0)[0]
+
+    smooth, expected = shrunk(parts[0], True), shrunk(parts[1], False)
+    np.testing.assert_allclose(smooth, expected, atol=2e-4)
+    assert np.abs(smooth - shrunk(parts[0], False)).max() > 0.5
+
+
+@pytest.mark.parametrize("window", [(8, 10, 1), (8, 7, 6)])
+def test_a_bias_field_belongs_to_the_volume_and_does_not_begin_anew_in_every_window(window):
+    subject = PreparedSubject("p", np.ones((20, 18, 16, 1), np.float32), {})
+    augmentation = Augmentation(bias_field_range=(-0.5, 0.5))
+
+    def field(place):
+        return WindowSource([subject], window, FixedSampler(window, place), augmentation, {}).window(3)[0]
+
+    here, there = field((2, 3, 4)), field((5, 4, 4))
+    np.testing.assert_allclose(here[3:, 1:], there[:-3, :-1], rtol=1e-5)
+    assert np.abs(here - there).max() > 0.01
+
+
 def test_the_smoothing_for_shrinking_follows_the_point_spread_function():
     augmentation = Augmentation(scaling_percentage=(-50, -50))
     parameters = augmentation.draw(np.random.default_rng(0), 2)

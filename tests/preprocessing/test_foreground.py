@@ -4,6 +4,7 @@ import pytest
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.foreground import (
+    drop_specks,
     fill_holes,
     foreground_mask,
     foreground_rule,
@@ -58,6 +59,22 @@ def test_dark_organs_inside_are_foreground_and_specks_outside_are_not(image, bod
     mask = foreground_mask(image)
     assert mask[18:22, 20:24, 8:12].all()
     assert not mask[0, 0, 0]
+
+
+def test_pieces_of_a_thousandth_stay_and_smaller_ones_go_but_never_the_largest():
+    mask = np.zeros((60, 60, 10), bool)
+    mask[:50, :40] = True  # 20,000 voxels; a thousandth of all is 20
+    mask[53, 50, :], mask[53, 51, :] = True, True  # 20, less than a thousandth of 20,075
+    mask[57, 50:55, :5] = True  # 25
+    mask[59, 59, :] = True  # 10
+    mask[52, 57, :] = mask[52, 58, :] = True  # 20
+    kept = drop_specks(mask)
+    assert kept.sum() == 20_000 + 25
+    assert kept[:50, :40].all()
+    assert kept[57, 50:55, :5].all()
+    alone = np.zeros((9, 9, 9), bool)
+    alone[2, 2, 2] = alone[5, 5, 5] = True
+    assert drop_specks(alone, smallest_share=0.9).any()
 
 
 def test_a_few_very_bright_vessels_do_not_shift_the_threshold(image, body):

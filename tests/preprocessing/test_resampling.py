@@ -145,6 +145,27 @@ def test_going_down_on_an_oblique_grid_is_blurred_as_on_a_parallel_one():
     assert np.corrcoef(oblique.ravel(), parallel.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("order", [1, 3])
+@pytest.mark.parametrize(("spacing", "shape"), [((3, 1, 1), (12, 30, 24)), ((1, 2.5, 4), (30, 12, 6))])
+@pytest.mark.parametrize("turned", [False, True], ids=["along", "axes swapped"])
+def test_an_oblique_grid_is_blurred_along_the_axes_that_its_voxels_span(order, spacing, shape, turned):
+    noise = np.random.default_rng(5).normal(size=(36, 36, 36)).astype(np.float32)
+    straight = np.diag([*spacing, 1.0])
+    straight[:3, 3] = 2
+    if turned:
+        straight = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]]) @ straight
+    oblique = straight.copy()
+    oblique[:3, :3] = Rotation.from_euler("xyz", [1e-4, 3e-4, 2e-4]).as_matrix() @ straight[:3, :3]
+    assert parallel_grid(oblique, shape) is None
+    expected = resample_like(noise, np.eye(4), shape, straight, order)
+    found = resample_like(noise, np.eye(4), shape, oblique, order)
+    sharp = resample_like(noise, np.eye(4), shape, straight, order, antialias=False)
+    inside = (slice(1, -1),) * 3
+    assert np.abs(found - expected)[inside].max() < 0.05
+    assert found[inside].std() == pytest.approx(expected[inside].std(), rel=0.01)
+    assert expected.std() < 0.7 * sharp.std()
+
+
 def test_every_channel_is_resampled_by_itself(noise):
     affine = affine_of("LPS", (1.1, 0.9, 2.3))
     both = np.stack([noise, 2 * noise], axis=-1)
