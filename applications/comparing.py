@@ -27,7 +27,7 @@ from sfgkeras.applications.session import Session, open_session
 from sfgkeras.config import Config
 from sfgkeras.data.files import replacing
 from sfgkeras.errors import ConfigError
-from sfgkeras.networks import count_multiplies, count_parameters, harden
+from sfgkeras.networks import build_plain_model, count_multiplies, count_parameters
 
 RESULT = "result.json"
 
@@ -160,13 +160,13 @@ def measure_costs(session: Session, network: Any) -> dict[str, Any]:
     config = session.config
     shape = (*window_shape(config), int(network.image_channels))
     training = count_multiplies(network, shape)
-    is_exact = config.inference.masks == "mode" and config.network.mask_residual
+    is_exact = network.settled_masks == "mode" and config.network.mask_residual
     rows = read_log(run.RunFolder(config.system.model_dir).logs / "training.csv")
     seconds = [float(row["seconds_per_iteration"]) for row in rows if row["seconds_per_iteration"]]
     return {
         "parameters": count_parameters(network),
         "multiplies in training": training,
-        "multiplies at inference": count_multiplies(harden(network), shape) if is_exact else training,
+        "multiplies at inference": count_multiplies(build_plain_model(network), shape) if is_exact else training,
         "s / iteration": seconds[-1] if seconds else float("nan"),
     }
 

@@ -121,7 +121,7 @@ def refuse_batch_statistics(config: Config) -> None:
 def prepare_export(config: Config, task: str | None, form: ExportFormat, reporter: Reporter) -> Export:
     """Loads the network, hardens it and checks that this changed nothing."""
     from sfgkeras.applications.recalibration import restore_network
-    from sfgkeras.networks import harden
+    from sfgkeras.networks import build_plain_model
 
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
     state = checkpoints.read(config.inference.inference_iter)
@@ -129,10 +129,15 @@ def prepare_export(config: Config, task: str | None, form: ExportFormat, reporte
     session = open_session(in_mode, reporter, training=False)
     image = session.preparation.image(next(iter(session.cohort.subjects.values())))
     masked = in_float32(restore_network(session, checkpoints, state, image.shape[-1], reporter))
+    if masked.undecided_filters:
+        reporter.warning(
+            f"{masked.undecided_filters:.1%} of the filters have no group with a probability of 0.9 or more; hardening "
+            "gives each to its most probable group: evaluate with [INFERENCE] masks = mode to see what that costs"
+        )
     networks = {
         MASKED: masked,
-        "hardened": harden(masked, task, fold=False),
-        FOLDED: harden(masked, task, keep_prelu=form.has_prelu),
+        "hardened": build_plain_model(masked, task, fold=False),
+        FOLDED: build_plain_model(masked, task, keep_prelu=form.has_prelu),
     }
     any_shape = (*(None,) * masked.spatial_rank, image.shape[-1])
     calls = {name: compiled_call(network, any_shape) for name, network in networks.items()}

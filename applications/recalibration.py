@@ -32,7 +32,18 @@ def load_network(
 ) -> Any:
     """Builds the network of a saved state for inference, with fixed groups where that gives the same results."""
     network = restore_network(session, checkpoints, state, image_channels, reporter)
+    if session.config.inference.masks == "auto" and network.groupings():
+        reporter.message(describe_masks(network))
     return _without_waste(session.config, network)
+
+
+def describe_masks(network: Any) -> str:
+    """Says which masks stand behind `auto`, and why."""
+    share = f"{network.undecided_filters:.1%} of the filters are undecided"
+    if network.settled_masks == "mode":
+        return f"masks = auto: every filter's most probable group ({share})"
+    temperature = float(network.temperature)
+    return f"masks = auto: the mean of all draws at temperature {temperature:.2g} ({share}; more than 5 %)"
 
 
 def restore_network(
@@ -64,7 +75,7 @@ def _without_waste(config: Config, network: Any) -> Any:
     would make it of Keras' own layers, whose dilated convolutions are slower.
     """
     is_exact = config.network.mask_residual and config.network.batch_norm != "batch"
-    return group_network(network) if config.inference.masks == "mode" and is_exact else network
+    return group_network(network) if network.settled_masks == "mode" and is_exact else network
 
 
 def recalibrate_saved(
@@ -102,6 +113,8 @@ def _recalibrate(
         path = max(checkpoints.folder.glob(f"recalibrated_{made_by}*.npz"), key=_age, default=path)
     try:
         restore_arrays(read_state(path).arrays, network)
+        network.masks = config.inference.masks
+        network.record_statistics()
         return
     except DataError:
         pass  # none yet, or damaged: measured (again) below

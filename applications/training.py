@@ -124,6 +124,7 @@ class Trainer:
             self._reporter.message(f"resumes with other settings: {change}")
         self._trained_on |= set(state.record.get("trained_on", ()))
         restore_arrays(state.arrays, self._network, self._optimizers)
+        self._network.masks = self._config.inference.masks
         self.progress = Progress(**state.record["progress"])
 
     @property

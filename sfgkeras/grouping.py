@@ -15,6 +15,9 @@ from keras import ops
 SHARED_PROBABILITY = 0.6
 SMALLEST_PROBABILITY = 1e-8
 SMALLEST_UNIFORM = float(np.finfo(np.float32).tiny)
+DECIDED_PROBABILITY = 0.9
+DECIDED_SHARE = 0.95
+EXPECTATION_DRAWS = 256
 
 
 class TemperatureSchedule(NamedTuple):
@@ -200,6 +203,57 @@ def mode_assignment(scores: Any) -> Any:
     is_largest = ops.equal(scores, ops.max(scores, axis=-1, keepdims=True))
     preference = ops.where(is_largest, num_groups - distance, 0)
     return ops.one_hot(ops.argmax(preference, axis=-1), num_groups, dtype="float32")
+
+
+def expected_assignment(log_probabilities: Any, temperature: Any) -> Any:
+    """Returns the mean of `relaxed_assignment` over its noise: the masks that a training saw on the average.
+
+    At temperature 0 it is p itself; the higher the temperature, the closer it is to equal parts for all groups. The
+    mean is taken over fixed points that fill the unit cube evenly (an additive recurrence by the generalised golden
+    ratio; Roberts 2018), so it is the same at every call and on every backend, to 0.02 of the exact mean.
+
+    Args:
+        log_probabilities: Log grouping probabilities, `(filters, groups)`.
+        temperature: Positive scalar.
+
+    Returns:
+        Weights of the same shape; every row sums to 1.
+    """
+    noise = ops.convert_to_tensor(_even_noise(log_probabilities.shape[-1]))
+    return ops.mean(relaxed_assignment(log_probabilities[None], noise[:, None], temperature), axis=0)
+
+
+def _even_noise(num_groups: int) -> np.ndarray:
+    """Returns standard Gumbel values at points that fill the unit cube evenly, float32 `(draws, groups)`."""
+    ratio = 2.0
+    for _ in range(64):  # the one positive root of x^(groups + 1) = x + 1
+        ratio = (1.0 + ratio) ** (1.0 / (num_groups + 1))
+    steps = ratio ** -np.arange(1.0, num_groups + 1.0)
+    points = (0.5 + np.arange(EXPECTATION_DRAWS)[:, None] * steps) % 1.0
+    return -np.log(-np.log(np.clip(points, 1e-12, 1.0 - 1e-12))).astype("float32")
+
+
+def undecided_share(probabilities: Sequence[Any]) -> Any:
+    """Returns the share of filters, over all layers, that no group has with a probability of at least 0.9.
+
+    Args:
+        probabilities: Grouping probabilities of every layer, `(filters, groups)`; at least one layer.
+
+    Returns:
+        A float32 scalar from 0 to 1.
+    """
+    largest = [ops.max(ops.cast(layer, "float32"), axis=-1) for layer in probabilities]
+    is_undecided = ops.concatenate(largest, axis=0) < DECIDED_PROBABILITY - 1e-6
+    return ops.mean(ops.cast(is_undecided, "float32"))
+
+
+def is_decided(share: Any) -> Any:
+    """Tells whether masks of `mode` fit a training: at least 95 % of the filters have their group.
+
+    Args:
+        share: What `undecided_share` returned.
+    """
+    return share <= 1.0 - DECIDED_SHARE + 1e-6
 
 
 def entropy(probabilities: Any) -> Any:

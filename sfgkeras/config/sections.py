@@ -366,9 +366,11 @@ class Inference(Section):
     dataset_to_infer: Annotated[str, choice(("inference", "training", "validation", "all"), {"": "inference"})] = Field(
         default="inference", description="Which subjects, by phase."
     )
-    masks: Annotated[str, choice(("mode", "mean", "sample"))] = Field(
-        default="mode",
-        description="Filter masks: each filter's most probable group, its probabilities, or a draw. (new)",
+    masks: Annotated[str, choice(("auto", "mode", "mean", "sample"))] = Field(
+        default="auto",
+        description="Filter masks: each filter's most probable group (mode), its probabilities (mean), a draw "
+        "(sample), or by what training has reached (auto): mode once at least 95 % of the filters have a group with a "
+        "probability of 0.9 or more, before that the mean of all draws. (new)",
     )
     monte_carlo: Annotated[int, WHOLE] = Field(
         default=0,

@@ -39,22 +39,30 @@ def uses_tensorflow(*tensors: Any) -> bool:
     return not any(isinstance(tensor, keras.KerasTensor) for tensor in tensors)
 
 
-def convolve(inputs: Any, kernel: Any, dilation: int = 1) -> Any:
-    """Convolves with stride 1 and zero padding to the same size, channels last.
+def convolve(inputs: Any, kernel: Any, dilation: Any = 1, strides: Any = 1, padding: str = "same") -> Any:
+    """Convolves, channels last.
 
     Args:
         inputs: `(batch, *spatial, channels)`.
         kernel: `(*kernel_size, channels, filters)`.
-        dilation: Distance between the voxels that neighbouring kernel entries read, on every axis.
+        dilation: Distance between the voxels that neighbouring kernel entries read; a number, or one per axis.
+        strides: Distance between the voxels where the kernel is applied; a number, or one per axis.
+        padding: `same` or `valid`.
 
     Returns:
         `(batch, *spatial, filters)`.
     """
     rank = len(inputs.shape) - 2
-    multiplies.record_convolution(inputs.shape, kernel.shape)
-    if dilation > 1 and uses_tensorflow(inputs, kernel) and _has_native_dilation(rank, str(inputs.dtype.name)):
+    is_plain = strides == 1 and padding == "same" and isinstance(dilation, int)
+    dtype = str(keras.backend.standardize_dtype(inputs.dtype))
+    if is_plain and dilation > 1 and uses_tensorflow(inputs, kernel) and _has_native_dilation(rank, dtype):
+        multiplies.record_convolution(inputs.shape, kernel.shape)
         return _tensorflow_dilated_convolution(inputs, kernel, dilation)
-    return ops.conv(inputs, kernel, strides=1, padding="same", data_format="channels_last", dilation_rate=dilation)
+    outputs = ops.conv(
+        inputs, kernel, strides=strides, padding=padding, data_format="channels_last", dilation_rate=dilation
+    )
+    multiplies.record_convolution(outputs.shape, kernel.shape)
+    return outputs
 
 
 def _tensorflow_dilated_convolution(inputs: Any, kernel: Any, dilation: int) -> Any:
@@ -324,10 +332,32 @@ def _tensorflow_normalize(inputs: Any, mean: Any, variance: Any, scale: Any, off
     ).y
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the function as one TensorFlow graph; as it is on other backends, and unfused."""
-    if not uses_tensorflow():
-        return function
-    import tensorflow as tf
+def compiled(function: Callable[..., Any], model: keras.Model) -> Callable[..., Any]:
+    """Returns an inference function that the backend runs in one piece, and never for gradients.
 
-    return tf.function(function, autograph=False, reduce_retracing=True)
+    Args:
+        function: Maps tensors to tensors; what it does to the model's variables may be lost.
+        model: The built model whose variables it reads.
+    """
+    if uses_tensorflow():
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False, reduce_retracing=True)
+    if keras.config.backend() == "jax":
+        return _compiled_by_jax(function, model)
+    if keras.config.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(function)
+    return function
+
+
+def _compiled_by_jax(function: Callable[..., Any], model: keras.Model) -> Callable[..., Any]:
+    import jax
+
+    @jax.jit
+    def run(values: list[Any], *inputs: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
+            return function(*inputs)
+
+    return lambda *inputs: run([variable.value for variable in model.variables], *inputs)

@@ -11,7 +11,7 @@ from sfgkeras import grouping
 from sfgkeras.errors import suggestion
 from sfgkeras.layers.draws import uniform_rows
 
-MASK_SOURCES = ("sample", "mean", "mode")
+MASK_SOURCES = ("sample", "mean", "mode", "auto")
 ASSIGNMENTS = ("soft", "hard")
 
 
@@ -25,6 +25,19 @@ def mask_source_index(masks: str) -> int:
         hint = suggestion(str(masks), list(MASK_SOURCES)) or f"; use one of {', '.join(MASK_SOURCES)}"
         raise ValueError(f"unknown mask source {masks!r}{hint}")
     return MASK_SOURCES.index(masks)
+
+
+def settled_source(source: Any, groupings: Sequence["FilterGrouping"]) -> Any:
+    """Returns `mode` in the place of `auto` where the groups are decided, and every other source as it is.
+
+    Args:
+        source: Index into `MASK_SOURCES`, a number or an integer tensor.
+        groupings: The groupings of the layers that decide together.
+    """
+    auto, mode = MASK_SOURCES.index("auto"), MASK_SOURCES.index("mode")
+    share = grouping.undecided_share([layer.probabilities() for layer in groupings])
+    takes_mode = ops.logical_and(ops.equal(source, auto), grouping.is_decided(share))
+    return ops.where(takes_mode, mode, source)
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
@@ -52,10 +65,11 @@ class EntropyBonus(keras.regularizers.Regularizer):
 class FilterGrouping(keras.layers.Layer):
     """Holds the grouping logits of a layer's filters and draws its masks; float32 in every precision.
 
-    Training always samples. Inference takes its masks from a source: `sample` (a draw at the given
-    temperature), `mean` (the probabilities themselves) or `mode` (one-hot at the most probable group; for ties see
-    `grouping.mode_assignment`). Draws for inference come from a seed of their own, so that a validation does not
-    change the training.
+    Training always samples. Inference takes its masks from a source: `sample` (a draw at the given temperature), `mean`
+    (the probabilities themselves), `mode` (one-hot at the most probable group; for ties see
+    `grouping.mode_assignment`) or `auto`: the mean of all draws at the given temperature, in whose place the owner of
+    the layer asks for `mode` once the groups are decided (see `settled_source`). Draws for inference come from a seed
+    of their own, so that a validation does not change the training.
 
     Args:
         filters: Number of filters.
@@ -139,17 +153,19 @@ class FilterGrouping(keras.layers.Layer):
         Returns:
             float32 `(groups, filters)`, or `(groups, batch, filters)` for `per_sample`.
         """
-        log_probabilities = grouping.log_grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
+        of_filters = grouping.log_grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
+        log_probabilities = of_filters
         if self.per_sample:
             if batch_size is None:
                 raise ValueError("per_sample draws need the batch size: pass batch_size")
-            log_probabilities = ops.broadcast_to(log_probabilities[None], (batch_size, self.filters, self.num_groups))
+            log_probabilities = ops.broadcast_to(of_filters[None], (batch_size, self.filters, self.num_groups))
         sample = self._sample(log_probabilities, temperature, bool(training))
         if training:
             assignment = sample
         else:
-            mean = ops.exp(log_probabilities)
-            choices = ops.stack([sample, mean, grouping.mode_assignment(log_probabilities)])
+            fixed = [ops.exp(of_filters), grouping.mode_assignment(of_filters), self._average(of_filters, temperature)]
+            shape = ops.shape(log_probabilities)
+            choices = ops.stack([sample, *(ops.broadcast_to(choice, shape) for choice in fixed)])
             assignment = ops.take(choices, source, axis=0)
         return ops.moveaxis(assignment, -1, 0)
 
@@ -164,6 +180,12 @@ class FilterGrouping(keras.layers.Layer):
         noise = grouping.gumbel_noise(uniform)
         draw = grouping.relaxed_assignment if self.assignment == "soft" else grouping.hard_assignment
         return draw(log_probabilities, noise, ops.cast(temperature, "float32"))
+
+    def _average(self, log_probabilities: Any, temperature: Any) -> Any:
+        """Returns the mean of all draws, `(filters, groups)`; of one-hot draws that is p."""
+        if self.assignment == "hard":
+            return ops.exp(log_probabilities)
+        return grouping.expected_assignment(log_probabilities, ops.cast(temperature, "float32"))
 
     def random_state(self) -> dict[str, np.ndarray]:
         """Returns the state of both seed generators."""

@@ -24,12 +24,12 @@ def record(count: int) -> None:
         recorder.append(count)
 
 
-def record_convolution(input_shape: Sequence[int | None], kernel_shape: Sequence[int]) -> None:
-    """Records a convolution of stride 1 that keeps the spatial size: every voxel times every kernel entry.
+def record_convolution(output_shape: Sequence[int | None], kernel_shape: Sequence[int]) -> None:
+    """Records a convolution: every voxel of its output times every kernel entry.
 
     Args:
-        input_shape: `(batch, *spatial, channels)`, fully known while something records.
+        output_shape: `(batch, *spatial, anything)`, fully known while something records.
         kernel_shape: `(*kernel_size, channels, filters)`.
     """
     if _recorders:
-        record(math.prod(size or 1 for size in input_shape[:-1]) * math.prod(kernel_shape))
+        record(math.prod(size or 1 for size in output_shape[:-1]) * math.prod(kernel_shape))

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from sfgkeras.grouping import TemperatureSchedule, temperature_schedule
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.backend import fan_out
 from sfgkeras.layers.convolution import Convolution
-from sfgkeras.layers.filter_grouping import FilterGrouping, mask_source_index
+from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index, settled_source
 from sfgkeras.layers.routing import check_routing, merge_streams
+from sfgkeras.layers.statistics_record import StatisticsRecord
 
 
-class SFGConvolution(keras.layers.Layer):
+class SFGConvolution(StatisticsRecord, keras.layers.Layer):
     """Convolution whose filters belong, by learned probabilities, to one task or to all of them.
 
     Reads an image, or the list of streams `[F_1, .., F_T, F_s]` of the layer before, and returns such a list:
@@ -26,9 +28,9 @@ class SFGConvolution(keras.layers.Layer):
 
     Args:
         filters: Number of filters.
-        kernel_size: Side of the kernel, in voxels.
+        kernel_size: See `Convolution`, as for `dilation`, `strides` and `padding`.
         num_tasks: Number of tasks.
-        dilation: Distance between the voxels that neighbouring kernel entries read.
+        dilation: See `Convolution`.
         routing: How the streams that come in are merged first: `mixed`, `separate` (they already are what
             each group reads) or `dense`; see `routing.groups_read`.
         activation: `"prelu"` or any name that Keras knows.
@@ -38,7 +40,8 @@ class SFGConvolution(keras.layers.Layer):
         per_sample: See `FilterGrouping`.
         learn_grouping: See `FilterGrouping`.
         entropy_decay: See `FilterGrouping`.
-        masks: What inference uses: `sample`, `mean` or `mode`.
+        masks: What inference uses: `auto`, `sample`, `mean` or `mode`; see `FilterGrouping`. With `auto` the filters of
+            this layer decide.
         temperature: Numbers of the temperature schedule; the layer then counts its own training calls. None:
             the masks are given at every call, as a network does.
         statistics: See `StreamNormalization`.
@@ -47,6 +50,8 @@ class SFGConvolution(keras.layers.Layer):
         kernel_regularizer: Keras regulariser of the kernel.
         rematerialise: See `MaskedActivation`.
         seed: Seed of the masks; None draws one.
+        strides: See `Convolution`.
+        padding: See `Convolution`.
     """
 
     spatial_rank: int
@@ -54,9 +59,9 @@ class SFGConvolution(keras.layers.Layer):
     def __init__(
         self,
         filters: int,
-        kernel_size: int = 3,
+        kernel_size: int | Sequence[int] = 3,
         num_tasks: int = 2,
-        dilation: int = 1,
+        dilation: int | Sequence[int] = 1,
         routing: str = "mixed",
         activation: str = "prelu",
         use_bias: bool = False,
@@ -65,7 +70,7 @@ class SFGConvolution(keras.layers.Layer):
         per_sample: bool = False,
         learn_grouping: bool = True,
         entropy_decay: float = 1e-5,
-        masks: str = "sample",
+        masks: str = "auto",
         temperature: Sequence[float] | None = TemperatureSchedule(),
         statistics: str = "recalibrated",
         kernel_initializer: Any = "he_normal",
@@ -73,12 +78,13 @@ class SFGConvolution(keras.layers.Layer):
         kernel_regularizer: Any = None,
         rematerialise: str = "none",
         seed: int | None = None,
+        strides: int | Sequence[int] = 1,
+        padding: str = "same",
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.routing = check_routing(routing)
         self.masks = masks
-        self._mask_source = mask_source_index(masks)
         self.temperature = None if temperature is None else TemperatureSchedule(*temperature)
         if self.temperature is not None:
             self.iteration = self.add_weight(
@@ -111,6 +117,8 @@ class SFGConvolution(keras.layers.Layer):
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
             kernel_regularizer=kernel_regularizer,
+            strides=strides,
+            padding=padding,
             dtype=self.dtype_policy,
             name="convolution",
         )
@@ -125,6 +133,15 @@ class SFGConvolution(keras.layers.Layer):
             )
             for group in group_names(num_tasks)
         ]
+
+    @property
+    def masks(self) -> str:
+        """What inference uses. A change takes effect in what is compiled from then on."""
+        return MASK_SOURCES[self._mask_source]
+
+    @masks.setter
+    def masks(self, masks: str) -> None:
+        self._mask_source = mask_source_index(masks)
 
     @property
     def num_groups(self) -> int:
@@ -157,7 +174,7 @@ class SFGConvolution(keras.layers.Layer):
             )
         self.convolution.build(shape)
         for activation in self.activations:
-            activation.build((*shape[:-1], self.filters))
+            activation.build(self.convolution.output_shape_of(shape))
 
     def draw_masks(self, temperature: Any, source: Any, batch_size: Any, training: bool | None) -> list[Any]:
         """Returns a mask `(filters,)` or `(batch, filters)` for every group; see `FilterGrouping.call`."""
@@ -206,7 +223,20 @@ class SFGConvolution(keras.layers.Layer):
         temperature = temperature_schedule(ops.convert_to_tensor(self.iteration), *self.temperature)
         if training:
             self.iteration.assign(self.iteration + 1)
-        return self.draw_masks(temperature, self._mask_source, ops.shape(image)[0], training)
+        source = self._mask_source if training else settled_source(self._mask_source, [self.grouping])
+        return self.draw_masks(temperature, source, ops.shape(image)[0], training)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the iteration, where the layer counts it; the parts of the layer write the rest."""
+        super().save_own_variables(store)
+        if self.temperature is not None:
+            self._save_record(store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the iteration."""
+        if self.temperature is not None:
+            self.iteration.assign(np.asarray(store["0"]))
+            self._load_record(store)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
@@ -216,7 +246,7 @@ class SFGConvolution(keras.layers.Layer):
             | {
                 name: convolution[name]
                 for name in (
-                    "filters", "kernel_size", "dilation", "use_bias",
+                    "filters", "kernel_size", "dilation", "strides", "padding", "use_bias",
                     "kernel_initializer", "bias_initializer", "kernel_regularizer",
                 )
             }

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sfgkeras.networks.activations import filter_activations
 from sfgkeras.networks.base import MultiTaskNetwork
 from sfgkeras.networks.counting import count_multiplies, count_parameters
-from sfgkeras.networks.hardening import group_network, harden
+from sfgkeras.networks.hardening import build_plain_model, group_network, harden
 from sfgkeras.networks.highresnet import HighResNet
 from sfgkeras.networks.recalibration import recalibrate
 from sfgkeras.networks.sharing import SHARING
@@ -22,6 +22,7 @@ __all__ = [
     "HighResNet",
     "MultiTaskNetwork",
     "VGG11",
+    "build_plain_model",
     "count_multiplies",
     "count_parameters",
     "filter_activations",

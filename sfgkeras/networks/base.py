@@ -11,9 +11,11 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.errors import lookup
-from sfgkeras.grouping import TemperatureSchedule, temperature_schedule
+from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
 from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
 from sfgkeras.layers.normalization import StreamNormalization, check_statistics
+from sfgkeras.layers.statistics_record import StatisticsRecord
+from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
 from sfgkeras.networks.heads import TaskHead
 from sfgkeras.networks.sharing import SHARING
 from sfgkeras.networks.stages import Stage, TrunkSettings, scale_stages, seeded_initializer
@@ -38,19 +40,23 @@ TRUNK_CHOICES = (
 )
 
 
-class MultiTaskNetwork(keras.Model):
+class MultiTaskNetwork(StatisticsRecord, keras.Model):
     """A multi-task network of filter groups; subclasses say which stages it has.
 
     Calling it on images `(batch, *spatial, channels)` returns a dict of float32 logits by task name. Any
     Keras way of training works: the regularisation is in `losses`, and the network counts its own training
-    calls for the temperature.
+    calls for the temperature. `fit` measures the normalisation statistics that inference uses, before every validation
+    and at its end; after a training loop of another kind `networks.recalibrate` does it.
 
     Args:
         tasks: Output channels by task name; the order is the order of the groups.
         sharing: A name in `networks.SHARING`.
         spatial_rank: 2 or 3.
         width: Factor on all numbers of filters.
-        masks: What inference uses: `sample`, `mean` or `mode`. Training always samples.
+        masks: What inference uses; training always samples. `auto`: each filter's most probable group once the
+            groups are decided (`grouping.is_decided`), until then the mean of all draws at the temperature that
+            training has reached. `sample` draws anew at every call, `mean` takes the probabilities, `mode` the most
+            probable groups.
         seed: Seed of weights, masks and dropout; None draws one from Python's `random`.
         batch_norm: Statistics for inference: `batch`, `population` or `recalibrated`; see
             `StreamNormalization`.
@@ -90,7 +96,7 @@ class MultiTaskNetwork(keras.Model):
         sharing: str = "sfg",
         spatial_rank: int = 2,
         width: float = 1.0,
-        masks: str = "sample",
+        masks: str = "auto",
         seed: int | None = None,
         batch_norm: str = "recalibrated",
         activation: str = "prelu",
@@ -239,6 +245,62 @@ class MultiTaskNetwork(keras.Model):
             self.iteration.assign(self.iteration + 1)
         return outputs
 
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Trains as `keras.Model.fit`, and measures the normalisation statistics for inference.
+
+        See `fitting.Recalibration`. Nothing is added where inference uses the statistics of the batch or the moving
+        averages (`batch_norm` `batch` and `population`).
+
+        Raises:
+            ValueError: As `compute_loss`.
+        """
+        check_names(self.task_names, targets=y, loss=self.loss, sample_weight=kwargs.get("sample_weight"))
+        if self.batch_norm != "recalibrated":
+            return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+        x, batches = batches_of(x, batch_size, kwargs.get("validation_split", 0.0), kwargs.get("steps_per_epoch"))
+        own = Recalibration(batches)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(own)
+        else:
+            # The last one: it sees the weights that others have put back.
+            callbacks = [*(callbacks if isinstance(callbacks, list | tuple) else filter(None, [callbacks])), own]
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Returns the loss of a batch as `keras.Model` does.
+
+        Raises:
+            ValueError: If targets, losses or weights name other tasks than the network's.
+        """
+        check_names(self.task_names, targets=y, loss=self.loss, sample_weight=sample_weight)
+        return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+    @property
+    def undecided_filters(self) -> float:
+        """The share of filters, over all layers, whose group is not decided; see `grouping.undecided_share`."""
+        probabilities = list(self.grouping_probabilities().values())
+        if not self.groupings() or not probabilities:
+            return 0.0
+        return float(ops.convert_to_numpy(undecided_share(probabilities)))
+
+    @property
+    def settled_masks(self) -> str:
+        """The masks that inference takes now: `masks`, or what stands behind `auto`: `mode`, or `average`."""
+        if self.masks != "auto":
+            return self.masks
+        return "mode" if is_decided(self.undecided_filters) else "average"
+
     @property
     def temperature(self) -> Any:
         """The temperature of the current iteration, a float32 scalar."""
@@ -256,7 +318,7 @@ class MultiTaskNetwork(keras.Model):
 
     @property
     def masks(self) -> str:
-        """What inference uses: `sample`, `mean` or `mode`.
+        """What inference uses: `auto`, `sample`, `mean` or `mode`.
 
         It is kept in a variable, so that a change takes effect in every function that is already compiled. It
         is not written with the weights: it is a choice of the user, not a result of training.
@@ -336,10 +398,12 @@ class MultiTaskNetwork(keras.Model):
     def save_own_variables(self, store: Any) -> None:
         """Writes the iteration; the layers write the rest."""
         store["iteration"] = ops.convert_to_numpy(self.iteration)
+        self._save_record(store)
 
     def load_own_variables(self, store: Any) -> None:
         """Reads the iteration."""
         self.iteration.assign(np.asarray(store["iteration"]))
+        self._load_record(store)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments, with the seed that was drawn."""
@@ -368,6 +432,13 @@ def check_tasks(tasks: Mapping[str, int]) -> None:
     Raises:
         ValueError: If there is no task, or one has no output channel.
     """
+    if not isinstance(tasks, Mapping):
+        names = [tasks] if isinstance(tasks, str) else list(tasks)
+        example = ", ".join(f"{str(name)!r}: 1" for name in names) or "'ct': 1"
+        raise ValueError(
+            f"tasks = {tasks!r} does not say how many output channels each task has; write e.g. {{{example}}}: 1 for a "
+            "regression, the number of classes for a segmentation or classification"
+        )
     if not tasks:
         raise ValueError("tasks is empty: name at least one task and its output channels, e.g. {'ct': 1}")
     for name, channels in tasks.items():

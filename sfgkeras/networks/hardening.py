@@ -1,6 +1,7 @@
 """Hardening: from drawn masks to dense convolutions of the filters that each group really owns."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -13,9 +14,12 @@ from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.networks.base import MultiTaskNetwork
 from sfgkeras.networks.cross_stitch_trunk import CrossStitchTrunk
+from sfgkeras.networks.functional_hardening import harden_functional
 from sfgkeras.networks.grouped_trunk import GroupedTrunk
+from sfgkeras.networks.hardening_cost import refuse_stale_statistics, report_cost, warn_of_undecided
 from sfgkeras.networks.masked_trunk import MaskedTrunk
 from sfgkeras.networks.plain_layers import PlainLayers
+from sfgkeras.networks.recalibration import BATCHES, recalibrate
 
 
 def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
@@ -50,6 +54,7 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
     grouped = type(network).from_config(config)
     grouped.build((None,) * (network.spatial_rank + 1) + (network.image_channels,))
     grouped.iteration.assign(ops.convert_to_numpy(network.iteration))
+    grouped.statistics_measured_at = network.statistics_measured_at
     _copy_trunk(network.trunk, grouped.trunk)
     last = len(grouped.trunk.stages) - 1
     for task, (old, new) in enumerate(zip(network.heads, grouped.heads, strict=True)):
@@ -103,7 +108,11 @@ def _take_kernel(kernel: Any, read: np.ndarray | None, owned: np.ndarray | None)
 
 
 def harden(
-    network: MultiTaskNetwork, task: str | None = None, fold: bool = True, keep_prelu: bool = False
+    network: keras.Model,
+    task: str | None = None,
+    fold: bool = True,
+    keep_prelu: bool = False,
+    data: Iterable[Any] | None = None,
 ) -> keras.Model:
     """Makes an ordinary Keras model of a network: no masks, no sampling, no wasted multiply.
 
@@ -112,23 +121,67 @@ def harden(
     statistics its normalisation is this package's. Dropout and regularisation are left out.
 
     Args:
-        network: A trained network with any sharing mechanism.
+        network: A trained network with any sharing mechanism, or a functional model with SFG layers.
         task: The one task to keep, with what it depends on; None keeps all.
         fold: Whether the model is for inference only: normalisations are multiplied into the convolutions beside
             them wherever that is exact, and PReLU is a maximum whose slopes are constants.
         keep_prelu: Whether PReLU stays Keras' layer nevertheless, e.g. for a form that has an operator for it.
+        data: Batches of training data, as `fit` takes them: where the network's statistics do not fit masks of `mode`,
+            those of the hardened one are measured on 20 of them, and what hardening costs on them is printed. The
+            network itself stays as it is.
 
     Returns:
         A functional model from images to a dict of float32 logits by task name.
 
     Raises:
-        ValueError: If the network is not built, or has no such task.
+        ValueError: If the network is not built, has no such task, or was trained after its statistics were measured and
+            no data is given.
+    """
+    if not isinstance(network, MultiTaskNetwork):
+        return harden_functional(network, task, fold, keep_prelu, data)
+    check_task(network, task)
+    share = network.undecided_filters
+    if share and network.settled_masks != "mode":
+        warn_of_undecided(network.name, share, data is not None)
+    if data is None:
+        refuse_stale_statistics(network, network.batch_norm)
+        return build_plain_model(network, task, fold, keep_prelu)
+    batches = list(itertools.islice(iter(data), BATCHES))
+    grouped = group_network(network)
+    measures = network.batch_norm == "recalibrated" and not (network.statistics_fit and network.settled_masks == "mode")
+    if measures and grouped is network:
+        grouped = network.__class__.from_config(network.get_config())
+        grouped.build((None,) * (network.spatial_rank + 1) + (network.image_channels,))
+        grouped.set_weights(network.get_weights())
+    if measures:
+        recalibrate(grouped, batches)
+    hardened = build_plain_model(grouped, task, fold, keep_prelu, name=network.name)
+    report_cost(network, hardened, batches)
+    return hardened
+
+
+def check_task(network: MultiTaskNetwork, task: str | None) -> None:
+    """Refuses a task that the network does not have.
+
+    Raises:
+        ValueError: Names the tasks, or the closest one.
     """
     if task is not None and task not in network.tasks:
         hint = suggestion(task, network.task_names) or f"; it has {', '.join(network.task_names)}"
         raise ValueError(f"the network has no task {task!r}{hint}")
+
+
+def build_plain_model(
+    network: MultiTaskNetwork,
+    task: str | None = None,
+    fold: bool = True,
+    keep_prelu: bool = False,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds what `harden` returns, from the statistics that are there; `name` is the network's in the model's name."""
+    check_task(network, task)
     grouped = group_network(network)
-    wanted = [index for index, name in enumerate(network.tasks) if task in (None, name)]
+    wanted = [index for index, other in enumerate(network.tasks) if task in (None, other)]
     folds = fold and network.batch_norm != "batch"
     layers = PlainLayers(network.spatial_rank, folds, network.dtype_policy, keep_prelu)
     inputs = keras.Input((None,) * network.spatial_rank + (network.image_channels,), name="image")
@@ -138,7 +191,7 @@ def harden(
         for index, feature in zip(wanted, features, strict=True)
     }
     suffix = "hardened" if task is None else f"hardened_{task}"
-    return keras.Model(inputs, outputs, name=f"{network.name}_{suffix}")
+    return keras.Model(inputs, outputs, name=f"{name or network.name}_{suffix}")
 
 
 def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers: PlainLayers) -> list[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.layers.backend import fan_out
-from sfgkeras.layers.filter_grouping import FilterGrouping
+from sfgkeras.layers.filter_grouping import FilterGrouping, settled_source
 from sfgkeras.layers.routing import merge_streams
 from sfgkeras.layers.sfg_convolution import SFGConv2D, SFGConv3D, SFGConvolution, group_names
 from sfgkeras.networks.stages import Stage, TrunkSettings, halved, max_pool
@@ -108,13 +108,14 @@ class MaskedTrunk(keras.layers.Layer):
         Args:
             inputs: Images `(batch, *spatial, channels)`.
             temperature: Temperature of this step.
-            source: Index of the mask source; see `FilterGrouping.call`.
+            source: Index of the mask source; see `FilterGrouping`. With `auto` the filters of all layers decide.
             training: Whether masks are always sampled and normalisation uses the batch.
 
         Returns:
             One tensor `(batch, *spatial, filters)` per task.
         """
         streams: Any = inputs
+        source = source if training else settled_source(source, list(self.groupings().values()))
         for index in range(len(self.convolutions)):
             streams, masks = self._convolve(index, streams, temperature, source, training)
             streams = self._pass_on(index, streams, masks, training)
@@ -136,6 +137,7 @@ class MaskedTrunk(keras.layers.Layer):
             `(batch, *spatial, filters)` by the name of the SFG convolution.
         """
         streams: Any = inputs
+        source = settled_source(source, list(self.groupings().values()))
         features = {}
         for index, convolution in enumerate(self.convolutions):
             streams, masks = self._convolve(index, streams, temperature, source, training=False)

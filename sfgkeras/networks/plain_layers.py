@@ -34,17 +34,27 @@ class PlainLayers:
         self.dtype = dtype
         self.keeps_prelu = keeps_prelu or not folds
         self._numbers = itertools.count(1)
+        self.prefix = ""
 
     def _name(self, kind: str) -> str:
-        return f"{kind}_{next(self._numbers)}"
+        return f"{self.prefix}{kind}_{next(self._numbers)}"
 
-    def convolve(self, inputs: Any, kernel: np.ndarray, bias: np.ndarray | None, dilation: int = 1) -> Any:
-        """Convolves with a given kernel and bias, zero padding to the same size."""
+    def convolve(
+        self,
+        inputs: Any,
+        kernel: np.ndarray,
+        bias: np.ndarray | None,
+        dilation: Any = 1,
+        strides: Any = 1,
+        padding: str = "same",
+    ) -> Any:
+        """Convolves with a given kernel and bias."""
         layer = keras.layers.Conv2D if self.spatial_rank == 2 else keras.layers.Conv3D
         convolution = layer(
             kernel.shape[-1],
             kernel.shape[:-2],
-            padding="same",
+            strides=strides,
+            padding=padding,
             dilation_rate=dilation,
             use_bias=bias is not None,
             data_format="channels_last",
@@ -69,11 +79,11 @@ class PlainLayers:
         kernel = ops.convert_to_numpy(convolution.kernel)
         kernel = kernel if factor is None else kernel * factor[:, None]
         bias = None if convolution.bias is None else ops.convert_to_numpy(convolution.bias)
+        geometry: tuple[Any, Any, str] = convolution.dilation, convolution.strides, convolution.padding
         if not self.folds:
-            return self.normalize_and_activate(self.convolve(inputs, kernel, bias, convolution.dilation), activation)
-        outputs = self.convolve(
-            inputs, *fold_behind(kernel, bias, activation.normalization), dilation=convolution.dilation
-        )
+            return self.normalize_and_activate(self.convolve(inputs, kernel, bias, *geometry), activation)
+        kernel, bias = fold_behind(kernel, bias, activation.normalization)
+        outputs = self.convolve(inputs, kernel, bias, *geometry)
         return self.activate(outputs, activation)
 
     def normalize_and_activate(self, inputs: Any, activation: MaskedActivation) -> Any:

@@ -4,12 +4,16 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from sfgkeras.layers.backend import compiled
 from sfgkeras.layers.normalization import BatchMoments, StreamNormalization, measuring
-from sfgkeras.networks.base import MultiTaskNetwork
+from sfgkeras.layers.statistics_record import StatisticsRecord
+
+BATCHES = 20
+"""Batches that the statistics are measured on where nobody says otherwise."""
 
 
 class PooledMoments:
@@ -38,16 +42,17 @@ class PooledMoments:
         return self.squares / self.count
 
 
-def recalibrate(network: MultiTaskNetwork, dataset: Iterable[Any], steps: int | None = None) -> None:
+def recalibrate(network: keras.Model, dataset: Iterable[Any], steps: int | None = None) -> None:
     """Measures the mean and variance of every normalisation again, over a pass of training data.
 
-    Masks are those of inference (`network.masks`). Every batch is normalised by its own statistics, as in
-    training, and the statistics are pooled over all batches, not averaged exponentially. They replace the
-    moving averages, so that inference with `batch_norm` `population` or `recalibrated` uses them.
+    Masks are those of inference (`network.masks`, or those of the layers of a functional model). Every batch is
+    normalised by its own statistics, as in training, and the statistics are pooled over all batches, not averaged
+    exponentially. They replace the moving averages, so that inference with `batch_norm` `population` or `recalibrated`
+    uses them.
 
     Args:
-        network: A trained network.
-        dataset: Batches of images, or of tuples whose first entry is the images.
+        network: A trained network, or a functional model with SFG layers.
+        dataset: Batches of images, or of tuples whose first entry is the images, e.g. what `fit` was given.
         steps: Number of batches; None takes all of a finite data set.
 
     Raises:
@@ -62,11 +67,12 @@ def recalibrate(network: MultiTaskNetwork, dataset: Iterable[Any], steps: int | 
         layers[:] = [moments.layer for moments in measurement]
         return [(moments.mean, moments.variance, moments.count) for moments in measurement]
 
-    measure = compiled(measure_batch)
+    measure = compiled(measure_batch, network)
     num_batches = 0
     for batch in itertools.islice(iter(dataset), steps):
         images = batch[0] if isinstance(batch, list | tuple) else batch
-        for layer, moments in zip(layers, measure(images), strict=True):
+        measured = measure(images)  # the first call finds the layers
+        for layer, moments in zip(layers, measured, strict=True):
             pooled.setdefault(layer, PooledMoments()).add(BatchMoments(layer, *moments))
         num_batches += 1
     if num_batches == 0 or (steps is not None and num_batches < steps):
@@ -77,3 +83,6 @@ def recalibrate(network: MultiTaskNetwork, dataset: Iterable[Any], steps: int | 
     for layer, moments in pooled.items():
         layer.moving_mean.assign(moments.mean.astype("float32"))
         layer.moving_variance.assign(moments.variance.astype("float32"))
+    for layer in network._flatten_layers():
+        if isinstance(layer, StatisticsRecord) and hasattr(layer, "iteration"):
+            layer.record_statistics()

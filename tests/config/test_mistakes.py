@@ -96,7 +96,7 @@ ONE_LINE = [
     (
         "INFERENCE",
         "monte_carlo = 10",
-        "monte_carlo = '10' repeats equal passes with masks = mode; use masks = sample",
+        "monte_carlo = '10' repeats equal passes with masks = auto; use masks = sample",
     ),
     ("INFERENCE", "monte_carlo = 1", "monte_carlo = '1' has no spread; write 2 or more passes, or 0"),
     ("MULTITASK", "categorical = no", "is not supported; use [INFERENCE] masks = mean"),

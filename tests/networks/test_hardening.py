@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sfgkeras.networks import VGG11, HighResNet, count_multiplies, count_parameters, group_network, harden
+from sfgkeras.networks import VGG11, HighResNet, count_multiplies, count_parameters, group_network, harden, recalibrate
 
 
 def tasks_of(count):
@@ -79,6 +79,9 @@ def test_a_trained_network_hardens_with_the_statistics_of_its_training(small_net
         gradients = tape.gradient(total, network.trainable_variables)
         for variable, gradient in zip(network.trainable_variables, gradients, strict=True):
             variable.assign(variable - 0.1 * gradient)
+    with pytest.raises(ValueError, match=r"recalibrate\(network, dataset\)"):
+        harden(network)
+    recalibrate(network, [x])
     assert_equal(harden(network)(x), network(x))
 
 

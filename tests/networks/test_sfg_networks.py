@@ -153,13 +153,12 @@ def test_fixed_probabilities_are_uniform_untrained_and_earn_no_entropy(images, s
 
 
 def test_masks_can_be_changed_after_predict_has_been_compiled(images, small_network):
-    network = small_network(TASKS, seed=0, initial_probabilities="vertices")
+    network = small_network(TASKS, seed=0, masks="sample", initial_probabilities="vertices")
     x = images()
     predict = tf.function(lambda batch: network(batch, training=False)["ct"])
-    assert network.masks == "sample"
     assert (network.predict(x, verbose=0)["ct"] != network.predict(x, verbose=0)["ct"]).any()
     results = {}
-    for masks in ("mode", "mean"):
+    for masks in ("mode", "mean", "auto"):
         network.masks = masks
         results[masks] = network.predict(x, verbose=0)["ct"]
         np.testing.assert_array_equal(network.predict(x, verbose=0)["ct"], results[masks])
