@@ -42,7 +42,7 @@ def collect_activations(
     from sfgkeras.networks import filter_activations
 
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
-    state = checkpoints.read(config.inference.inference_iter)
+    state = checkpoints.read(config.inference.inference_iter, warn=reporter.warning)
     session = open_session(config, reporter, training=False)
     names = list(dict.fromkeys(name for name, _ in slices)) if slices else _usual_subject(session)
     unknown = [name for name in names if name not in session.cohort.subjects]

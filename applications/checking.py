@@ -7,10 +7,11 @@ from typing import Any
 from sfgkeras.applications.cohort import PHASES, Cohort, find_cohort, target_sources
 from sfgkeras.applications.configuration import build_steps
 from sfgkeras.applications.multi_task import build_tasks
+from sfgkeras.applications.readiness import find_obstacles
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.result_names import name_problems
 from sfgkeras.config import Config
-from sfgkeras.data.checks import Problem, SourceInfo, check_subjects
+from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_subjects
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 
@@ -30,7 +31,7 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> b
     cohort = find_cohort(config)
     for warning in (*config.warnings, *cohort.warnings):
         reporter.warning(warning)
-    problems = find_problems(config, cohort, read_voxels, reporter)
+    problems = find_problems(config, cohort, read_voxels, reporter) + find_obstacles(config, cohort, builds=True)
     for problem in problems:
         (reporter.warning if problem.level == "warning" else reporter.message)(problem.message)
     errors = sum(problem.level == "error" for problem in problems)
@@ -45,7 +46,7 @@ def refuse_problems(config: Config, cohort: Cohort, reporter: Reporter) -> None:
     Raises:
         DataError: Lists all of them, one line each.
     """
-    problems = find_problems(config, cohort, False, reporter)
+    problems = find_problems(config, cohort, False, reporter) + find_obstacles(config, cohort, builds=False)
     for problem in problems:
         if problem.level == "warning":
             reporter.warning(problem.message)
@@ -79,6 +80,7 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
         problems = check_subjects(learning, roles, tables=tables, **settings) if learning else []
         if images:
             problems += check_subjects(images, {name: roles[name] for name in config.image}, **settings)
+    problems += check_shared_files(list(cohort.subjects.values()), roles)
     return problems + _check_values(config, cohort) + _check_step_files(config) + _check_names(config, cohort)
 
 
@@ -152,8 +154,23 @@ def _source_infos(config: Config) -> dict[str, SourceInfo]:
             continue
         is_labels = name in classes
         role = "image" if name in config.image else "labels" if is_labels else "map"
-        infos[name] = SourceInfo(role, classes.get(name), source.loader, source.axcodes, source.pixdim)  # type: ignore[arg-type]
+        weighs, draws = name == config.multitask.weight, name == config.sampler and not is_labels
+        infos[name] = SourceInfo(
+            role,  # type: ignore[arg-type]
+            classes.get(name),
+            source.loader,
+            source.axcodes,
+            source.pixdim,
+            must_vary=role == "image" and config.network.whitening and not _makes_images(config, name),
+            is_weight=weighs or draws,
+            is_ct=source.scaling == "ct",
+        )
     return infos
+
+
+def _makes_images(config: Config, name: str) -> bool:
+    """Says whether `[PREPROCESSING]` gives the network another image than the file."""
+    return config.preprocessing is not None and name in config.preprocessing.sources
 
 
 def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:

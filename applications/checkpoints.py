@@ -116,6 +116,19 @@ def _damage(error: Exception) -> str:
     return "it is no NumPy archive" if "pickle" in str(error) else str(error) or type(error).__name__
 
 
+def read_names(path: Path) -> list[str]:
+    """Reads the names of a network's variables in a state, without their values.
+
+    Raises:
+        DataError: If the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [key.split("/", 2)[2] for key in file.files if key.startswith("network/")]
+    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: the checkpoint is missing or damaged ({error})") from error
+
+
 class CheckpointFolder:
     """The saved states of one run.
 
@@ -195,18 +208,26 @@ class CheckpointFolder:
                 warnings.append(f"{error}; trying the one before")
         return None, warnings
 
-    def read(self, iteration: int | str, key: str = "[INFERENCE] inference_iter") -> TrainingState:
+    def read(
+        self,
+        iteration: int | str,
+        key: str = "[INFERENCE] inference_iter",
+        warn: Callable[[str], None] | None = None,
+    ) -> TrainingState:
         """Reads the state of an iteration; -1 is the newest, `"best"` the best validation score.
 
         Args:
             iteration: The iteration.
             key: The setting that names it, for the message.
+            warn: Called for each damaged state that is passed over for an older one.
 
         Raises:
             DataError: If there is no such state; says which there are.
         """
         if iteration == -1:
-            state, _ = self.read_newest()
+            state, warnings = self.read_newest()
+            for warning in warnings if warn else ():
+                warn(warning)  # type: ignore[misc]
             if state is None:
                 raise DataError(f"{self.folder}: no checkpoint; train first")
             return state

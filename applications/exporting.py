@@ -124,7 +124,7 @@ def prepare_export(config: Config, task: str | None, form: ExportFormat, reporte
     from sfgkeras.networks import build_plain_model
 
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
-    state = checkpoints.read(config.inference.inference_iter)
+    state = checkpoints.read(config.inference.inference_iter, warn=reporter.warning)
     in_mode = replace(config, inference=config.inference.model_copy(update={"masks": "mode"}))
     session = open_session(in_mode, reporter, training=False)
     image = session.preparation.image(next(iter(session.cohort.subjects.values())))

@@ -27,7 +27,7 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
     path = training.restore_from
     if path.is_dir():
         folder = CheckpointFolder(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
-        state = folder.read(-1)
+        state = folder.read(-1, warn=reporter.warning)
     else:
         state = read_state(path)
     saved = {key.split("/", 2)[2]: value for key, value in state.arrays.items() if key.startswith("network/")}

@@ -6,7 +6,7 @@ import numpy as np
 
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.predictor import Region
-from sfgkeras.applications.preparation import Grid
+from sfgkeras.data.grids import Grid
 from sfgkeras.data.scratch import Scratch
 from sfgkeras.preprocessing.resampling import parallel_grid, resample_like
 
@@ -98,7 +98,7 @@ def view_of(grid: Grid, native: Grid) -> View | None:
         grid: The volume's grid.
         native: The wanted grid.
     """
-    if grid.is_like(native):
+    if grid.is_same(native):
         return _unchanged
     found = parallel_grid(np.linalg.inv(grid.affine) @ native.affine, native.shape)
     if found is None:

@@ -18,9 +18,9 @@ from sfgkeras.applications.finishing import MapFinisher
 from sfgkeras.applications.monte_carlo import ONE_PASS, Passes
 from sfgkeras.applications.overlap import WriteBehind, reading_ahead
 from sfgkeras.applications.predictor import Predictor
-from sfgkeras.applications.preparation import Grid
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session
+from sfgkeras.data.grids import Grid
 from sfgkeras.data.interpolation import resize_linear
 from sfgkeras.data.nifti import Header, read_header, write_image
 from sfgkeras.data.scratch import Scratch

@@ -5,7 +5,6 @@ The first image source sets a subject's grid (after `axcodes` and `pixdim`); eve
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from sfgkeras.applications.cohort import Cohort
 from sfgkeras.applications.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.preprocess import PreprocessedImages
 from sfgkeras.config import Config
+from sfgkeras.data.grids import Grid
 from sfgkeras.data.nifti import read_header, read_image, read_label_map, reorient
 from sfgkeras.data.scaling import count_not_finite
 from sfgkeras.data.subjects import Subject
@@ -29,40 +29,8 @@ from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks, des
 from sfgkeras.preprocessing.resampling import resample_like, spacing_grid
 from sfgkeras.preprocessing.whitening import whiten
 
-GRID_TOLERANCE = 1e-3
 ALL_KNOWN = np.ones((1, 1, 1, 1), bool)
 """Stands in the store for a target that knows something about every voxel."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A voxel grid in space.
-
-    Attributes:
-        shape: Voxels along x, y, z.
-        affine: Voxel indices to RAS mm, `(4, 4)`.
-    """
-
-    shape: tuple[int, ...]
-    affine: np.ndarray
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel size in mm."""
-        x, y, z = (float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0))
-        return x, y, z
-
-    def is_like(self, other: "Grid") -> bool:
-        """Says whether two grids are the same to a thousandth of a millimetre."""
-        if self.shape != other.shape:
-            return False
-        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-        corners[:, :3] *= np.asarray(self.shape) - 1
-        return bool(np.abs(corners @ (self.affine - other.affine).T).max() < GRID_TOLERANCE)
-
-    def key(self) -> dict[str, Any]:
-        """Returns what identifies the grid, as plain values."""
-        return {"shape": list(self.shape), "affine": np.round(self.affine, 6).tolist()}
 
 
 class Preparation:
@@ -281,7 +249,7 @@ class Preparation:
         outside = marked_outside(array, source) if is_target and not labels else None
         array = put_air(array, outside, source)
         known = None if outside is None else ~outside
-        if not own.is_like(grid):
+        if not own.is_same(grid):
             is_first = is_image and name == self._config.image[0]
             if not source.pixdim and not is_first and not self._follows(own, subject):
                 raise DataError(
@@ -297,7 +265,7 @@ class Preparation:
 
     def _follows(self, own: Grid, subject: Subject) -> bool:
         """Says whether a volume is on the image's original grid, which `[PREPROCESSING]` exchanged for another."""
-        return self._preprocessed.changes_grid and own.is_like(self._turned(self.native_grid(subject)))
+        return self._preprocessed.changes_grid and own.is_same(self._turned(self.native_grid(subject)))
 
     def _key(self, subject: Subject, name: str, grid: Grid, role: str, **more: Any) -> dict[str, Any]:
         source = self._config.sources[name]
@@ -365,7 +333,10 @@ class Preparation:
         key = self._key(subject, name, grid, role="extra", labels=labels)
 
         def compute() -> np.ndarray:
-            return self._pad(self._read(subject, name, self._inner_grid(subject), labels), "constant")
+            weights = self._read(subject, name, self._inner_grid(subject), labels)
+            if not labels and weights.min() < 0:
+                raise DataError(f"holds negative weights, down to {weights.min():g}; write 0 or more")
+            return self._pad(weights, "constant")
 
         return self._stored(key, compute, subject.files[name])[..., 0]
 

@@ -191,7 +191,7 @@ def infer(
 
     reporter, place = reporter or SilentReporter(), find_place(config, required=False)
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
-    state = checkpoints.read(config.inference.inference_iter)
+    state = checkpoints.read(config.inference.inference_iter, warn=reporter.warning)
     session = open_session(config, reporter, training=False)
     subjects = select_subjects(session, dataset)
     scalar = all(task.is_scalar for task in session.tasks.values())

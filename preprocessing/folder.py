@@ -21,7 +21,7 @@ from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.cluster import ClusterRunner
 from sfgkeras.preprocessing.cohort_landmarks import LANDMARKS, CohortLandmarks, cohort_landmarks
-from sfgkeras.preprocessing.inputs import find_inputs, output_name
+from sfgkeras.preprocessing.inputs import MANIFEST, find_inputs, output_name
 from sfgkeras.preprocessing.job import WORK, Job, JobResult, skip_job
 from sfgkeras.preprocessing.manifest import DONE, FAILED, SKIPPED, Manifest
 from sfgkeras.preprocessing.outputs import OutputFolder, refuse_foreign, refuse_other_steps
@@ -30,7 +30,7 @@ from sfgkeras.preprocessing.pipeline import Pipeline, build_pipeline
 from sfgkeras.preprocessing.runners import ProcessRunner, Runner, SerialRunner, available_cores
 from sfgkeras.preprocessing.volume import StepContext
 
-LABELS, LOG, LOCK, MANIFEST = "labels", "preprocess.log", ".lock", "manifest.csv"
+LABELS, LOG, LOCK = "labels", "preprocess.log", ".lock"
 
 Progress = Callable[[int, int, str, str], None]
 
@@ -48,6 +48,7 @@ class FolderResult:
         ignored: Files of the input folder that are no volumes.
         landmarks: File of the landmarks, if the histogram was standardised.
         overview: The overview page.
+        left_out: Folders below the input that hold label maps, or what an earlier run wrote.
     """
 
     done: tuple[str, ...]
@@ -58,6 +59,7 @@ class FolderResult:
     ignored: tuple[Path, ...]
     landmarks: Path | None
     overview: Path
+    left_out: tuple[Path, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -122,7 +124,7 @@ def run_folder(
     """
     pipeline = build_pipeline(steps, settings)
     output = Path(output).resolve()
-    files, ignored = _find(inputs, output)
+    files, ignored, left_out = _find(inputs, output, labels)
     label_files, strangers = _find_labels(labels, files)
     runner: Runner = ClusterRunner(scheduler) if scheduler else _local_runner(workers)
     if split is not None:
@@ -150,6 +152,8 @@ def run_folder(
         write_log(f"{len(jobs)} subjects, steps: {pipeline.text()}")
         for path in ignored:
             write_log(f"ignored, not a volume: {path}")
+        for path in left_out:
+            write_log(f"left out, holds label maps or what an earlier run wrote: {path}")
         for path in strangers:
             write_log(f"ignored, a label map without an image: {path}")
         run = _Run(manifest, write_log, progress or _no_progress, landmarks, overwrite)
@@ -172,6 +176,7 @@ def run_folder(
         ignored,
         landmark_file,
         overview,
+        left_out,
     )
 
 
@@ -265,19 +270,25 @@ def _local_runner(workers: int) -> Runner:
     return SerialRunner() if workers == 1 else ProcessRunner(workers)
 
 
-def _find(inputs: str | Path | Mapping[str, Path], output: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
+def _find(
+    inputs: str | Path | Mapping[str, Path], output: Path, labels: str | Path | Mapping[str, Path] | None
+) -> tuple[dict[str, Path], tuple[Path, ...], tuple[Path, ...]]:
+    """Returns the images by subject, other files, and folders that are no inputs."""
     if isinstance(inputs, Mapping):
         if not inputs:
             raise ConfigError("there is no subject to preprocess; look at path_to_search and the csv_file")
         files = {subject_id: Path(path).resolve() for subject_id, path in sorted(inputs.items())}
         if any(path.parent == output for path in files.values()):
             raise ConfigError(f"{output}: holds the input itself; choose another output folder")
-        return files, ()
+        return files, (), ()
     folder = Path(inputs).resolve()
     if folder == output:
         raise ConfigError(f"{output}: is the input folder itself; choose another output folder")
-    found = find_inputs(folder, exclude=output)
-    return dict(found.files), found.ignored
+    label_folder = [] if labels is None or isinstance(labels, Mapping) else [Path(labels).resolve()]
+    if folder in label_folder:
+        raise ConfigError(f"{folder}: is named as the folder of images and of label maps; give each its own")
+    found = find_inputs(folder, [output, *label_folder])
+    return dict(found.files), found.ignored, found.left_out
 
 
 def _find_labels(

@@ -1,20 +1,25 @@
 """Finds what a folder offers to preprocessing: NIfTI files and folders of DICOM series, by subject."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from sfgkeras.data.grids import Grid
 from sfgkeras.data.image_formats import has_dicom
 from sfgkeras.data.nifti import axis_codes, image_suffix, is_image, read_image, read_label_map, reorient
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.preprocessing.manifest import COLUMNS
 from sfgkeras.preprocessing.volume import Volume, name_without_suffix
 
 VOLUME_SUFFIXES = frozenset((".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz", ".mha", ".mhd", ".nrrd", ".nhdr"))
-# A label map's grid is its image's if no voxel centre lies further off than this, in voxels.
-GRID_TOLERANCE = 0.1
+
+
+MANIFEST = "manifest.csv"
+BESIDES = ("labels", "bias_field", "transforms", "pictures", "provenance")
+"""Folders of an output that hold no results of images."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +29,23 @@ class FoundInputs:
     Attributes:
         files: Images and series by id: the path below the folder without ending.
         ignored: Other files.
+        left_out: Folders that hold no inputs: label maps, and what earlier runs wrote.
     """
 
     files: Mapping[str, Path]
     ignored: tuple[Path, ...]
+    left_out: tuple[Path, ...] = ()
 
 
-def find_inputs(folder: str | Path, exclude: Path | None = None) -> FoundInputs:
+def find_inputs(folder: str | Path, exclude: Sequence[Path] = ()) -> FoundInputs:
     """Looks for images in a folder and all below it.
+
+    Outputs of earlier runs below it, which have a manifest, are left out; of the folder itself, where it is one, label
+    maps and what steps wrote besides.
 
     Args:
         folder: The folder; a folder of DICOM files counts as one image.
-        exclude: A folder below that is left out (the output of an earlier run).
+        exclude: Folders below that are left out, e.g. those of label maps.
 
     Raises:
         ConfigError: If the folder is missing, holds no image, or two of one id.
@@ -47,14 +57,17 @@ def find_inputs(folder: str | Path, exclude: Path | None = None) -> FoundInputs:
         return FoundInputs({folder.resolve().name: folder}, ())
     files: dict[str, Path] = {}
     ignored: list[Path] = []
+    left_out: list[Path] = []
+    others = {path.resolve() for path in exclude}
+    if is_output(folder):
+        others |= {(folder / name).resolve() for name in BESIDES}
     for place, folders, names in os.walk(folder):
         here = Path(place)
-        series = [name for name in folders if has_dicom(here / name)]
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name not in series and not name.startswith(".") and not _is_same(here / name, exclude)
-        )
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        strange = [name for name in folders if (here / name).resolve() in others or is_output(here / name)]
+        left_out += [here / name for name in strange]
+        series = [name for name in folders if name not in strange and has_dicom(here / name)]
+        folders[:] = [name for name in folders if name not in series and name not in strange]
         for path in sorted([*(here / name for name in series), *(here / name for name in names)]):
             if path.name.startswith("."):
                 continue
@@ -68,9 +81,23 @@ def find_inputs(folder: str | Path, exclude: Path | None = None) -> FoundInputs:
             files[subject_id] = path
     if not files:
         raise ConfigError(
-            f"{folder}: holds no NIfTI file and no DICOM series ({len(ignored)} other files); name another folder"
+            f"{folder}: holds no NIfTI file and no DICOM series ({len(ignored)} other files{_left_out(left_out)}); "
+            "name another folder"
         )
-    return FoundInputs(dict(sorted(files.items())), tuple(ignored))
+    return FoundInputs(dict(sorted(files.items())), tuple(ignored), tuple(left_out))
+
+
+def is_output(folder: Path) -> bool:
+    """Says whether a run of preprocessing wrote into a folder: its manifest is there."""
+    try:
+        with open(folder / MANIFEST, encoding="utf-8", errors="replace") as stream:
+            return stream.readline().strip() == ",".join(COLUMNS)
+    except OSError:
+        return False
+
+
+def _left_out(folders: Sequence[Path]) -> str:
+    return f"; left out: {', '.join(folder.name for folder in folders)}" if folders else ""
 
 
 def output_name(subject_id: str, source: Path) -> str:
@@ -111,21 +138,14 @@ def read_labels_on_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray, 
     """
     found = read_label_map(path)
     array, label_affine = reorient(found.array, found.affine, axis_codes(affine))
-    if array.shape == tuple(shape):
-        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-        corners[:, :3] *= np.asarray(shape) - 1
-        distances = np.linalg.norm(corners @ (label_affine - affine).T, axis=1)
-        spacing = np.linalg.norm(affine[:3, :3], axis=0).min()
-        if distances.max() <= GRID_TOLERANCE * spacing:
-            return np.ascontiguousarray(array)
-        reason = f"its corners lie up to {distances.max():.2f} mm off"
+    own, grid = Grid(array.shape, label_affine), Grid(tuple(shape), affine)
+    if own.is_same(grid):
+        return np.ascontiguousarray(array)
+    if own.shape == grid.shape:
+        reason = f"its corners lie up to {own.distance(grid):.2f} mm off"
     else:
         reason = f"shape {found.array.shape} where the image has {tuple(shape)}"
     raise DataError(
         f"{path}: is a label map on another grid than {image} ({reason}); correct its header, or bring it "
         "there by the step resample_like"
     )
-
-
-def _is_same(path: Path, other: Path | None) -> bool:
-    return other is not None and path.resolve() == other.resolve()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfgkeras.data.grids import Grid, resampled_shape
 from sfgkeras.data.orientation import FLATTEST
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.spline_weights import axis_weights, gaussian_matrix, point_spread_sigma
@@ -77,14 +78,12 @@ def spacing_grid(
     """
     affine = _checked_affine(affine)
     old = np.linalg.norm(affine[:3, :3], axis=0)
-    ratio = _checked_spacing(spacing, old) / old
-    lengths = np.asarray(shape[:3])
-    # Exact halves go down, so that the last voxel's centre lies inside the old box.
-    counts = np.floor(lengths / ratio + 0.5 - 1e-4)
+    new = _checked_spacing(spacing, old)
+    ratio, lengths = new / old, np.asarray(shape[:3])
     step = np.diag([*ratio, 1.0])
-    step[:3, 3] = np.where(counts < 1, (lengths - 1) / 2, (ratio - 1) / 2)
-    x, y, z = (max(1, int(count)) for count in counts)
-    return (x, y, z), affine @ step
+    is_short = lengths / ratio < 0.5 + 1e-4
+    step[:3, 3] = np.where(is_short, (lengths - 1) / 2, (ratio - 1) / 2)
+    return resampled_shape(shape, old, new), affine @ step
 
 
 def resample_like(
@@ -124,7 +123,7 @@ def resample_like(
         ]
         return np.stack(channels, axis=-1)
     to_old = np.linalg.inv(affine) @ reference_affine
-    if shape == volume.shape and _strays(to_old - np.eye(4), shape) < 1e-6:
+    if Grid(volume.shape, affine).is_same(Grid(shape, reference_affine)):
         return volume.copy(order="K") if _keeps_type(volume, order) else volume.astype(np.float32)
     grid = parallel_grid(to_old, shape)
     if grid is not None:

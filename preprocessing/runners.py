@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import connection
 from typing import Protocol
 
 from sfgkeras.errors import ConfigError
@@ -101,7 +103,21 @@ class ProcessRunner:
 
     def _pool(self, workers: int) -> ProcessPoolExecutor:
         # Forked children would inherit the thread pools of TensorFlow and ITK in an undefined state.
-        return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+
+
+def end_with_parent() -> None:
+    """Makes a worker end as soon as its parent is gone, however that ended: a pool does not, and keeps its memory."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def available_cores() -> int:

@@ -85,6 +85,8 @@ def _preprocess_folder(
     reporter.message(
         f"{len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} failed: {output}"
     )
+    for folder in result.left_out:
+        reporter.warning(f"{folder}: left out, holds label maps or what an earlier run wrote")
     for subject_id, reason in result.failed.items():
         reporter.warning(f"{subject_id}: {reason}")
     reporter.message(f"overview: {result.overview}")

@@ -46,7 +46,7 @@ class System(Section):
         description="CSV of `subject_id,phase` without header, phase `training`, `validation` or "
         "`inference`. Drawn and written at the start of training where it does not exist.",
     )
-    num_threads: Annotated[int, WHOLE] = Field(default=2, ge=1, description="CPU threads that make windows.")
+    num_threads: Annotated[int, WHOLE] = Field(default=2, ge=1, le=256, description="CPU threads that make windows.")
     num_gpus: Annotated[int, WHOLE] = Field(
         default=1, ge=0, description="GPUs to use, at most (with `multi_worker`: each worker); 0 trains on the CPU."
     )
@@ -316,7 +316,7 @@ class Preprocessing(Section):
         default=Path("preprocessed"),
         description="Folder of the results, with a folder for each source; may serve several runs. (new)",
     )
-    workers: Annotated[int, WHOLE] = Field(default=1, ge=1, description="Processes on this machine. (new)")
+    workers: Annotated[int, WHOLE] = Field(default=1, ge=1, le=256, description="Processes on this machine. (new)")
     scheduler: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Address of a dask.distributed scheduler to run on instead, e.g. `tcp://head:8786`. (new)",

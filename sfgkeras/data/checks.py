@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from sfgkeras.data.file_search import find_files
-from sfgkeras.data.grids import describe_grid, is_same_grid, overlaps, turned_grid
-from sfgkeras.data.image_formats import times
+from sfgkeras.data.grids import Grid, describe_grid, overlaps, resampled_shape, turned_grid
+from sfgkeras.data.image_formats import files_beside, series_files, times
 from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map
 from sfgkeras.data.subjects import Subject, match_subjects, read_file_list, unmatched_ids
 from sfgkeras.errors import ConfigError, DataError
@@ -52,6 +52,9 @@ class SourceInfo:
         loader: Passed to the reader.
         axcodes: Axis codes that the images will be turned to, or None.
         pixdim: Voxel size in mm that the images will be resampled to, or None.
+        must_vary: Whether a constant image is an error, as whitening refuses it.
+        is_weight: Whether values count voxels in a loss or a sampler, and so may not be negative.
+        is_ct: Whether values are taken as Hounsfield units.
     """
 
     role: Literal["image", "map", "labels"]
@@ -59,6 +62,9 @@ class SourceInfo:
     loader: str | None = None
     axcodes: tuple[str, str, str] | None = None
     pixdim: tuple[float, float, float] | None = None
+    must_vary: bool = False
+    is_weight: bool = False
+    is_ct: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,9 @@ def check_subjects(
         for file, header in zip(files, headers, strict=True):
             if isinstance(header, Problem):
                 problems.append(header)
-            elif file.info.role == "image" and window_size is not None:
+                continue
+            problems += _header_warnings(file, header)
+            if file.info.role == "image" and window_size is not None:
                 problems += _check_window(file, header, window_size, volume_padding)
         problems += _check_grids(files, headers, resampled)
         if read_voxels:
@@ -155,6 +163,27 @@ def check_subjects(
     place = {file.path: index for index, file in reversed(list(enumerate(files)))}
     in_order = sorted(problems, key=lambda problem: place[problem.path])
     return _check_ids(subjects, tables or {}) + in_order
+
+
+def check_shared_files(subjects: Sequence[Subject], sources: Iterable[str]) -> list[Problem]:
+    """Finds files that several subjects of a source have, which is usually a slip in a list; they are warnings."""
+    problems = []
+    for source in sources:
+        users: dict[Path, list[str]] = {}
+        for subject in subjects:
+            if source in subject.files:
+                users.setdefault(subject.files[source].resolve(), []).append(subject.subject_id)
+        problems += [
+            Problem(
+                "warning",
+                path,
+                f"{path}: is the file of {len(ids)} subjects in [{source}], e.g. {ids[0]!r} and {ids[1]!r}; give each "
+                "subject its own",
+            )
+            for path, ids in users.items()
+            if len(ids) > 1
+        ]
+    return problems
 
 
 class _Counter:
@@ -222,11 +251,35 @@ def _try_header(file: _File) -> Header | Problem:
 
 def _prepared_shape(file: _File, header: Header) -> tuple[int, ...]:
     """Returns the shape after the turning and resampling that the source asks for."""
-    shape, affine = turned_grid(header, file.info.axcodes)
-    if file.info.pixdim is None:
-        return shape
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return tuple(int(n) for n in np.maximum(1, np.round(np.array(shape) * spacing / file.info.pixdim)))
+    grid = turned_grid(header, file.info.axcodes)
+    return grid.shape if file.info.pixdim is None else resampled_shape(grid.shape, grid.spacing, file.info.pixdim)
+
+
+def _header_warnings(file: _File, header: Header) -> list[Problem]:
+    """Finds what a header says and may not mean: lengths in other units, two places in space, files beside slices."""
+    found = []
+    if file.path.is_dir():
+        beside = files_beside(file.path, series_files(file.path))
+        if beside:
+            shown = ", ".join(path.name for path in beside[:3]) + (", ..." if len(beside) > 3 else "")
+            found.append(f"has {len(beside)} files beside the slices of its series, which are not read: {shown}")
+    if header.nifti is not None:
+        unit = header.nifti.get_xyzt_units()[0]
+        if unit in ("micron", "meter"):
+            found.append(
+                f"says that its lengths are in {unit} ({times(np.round(header.spacing, 4))}); they are taken as mm: "
+                "correct xyzt_units, or the sizes of its voxels"
+            )
+        qform, sform = (header.nifti.get_qform(coded=True)[0], header.nifti.get_sform(coded=True)[0])
+        if qform is not None and sform is not None:
+            apart = Grid(header.shape[:3], qform).distance(Grid(header.shape[:3], sform))
+            # Rounded quaternions cost up to a fifth of a voxel in files that are sound.
+            if apart > max(header.spacing) / 2:
+                found.append(
+                    f"its sform and its qform are up to {apart:.1f} mm apart; the sform is taken: set both to the "
+                    "right one"
+                )
+    return [Problem("warning", file.path, f"{file.path}: {text}") for text in found]
 
 
 def _check_window(file: _File, header: Header, window_size: Sequence[int], padding: Sequence[int]) -> list[Problem]:
@@ -267,14 +320,14 @@ def _grid_problem(one: tuple[_File, Header], image: tuple[_File, Header]) -> str
     (file, header), (image_file, image_header) = one, image
     grid = turned_grid(header, file.info.axcodes)
     sections = f"[{file.source}] and [{image_file.source}]"
-    if is_same_grid(grid, turned_grid(image_header, image_file.info.axcodes)):
+    if grid.is_same(turned_grid(image_header, image_file.info.axcodes)):
         if file.info.pixdim == image_file.info.pixdim:
             return ""
         return (
             f"is resampled to pixdim {file.info.pixdim} but its image {image_file.path} to "
             f"{image_file.info.pixdim}; give {sections} the same pixdim"
         )
-    if is_same_grid(turned_grid(header, "RAS"), turned_grid(image_header, "RAS")):
+    if turned_grid(header, "RAS").is_same(turned_grid(image_header, "RAS")):
         return (
             f"is stored as {''.join(header.axcodes)} but its image {image_file.path} as "
             f"{''.join(image_header.axcodes)}; set the same axcodes in {sections}"
@@ -335,7 +388,28 @@ def _check_values(file: _File, values: np.ndarray) -> list[Problem]:
         )
         return [Problem("error", file.path, message)]
     low, high = float(values.min()), float(values.max())
+    if file.info.is_weight and low < 0:
+        message = f"{file.path}: holds {int((values < 0).sum())} negative weights, down to {low:g}; write 0 or more"
+        return [Problem("error", file.path, message)]
+    if file.info.is_weight and high == 0:
+        message = f"{file.path}: holds no weight above 0; give the voxels that count one, or leave the subject out"
+        return [Problem("error", file.path, message)]
+    if file.info.is_weight:
+        return []
+    if low == high and file.info.must_vary:
+        message = f"{file.path}: holds the value {low:g} only, which whitening cannot bring to unit variance; check it"
+        return [Problem("error", file.path, message)]
     if low == high:
         message = f"{file.path}: holds the value {low:g} only; check that it is the right file"
         return [Problem("warning", file.path, message)]
+    if file.info.is_ct and low > _LOWEST_WITH_OFFSET and float(np.median(values[values > low])) > _TISSUE_WITH_OFFSET:
+        message = (
+            f"{file.path}: holds values from {low:g} to {high:g} and no air: they look like Hounsfield units with 1024 "
+            "added; subtract it, or write the offset into scl_inter"
+        )
+        return [Problem("warning", file.path, message)]
     return []
+
+
+_LOWEST_WITH_OFFSET, _TISSUE_WITH_OFFSET = -50.0, 500.0
+"""A CT whose air is at 0 has nothing far below, and its soft tissue lies about 1064."""

@@ -5,6 +5,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -69,6 +70,28 @@ def writing_problem(path: Path, error: OSError, bytes_needed: int | None = None)
     if error.errno == errno.EISDIR:
         return f"{path}: cannot be written, a folder has that name; remove it or choose another name"
     return f"{path}: cannot be written ({_reason(error)}); check that {path.parent} may be written to"
+
+
+def is_irregular(path: Path) -> bool:
+    """Says whether something is there that is no file and no folder: a pipe, a socket, a device.
+
+    Reading it could wait for ever.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuses what is no file and no folder.
+
+    Raises:
+        DataError: If it is a pipe, a socket or a device.
+    """
+    if is_irregular(path):
+        raise DataError(f"{path}: is a pipe, a socket or a device and no file; write the image to a file")
 
 
 def reading_problem(path: Path, error: OSError) -> str:

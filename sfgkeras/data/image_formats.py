@@ -208,7 +208,44 @@ def _series_files(folder: Path, sitk: Any) -> list[Path]:
         raise DataError(
             f"{folder}: holds {len(series)} DICOM series ({', '.join(series)}); give each a folder of its own"
         )
-    return [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])]
+    files = [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])]
+    lost = [path for path in files_beside(folder, files) if _could_be_slice(path, files)]
+    if lost:
+        shown = ", ".join(path.name for path in lost[:3]) + (", ..." if len(lost) > 3 else "")
+        raise DataError(
+            f"{folder}: {len(lost)} of its files should be slices of its series and cannot be read as such ({shown}): "
+            "they are empty, truncated or of another kind; copy them again, or move them to another folder"
+        )
+    return files
+
+
+def files_beside(folder: Path, slices: Sequence[Path]) -> list[Path]:
+    """Returns the files of a folder that are no slices of its series, by name."""
+    known = {path.name for path in slices}
+    return [entry for entry in sorted(folder.iterdir()) if _is_visible_file(entry) and entry.name not in known]
+
+
+def series_files(folder: Path) -> list[Path]:
+    """Returns the slices of the one DICOM series of a folder, in their order.
+
+    Raises:
+        DataError: If there is no series or more than one, or a file should be a slice and cannot be read as one.
+    """
+    import SimpleITK as sitk
+
+    with _quiet_simpleitk(sitk):
+        return _series_files(folder, sitk)
+
+
+def _could_be_slice(path: Path, slices: Sequence[Path]) -> bool:
+    """Says whether a file has the ending of the slices, or DICOM's mark; an index of the medium is none."""
+    if path.name.upper() == "DICOMDIR":
+        return False
+    if path.suffix.lower() in {".dcm", ".ima", *(each.suffix.lower() for each in slices)}:
+        return True
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+    return False
 
 
 def _slice_step(folder: Path, positions: np.ndarray) -> np.ndarray:

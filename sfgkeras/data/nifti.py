@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 from isal import igzip
 
-from sfgkeras.data.files import replacing
+from sfgkeras.data.files import is_irregular, refuse_irregular, replacing
 from sfgkeras.data.image_formats import Decoded, has_dicom, read_photo, read_with_simpleitk
 from sfgkeras.data.nifti_format import PAIR_SUFFIXES, layout_header, read_nifti
 from sfgkeras.data.orientation import FLATTEST, axis_codes, reorient
@@ -254,6 +254,8 @@ def is_image(path: Path) -> bool:
     suffix = image_suffix(path)
     if path.is_dir():
         return has_dicom(path)
+    if is_irregular(path):
+        return False
     if suffix.startswith(".hdr"):
         stem = path.name[: -len(suffix)]
         return not any(path.with_name(stem + other).exists() for other in (".img", ".img.gz", ".IMG"))
@@ -266,6 +268,7 @@ def is_photo(path: Path, loader: str | None = None) -> bool:
 
 
 def _loader_of(path: Path, loader: str | None) -> str:
+    refuse_irregular(path)
     if loader is not None:
         return lookup({name: name for name in LOADERS}, loader, "loader")
     if path.is_dir():

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from isal import isal_zlib
 
-from sfgkeras.data.files import TEMPORARY_SUFFIX, reading_problem, replacing, writing_problem
+from sfgkeras.data.files import TEMPORARY_SUFFIX, reading_problem, refuse_irregular, replacing, writing_problem
 from sfgkeras.errors import DataError
 
 ABANDONED_AFTER = 3600.0  # seconds; what is neither named nor touched for so long is a dead writer's
@@ -47,6 +47,7 @@ def file_fingerprint(path: str | Path) -> str:
         DataError: If a file cannot be read.
     """
     path = Path(path)
+    refuse_irregular(path)
     try:
         parts = _parts(path)
         if len(parts) == 1 and parts[0] == path:

@@ -9,7 +9,10 @@ import SimpleITK as sitk
 from sfgkeras.applications.configuration import read_run
 from sfgkeras.applications.reporter import SilentReporter
 from sfgkeras.applications.session import open_session, prepare_phase
+from sfgkeras.data.checks import SourceInfo, check_subjects
 from sfgkeras.data.nifti import read_image, write_image
+from sfgkeras.data.subjects import Subject
+from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.folder import run_folder
 
 SLOPE, INTERCEPT = 2, -1024
@@ -126,3 +129,22 @@ def test_a_series_is_preprocessed_as_the_image_of_a_run(tmp_path, hu):
     assert session.preprocessed.files["MR"]["p1"].name == "p1.nii.gz"
     np.testing.assert_array_equal(subject.image[..., 0], np.clip(hu, -900, 900))
     np.testing.assert_allclose(session.preparation.native_grid(session.cohort.subjects["p1"]).affine, affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated"])
+@pytest.mark.parametrize("slice_name", ["i99.dcm", "i94.dcm"])
+def test_an_outer_slice_that_cannot_be_read_is_not_dropped(tmp_path, hu, damage, slice_name):
+    write_series(tmp_path / "ct", hu)
+    path = tmp_path / "ct" / slice_name
+    path.write_bytes(b"" if damage == "empty" else path.read_bytes()[:200])
+    with pytest.raises(DataError, match=rf"1 of its files should be slices of its series .*\({slice_name}\)"):
+        read_image(tmp_path / "ct")
+
+
+def test_files_beside_the_slices_are_named_by_check(tmp_path, hu):
+    write_series(tmp_path / "ct", hu)
+    (tmp_path / "ct" / "notes.txt").write_text("x")
+    assert read_image(tmp_path / "ct").array.shape == hu.shape
+    (problem,) = check_subjects([Subject("p", {"CT": tmp_path / "ct"})], {"CT": SourceInfo("image")})
+    assert problem.level == "warning"
+    assert "has 1 files beside the slices of its series, which are not read: notes.txt" in problem.message

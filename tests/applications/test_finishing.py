@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sfgkeras.applications.finishing import MapFinisher, view_of
-from sfgkeras.applications.preparation import Grid
 from sfgkeras.applications.regression import RegressionTask
 from sfgkeras.applications.segmentation import SegmentationTask
 from sfgkeras.config.task_sections import InputSource, Task
+from sfgkeras.data.grids import Grid
 from sfgkeras.data.orientation import reorient
 from sfgkeras.data.scratch import Scratch
 from sfgkeras.preprocessing.resampling import resample_like
@@ -62,7 +62,7 @@ def whole(task, outputs, spread, native, order):
     """Finishes everything at once, in memory."""
 
     def resample(volume, order, fill):
-        if GRID.is_like(native):
+        if GRID.is_same(native):
             return volume
         return resample_like(volume, GRID.affine, native.shape, native.affine, order, fill=fill)
 

@@ -11,11 +11,11 @@ from sfgkeras.applications.activation_memory import VoxelLimit, bytes_per_voxel
 from sfgkeras.applications.finishing import MapFinisher
 from sfgkeras.applications.monte_carlo import Passes
 from sfgkeras.applications.predictor import Predictor
-from sfgkeras.applications.preparation import Grid
 from sfgkeras.applications.regression import RegressionTask
 from sfgkeras.applications.segmentation import SegmentationTask
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.data.aggregators import grid_starts
+from sfgkeras.data.grids import Grid
 from sfgkeras.data.scratch import Scratch
 
 TASKS = {

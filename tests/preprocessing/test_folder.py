@@ -1,4 +1,10 @@
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -411,6 +417,79 @@ def test_an_output_folder_inside_the_input_is_not_taken_for_input(cohort):
     first = run_folder(cohort / "images", cohort / "images" / "out", "whiten", pictures=False)
     second = run_folder(cohort / "images", cohort / "images" / "out", "whiten", pictures=False)
     assert first.done == second.skipped == ("s0", "s1", "s2", "s3")
+
+
+def test_label_maps_and_earlier_outputs_below_the_input_are_no_images(cohort):
+    root = cohort / "images"
+    (cohort / "labels").rename(root / "labels")
+    earlier = run_folder({"s0": root / "s0.nii.gz"}, root / "earlier", "n4", {"n4_save_field": "yes"}, pictures=False)
+    assert (root / "earlier" / "bias_field").is_dir()
+    said = []
+    result = run(cohort, "whiten", labels=root / "labels", log=said.append)
+    assert earlier.done == ("s0",)
+    assert result.done == ("s0", "s1", "s2", "s3")
+    assert set(result.left_out) == {root / "labels", root / "earlier"}
+    for folder in result.left_out:
+        assert f"left out, holds label maps or what an earlier run wrote: {folder}" in said
+    # An output as the next input gives its images and nothing that steps wrote besides.
+    chained = run_folder(root / "earlier", cohort / "chained", "whiten", pictures=False)
+    assert chained.done == ("s0",)
+    assert chained.left_out == (root / "earlier" / "bias_field", root / "earlier" / "provenance")
+
+
+def test_images_and_labels_in_one_folder_are_refused(cohort):
+    with pytest.raises(ConfigError, match="is named as the folder of images and of label maps"):
+        run(cohort, labels=cohort / "images")
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(cohort):
+    os.mkfifo(cohort / "images" / "pipe.nii")
+    assert run(cohort).done == ("s0", "s1", "s2", "s3")
+    result = run_folder({"pipe": cohort / "images" / "pipe.nii"}, cohort / "piped", "whiten", pictures=False)
+    assert "is a pipe, a socket or a device and no file" in result.failed["pipe"]
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from sfgkeras.preprocessing.folder import run_folder
+if __name__ == "__main__":
+    run_folder(sys.argv[1], sys.argv[2], "n4", {"n4_iterations": "500, 500, 500, 500"}, workers=2, pictures=False)
+"""
+
+
+def children_of(pid):
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = entry.read_text().rpartition(")")[2].split()
+            command = (entry.parent / "cmdline").read_bytes()
+            if int(fields[1]) == pid and b"spawn_main" in command:
+                found.append(int(entry.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_workers_end_with_their_parent(cohort):
+    script = cohort / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, str(script), str(cohort / "images"), str(cohort / "out")])
+    deadline = time.monotonic() + 120
+    while len(children_of(parent.pid)) < 2 and time.monotonic() < deadline and parent.poll() is None:
+        time.sleep(0.1)
+    workers = children_of(parent.pid)
+    assert len(workers) == 2
+    time.sleep(3)  # they have started by now, or do so without a parent
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    alive = workers
+    while alive and time.monotonic() < deadline:
+        alive = [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+        time.sleep(0.1)
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert not alive
 
 
 def test_files_can_be_named_by_subject_and_folders_be_nested(cohort):

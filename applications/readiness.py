@@ -1,0 +1,109 @@
+"""What would stop a training after its files were found in order: phases, places to write to, states, devices."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from sfgkeras.applications.checkpoints import CheckpointFolder, read_names
+from sfgkeras.applications.cohort import Cohort
+from sfgkeras.applications.files import RunFolder
+from sfgkeras.applications.multi_task import build_tasks
+from sfgkeras.config import Config
+from sfgkeras.data.checks import Problem
+from sfgkeras.errors import ConfigError, DataError
+
+
+def find_obstacles(config: Config, cohort: Cohort, builds: bool) -> list[Problem]:
+    """Finds what training refuses besides bad files.
+
+    Args:
+        config: The configuration.
+        cohort: The subjects.
+        builds: Whether what needs TensorFlow (names of variables, GPUs) is looked at, too, where it is asked for.
+    """
+    found = [*_missing_phases(config, cohort), *_places(config), *_states(config)]
+    if builds:
+        found += [*_frozen(config), *_devices(config)]
+    return [Problem("error", path, message) for path, message in found]
+
+
+def _missing_phases(config: Config, cohort: Cohort) -> Iterator[tuple[Path, str]]:
+    path = config.system.dataset_split_file
+    for phase in ("training", *(["validation"] if config.training.validation_every_n > 0 else [])):
+        if not cohort.phase(phase):
+            yield path, f"{path}: no subject has the phase {phase!r}; add one, or remove the file to have it drawn anew"
+
+
+def _places(config: Config) -> Iterator[tuple[Path, str]]:
+    run = RunFolder(config.system.model_dir)
+    places = {run.path: "[SYSTEM] model_dir", run.checkpoints: "its checkpoints", run.logs: "its logs"}
+    places[config.system.cache_dir] = "[SYSTEM] cache_dir"
+    places[config.system.dataset_split_file.parent] = "the folder of [SYSTEM] dataset_split_file"
+    told: set[Path] = set()
+    for folder, what in places.items():
+        problem = _writing_problem(folder)
+        if problem is not None and problem[0] not in told:
+            told.add(problem[0])
+            yield folder, f"{folder}: {what} cannot be written: {problem[0]} {problem[1]}; choose another folder"
+
+
+def _writing_problem(folder: Path) -> tuple[Path, str] | None:
+    """Returns what stands in the way of a folder that is there or has to be made, without making it."""
+    place = folder.absolute()
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return place, "is a file"
+    return None if os.access(place, os.W_OK | os.X_OK) else (place, "may not be written to")
+
+
+def _states(config: Config) -> Iterator[tuple[Path, str]]:
+    """Yields what is wrong with `restore_from` and `vars_to_restore`, from the names in the state alone."""
+    path, training = config.training.restore_from, config.training
+    if path is None or CheckpointFolder(RunFolder(config.system.model_dir).checkpoints).iterations():
+        return  # a run that is resumed restores nothing
+    try:
+        names = read_names(_state_file(path))
+    except DataError as error:
+        yield path, f"{error}; correct [TRAINING] restore_from"
+        return
+    if training.vars_to_restore and not any(re.search(training.vars_to_restore, name) for name in names):
+        yield (
+            path,
+            f"{path}: no variable matches [TRAINING] vars_to_restore = {training.vars_to_restore!r}; "
+            f"the first one there is {next(iter(names), 'none')!r}",
+        )
+
+
+def _state_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    folder = CheckpointFolder(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
+    iterations = folder.iterations()
+    if not iterations:
+        raise DataError(f"{folder.folder}: no checkpoint")
+    return folder.path(iterations[-1])
+
+
+def _frozen(config: Config) -> Iterator[tuple[Path, str]]:
+    if config.training.vars_to_freeze:
+        from sfgkeras.applications.building import build_network
+        from sfgkeras.applications.finetuning import freeze_variables
+        from sfgkeras.applications.reporter import SilentReporter
+
+        network = build_network(config, build_tasks(config), len(config.image))
+        try:
+            freeze_variables(network, config.training.vars_to_freeze, SilentReporter())
+        except ConfigError as error:
+            yield config.path, f"{config.path}: {error}"
+
+
+def _devices(config: Config) -> Iterator[tuple[Path, str]]:
+    if config.system.cuda_devices:
+        from sfgkeras.applications.distribution import configure_devices
+
+        try:
+            configure_devices(config.system.cuda_devices)
+        except ConfigError as error:
+            yield config.path, f"{config.path}: {error}"
