@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.configuration import build_steps, describe_steps
+from sfgkeras.applications.coverage import fill_value
 from sfgkeras.applications.preprocess import source_folder
 from sfgkeras.config import Config, choices
 from sfgkeras.errors import ConfigError, DataError
@@ -36,7 +37,15 @@ MUST_STAY: Mapping[str, tuple[str, ...]] = {
     "TRAINING": ("best_metric", "balancing", "vars_to_freeze"),
     "MULTITASK": ("sampler", "weight", "init_categorical", "cross_stitch_per_channel"),
     "TASK": ("target", "loss", "attribute"),
-    "SOURCE": ("spatial_window_size", "axcodes", "pixdim", "interp_order", "padding_value", "filename_attributes"),
+    "SOURCE": (
+        "spatial_window_size",
+        "axcodes",
+        "pixdim",
+        "interp_order",
+        "padding_value",
+        "outside",
+        "filename_attributes",
+    ),
 }
 """Settings of training that a resumed run must share with the state, besides those of the fingerprint."""
 
@@ -195,7 +204,7 @@ def _grid(config: Config, name: str) -> dict[str, Any]:
         "axcodes": source.axcodes,
         "pixdim": source.pixdim,
         "interp_order": source.interp_order if resampled else None,
-        "padding_value": (source.padding_value or 0.0) if resampled else None,
+        "padding_value": fill_value(source) if resampled else None,
         "scaling": source.scaling,
     }
 

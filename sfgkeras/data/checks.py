@@ -267,8 +267,8 @@ def _header_warnings(file: _File, header: Header) -> list[Problem]:
         unit = header.nifti.get_xyzt_units()[0]
         if unit in ("micron", "meter"):
             found.append(
-                f"says that its lengths are in {unit} ({times(np.round(header.spacing, 4))}); they are taken as mm: "
-                "correct xyzt_units, or the sizes of its voxels"
+                f"says that its lengths are in {unit} ({times([round(size, 4) for size in header.spacing])}); they are "
+                "taken as mm: correct xyzt_units, or the sizes of its voxels"
             )
         qform, sform = (header.nifti.get_qform(coded=True)[0], header.nifti.get_sform(coded=True)[0])
         if qform is not None and sform is not None:

@@ -30,6 +30,7 @@ FREE = {
     "TRAINING": {
         "loss_type", "max_iter", "starting_iter", "save_every_n", "max_checkpoints", "tensorboard_every_n",
         "exclude_fraction_for_validation", "exclude_fraction_for_inference", "restore_from", "vars_to_restore",
+        "grouping_every_n",
     },
     # Other spellings of [NETWORK] sharing and width, and what only the first state depends on.
     "MULTITASK": {"learn_categorical", "constant_grouping", "random_p_init", "cross_stitch_init", "layer_scale"},
