@@ -1,6 +1,14 @@
-"""Fixtures for every test: the folder of real images, and a quiet TensorFlow."""
+"""Fixtures for every test: the folder of real images, and a quiet TensorFlow; slow tests in turn.
+
+`pytest --in-turn 6` runs a sixth of the slow tests that carry no `ci_sample`, and the next sixth at the next commit, so
+that each is run every sixth time. `--in-turn-seconds` begins no further test after so long; the sixth begins
+elsewhere when its turn comes again, so that no test is always left out.
+"""
 
 import os
+import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,3 +24,56 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real images at {REAL_DATA}; set SFGKERAS_REAL_DATA")
     return REAL_DATA
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--in-turn", type=int, metavar="N", help="run one of N parts of the tests; which one changes")
+    parser.addoption("--in-turn-seconds", type=float, default=600.0, help="begin no further test after so long")
+    parser.addoption("--turn", type=int, help="number of the part; by default that of the commit, or of the day")
+
+
+def this_turn(folder: Path) -> int:
+    """Returns the number of commits before and with this one, or of days where there is no repository."""
+    command = ["git", "-C", str(folder), "rev-list", "--count", "HEAD"]
+    try:
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return int(time.time() // 86_400)
+
+
+def in_turn(names: Sequence[str], parts: int, turn: int) -> list[str]:
+    """Returns the part of some names whose turn it is, from another one on every time.
+
+    Args:
+        names: All names.
+        parts: In how many parts they are run.
+        turn: Counts up.
+    """
+    part = sorted(names)[turn % parts :: parts]
+    first = turn // parts % max(len(part), 1)
+    return part[first:] + part[:first]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    parts = config.getoption("--in-turn")
+    if not parts:
+        return
+    turn = config.getoption("--turn")
+    chosen = {item.nodeid: item for item in items if _is_slow_and_unsampled(item)}
+    names = in_turn(list(chosen), parts, this_turn(config.rootpath) if turn is None else turn)
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in names])
+    items[:] = [chosen[name] for name in names]
+    config.stash[_DEADLINE] = time.monotonic() + config.getoption("--in-turn-seconds")
+
+
+def _is_slow_and_unsampled(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None and item.get_closest_marker("ci_sample") is None
+
+
+_DEADLINE = pytest.StashKey[float]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    deadline = item.config.stash.get(_DEADLINE, None)
+    if deadline is not None and time.monotonic() > deadline:
+        pytest.skip("the time of this turn is over (--in-turn-seconds)")

@@ -33,10 +33,10 @@ def largest(masks):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_network_draws_its_masks_at_its_temperature(training, drawn, images, small_network):
-    small_network(TASKS, seed=0, temperature=COLD)(images(), training=training)
+    small_network(TASKS, seed=0, temperature=COLD, masks="sample")(images(), training=training)
     assert (largest(drawn) > 0.95).mean() > 0.9
     drawn.clear()
-    small_network(TASKS, seed=0, temperature=HOT)(images(), training=training)
+    small_network(TASKS, seed=0, temperature=HOT, masks="sample")(images(), training=training)
     assert (largest(drawn) < 0.4).all()
 
 
