@@ -1,4 +1,4 @@
-"""What would stop a training after its files were found in order: phases, places to write to, states, devices."""
+"""What would stop a training though its files are in order: phases, places to write to, states, memory, devices."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 from sfgkeras.applications.checkpoints import CheckpointFolder, read_names
 from sfgkeras.applications.cohort import Cohort
 from sfgkeras.applications.files import RunFolder
+from sfgkeras.applications.memory import large_images, refuse_large_batch
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem
@@ -22,7 +23,7 @@ def find_obstacles(config: Config, cohort: Cohort, builds: bool) -> list[Problem
         cohort: The subjects.
         builds: Whether what needs TensorFlow (names of variables, GPUs) is looked at, too, where it is asked for.
     """
-    found = [*_missing_phases(config, cohort), *_places(config), *_states(config)]
+    found = [*_missing_phases(config, cohort), *_places(config), *_states(config), *_memory(config, cohort)]
     if builds:
         found += [*_frozen(config), *_devices(config)]
     return [Problem("error", path, message) for path, message in found]
@@ -84,6 +85,15 @@ def _state_file(path: Path) -> Path:
     if not iterations:
         raise DataError(f"{folder.folder}: no checkpoint")
     return folder.path(iterations[-1])
+
+
+def _memory(config: Config, cohort: Cohort) -> Iterator[tuple[Path, str]]:
+    try:
+        refuse_large_batch(config, build_tasks(config))
+    except ConfigError as error:
+        yield config.path, str(error)
+    for message in large_images(config, cohort.phase("training", "validation")):
+        yield config.path, message
 
 
 def _frozen(config: Config) -> Iterator[tuple[Path, str]]:

@@ -17,6 +17,7 @@ from sfgkeras.applications.files import (
 )
 from sfgkeras.applications.fingerprint import refuse_other_network
 from sfgkeras.applications.lock import holding
+from sfgkeras.applications.memory import refuse_large_window
 from sfgkeras.applications.places import find_place
 from sfgkeras.applications.reads import files_read
 from sfgkeras.applications.reporter import Reporter, SilentReporter
@@ -201,6 +202,7 @@ def infer(
         why = "worker 0 writes the table" if scalar else "there are fewer subjects than workers"
         reporter.message(f"nothing to infer for {place.name}: {why}")
         return
+    refuse_large_window(config, session.tasks, subjects)
     say_trained_subjects(session, state.record, subjects, reporter)
     refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
     folder = config.inference.save_seg_dir
