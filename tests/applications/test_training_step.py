@@ -1,5 +1,10 @@
 """One training step and one validation pass against the formula, on a tape written by hand."""
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import keras
 import numpy as np
 import pytest
@@ -175,3 +180,45 @@ def test_a_validation_pass_weighs_tasks_as_the_training_does_and_counts_every_wi
     assert scores[TOTAL] == pytest.approx(sum(WEIGHTS[task] * mean for task, mean in means.items()), rel=1e-4)
     assert validate(batches) == scores  # metrics begin anew
     assert validate([]) == {}
+
+
+def test_a_step_on_two_devices_goes_down_the_gradient_of_the_loss_of_the_whole_batch():
+    """In a process of its own, where the CPU is two devices, which have unequal windows."""
+    script = f"""
+        import importlib.util
+        import numpy as np
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        spec = importlib.util.spec_from_file_location("step", {__file__!r})
+        step = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(step)
+        from sfgkeras.applications.steps import TrainingStep, build_optimizer, split_variables
+
+        data = step.batch(4)
+        theirs = step.build(dropout=0.4, per_sample=True)
+        with tf.GradientTape() as tape:
+            total, parts, regularisation = step.hand_written_loss(theirs, *data)
+        gradients = tape.gradient(total, theirs.trainable_variables)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with strategy.scope():
+            ours = step.build(dropout=0.4, per_sample=True)
+            optimizers = [build_optimizer("sgd", rate) for rate in (step.RATE, step.GROUPING_RATE)]
+            for optimizer, variables in zip(optimizers, split_variables(ours, separate=True)):
+                optimizer.build(variables)
+        losses = {{task: step.RootMeanSquaredError() for task in step.WEIGHTS}}
+        take = TrainingStep(ours, optimizers[0], losses, step.WEIGHTS, strategy, 4, grouping_optimizer=optimizers[1])
+        dataset = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(data).unbatch().batch(4))
+        result = take(next(iter(dataset)))
+        for name, expected in {{**parts, "loss": total, "regularisation": regularisation}}.items():
+            np.testing.assert_allclose(float(result[name]), float(expected), rtol=1e-4, err_msg=name)
+        for mine, variable, gradient in zip(ours.trainable_variables, theirs.trainable_variables, gradients):
+            rate = step.GROUPING_RATE if variable.path.endswith("grouping_logits") else step.RATE
+            expected = np.array(variable) - rate * np.array(gradient)
+            np.testing.assert_allclose(np.array(mine), expected, rtol=1e-3, atol=2e-5, err_msg=variable.path)
+        """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
