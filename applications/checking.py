@@ -13,7 +13,7 @@ from sfgkeras.applications.result_names import name_problems
 from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_subjects
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import DataError
+from sfgkeras.errors import DataError, counted
 
 
 def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> bool:
@@ -36,7 +36,9 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> b
         (reporter.warning if problem.level == "warning" else reporter.message)(problem.message)
     errors = sum(problem.level == "error" for problem in problems)
     _show_plan(config, cohort, reporter)
-    reporter.message(f"{errors} errors, {len(problems) - errors} warnings" if problems else "nothing wrong was found")
+    warnings = len(problems) - errors
+    found = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
+    reporter.message(found if problems else "nothing wrong was found")
     return errors == 0
 
 
@@ -199,7 +201,7 @@ def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:
     window = " x ".join(str(size) for size in config.window_size)
     reporter.message(
         f"images {', '.join(config.image)}; windows {window}; batches of {config.network.batch_size}; "
-        f"{config.training.max_iter} iterations"
+        f"{counted(config.training.max_iter, 'iteration')}"
     )
 
 
@@ -214,7 +216,7 @@ def _show_steps(config: Config, reporter: Reporter) -> None:
         for key, value in described.items()
         if key != "step"
     ]
-    where = section.scheduler or (f"{section.workers} processes" if section.workers > 1 else "1 process")
+    where = section.scheduler or counted(section.workers, "process", "processes")
     reporter.message(
         f"preprocessing of {', '.join(section.sources)}: {', '.join(pipeline.names)}; {where}; into {section.output}"
     )

@@ -145,8 +145,9 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
         if 0 < len(complete) < len(subjects):
             first = next(subject_id for subject_id in subjects if subject_id not in complete)
             warnings.append(
-                f"{len(subjects) - len(complete)} of {len(subjects)} subjects have no target "
-                f"in {' or '.join(target_sources(config))} and serve for inference only, e.g. {first!r}"
+                f"{len(subjects) - len(complete)} of {len(subjects)} subjects "
+                f"{'has' if len(subjects) - len(complete) == 1 else 'have'} no target "
+                f"in {' or '.join(target_sources(config))}, for inference only, e.g. {first!r}"
             )
     return Cohort(subjects, values, split, files, tables, tuple(warnings))
 

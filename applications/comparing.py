@@ -26,7 +26,7 @@ from sfgkeras.applications.reporter import Reporter, SilentReporter
 from sfgkeras.applications.session import Session, open_session
 from sfgkeras.config import Config
 from sfgkeras.data.files import replacing
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import ConfigError, counted
 from sfgkeras.networks import build_plain_model, count_multiplies, count_parameters
 
 RESULT = "result.json"
@@ -220,8 +220,8 @@ def write_comparison(results: Mapping[tuple[str, int], Result], output: Path) ->
     write_csv(output / "runs.csv", [asdict(score) for score in scores])
     seeds = sorted({seed for _, seed in results})
     note = (
-        f"Mean ± standard deviation over {len(seeds)} seeds. Against the best baseline: * p < 0.05 over seeds "
-        "(paired t-test, from 3 seeds), + p < 0.05 over subjects (Wilcoxon signed-rank test, from 6 subjects); "
+        f"Mean ± standard deviation over {counted(len(seeds), 'seed')}. Against the best baseline: * p < 0.05 over "
+        "seeds (paired t-test, from 3 seeds), + p < 0.05 over subjects (Wilcoxon signed-rank test, from 6 subjects); "
         "not corrected for the number of comparisons. All networks are compared on the subjects for which each of them "
         "has a value; (n missed) counts the values that a network should have and has not, such as the distance to an "
         "organ that it did not find, and none of those that missed more than others is the best."
@@ -258,5 +258,8 @@ def _page(
     ]
     networks = len({line["network"] for line in lines})
     return page_html(
-        "Comparison", f"{networks} networks, {num_runs} runs", sections, f"sfgkeras {sfgkeras.__version__}"
+        "Comparison",
+        f"{counted(networks, 'network')}, {counted(num_runs, 'run')}",
+        sections,
+        f"sfgkeras {sfgkeras.__version__}",
     )

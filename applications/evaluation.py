@@ -19,7 +19,7 @@ from sfgkeras.applications.workers import Team
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import DataError
+from sfgkeras.errors import DataError, counted
 from sfgkeras.preprocessing.resampling import resample_like
 
 GROUPS = ("region", "label")
@@ -62,11 +62,15 @@ def _with_target(session: Session, task: TaskType, subjects: Sequence[Subject], 
     known = [subject for subject in subjects if session.cohort.has_targets(subject, [task.source])]
     if not known:
         raise DataError(
-            f"none of {len(subjects)} subjects has a target in [{task.source}] for task {task.name!r}; "
+            f"none of {counted(len(subjects), 'subject')} has a target in [{task.source}] for task {task.name!r}; "
             "choose other subjects with --dataset"
         )
     if len(known) < len(subjects):
-        reporter.warning(f"{len(subjects) - len(known)} subjects have no target in [{task.source}] and are left out")
+        without = len(subjects) - len(known)
+        are = "is" if without == 1 else "are"
+        reporter.warning(
+            f"{counted(without, 'subject has', 'subjects have')} no target in [{task.source}] and {are} left out"
+        )
     return known
 
 

@@ -15,7 +15,7 @@ from sfgkeras.applications.reporter import Reporter
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
 from sfgkeras.data.volumes import file_fingerprint
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.preprocessing.histogram import NyulLandmarks, foreground_percentiles, mean_landmarks
 from sfgkeras.preprocessing.landmark_file import (
     check_landmarks,
@@ -56,7 +56,7 @@ def fit_missing_landmarks(
         for name, rows in measured.items()
     }
     write_landmarks(path, landmarks)
-    reporter.message(f"histogram landmarks of {len(subjects)} training subjects: {path}")
+    reporter.message(f"histogram landmarks of {counted(len(subjects), 'training subject')}: {path}")
     return landmarks
 
 

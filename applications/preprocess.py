@@ -13,7 +13,7 @@ from sfgkeras.applications.reads import files_read
 from sfgkeras.applications.reporter import Reporter, SilentReporter
 from sfgkeras.config import Config, Preprocessing
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, counted
 
 if TYPE_CHECKING:
     from sfgkeras.preprocessing.folder import FolderResult
@@ -73,8 +73,8 @@ class PreprocessedImages:
         if failed:
             reasons = "\n".join(failed.values())
             raise DataError(
-                f"{reasons}\n{len(failed)} images cannot be preprocessed, the others are done and kept; repair the "
-                f"files, or take their subjects out of {self._config.system.dataset_split_file}"
+                f"{reasons}\n{counted(len(failed), 'image')} cannot be preprocessed, the others are done and kept; "
+                f"repair the files, or take their subjects out of {self._config.system.dataset_split_file}"
             )
         self._fit = False
 

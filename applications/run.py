@@ -27,7 +27,7 @@ from sfgkeras.config import Config
 from sfgkeras.data.prepared import PreparedSubject
 from sfgkeras.data.protection import named, protecting
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import DataError
+from sfgkeras.errors import DataError, counted
 
 if TYPE_CHECKING:
     from sfgkeras.applications.workers import Team
@@ -223,11 +223,13 @@ def infer(
     else:
         provenance.refuse_foreign(paths)
     if provenance.is_done(paths):
-        reporter.message(f"nothing to infer: all {len(paths)} results are in {folder}")
+        reporter.message(
+            f"nothing to infer: {'the result is' if len(paths) == 1 else f'all {len(paths)} results are'} in {folder}"
+        )
         return
     with holding(folder, "inference", reporter, f".lock_{place.index}.json"), protecting(reads):
         _infer(session, checkpoints, state, subjects, provenance, reporter)
-    reporter.message(f"wrote {len(paths)} results to {folder}")
+    reporter.message(f"wrote {counted(len(paths), 'result')} to {folder}")
 
 
 def _infer(

@@ -18,7 +18,7 @@ from typing import Any, Literal, TextIO
 from sfgkeras.data.files import writing_problem
 from sfgkeras.data.protection import ReadFiles, inside
 from sfgkeras.data.subjects import read_split
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.preprocessing.cluster import ClusterRunner
 from sfgkeras.preprocessing.cohort_landmarks import LANDMARKS, CohortLandmarks, cohort_landmarks
 from sfgkeras.preprocessing.inputs import MANIFEST, find_inputs, output_name
@@ -149,7 +149,7 @@ def run_folder(
             manifest.records.clear()
             (output / LANDMARKS).unlink(missing_ok=True)
             jobs = [replace(job, recorded=None) for job in jobs]
-        write_log(f"{len(jobs)} subjects, steps: {pipeline.text()}")
+        write_log(f"{counted(len(jobs), 'subject')}, steps: {pipeline.text()}")
         for path in ignored:
             write_log(f"ignored, not a volume: {path}")
         for path in left_out:

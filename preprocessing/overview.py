@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sfgkeras.data.files import replacing
+from sfgkeras.errors import counted
 from sfgkeras.preprocessing.job import PICTURES, PROVENANCE
 from sfgkeras.preprocessing.manifest import FAILED, Record
 
@@ -36,7 +37,7 @@ def write_overview(folder: Path, records: Mapping[str, Record], steps: str, land
     failed = [record for record in rows if record.status == FAILED]
     body = [
         "<h1>Preprocessing</h1>",
-        f"<p>{len(rows) - len(failed)} of {len(rows)} subjects done, {len(failed)} failed.</p>",
+        f"<p>{len(rows) - len(failed)} of {counted(len(rows), 'subject')} done, {len(failed)} failed.</p>",
         f"<p>Steps: <code>{html.escape(steps)}</code></p>",
     ]
     if landmarks is not None:

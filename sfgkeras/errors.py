@@ -1,4 +1,4 @@
-"""The errors that users meet, and the table lookup that words them."""
+"""The errors that users meet, and what words them: table lookup, suggestions, numbers with their nouns."""
 
 import difflib
 from collections.abc import Mapping
@@ -17,6 +17,11 @@ class DataError(ValueError):
 
 class WorkerLost(RuntimeError):
     """Another worker of a training is gone: nothing can be done here but to end, at once, and to be started again."""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Returns `1 error` or `2 errors`."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def suggestion(name: str, known: list[str]) -> str:

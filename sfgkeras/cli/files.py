@@ -1,7 +1,7 @@
 """The verbs around a run: check, preprocess, phantom, demo, configs."""
 
+import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from click.core import ParameterSource
 from sfgkeras.cli.arguments import parse_settings
 from sfgkeras.cli.group import OVERRIDES, commands, load_tensorflow, read_configuration, with_config
 from sfgkeras.cli.process import EXIT_USER
+from sfgkeras.cli.summary import Summary
 from sfgkeras.console import build_reporter
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import ConfigError, counted
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -24,8 +25,10 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
     config = read_configuration(config_name, context.args)
     from sfgkeras.applications.checking import check_run
 
-    if not check_run(config, build_reporter(), read_voxels=not headers_only):
+    reporter = build_reporter()
+    if not check_run(config, reporter, read_voxels=not headers_only):
         sys.exit(EXIT_USER)
+    Summary(context, reporter).next_verb("train")
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -53,7 +56,7 @@ def preprocess(context: click.Context, config_name: str | None, restart: bool, o
     """
     given = [name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if config_name is None:
-        _preprocess_folder(context.args, restart=restart, overwrite=overwrite, **options)
+        _preprocess_folder(context, restart=restart, overwrite=overwrite, **options)
         return
     if given:
         name = given[0].removesuffix("s") if given[0] == "inputs" else given[0]
@@ -64,11 +67,15 @@ def preprocess(context: click.Context, config_name: str | None, restart: bool, o
     config = read_configuration(config_name, context.args)
     from sfgkeras.applications.preprocess import preprocess as preprocess_run
 
-    sys.exit(preprocess_run(config, build_reporter(), restart=restart, overwrite=overwrite))
+    reporter = build_reporter()
+    exit_code = preprocess_run(config, reporter, restart=restart, overwrite=overwrite)
+    if exit_code == 0:
+        Summary(context, reporter).next_verb("check")
+    sys.exit(exit_code)
 
 
 def _preprocess_folder(
-    arguments: Sequence[str], inputs: Path | None, output: Path | None, steps: str | None, **options: Any
+    context: click.Context, inputs: Path | None, output: Path | None, steps: str | None, **options: Any
 ) -> None:
     missing = [name for name, value in (("--input", inputs), ("--output", output), ("--steps", steps)) if value is None]
     if inputs is None or output is None or steps is None:
@@ -78,7 +85,7 @@ def _preprocess_folder(
     from sfgkeras.applications.folder_progress import FolderProgress
     from sfgkeras.preprocessing.folder import run_folder
 
-    settings = parse_settings(arguments)
+    settings = parse_settings(context.args)
     reporter = build_reporter()
     with FolderProgress(reporter) as progress:
         result = run_folder(inputs, output, steps, settings, progress=progress.show, **options)
@@ -89,19 +96,24 @@ def _preprocess_folder(
         reporter.warning(f"{folder}: left out, holds label maps or what an earlier run wrote")
     for subject_id, reason in result.failed.items():
         reporter.warning(f"{subject_id}: {reason}")
-    reporter.message(f"overview: {result.overview}")
+    Summary(context, reporter).page(result.overview)
     sys.exit(result.exit_code)
 
 
 @commands.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("sfgkeras_demo"), show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Seed of the cohort and of the training.")
-def demo(output: Path, seed: int) -> None:
+@click.pass_context
+def demo(context: click.Context, output: Path, seed: int) -> None:
     """Make a synthetic cohort, train, infer, evaluate and report; about four minutes on two cores."""
     load_tensorflow()
     from sfgkeras.applications.demo import run_demo
 
-    run_demo(output, build_reporter(), seed=seed)
+    reporter = build_reporter()
+    run_demo(output, reporter, seed=seed)
+    summary = Summary(context, reporter)
+    summary.page(output / "model" / "report" / "report.html")
+    summary.next_step("sfgkeras configs lists INI files to begin your own run with")
 
 
 @commands.command()
@@ -110,7 +122,8 @@ def demo(output: Path, seed: int) -> None:
 @click.option("--size", type=click.Choice(["full", "small"]), default="small", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def phantom(output: Path, subjects: int, size: str, seed: int, overwrite: bool) -> None:
+@click.pass_context
+def phantom(context: click.Context, output: Path, subjects: int, size: str, seed: int, overwrite: bool) -> None:
     """Write a synthetic cohort of male pelves: T2 MR, CT and organ labels as NIfTI."""
     from sfgkeras.data.phantom import write_phantom_cohort
 
@@ -119,23 +132,30 @@ def phantom(output: Path, subjects: int, size: str, seed: int, overwrite: bool) 
         write_phantom_cohort(
             output, subjects, size=size, seed=seed, overwrite=overwrite, progress=lambda done, total: stage.advance()
         )
-    reporter.message(f"wrote {subjects} subjects to {output}")
+    reporter.message(f"wrote {counted(subjects, 'subject')} to {output}")
+    places = [part for name in ("MR", "CT", "ORGANS") for part in (f"--{name}.path_to_search", str(output))]
+    Summary(context, reporter).next_step(shlex.join(["sfgkeras", "check", "-c", "demo", *places]))
 
 
 @commands.command()
 @click.argument("name", required=False)
 @click.option("--overwrite", is_flag=True, help="Replace an existing copy.")
-def configs(name: str | None, overwrite: bool) -> None:
+@click.pass_context
+def configs(context: click.Context, name: str | None, overwrite: bool) -> None:
     """List the shipped INI files, or copy one into the working folder."""
+    from sfgkeras.applications.files import write_text
     from sfgkeras.config import find_config, list_configs
 
     reporter = build_reporter()
+    summary = Summary(context, reporter)
     if name is None:
         reporter.table("INI files of the package", ["name", "what it is"], sorted(list_configs().items()))
+        summary.next_step("sfgkeras configs NAME copies one into this folder")
         return
     source = find_config(f"ini_configs/{Path(name).stem}")
     target = Path(source.name)
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists; add --overwrite to replace it")
-    target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    write_text(target, source.read_text(encoding="utf-8"))
     reporter.message(f"copied to {target}")
+    summary.next_step(shlex.join(["sfgkeras", "check", "-c", str(target)]))

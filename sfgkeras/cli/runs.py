@@ -7,6 +7,7 @@ import click
 
 from sfgkeras.cli.arguments import parse_fractions, parse_overrides, parse_slice
 from sfgkeras.cli.group import DATASETS, OVERRIDES, commands, load_tensorflow, read_configuration, with_config
+from sfgkeras.cli.summary import Summary, after_evaluation, after_export, after_inference, after_training, is_chief
 from sfgkeras.console import build_reporter
 from sfgkeras.errors import ConfigError
 
@@ -21,7 +22,10 @@ def train(context: click.Context, config_name: str, restart: bool) -> None:
     load_tensorflow()
     from sfgkeras.applications import run
 
-    run.train(config, build_reporter(), restart=restart)
+    reporter = build_reporter()
+    run.train(config, reporter, restart=restart)
+    if is_chief(config):
+        after_training(config, Summary(context, reporter), reporter)
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -35,7 +39,10 @@ def inference(context: click.Context, config_name: str, dataset: str | None, ove
     load_tensorflow()
     from sfgkeras.applications import run
 
-    run.infer(config, build_reporter(), dataset=dataset, overwrite=overwrite)
+    reporter = build_reporter()
+    run.infer(config, reporter, dataset=dataset, overwrite=overwrite)
+    if is_chief(config):
+        after_inference(config, Summary(context, reporter), dataset)
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -49,7 +56,10 @@ def evaluate(context: click.Context, config_name: str, dataset: str | None) -> N
         load_tensorflow()  # the workers find each other by it
     from sfgkeras.applications import run
 
-    run.evaluate(config, build_reporter(), dataset=dataset)
+    reporter = build_reporter()
+    run.evaluate(config, reporter, dataset=dataset)
+    if is_chief(config):
+        after_evaluation(config, Summary(context, reporter), reporter)
 
 
 commands.add_command(evaluate, "evaluation")
@@ -85,7 +95,9 @@ def report(
         load_tensorflow()
     from sfgkeras.applications.report import write_report
 
-    write_report(config, build_reporter(), output, subjects, activations, wanted)
+    reporter = build_reporter()
+    page = write_report(config, reporter, output, subjects, activations, wanted)
+    Summary(context, reporter).page(page)
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -108,7 +120,9 @@ def export(context: click.Context, config_name: str, **options: Any) -> None:
     load_tensorflow()
     from sfgkeras.applications.exporting import export_network
 
-    export_network(config, build_reporter(), **options)
+    reporter = build_reporter()
+    path = export_network(config, reporter, **options)
+    after_export(path, options["file_format"], Summary(context, reporter))
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -157,4 +171,7 @@ def compare(
     load_tensorflow()
     from sfgkeras.applications.comparing import compare as compare_runs
 
-    compare_runs(plan, output, build_reporter())
+    reporter = build_reporter()
+    compare_runs(plan, output, reporter)
+    reporter.message(f"wrote {output}: comparison.csv, runs.csv, comparison.md, comparison.png and a folder per run")
+    Summary(context, reporter).page(output / "comparison.html")

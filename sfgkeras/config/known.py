@@ -184,7 +184,7 @@ def refuse_strays(ini: IniText) -> None:
 
 def sections_with(key: str) -> list[str]:
     """Returns the sections that have a key, as `SECTION` or `TASK name`; input sources, named freely, do not count."""
-    models = {**RUN_SECTIONS, "MULTITASK": Multitask, "TASK name": Task, **ONE_TASK_SECTIONS}
+    models: dict[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask, "TASK name": Task, **ONE_TASK_SECTIONS}
     return [name for name, model in models.items() if key.lower() in model.model_fields]
 
 

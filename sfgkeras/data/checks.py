@@ -18,7 +18,7 @@ from sfgkeras.data.grids import Grid, describe_grid, overlaps, resampled_shape, 
 from sfgkeras.data.image_formats import files_beside, series_files, times
 from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map
 from sfgkeras.data.subjects import Subject, match_subjects, read_file_list, unmatched_ids
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, counted
 
 _SHOWN_LABELS = 5
 
@@ -364,11 +364,11 @@ def _check_labels(file: _File, labels: np.ndarray) -> list[Problem]:
     if count is not None and (low < 0 or high >= count):
         outside = np.unique(labels[(labels < 0) | (labels >= count)])
         shown = ", ".join(map(str, outside[:_SHOWN_LABELS])) + (", ..." if len(outside) > _SHOWN_LABELS else "")
+        held = f"{file.path}: holds {counted(len(outside), 'label')} ({shown}) outside 0 to {count - 1}"
         message = (
-            f"{file.path}: holds {len(outside)} labels ({shown}) outside 0 to {count - 1}; set num_classes = "
-            f"{high + 1} or more, or renumber the labels"
+            f"{held}; set num_classes = {high + 1} or more, or renumber the labels"
             if low >= 0
-            else f"{file.path}: holds {len(outside)} labels ({shown}) outside 0 to {count - 1}; renumber them"
+            else f"{held}; renumber them"
         )
         problems.append(Problem("error", file.path, message))
     if low == high:

@@ -128,7 +128,7 @@ def test_a_constant_image_is_a_warning_not_an_error(folder, reporter):
     path = write(folder, trained_on(folder), "mr", np.full(SHAPE, 5, np.float32))
     assert check_run(configure(folder), reporter)
     assert any(text.startswith(f"{path}: holds the value 5 only") for text in reporter.warnings)
-    assert "0 errors, 1 warnings" in reporter.messages
+    assert "0 errors, 1 warning" in reporter.messages
 
 
 def test_ids_that_match_nothing_are_warnings(folder, reporter):
@@ -136,7 +136,7 @@ def test_ids_that_match_nothing_are_warnings(folder, reporter):
     (folder / "s2_organs.nii.gz").unlink()
     assert check_run(configure(folder), reporter)
     assert any(text.startswith(f"{path}: 1 of 5 ids of [CT] match no subject") for text in reporter.warnings)
-    assert any("1 of 4 subjects have no target" in text and "'s2'" in text for text in reporter.warnings)
+    assert any("1 of 4 subjects has no target" in text and "'s2'" in text for text in reporter.warnings)
 
 
 def test_a_training_subject_of_the_split_file_without_target_is_an_error(folder, reporter):

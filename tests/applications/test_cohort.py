@@ -133,7 +133,7 @@ def test_subjects_without_targets_serve_for_inference_only(folder):
     assert set(cohort.split["inference"]) > {"new1", "new2", "s04"}
     assert len(cohort.split["inference"]) == 5
     (warning,) = cohort.warnings
-    assert warning.startswith("3 of 12 subjects have no target in CT or ORGANS and serve for inference only")
+    assert warning.startswith("3 of 12 subjects have no target in CT or ORGANS, for inference only")
     known = [subject for subject in cohort.phase("inference") if cohort.has_targets(subject, ["CT", "ORGANS"])]
     assert len(known) == 2
 
@@ -204,7 +204,7 @@ def test_values_of_a_table_are_matched_by_id(tables):
     unmatched, without = cohort.warnings
     assert unmatched.startswith(f"{tables / 'ages.csv'}: 1 of 4 ids of [AGES] match no subject of [FACES]")
     assert "'p9'" in unmatched
-    assert "1 of 4 subjects have no target in AGES" in without
+    assert "1 of 4 subjects has no target in AGES" in without
 
 
 def test_a_scalar_target_that_cannot_be_used_names_table_subject_and_value(tables):

@@ -120,11 +120,15 @@ save_every_n = 1
 validation_every_n = 2
 exclude_fraction_for_validation = 0.25
 exclude_fraction_for_inference = 0.25
-loss_type = rmse
 
-[REGRESSION]
+[MULTITASK]
 image = MR
-output = CT
+tasks = ct
+
+[TASK ct]
+type = regression
+target = CT
+loss = rmse
 """
 
 

@@ -1,0 +1,105 @@
+"""What a verb says last: what it wrote and where, and the command that comes next, as the user would type it."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from sfgkeras.config import Config
+from sfgkeras.console import PlainReporter, RichReporter
+
+LOADERS = {
+    "keras": "keras.saving.load_model({path!r})",
+    "saved_model": "tensorflow.saved_model.load({path!r})",
+    "onnx": "onnxruntime.InferenceSession({path!r})",
+}
+
+
+class Summary:
+    """Says the last lines of a verb.
+
+    Args:
+        context: The verb's context, which knows what was typed.
+        reporter: Shows them.
+    """
+
+    def __init__(self, context: click.Context, reporter: PlainReporter | RichReporter) -> None:
+        self._context, self._reporter = context, reporter
+
+    def command(self, verb: str, *options: object) -> str:
+        """Returns the command line of a verb on the same INI file, with the same settings."""
+        name = self._context.params["config_name"]
+        return shlex.join(["sfgkeras", verb, "-c", name, *map(str, options), *self._context.args])
+
+    def next_verb(self, verb: str, *options: object) -> None:
+        """Says which verb comes next."""
+        self.next_step(self.command(verb, *options))
+
+    def next_step(self, text: str) -> None:
+        """Says what comes next."""
+        self._reporter.message(f"next: {text}")
+
+    def page(self, path: Path) -> None:
+        """Says that a page wants to be looked at."""
+        self.next_step(f"open {path.resolve().as_uri()} in a browser")
+
+
+def is_chief(config: Config) -> bool:
+    """Says whether this process is the one of several workers that tells of them all."""
+    from sfgkeras.applications.places import find_place
+
+    return find_place(config, required=False).index == 0
+
+
+def after_training(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:
+    """Says which states there are, and how to use them on subjects that were held out, or else on others."""
+    from sfgkeras.applications.checkpoints import CheckpointFolder
+    from sfgkeras.applications.files import RunFolder
+    from sfgkeras.data.subjects import read_split
+
+    run = RunFolder(config.system.model_dir)
+    states = CheckpointFolder(run.checkpoints)
+    best = ", and the best by validation" if states.path("best").is_file() else ""
+    reporter.message(
+        f"wrote {run.checkpoints} (states of {_iterations(states.iterations())}{best}), {run.logs} (curves) and "
+        f"{run.configuration} (every setting)"
+    )
+    split = read_split(config.system.dataset_split_file)
+    phase = next((name for name in ("inference", "validation", "training") if split.get(name)), "inference")
+    is_default = phase == config.inference.dataset_to_infer
+    summary.next_verb("inference", *([] if is_default else ["--dataset", phase]))
+
+
+def after_inference(config: Config, summary: Summary, dataset: str | None) -> None:
+    """Says how results are compared with the truth, or, where there is none, looked at."""
+    from sfgkeras.applications.cohort import find_cohort, target_sources
+
+    cohort = find_cohort(config, needs_targets=False)
+    phase = dataset or config.inference.dataset_to_infer
+    subjects = list(cohort.subjects.values()) if phase == "all" else cohort.phase(phase)
+    has_truth = all(any(cohort.has_targets(each, [source]) for each in subjects) for source in target_sources(config))
+    if has_truth:
+        summary.next_verb("evaluate", *(["--dataset", dataset] if dataset else []))
+    else:
+        summary.next_verb("report")
+
+
+def after_evaluation(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:
+    """Says where the tables are."""
+    folder = config.evaluation.save_csv_dir
+    names = [f"{task}_{what}.csv" for task in config.tasks for what in ("subjects", "summary")]
+    reporter.message(f"wrote {folder}: {', '.join(name for name in names if (folder / name).is_file())}")
+    summary.next_verb("report")
+
+
+def after_export(path: Path, file_format: str, summary: Summary) -> None:
+    """Says how the file is loaded."""
+    call = LOADERS[file_format].format(path=str(path))
+    summary.next_step(f"{call} in Python; {path.name}.json says how images are prepared and outputs are read")
+
+
+def _iterations(saved: Sequence[int]) -> str:
+    if len(saved) == 1:
+        return f"iteration {saved[0]}"
+    return f"iterations {', '.join(map(str, saved[:-1]))} and {saved[-1]}"
