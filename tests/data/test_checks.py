@@ -151,7 +151,7 @@ BROKEN = {
     "label in another place": ("organs", _shifted, "from (30.0, 20.0, -7.0)) is not that of its image"),
     "label stored the other way": ("organs", _stored_the_other_way, "is stored as RPS but its image"),
     "label above num_classes": ("organs", _with_label(5), "(5) outside 0 to 2; set num_classes = 6"),
-    "label below zero": ("organs", _with_label(-1), "holds 1 labels (-1) outside 0 to 2; renumber"),
+    "label below zero": ("organs", _with_label(-1), "holds 1 label (-1) outside 0 to 2; renumber"),
     "label not an integer": ("organs", _with_label(0.5), "4 of its 1320 voxels are no integers (e.g. 0.5)"),
     "label NaN": ("organs", _with_label(np.nan), "4 of its 1320 voxels are no integers (e.g. nan)"),
     "missing file of a subject": ("organs", Path.unlink, "subject 's1' has no file in [organs]; add it"),
