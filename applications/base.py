@@ -136,7 +136,13 @@ class TaskType(ABC):
 
     @abstractmethod
     def evaluate_map(
-        self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
+        self,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        valid: np.ndarray,
+        spacing: Sequence[float],
+        evaluation: Any,
+        masks: Mapping[str, np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
         """Compares one subject's volumes.
 
@@ -146,6 +152,7 @@ class TaskType(ABC):
             valid: Voxels that the target's image covers, `(x, y, z)`.
             spacing: Voxel size in mm.
             evaluation: The `[EVALUATION]` section.
+            masks: Regions to measure once more, by name, bool `(x, y, z)`.
 
         Returns:
             One row of measures per region or label.

@@ -1,6 +1,6 @@
 """Classification: one class per subject."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -74,7 +74,13 @@ class ClassificationTask(TaskType):
         return Information(allocate)
 
     def evaluate_map(
-        self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
+        self,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        valid: np.ndarray,
+        spacing: Sequence[float],
+        evaluation: Any,
+        masks: Mapping[str, np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
         """Refuses: a classification has no result volume."""
         raise DataError(f"task {self.name!r} is a classification and has no result volume")

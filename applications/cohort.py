@@ -111,7 +111,8 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
     values: dict[str, dict[str, dict[str, str]]] = {}
     tables: dict[str, Path] = {}
     warnings: list[str] = []
-    for name in dict.fromkeys([*config.image, *target_sources(config)]):
+    masks = [config.evaluation.mask] if config.evaluation.mask else []
+    for name in dict.fromkeys([*config.image, *target_sources(config), *masks]):
         source = config.sources[name]
         try:
             if source.loader == "table" and source.csv_file is not None:
@@ -120,7 +121,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
                 continue
             files[name] = find_source(name, source)
         except DataError as error:
-            if needs_targets or name in config.image:
+            if (needs_targets and name not in masks) or name in config.image:
                 raise
             warnings.append(f"[{name}] {error} (needed for training and evaluation)")
             (values if source.loader == "table" else files)[name] = {}
@@ -131,6 +132,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
             warnings += odd
     subjects = _match(config, files)
     warnings += _unmatched(config, subjects, files, values)
+    warnings += [text for name in masks for text in _without_mask(name, subjects)]
     complete = [
         subject_id
         for subject_id, subject in subjects.items()
@@ -200,6 +202,14 @@ def _match(config: Config, files: Mapping[str, Mapping[str, Path]]) -> dict[str,
             "set filename_removefromid so that they do"
         )
     return subjects
+
+
+def _without_mask(name: str, subjects: Mapping[str, Subject]) -> list[str]:
+    """Says which subjects have no mask for evaluation."""
+    lost = [subject_id for subject_id, subject in subjects.items() if name not in subject.files]
+    if not lost:
+        return []
+    return [f"{len(lost)} of {len(subjects)} subjects, e.g. {lost[0]!r}, have no file in [{name}], [EVALUATION] mask"]
 
 
 def _unmatched(

@@ -129,7 +129,9 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
     for name, task in session.tasks.items():
         by_subject = dict(_pair_scores(folder / f"{name}_pairs.csv", task)) if task.is_scalar else {}
         for row in _read_csv(folder / f"{name}_subjects.csv"):
-            group = row.get("region") or row.get("label") or "all"
+            if row.get("label") and row.get("region", "all") != "all":
+                continue  # a label within a mask: its mean over labels would mix regions
+            group = row.get("label") or row.get("region") or "all"
             for measure, text in row.items():
                 if measure not in comparison.EVALUATIONS or measure == "confusion_matrix" or not text:
                     continue

@@ -13,6 +13,7 @@ from sfgkeras.analysis.tables import summarise, summary_text, with_unit, write_c
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.files import VALUES_FILE, prediction_path
+from sfgkeras.applications.regions import evaluation_masks
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session
 from sfgkeras.applications.workers import Team
@@ -22,7 +23,7 @@ from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
 from sfgkeras.preprocessing.resampling import resample_like
 
-GROUPS = ("region", "label")
+GROUPS = ("label", "region")
 
 
 def evaluate_task(
@@ -127,7 +128,8 @@ def _evaluate_volumes(
     with reporter.stage(f"evaluating {task.name}", len(subjects)) as stage:
         for subject in subjects:
             truth, prediction, valid, spacing = read_pair(session.config, task, subject)
-            measured = task.evaluate_map(truth, prediction, valid, spacing, session.config.evaluation)
+            masks = evaluation_masks(session.config, task, subject)
+            measured = task.evaluate_map(truth, prediction, valid, spacing, session.config.evaluation, masks)
             rows.append([{"subject_id": subject.subject_id, **row} for row in measured])
             stage.advance(1, subject.subject_id)
     return rows

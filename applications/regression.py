@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sfgkeras.analysis.measures import evaluate_regression
+from sfgkeras.analysis.measures import EVALUATIONS, evaluate_regression, evaluations_of
 from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
 from sfgkeras.applications.base import Resample, TaskType, select_measures
 from sfgkeras.data.scaling import convert_in_blocks
@@ -100,16 +100,24 @@ class RegressionTask(TaskType):
         return unit / abs(self.settings.scale)
 
     def evaluate_map(
-        self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
+        self,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        valid: np.ndarray,
+        spacing: Sequence[float],
+        evaluation: Any,
+        masks: Mapping[str, np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
         """Measures the covered voxels, and those within each intensity bound; HU are clipped as in training."""
         if self.is_ct:
             truth = np.clip(truth, *USUAL_CLIP)
         return evaluate_regression(
-            truth[valid],
-            prediction[valid],
+            truth,
+            prediction,
             select_measures(evaluation.evaluations, "regression"),
             evaluation.intensity_bounds,
+            valid=valid,
+            masks=masks,
         )
 
     def evaluate_values(
@@ -117,6 +125,10 @@ class RegressionTask(TaskType):
     ) -> list[dict[str, Any]]:
         """Measures all subjects, and those whose true value lies within each intensity bound."""
         names = select_measures(evaluation.evaluations, "regression")
+        if names is None:
+            names = [name for name in evaluations_of("regression") if EVALUATIONS[name].usual]
+        # One number has no structure.
+        names = [name for name in names if EVALUATIONS[name].needs != "similarity"]
         return evaluate_regression(np.asarray(truth), np.asarray(prediction), names, evaluation.intensity_bounds)
 
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:

@@ -94,7 +94,13 @@ class SegmentationTask(TaskType):
         return Information(allocate)
 
     def evaluate_map(
-        self, truth: np.ndarray, prediction: np.ndarray, valid: np.ndarray, spacing: Sequence[float], evaluation: Any
+        self,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        valid: np.ndarray,
+        spacing: Sequence[float],
+        evaluation: Any,
+        masks: Mapping[str, np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
         """Measures every label but the background, or the foreground as one; voxels not covered are background."""
         truth, prediction = np.where(valid, truth, 0), np.where(valid, prediction, 0)
@@ -104,7 +110,13 @@ class SegmentationTask(TaskType):
             names = self.settings.class_names or [str(label) for label in range(self.num_outputs)]
             labels = {name: label for label, name in enumerate(names) if label > 0}
         return evaluate_segmentation(
-            truth, prediction, spacing, labels, select_measures(evaluation.evaluations, "segmentation")
+            truth,
+            prediction,
+            spacing,
+            labels,
+            select_measures(evaluation.evaluations, "segmentation"),
+            evaluation.surface_tolerance,
+            masks,
         )
 
     def evaluate_values(

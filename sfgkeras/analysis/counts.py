@@ -16,8 +16,10 @@ class Counts(NamedTuple):
     tn: int
 
 
-def count_voxels(truth: np.ndarray, prediction: np.ndarray) -> Counts:
-    """Compares two boolean masks of one shape voxel by voxel."""
+def count_voxels(truth: np.ndarray, prediction: np.ndarray, inside: np.ndarray | None = None) -> Counts:
+    """Compares two boolean masks of one shape voxel by voxel, of those `inside`; None counts all."""
+    if inside is not None:
+        truth, prediction = truth[inside], prediction[inside]
     tp = int(np.count_nonzero(truth & prediction))
     in_truth, predicted = int(np.count_nonzero(truth)), int(np.count_nonzero(prediction))
     return Counts(tp, predicted - tp, in_truth - tp, truth.size - in_truth - predicted + tp)

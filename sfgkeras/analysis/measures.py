@@ -4,6 +4,7 @@ Undefined values are never errors: an empty region gives NaN, a distance to an e
 the summary (`sfgkeras.analysis.tables`) lists how many there were.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ import numpy as np
 
 from sfgkeras.analysis import counts
 from sfgkeras.analysis.counts import Counts, count_voxels, dice, jaccard, sensitivity, specificity
+from sfgkeras.analysis.similarity import mean_similarity, similarity_map
 from sfgkeras.analysis.surface import average_distance, hausdorff, hausdorff95, surface_distances
+from sfgkeras.analysis.surface_overlap import surface_dice, surface_elements
 
 NAN = float("nan")
 
@@ -126,8 +129,9 @@ class Evaluation:
 
     Attributes:
         kind: Type of task: `"regression"`, `"segmentation"` or `"classification"`.
-        function: Takes `Residuals`, `Counts`, `SurfaceDistances` or a confusion matrix, as `needs` says.
-        needs: `"residuals"`, `"counts"`, `"distances"` or `"matrix"`.
+        function: Takes `Residuals`, values of a `similarity_map`, `Counts`, `SurfaceDistances`, `SurfaceElements` or a
+            confusion matrix, as `needs` says.
+        needs: `"residuals"`, `"similarity"`, `"counts"`, `"distances"`, `"elements"` or `"matrix"`.
         higher_is_better: Whether a larger value is a better one; None where neither is.
         unit: `"target"` for that of the target, `"target^2"` for its square, `"mm"`, `"dB"`, or empty.
         usual: Whether it is measured where no measure is named.
@@ -155,6 +159,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "rmse": Evaluation("regression", root_mean_squared_error, "residuals", False, "target"),
     "me": Evaluation("regression", mean_error, "residuals", None, "target"),
     "psnr": Evaluation("regression", peak_signal_to_noise_ratio, "residuals", True, "dB"),
+    "ssim": Evaluation("regression", mean_similarity, "similarity", True),
     "mse": Evaluation("regression", mean_squared_error, "residuals", False, "target^2", usual=False),
     "r2": Evaluation("regression", coefficient_of_determination, "residuals", True, usual=False),
     "dice": Evaluation("segmentation", dice, "counts", True),
@@ -164,6 +169,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "average_distance": Evaluation("segmentation", average_distance, "distances", False, "mm"),
     "hausdorff": Evaluation("segmentation", hausdorff, "distances", False, "mm"),
     "hausdorff95": Evaluation("segmentation", hausdorff95, "distances", False, "mm"),
+    "surface_dice": Evaluation("segmentation", surface_dice, "elements", True),
     "voxel_accuracy": _of_counts(counts.voxel_accuracy, True),
     "positive_predictive_value": _of_counts(counts.positive_predictive_value, True),
     "negative_predictive_value": _of_counts(counts.negative_predictive_value, True),
@@ -217,6 +223,8 @@ def evaluate_regression(
     label_map: np.ndarray | None = None,
     labels: Mapping[str, int] | None = None,
     data_range: float | None = None,
+    valid: np.ndarray | None = None,
+    masks: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Measures continuous predictions over the whole image and in regions.
 
@@ -230,10 +238,14 @@ def evaluate_regression(
         intensity_bounds: Regions by name: where the truth lies between two values, both included.
         label_map: Integer labels, `(x, y, z)`.
         labels: Regions by name: where the label map has a value.
-        data_range: Peak signal for `psnr`; None for the largest less the smallest value of the whole truth.
+        data_range: Peak signal for `psnr`, range of `ssim`; None for the largest less the smallest value of the whole
+            truth.
+        valid: Where the truth is known, bool `(x, y, z)`; nothing else counts in any region. None for everywhere.
+        masks: Regions by name: bool, `(x, y, z)`.
 
     Returns:
-        One row per region: `region` (`"all"` first), `num_voxels`, and every measure.
+        One row per region: `region` (`"all"` first, then masks), `num_voxels`, and every measure. `ssim` is undefined
+        for numbers without a place, `(subjects,)`.
 
     Raises:
         ValueError: If shapes do not fit, labels come without a label map, or a measure is unknown.
@@ -241,28 +253,63 @@ def evaluate_regression(
     chosen = _chosen(names, "regression")
     truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
     _check_shapes(truth, prediction)
-    regions: dict[str, np.ndarray | None] = {"all": None}
+    known = None if valid is None or valid.all() else _on_channels(valid, truth, "what is valid")
+    regions: dict[str, np.ndarray | None] = {"all": known}
+    for name, mask in (masks or {}).items():
+        regions[name] = _on_channels(mask, truth, f"region {name!r}")
     for name, (low, high) in (intensity_bounds or {}).items():
         regions[name] = (truth >= low) & (truth <= high)
     for name, value in (labels or {}).items():
         if label_map is None or label_map.shape not in (truth.shape, truth.shape[:-1]):
             shape = None if label_map is None else label_map.shape
             raise ValueError(f"region {name!r} needs a label map that fits {truth.shape}; received {shape}")
-        inside = label_map == value
-        regions[name] = (
-            inside if inside.shape == truth.shape else np.repeat(inside[..., None], truth.shape[-1], axis=-1)
-        )
+        regions[name] = _on_channels(label_map == value, truth, f"region {name!r}")
     if data_range is None:
-        data_range = float(np.ptp(truth)) if truth.size else 0.0
+        values_known = truth if known is None else truth[known]
+        data_range = float(np.ptp(values_known)) if values_known.size else 0.0
     residual = prediction - truth
+    similarity = None
+    if any(evaluation.needs == "similarity" for evaluation in chosen.values()):
+        similarity = _similarity(truth, prediction, data_range, known)
     rows = []
     for name, region in regions.items():
+        if known is not None and region is not None and region is not known:
+            region = region & known
         inside = truth.ravel() if region is None else truth[region]
         variance = float(inside.var()) if inside.size else NAN
         residuals = Residuals(residual.ravel() if region is None else residual[region], data_range, variance)
-        values = {measure: evaluation.function(residuals) for measure, evaluation in chosen.items()}
+        given: dict[str, Any] = {"residuals": residuals}
+        if similarity is not None:
+            given["similarity"] = similarity.ravel() if region is None else similarity[region]
+        values = {measure: evaluation.function(given[evaluation.needs]) for measure, evaluation in chosen.items()}
         rows.append({"region": name, "num_voxels": residuals.values.size, **values})
     return rows
+
+
+def _on_channels(mask: np.ndarray, truth: np.ndarray, what: str) -> np.ndarray:
+    """Returns a mask for all channels of the truth.
+
+    Raises:
+        ValueError: If it does not fit.
+    """
+    if mask.shape == truth.shape:
+        return mask
+    if mask.shape != truth.shape[:-1]:
+        raise ValueError(f"{what} of shape {mask.shape} does not fit truth of shape {truth.shape}")
+    return np.repeat(mask[..., None], truth.shape[-1], axis=-1)
+
+
+def _similarity(truth: np.ndarray, prediction: np.ndarray, data_range: float, known: np.ndarray | None) -> np.ndarray:
+    """Returns the similarity map of every channel, of the truth's shape; NaN for numbers without a place."""
+    if truth.ndim < 2:
+        return np.full(truth.shape, NAN, np.float32)
+    if truth.ndim < 4:
+        return similarity_map(truth, prediction, data_range, known)
+    channels = [
+        similarity_map(truth[..., c], prediction[..., c], data_range, None if known is None else known[..., c])
+        for c in range(truth.shape[-1])
+    ]
+    return np.stack(channels, axis=-1)
 
 
 def evaluate_segmentation(
@@ -271,6 +318,8 @@ def evaluate_segmentation(
     spacing: Sequence[float],
     labels: Mapping[str, int],
     names: Sequence[str] | None = None,
+    surface_tolerance: float = 2.0,
+    masks: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Measures a predicted label map, label by label.
 
@@ -280,9 +329,12 @@ def evaluate_segmentation(
         spacing: Voxel size in mm, one number per axis.
         labels: Values of the label map by name.
         names: Which measures, keys of `EVALUATIONS`; None for the usual ones of segmentation.
+        surface_tolerance: Distance in mm that `surface_dice` takes for agreement.
+        masks: Regions by name, bool `(x, y, z)`: outside of one neither truth nor prediction has a label.
 
     Returns:
-        One row per label: `label` (its name), `num_voxels` (in the truth), and every measure.
+        One row per label: `label` (its name), `num_voxels` (in the truth), and every measure. With `masks` one for each
+        region besides, and a column `region`, `"all"` first.
 
     Raises:
         ValueError: If shapes do not fit or a measure is unknown.
@@ -290,15 +342,22 @@ def evaluate_segmentation(
     chosen = _chosen(names, "segmentation")
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     _check_shapes(truth, prediction)
-    with_distances = any(evaluation.needs == "distances" for evaluation in chosen.values())
+    needed = {evaluation.needs for evaluation in chosen.values()}
+    regions: dict[str, np.ndarray | None] = {"all": None, **(masks or {})}
     rows = []
-    for name, value in labels.items():
-        masks = truth == value, prediction == value
-        given: dict[str, Any] = {"counts": count_voxels(*masks)}
-        if with_distances:
-            given["distances"] = surface_distances(*masks, spacing)
+    for (name, value), (region, mask) in itertools.product(labels.items(), regions.items()):
+        pair = truth == value, prediction == value
+        inside = None if mask is None else np.asarray(mask, bool)
+        if inside is not None:
+            pair = pair[0] & inside, pair[1] & inside
+        given: dict[str, Any] = {"counts": count_voxels(*pair, inside)}
+        if "distances" in needed:
+            given["distances"] = surface_distances(*pair, spacing)
+        if "elements" in needed:
+            given["elements"] = surface_elements(*pair, spacing, surface_tolerance)
         values = {measure: evaluation.function(given[evaluation.needs]) for measure, evaluation in chosen.items()}
-        rows.append({"label": name, "num_voxels": given["counts"].tp + given["counts"].fn, **values})
+        place = {"label": name, **({"region": region} if masks else {})}
+        rows.append({**place, "num_voxels": given["counts"].tp + given["counts"].fn, **values})
     return rows
 
 

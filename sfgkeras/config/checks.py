@@ -379,14 +379,31 @@ def check_evaluation(draft: Draft) -> None:
             what = f"has {measure!r}, which {'fits no task here' if known else 'is not known'}"
             hint = ";" if known else suggestion(measure, fitting) or ";"
             ini.add("EVALUATION", "evaluations", f"{what}{hint} choose of {', '.join(fitting)}")
+    _check_mask(draft)
     if evaluation.intensity_bounds and all(task.type != "regression" for task in tasks.values()):
         ini.add("EVALUATION", "intensity_bounds", "needs a regression, and there is none; remove it")
+
+
+def _check_mask(draft: Draft) -> None:
+    ini, evaluation = draft.ini, draft.sections["evaluation"]
+    mask = evaluation.mask
+    if all(draft.is_scalar(task.target) for task in draft.application.tasks.values()):
+        for key in ("mask", "body"):
+            if getattr(evaluation, key):
+                ini.add("EVALUATION", key, "needs a task with volumes, and there is none; remove it")
+    elif mask is not None and mask not in draft.sources:
+        hint = suggestion(mask, list(draft.sources)) or f"; add [{mask}] with path_to_search or csv_file"
+        ini.add("EVALUATION", "mask", f"names no input source{hint}")
+    elif mask is not None and draft.is_scalar(mask):
+        ini.add("EVALUATION", "mask", "gives values, and a mask has voxels; name a source of label maps")
+    elif mask is not None and mask.lower() in ("all", *(["body"] if evaluation.body else [])):
+        ini.add("EVALUATION", "mask", f"is named like the region {mask.lower()!r}; give the source another name")
 
 
 def warn_unused_sources(draft: Draft) -> None:
     """Warns of input sources that nothing refers to."""
     multitask = draft.application.multitask
-    used = {*multitask.image, multitask.weight, multitask.sampler}
+    used = {*multitask.image, multitask.weight, multitask.sampler, draft.sections["evaluation"].mask}
     used |= {task.target for task in draft.application.tasks.values()}
     draft.warnings.extend(
         f"[{name}] is an input source that no image, task, weight or sampler refers to"

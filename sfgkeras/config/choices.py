@@ -62,7 +62,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 }
 
 EVALUATIONS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("mae", "rmse", "me", "psnr", "mse", "r2"),
+    "regression": ("mae", "rmse", "me", "psnr", "ssim", "mse", "r2"),
     "segmentation": (
         "dice",
         "jaccard",
@@ -71,6 +71,7 @@ EVALUATIONS: Mapping[str, tuple[str, ...]] = {
         "average_distance",
         "hausdorff",
         "hausdorff95",
+        "surface_dice",
         "voxel_accuracy",
         "positive_predictive_value",
         "negative_predictive_value",

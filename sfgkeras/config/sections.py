@@ -402,3 +402,18 @@ class Evaluation(Section):
         default={},
         description="Ranges of the reference's intensity in which regression is measured once more. (new)",
     )
+    mask: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Input source of a mask for each subject: everything is measured once more where it is not 0, as a "
+        "region of its name. (new)",
+    )
+    body: Annotated[bool, YES_NO] = Field(
+        default=False,
+        description="Whether everything is measured once more inside the body: the largest connected part of the first "
+        "image's foreground (`foreground_type`), its holes filled. (new)",
+    )
+    surface_tolerance: Annotated[float, NUMBER] = Field(
+        default=2.0,
+        ge=0,
+        description="Millimetres between two surfaces that `surface_dice` takes for agreement. (new)",
+    )

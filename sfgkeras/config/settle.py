@@ -133,7 +133,9 @@ def _settle_tasks(draft: Draft) -> None:
         # NiftyNet's accuracy of a segmentation counts voxels.
         aliases["accuracy"] = "voxel_accuracy"
     evaluations = tuple(dict.fromkeys(aliases.get(measure, measure) for measure in measures))
-    draft.sections["evaluation"] = evaluation.model_copy(update={"evaluations": evaluations})
+    by_id = {section_id(name): name for name in draft.sources}
+    mask = evaluation.mask and by_id.get(section_id(evaluation.mask), evaluation.mask)
+    draft.sections["evaluation"] = evaluation.model_copy(update={"evaluations": evaluations, "mask": mask})
 
 
 def label_sources(draft: Draft) -> list[str]:

@@ -137,10 +137,11 @@ def test_only_the_usual_measures_are_taken_where_none_is_named():
     labels = np.arange(8).reshape(2, 2, 2) % 2
     row = only_row(measures.evaluate_segmentation(labels, labels, (1, 1, 1), {"a": 1}))
     assert set(row) - {"label", "num_voxels"} == {
-        "dice", "jaccard", "sensitivity", "specificity", "average_distance", "hausdorff", "hausdorff95"
+        "dice", "jaccard", "sensitivity", "specificity", "average_distance", "hausdorff", "hausdorff95",
+        "surface_dice"
     }  # fmt: skip
     assert set(only_row(measures.evaluate_regression(labels, labels))) == {
-        "region", "num_voxels", "mae", "rmse", "me", "psnr"
+        "region", "num_voxels", "mae", "rmse", "me", "psnr", "ssim"
     }  # fmt: skip
 
 
