@@ -11,7 +11,7 @@ from sfgkeras.applications.checkpoints import CheckpointFolder
 from sfgkeras.applications.files import RunFolder
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session, open_session
-from sfgkeras.config import Config, choices
+from sfgkeras.config import Config
 from sfgkeras.data.interpolation import resize_linear
 from sfgkeras.data.nifti import is_photo
 from sfgkeras.data.subjects import Subject
@@ -101,7 +101,7 @@ def _window(
     if not 0 <= index < volume.shape[axis]:
         raise ConfigError(f"{name} has no slice {index}: the network sees {volume.shape[axis]} slices, from 0")
     frame, window = config.multitask.loss_border, config.window_size
-    is_resized = config.network.window_sampling == "resize" or config.network.name in choices.WINDOW_NETWORKS
+    is_resized = config.network.window_sampling == "resize" or config.is_window_network
     if 1 not in window:
         if is_resized:
             # Depth follows the resizing.

@@ -9,7 +9,9 @@ import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.uncertainty import Allocate, PassStatistics, in_memory
-from sfgkeras.errors import DataError
+from sfgkeras.config.classes import load_class
+from sfgkeras.config.values import is_class_path
+from sfgkeras.errors import DataError, lookup
 
 Resample = Callable[[np.ndarray, int, float], np.ndarray]
 
@@ -23,12 +25,14 @@ class TaskType(ABC):
         source: The input section of its target.
         settings: The `[TASK name]` section.
         source_settings: The input section's settings.
+        labels: With `label_normalisation`, the label that each class stands for, in the order of the classes.
     """
 
     name: str
     source: str
     settings: Any
     source_settings: Any
+    labels: tuple[int, ...] = ()
 
     type_name: ClassVar[str]
 
@@ -172,6 +176,31 @@ class TaskType(ABC):
         """Turns one subject's uncertainties into named values for the result table."""
         return {f"{self.name}{ending}": float(value) * self.spread_factor for ending, value in spread.items()}
 
+    @property
+    def class_labels(self) -> list[int]:
+        """The label of each class as files have it: those found in training with `label_normalisation`, or 0, 1, ..."""
+        return list(self.labels) or list(range(self.num_outputs))
+
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each label of `class_labels`."""
+        labels = self.class_labels
+        return list(self.settings.class_names)[: len(labels)] or [str(label) for label in labels]
+
+    def parse_label(self, text: str) -> int:
+        """Reads the label of a scalar target.
+
+        Raises:
+            DataError: If the text is not a whole number.
+        """
+        value = self.parse_number(text)
+        if value != int(value):
+            raise DataError(
+                f"[{self.source}] {self.settings.attribute} = {text!r} is no class of task {self.name!r}: classes are "
+                f"0 .. {self.num_outputs - 1}, whole numbers"
+            )
+        return int(value)
+
     def parse_number(self, text: str) -> float:
         """Reads a scalar target.
 
@@ -188,6 +217,22 @@ class TaskType(ABC):
                 f"task {self.name!r} needs one for every training subject"
             )
         return value
+
+
+def build_named_loss(table: Mapping[str, Any], task: TaskType, **arguments: Any) -> Any:
+    """Builds the loss of a task: of a table, or a class of the user's own.
+
+    Raises:
+        ConfigError: If there is no such loss, or the class cannot be used.
+    """
+    name, chosen = f"{task.name}_loss", task.settings.loss
+    if not is_class_path(chosen):
+        return lookup(table, chosen, f"{task.type_name} loss")(name=name, **arguments)
+    import keras
+
+    from sfgkeras.losses.keras_losses import task_loss
+
+    return task_loss(load_class(chosen, f"loss of task {task.name!r}", keras.losses.Loss), name)
 
 
 def select_measures(names: Sequence[str], kind: str) -> list[str] | None:

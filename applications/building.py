@@ -5,7 +5,9 @@ from typing import Any
 
 from sfgkeras.applications.base import TaskType
 from sfgkeras.config import Config
-from sfgkeras.errors import lookup
+from sfgkeras.config.classes import load_class
+from sfgkeras.config.values import is_class_path
+from sfgkeras.errors import ConfigError, lookup
 
 PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
@@ -30,11 +32,16 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
         tasks: The tasks by name.
         image_channels: Channels of the input.
     """
-    from sfgkeras.networks import NETWORKS
+    from sfgkeras.networks import NETWORKS, MultiTaskNetwork
 
     settings, multitask = config.network, config.multitask
     rank = spatial_rank(config)
-    network = lookup(NETWORKS, settings.name, "network")(
+    if is_class_path(settings.name):
+        network_class = load_class(settings.name, "[NETWORK] name", MultiTaskNetwork)
+        _refuse_other_head(network_class, config)
+    else:
+        network_class = lookup(NETWORKS, settings.name, "network")
+    network = network_class(
         tasks={name: task.num_outputs for name, task in tasks.items()},
         sharing=settings.sharing,
         spatial_rank=rank,
@@ -70,6 +77,17 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
     )
     network.build((None, *(None,) * rank, image_channels))
     return network
+
+
+def _refuse_other_head(network_class: Any, config: Config) -> None:
+    """Refuses a network of the user's own whose outputs are not what its tasks need."""
+    wanted = "vector" if config.is_window_network else "map"
+    if network_class.usual_head != wanted:
+        what = "one value per subject" if wanted == "vector" else "volumes"
+        raise ConfigError(
+            f"[NETWORK] name = {config.network.name!r} has usual_head = {network_class.usual_head!r}, and the tasks "
+            f"have {what} as targets; set usual_head = {wanted!r} in the class, or choose other targets"
+        )
 
 
 def _initial_probabilities(config: Config) -> Any:

@@ -1,16 +1,20 @@
 """Finds what is wrong with images and labels before any long work, and says what training will see."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.cohort import PHASES, Cohort, find_cohort, target_sources
 from sfgkeras.applications.configuration import build_steps
+from sfgkeras.applications.label_mapping import describe_labels, find_labels, refuse_too_many
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.readiness import find_obstacles
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.result_names import name_problems
-from sfgkeras.config import Config
+from sfgkeras.config import Config, choices
+from sfgkeras.config.classes import find_module
+from sfgkeras.config.values import is_class_path
 from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_subjects
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
@@ -27,11 +31,14 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> b
     Returns:
         Whether training can start.
     """
-    build_tasks(config)
+    tasks = build_tasks(config)
+    refuse_missing_modules(config)
     cohort = find_cohort(config)
     for warning in (*config.warnings, *cohort.warnings):
         reporter.warning(warning)
     problems = find_problems(config, cohort, read_voxels, reporter) + find_obstacles(config, cohort, builds=True)
+    if read_voxels and not any(problem.level == "error" for problem in problems):
+        problems += _check_labels(tasks, cohort, reporter)
     for problem in problems:
         (reporter.warning if problem.level == "warning" else reporter.message)(problem.message)
     errors = sum(problem.level == "error" for problem in problems)
@@ -122,13 +129,44 @@ def _check_names(config: Config, cohort: Cohort) -> list[Problem]:
     return [Problem("error", folder, message) for message in found]
 
 
+def refuse_missing_modules(config: Config) -> None:
+    """Refuses classes of the user's own whose modules are not there; nothing of theirs is run.
+
+    Raises:
+        ConfigError: Names the module and where it was looked for.
+    """
+    if is_class_path(config.network.name):
+        find_module(config.network.name, "[NETWORK] name")
+    for name, task in config.tasks.items():
+        if is_class_path(task.loss):
+            find_module(task.loss, f"loss of task {name!r}")
+
+
+def _check_labels(tasks: Mapping[str, TaskType], cohort: Cohort, reporter: Reporter) -> list[Problem]:
+    """Finds the labels that `label_normalisation` will number, and says where there are more than classes."""
+    problems = []
+    for task in tasks.values():
+        if not task.settings.label_normalisation:
+            continue
+        labels = find_labels(task, cohort, cohort.phase("training"), reporter)
+        try:
+            refuse_too_many(task, labels)
+        except DataError as error:
+            problems.append(Problem("error", Path(), str(error)))
+        else:
+            reporter.message(f"{task.name}: {describe_labels(task, labels)}")
+    return problems
+
+
 def _check_values(config: Config, cohort: Cohort) -> list[Problem]:
     """Finds scalar targets that training or validation cannot use."""
     problems = []
     for task in build_tasks(config).values():
         for subject in cohort.phase("training", "validation") if task.is_scalar else ():
             try:
-                cohort.value(subject, task, task.prepare_value)
+                # Which labels there are, training will find; before it, any whole number may be one.
+                is_open = task.settings.type == "classification" and task.settings.label_normalisation
+                cohort.value(subject, task, task.parse_label if is_open else task.prepare_value)
             except DataError as error:
                 problems.append(Problem("error", cohort.value_path(subject, task), str(error)))
     return problems
@@ -147,12 +185,13 @@ def _source_infos(config: Config) -> dict[str, SourceInfo]:
         classes[config.sampler] = None
     for task in config.tasks.values():
         if task.type == "segmentation":
-            known = [count for count in (task.num_classes, classes.get(task.target)) if count]
+            own = None if task.label_normalisation else task.num_classes
+            known = [count for count in (own, classes.get(task.target)) if count]
             classes[task.target] = min(known, default=None)
     infos = {}
     for name in dict.fromkeys([*config.image, *target_sources(config)]):
         source = config.sources[name]
-        if source.loader == "table":
+        if source.loader in choices.VALUE_LOADERS:
             continue
         is_labels = name in classes
         role = "image" if name in config.image else "labels" if is_labels else "map"

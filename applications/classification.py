@@ -9,8 +9,8 @@ from scipy.special import softmax
 
 from sfgkeras.analysis.measures import evaluate_classification
 from sfgkeras.analysis.uncertainty import Allocate, Information, in_memory
-from sfgkeras.applications.base import Resample, TaskType, select_measures
-from sfgkeras.errors import DataError, lookup
+from sfgkeras.applications.base import Resample, TaskType, build_named_loss, select_measures
+from sfgkeras.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ClassificationTask(TaskType):
         """Builds the loss named in the INI file."""
         from sfgkeras.losses import CLASSIFICATION_LOSSES
 
-        return lookup(CLASSIFICATION_LOSSES, self.settings.loss, "classification loss")(name=f"{self.name}_loss")
+        return build_named_loss(CLASSIFICATION_LOSSES, self)
 
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Refuses: a classification has no target volume."""
@@ -46,15 +46,18 @@ class ClassificationTask(TaskType):
         """Returns the class index.
 
         Raises:
-            DataError: If it is not an integer of `0 .. num_classes - 1`.
+            DataError: If it is not one of the labels.
         """
-        value = self.parse_number(text)
-        if value != int(value) or not 0 <= value < self.num_outputs:
+        label = self.parse_label(text)
+        if label not in self.class_labels:
+            known = f"0 .. {self.num_outputs - 1}"
+            if self.labels:
+                known = f"{', '.join(map(str, self.labels))}, those of the training subjects"
             raise DataError(
                 f"[{self.source}] {self.settings.attribute} = {text!r} is no class of task {self.name!r}: "
-                f"classes are 0 .. {self.num_outputs - 1}"
+                f"classes are {known}"
             )
-        return np.asarray(int(value), np.int32)
+        return np.asarray(self.class_labels.index(label), np.int32)
 
     def activate(self, outputs: np.ndarray) -> np.ndarray:
         """Returns class probabilities."""
@@ -62,8 +65,8 @@ class ClassificationTask(TaskType):
 
     def describe_output(self) -> dict[str, Any]:
         """Adds how logits become probabilities, and the names of the classes."""
-        names = list(self.settings.class_names) or [str(label) for label in range(self.num_outputs)]
-        return super().describe_output() | {"values": "logits; probabilities are softmax(channels)", "classes": names}
+        values = "logits; probabilities are softmax(channels)"
+        return super().describe_output() | {"values": values, "classes": self.class_names}
 
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Refuses: a classification has no result volume."""
@@ -90,10 +93,25 @@ class ClassificationTask(TaskType):
     ) -> list[dict[str, Any]]:
         """Measures all subjects."""
         names = select_measures(evaluation.evaluations, "classification")
-        true_classes, predicted_classes = (np.asarray(values, float).astype(int) for values in (truth, prediction))
+        number = {label: index for index, label in enumerate(self.class_labels)}
+        true_classes, predicted_classes = (
+            [self._number(label, number) for label in given] for given in (truth, prediction)
+        )
         return [evaluate_classification(true_classes, predicted_classes, self.num_outputs, names)]
+
+    def _number(self, label: float, numbers: Mapping[int, int]) -> int:
+        """Returns the class of a label as files have it."""
+        if label not in numbers:
+            raise DataError(
+                f"[{self.source}] has {label:g}, which is no class of task {self.name!r}; its classes are "
+                f"{', '.join(map(str, numbers))}"
+            )
+        return numbers[int(label)]
 
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Returns the class and every class's probability."""
-        probabilities = {f"{self.name}_probability_{c}": float(p) for c, p in enumerate(outputs)}
-        return {self.name: int(np.argmax(outputs)), **probabilities}
+        labels = self.class_labels
+        probabilities = {
+            f"{self.name}_probability_{label}": float(p) for label, p in zip(labels, outputs, strict=False)
+        }
+        return {self.name: labels[int(np.argmax(outputs[: len(labels)]))], **probabilities}

@@ -7,9 +7,10 @@ from typing import Any
 
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.files import make_writable
-from sfgkeras.config import Config
+from sfgkeras.config import Config, choices
 from sfgkeras.data.file_search import find_files
 from sfgkeras.data.image_folder import read_attributes
+from sfgkeras.data.nifti import read_image
 from sfgkeras.data.subjects import (
     Subject,
     make_split,
@@ -56,7 +57,7 @@ class Cohort:
 
     def value_path(self, subject: Subject, task: TaskType) -> Path:
         """Returns the table or photo that a subject's scalar target is read from."""
-        return self.tables.get(task.source) or subject.files[task.source]
+        return self.tables.get(task.source) or subject.files.get(task.source, Path())
 
     def value(self, subject: Subject, task: TaskType, read: Callable[[str], Any]) -> Any:
         """Reads the scalar target of a subject, e.g. with the task's `prepare_value`.
@@ -64,6 +65,8 @@ class Cohort:
         Raises:
             DataError: If there is none or it cannot be used; names the table or photo.
         """
+        if task.source_settings.loader == "voxel":
+            return self._voxel(subject, task, read)
         row, attribute = self.values[task.source].get(subject.subject_id), task.settings.attribute
         path = self.value_path(subject, task)
         if row is None:
@@ -81,6 +84,34 @@ class Cohort:
         except DataError as error:
             raise DataError(f"{path}: subject {subject.subject_id!r}: {error}") from None
 
+    def _voxel(self, subject: Subject, task: TaskType, read: Callable[[str], Any]) -> Any:
+        """Reads a value or class from an image of one voxel."""
+        path = subject.files.get(task.source)
+        if path is None:
+            raise DataError(
+                f"subject {subject.subject_id!r} has no file for [{task.source}], which task {task.name!r} needs; add "
+                "it, or give the subject the phase 'inference' in dataset_split_file"
+            )
+        try:
+            return read(read_voxel(path))
+        except DataError as error:
+            raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+
+def read_voxel(path: Path) -> str:
+    """Reads the one voxel of an image of 1 x 1 x 1, as text.
+
+    Raises:
+        DataError: If the image has more voxels.
+    """
+    array = read_image(path).array
+    if array.size != 1:
+        raise DataError(
+            f"{path}: has {' x '.join(map(str, array.shape))} voxels, and a value or class per subject is one voxel, "
+            "1 x 1 x 1; write such an image, or a table for loader = table"
+        )
+    return repr(float(array.reshape(-1)[0]))
+
 
 def target_sources(config: Config) -> list[str]:
     """Returns the sources that training reads besides the images, without repeats."""
@@ -94,7 +125,7 @@ def target_sources(config: Config) -> list[str]:
 
 def _is_scalar(config: Config, source: str) -> bool:
     settings = config.sources[source]
-    return bool(settings.filename_attributes) or settings.loader == "table"
+    return bool(settings.filename_attributes) or settings.loader in choices.VALUE_LOADERS
 
 
 def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
@@ -111,8 +142,10 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
     values: dict[str, dict[str, dict[str, str]]] = {}
     tables: dict[str, Path] = {}
     warnings: list[str] = []
-    masks = [config.evaluation.mask] if config.evaluation.mask else []
-    for name in dict.fromkeys([*config.image, *target_sources(config), *masks]):
+    # Only evaluation reads these.
+    measured = [config.evaluation.mask] if config.evaluation.mask else []
+    measured += [task.inferred for task in config.tasks.values() if task.inferred is not None]
+    for name in dict.fromkeys([*config.image, *target_sources(config), *measured]):
         source = config.sources[name]
         try:
             if source.loader == "table" and source.csv_file is not None:
@@ -120,8 +153,13 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
                 values[name] = read_table(source.csv_file)
                 continue
             files[name] = find_source(name, source)
+            if source.csv_file is not None and not source.csv_file.is_file():
+                warnings.append(
+                    f"[{name}] csv_file = {source.csv_file} does not exist; path_to_search was searched, and no list "
+                    "is written"
+                )
         except DataError as error:
-            if (needs_targets and name not in masks) or name in config.image:
+            if (needs_targets and name not in measured) or name in config.image:
                 raise
             warnings.append(f"[{name}] {error} (needed for training and evaluation)")
             (values if source.loader == "table" else files)[name] = {}
@@ -173,7 +211,7 @@ def find_source(name: str, source: Any) -> dict[str, Path]:
         ConfigError: If the source does not say where its files are.
         DataError: If they cannot be found.
     """
-    if source.csv_file is not None:
+    if source.csv_file is not None and (source.csv_file.is_file() or not source.path_to_search):
         return read_file_list(source.csv_file)
     if not source.path_to_search:
         raise ConfigError(f"[{name}] says neither path_to_search nor csv_file; add one of them")

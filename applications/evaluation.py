@@ -144,14 +144,23 @@ def read_pair(
         Truth, prediction, voxels that the truth knows something about (as in training: see `coverage`; all
         `(x, y, z)`), and the voxel size in mm.
     """
-    path = prediction_path(config, subject.subject_id, task.name)
+    inferred = config.tasks[task.name].inferred
+    if inferred is None:
+        path, loader = prediction_path(config, subject.subject_id, task.name), None
+    elif inferred in subject.files:
+        path, loader = subject.files[inferred], config.sources[inferred].loader
+    else:
+        raise DataError(
+            f"subject {subject.subject_id!r} has no file in [{inferred}], the source of inferred; add it, or choose "
+            "other subjects with --dataset"
+        )
     if not path.is_file():
         raise DataError(
             f"{path}: no prediction of subject {subject.subject_id!r}; run inference first, with the same --dataset"
         )
     is_labels = task.target_kind == "labels"
     source = config.sources[task.source]
-    predicted = (read_label_map if is_labels else read_image)(path)
+    predicted = (read_label_map if is_labels else read_image)(path, loader)
     target = (read_label_map if is_labels else read_image)(subject.files[task.source], source.loader)
     shape, order = predicted.array.shape[:3], 0 if is_labels else 1
     outside = None if is_labels else marked_outside(target.array, source)

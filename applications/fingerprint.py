@@ -14,6 +14,7 @@ from typing import Any
 
 from sfgkeras.applications.configuration import build_steps, describe_steps
 from sfgkeras.applications.coverage import fill_value
+from sfgkeras.applications.label_mapping import has_mapping, read_mapping
 from sfgkeras.applications.preprocess import source_folder
 from sfgkeras.config import Config, choices
 from sfgkeras.errors import ConfigError, DataError
@@ -27,7 +28,7 @@ IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
     ),
     "TRAINING": ("optimiser", "grouping_lr"),
     "MULTITASK": ("image", "tasks", "group_connection", "loss_border"),
-    "TASK": ("type", "num_classes", "scale"),
+    "TASK": ("type", "num_classes", "scale", "label_normalisation"),
     "SOURCE": ("axcodes", "pixdim", "interp_order", "padding_value", "scaling"),
 }  # fmt: skip
 """Settings that `network_fingerprint` holds, as they take effect: a rule of a foreground only where one is measured."""
@@ -36,7 +37,7 @@ MUST_STAY: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("window_sampling", "keep_prob"),
     "TRAINING": ("best_metric", "balancing", "vars_to_freeze"),
     "MULTITASK": ("sampler", "weight", "init_categorical", "cross_stitch_per_channel"),
-    "TASK": ("target", "loss", "attribute"),
+    "TASK": ("target", "loss", "attribute", "wgdl_distances"),
     "SOURCE": (
         "spatial_window_size",
         "axcodes",
@@ -99,6 +100,8 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         found["grouping_lr"] = config.training.grouping_lr is not None
     if network.sharing in (*choices.DRAWN_SHARING, "constant_mask"):
         found |= {"group_connection": multitask.group_connection, "mask_residual": network.mask_residual}
+    if has_mapping(config):
+        found["labels"] = {name: list(labels) for name, labels in read_mapping(config).items()}
     return found | _landmarks(config)
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.classification import ClassificationTask
+from sfgkeras.applications.label_mapping import has_mapping, read_mapping
 from sfgkeras.applications.regression import RegressionTask
 from sfgkeras.applications.segmentation import SegmentationTask
-from sfgkeras.config import Config, choices
+from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
 
 TASK_TYPES: Mapping[str, type[TaskType]] = {
@@ -22,13 +23,18 @@ def build_tasks(config: Config) -> dict[str, TaskType]:
     Raises:
         ConfigError: If a task's target does not fit the network's kind of output.
     """
+    labels = read_mapping(config) if has_mapping(config) else {}
     tasks = {
         name: lookup(TASK_TYPES, settings.type, "task type")(
-            name, settings.target, settings, config.sources[settings.target]
+            name,
+            settings.target,
+            settings,
+            config.sources[settings.target],
+            labels.get(name, ()) if settings.label_normalisation else (),
         )
         for name, settings in config.tasks.items()
     }
-    per_image = config.network.name in choices.WINDOW_NETWORKS
+    per_image = config.is_window_network
     for name, task in tasks.items():
         if per_image and not task.is_scalar:
             raise ConfigError(

@@ -303,6 +303,7 @@ class Preparation:
             role=task.target_kind,
             scaling=self._config.sources[name].scaling,
             scale=task.settings.scale,
+            **({"labels": list(task.labels)} if task.labels else {}),
         )
 
         read: list[np.ndarray | None] = []

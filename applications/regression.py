@@ -8,9 +8,8 @@ import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS, evaluate_regression, evaluations_of
 from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
-from sfgkeras.applications.base import Resample, TaskType, select_measures
+from sfgkeras.applications.base import Resample, TaskType, build_named_loss, select_measures
 from sfgkeras.data.scaling import convert_in_blocks
-from sfgkeras.errors import lookup
 from sfgkeras.preprocessing.ct import AIR, HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
 
 
@@ -34,7 +33,7 @@ class RegressionTask(TaskType):
         """Builds the loss named in the INI file."""
         from sfgkeras.losses import REGRESSION_LOSSES
 
-        return lookup(REGRESSION_LOSSES, self.settings.loss, "regression loss")(name=f"{self.name}_loss")
+        return build_named_loss(REGRESSION_LOSSES, self)
 
     @property
     def unit(self) -> str:

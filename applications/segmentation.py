@@ -9,9 +9,9 @@ from scipy.special import softmax
 
 from sfgkeras.analysis.measures import evaluate_segmentation
 from sfgkeras.analysis.uncertainty import Allocate, Information, in_memory
-from sfgkeras.applications.base import Resample, TaskType, select_measures
+from sfgkeras.applications.base import Resample, TaskType, build_named_loss, select_measures
 from sfgkeras.data.scaling import BLOCK
-from sfgkeras.errors import DataError, lookup
+from sfgkeras.errors import DataError
 
 PROBABILITIES = "_probabilities"
 
@@ -36,7 +36,8 @@ class SegmentationTask(TaskType):
         """Builds the loss named in the INI file."""
         from sfgkeras.losses import SEGMENTATION_LOSSES
 
-        return lookup(SEGMENTATION_LOSSES, self.settings.loss, "segmentation loss")(name=f"{self.name}_loss")
+        distances = self.settings.wgdl_distances if self.settings.loss == "wgdl" else ()
+        return build_named_loss(SEGMENTATION_LOSSES, self, **({"distances": distances} if distances else {}))
 
     @property
     def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:
@@ -47,8 +48,10 @@ class SegmentationTask(TaskType):
         """Returns the labels as the smallest unsigned integers.
 
         Raises:
-            DataError: If a label is not one of `0 .. num_classes - 1`.
+            DataError: If a label is not one of `0 .. num_classes - 1`, or with `label_normalisation` of those found.
         """
+        if self.labels:
+            return self._numbered(volume)
         low, high = int(volume.min(initial=0)), int(volume.max(initial=0))
         if low < 0 or high >= self.num_outputs:
             raise DataError(
@@ -56,6 +59,18 @@ class SegmentationTask(TaskType):
                 f"{self.num_outputs} of task {self.name!r}; correct the label map or num_classes"
             )
         return volume.astype(np.uint8 if self.num_outputs <= 256 else np.int32)
+
+    def _numbered(self, volume: np.ndarray) -> np.ndarray:
+        """Returns the number of every voxel's label among those that training found."""
+        labels = np.asarray(self.labels)
+        places = np.minimum(np.searchsorted(labels, volume), len(labels) - 1)
+        unknown = np.unique(volume[labels[places] != volume])
+        if unknown.size:
+            raise DataError(
+                f"label {unknown[0]} is in no training subject, and label_normalisation = yes numbers those that are "
+                f"({len(labels)} for task {self.name!r}); correct the label map, or move the subject to training"
+            )
+        return places.astype(np.uint8 if self.num_outputs <= 256 else np.int32)
 
     def prepare_value(self, text: str) -> np.ndarray:
         """Refuses: a segmentation has no scalar target."""
@@ -69,20 +84,33 @@ class SegmentationTask(TaskType):
 
     def describe_output(self) -> dict[str, Any]:
         """Adds how logits become probabilities, and the names of the classes."""
-        names = list(self.settings.class_names) or [str(label) for label in range(self.num_outputs)]
-        return super().describe_output() | {"values": "logits; probabilities are softmax(channels)", "classes": names}
+        values = "logits; probabilities are softmax(channels)"
+        return super().describe_output() | {"values": values, "classes": self.class_names}
 
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Returns the most probable label, and the probabilities besides where the INI asks for them.
 
         Labels are never interpolated: with an order above 0 the probabilities are, and the largest one wins.
         """
-        integers = np.dtype(np.uint8 if self.num_outputs <= 256 else np.int16)
+        background = self.class_labels[0]
         if order == 0 and not self.settings.output_prob:
-            return {"": resample(_most_probable(aggregated, integers), 0, 0)}
+            return {"": resample(self._most_probable(aggregated), 0, background)}
         probabilities = np.asarray(resample(aggregated, min(order, 1), 0.0), np.float32)
-        labels = {"": _most_probable(probabilities, integers)}
+        labels = {"": self._most_probable(probabilities)}
         return labels | ({PROBABILITIES: probabilities} if self.settings.output_prob else {})
+
+    def _most_probable(self, probabilities: np.ndarray) -> np.ndarray:
+        """Returns the label of the largest probability, as files have it."""
+        integers = np.dtype(np.uint8 if self.num_outputs <= 256 else np.int16)
+        if not self.labels:
+            return _most_probable(probabilities, integers)
+        # Classes beyond the labels found were never learned.
+        numbers = _most_probable(probabilities[..., : len(self.labels)], integers)
+        low, high = min(self.labels), max(self.labels)
+        fitting = (
+            kind for kind in (np.uint8, np.int16, np.int32) if np.iinfo(kind).min <= low <= high <= np.iinfo(kind).max
+        )
+        return np.asarray(self.labels, next(fitting, np.int64))[numbers]
 
     @property
     def map_endings(self) -> tuple[str, ...]:
@@ -103,12 +131,12 @@ class SegmentationTask(TaskType):
         masks: Mapping[str, np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
         """Measures every label but the background, or the foreground as one; voxels not covered are background."""
-        truth, prediction = np.where(valid, truth, 0), np.where(valid, prediction, 0)
+        background = self.class_labels[0]
+        truth, prediction = np.where(valid, truth, background), np.where(valid, prediction, background)
         if evaluation.evaluation_units == "foreground":
-            truth, prediction, labels = truth > 0, prediction > 0, {"foreground": 1}
+            truth, prediction, labels = truth != background, prediction != background, {"foreground": 1}
         else:
-            names = self.settings.class_names or [str(label) for label in range(self.num_outputs)]
-            labels = {name: label for label, name in enumerate(names) if label > 0}
+            labels = dict(zip(self.class_names[1:], self.class_labels[1:], strict=True))
         return evaluate_segmentation(
             truth,
             prediction,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sfgkeras.applications.base import TaskType
 from sfgkeras.applications.checking import refuse_problems
 from sfgkeras.applications.cohort import Cohort, find_cohort, keep_split
+from sfgkeras.applications.label_mapping import fit_missing_mappings, has_mapping, mapping_file
 from sfgkeras.applications.landmarks import fit_missing_landmarks, read_required_landmarks
 from sfgkeras.applications.multi_task import build_tasks
 from sfgkeras.applications.preparation import Preparation
@@ -61,6 +62,8 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
         refuse_problems(config, cohort, reporter)
         refuse_own_places(config, files_read(config, cohort))
         keep_split(config, cohort)
+    if has_mapping(config):
+        tasks = _with_labels(config, tasks, cohort, reporter, training)
     preprocessed = PreprocessedImages(config, cohort, fit=training)
     preparation = Preparation(config, tasks, cohort, preprocessed=preprocessed, warn=reporter.warning)
     session = Session(config, tasks, cohort, preparation, preprocessed)
@@ -71,6 +74,21 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
         obtain = fit_missing_landmarks if training else read_required_landmarks
         preparation.landmarks |= obtain(config, cohort, preparation, reporter)
     return session
+
+
+def _with_labels(
+    config: Config, tasks: dict[str, TaskType], cohort: Cohort, reporter: Reporter, training: bool
+) -> dict[str, TaskType]:
+    """Returns the tasks with the labels that `label_normalisation` numbers: found when `training`, else required."""
+    if training:
+        fit_missing_mappings(config, tasks, cohort, reporter)
+        return build_tasks(config)
+    for task in tasks.values():
+        if task.settings.label_normalisation and not task.labels and task.settings.inferred is None:
+            raise DataError(
+                f"{mapping_file(config)}: no labels of task {task.name!r}, which training finds and writes; train first"
+            )
+    return tasks
 
 
 def data_lines(session: Session, phases: Sequence[str]) -> list[str]:

@@ -156,7 +156,7 @@ def test_foregrounds_and_norm_types():
 def test_loaders():
     from sfgkeras.data.nifti import LOADERS
 
-    assert set(choices.LOADERS) == {*LOADERS, "table"}
+    assert set(choices.LOADERS) == {*LOADERS, *choices.VALUE_LOADERS}
 
 
 def test_layouts_of_folders():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from sfgkeras.config import choices
 from sfgkeras.config.settle import Draft, label_sources
 from sfgkeras.config.task_sections import Task
+from sfgkeras.config.values import is_class_path
 from sfgkeras.errors import suggestion
 
 GROUPING_WINDOW = 10_000
@@ -41,7 +42,7 @@ def check_images(draft: Draft) -> None:
     """The image has a window that every volume shares, and every volume lies on the first image's grid."""
     ini, images = draft.ini, [name for name in draft.application.multitask.image if name in draft.sources]
     for name in images:
-        if draft.sources[name].loader == "table":
+        if draft.sources[name].loader in choices.VALUE_LOADERS:
             ini.add(name, "loader", "reads numbers, and an image is needed; choose nibabel, simpleitk or pillow")
     window = draft.window
     if window is None:
@@ -50,7 +51,13 @@ def check_images(draft: Draft) -> None:
         return
     for name in [*images, *draft.map_sources]:
         own = draft.sources[name].spatial_window_size
-        if own is not None and own != window:
+        is_niftynets = draft.application.name != "multi_task" or draft.application.authors_spelling
+        if own is not None and own != window and name not in images and is_niftynets:
+            draft.warnings.append(
+                f"[{name}] spatial_window_size = {_listed(own)} has no effect: the network's outputs are as large as "
+                f"the image's window {_listed(window)}"
+            )
+        elif own is not None and own != window:
             ini.add(
                 name,
                 "spatial_window_size",
@@ -81,6 +88,7 @@ def check_tasks(draft: Draft) -> None:
         for metric in task.metrics:
             _check_named(draft, name, "metrics", metric, choices.METRICS[task.type], task.type)
         _check_classes(draft, name, task)
+        _check_distances(draft, name, task)
         if task.scale == 0 or (task.scale != 1 and task.type != "regression"):
             remedy = "remove it; labels are not scaled" if task.type != "regression" else "write a factor such as 0.01"
             draft.ini.add(*draft.application.place(name, "scale"), f"cannot be used; {remedy}")
@@ -90,7 +98,7 @@ def check_tasks(draft: Draft) -> None:
 
 
 def _check_named(draft: Draft, task: str, key: str, word: str, known: tuple[str, ...], task_type: str) -> None:
-    if word in known:
+    if word in known or (key == "loss" and is_class_path(word)):
         return
     if key == "loss" and word in choices.NOT_BUILT_LOSSES:
         remedy = choices.NOT_BUILT_LOSSES[word]
@@ -133,10 +141,33 @@ def _check_unit(draft: Draft, name: str, task: Task) -> None:
         draft.ini.add(*place, f"contradicts scaling = ct of [{task.target}], which gives HU; remove one of them")
 
 
+def _check_distances(draft: Draft, name: str, task: Task) -> None:
+    """The Wasserstein Dice loss has a distance for every pair of labels."""
+    distances, place = task.wgdl_distances, draft.application.place(name, "wgdl_distances")
+    if task.loss != "wgdl":
+        if distances:
+            draft.ini.add(*place, f"has no effect with the loss {task.loss}; use wgdl, or remove the line")
+        return
+    if not distances:
+        draft.warnings.append(
+            f"[{place[0]}] the loss wgdl takes all labels for equally far apart, where NiftyNet has a matrix for "
+            "BraTS's five labels built in; wgdl_distances sets other distances: 0-1, 0-2, ..., 1-2, ..."
+        )
+        return
+    if task.num_classes is not None and len(distances) != task.num_classes * (task.num_classes - 1) // 2:
+        wanted = task.num_classes * (task.num_classes - 1) // 2
+        draft.ini.add(
+            *place,
+            f"has {len(distances)} distances for the {wanted} pairs of num_classes = {task.num_classes}; give all",
+        )
+    elif min(distances) <= 0:
+        draft.ini.add(*place, "has a distance that is not positive; labels that are one need one number")
+
+
 def _check_target(draft: Draft, name: str, task: Task) -> None:
     ini, place = draft.ini, draft.application.place
     source, scalar = draft.sources[task.target], draft.is_scalar(task.target)
-    network = draft.sections["network"].name
+    is_window_network = draft.is_window_network()
     if task.attribute is not None and not scalar:
         ini.add(
             *place(name, "attribute"),
@@ -153,22 +184,27 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
     if task.type == "classification" and not scalar:
         ini.add(
             *place(name, "target"),
-            "gives volumes, and a classification needs one class per subject; set loader = table or "
-            "filename_attributes there, or use type = segmentation",
+            "gives volumes, and a classification needs one class per subject; set loader = table, loader = voxel "
+            "(images of 1 x 1 x 1) or filename_attributes there, or use type = segmentation",
         )
     elif task.type == "segmentation" and scalar:
         ini.add(
             *place(name, "target"),
             "gives values, and a segmentation needs label maps; use type = classification",
         )
-    elif scalar and network not in choices.WINDOW_NETWORKS:
+    elif scalar and not is_window_network:
         ini.add(
             "NETWORK",
             "name",
             f"gives one output per voxel, and task {name!r} has one value per subject; use vgg11",
         )
-    elif not scalar and network in choices.WINDOW_NETWORKS:
-        ini.add("NETWORK", "name", f"gives one output per window, and task {name!r} has a volume; use highresnet")
+    elif not scalar and is_window_network:
+        ini.add(
+            "NETWORK",
+            "name",
+            f"gives one output per window, and task {name!r} has a volume; use highresnet, or loader = voxel in "
+            f"[{task.target}] if its images are of 1 x 1 x 1",
+        )
 
 
 def check_network(draft: Draft) -> None:
@@ -190,7 +226,7 @@ def check_network(draft: Draft) -> None:
         )
     if multitask.loss_border and network.window_sampling == "resize":
         ini.add(application.section, "loss_border", "cannot be used with window_sampling = resize; write 0")
-    elif multitask.loss_border and network.name in choices.WINDOW_NETWORKS:
+    elif multitask.loss_border and draft.is_window_network():
         ini.add(
             application.section,
             "loss_border",
@@ -266,7 +302,7 @@ def check_monte_carlo(draft: Draft) -> None:
 def check_training(draft: Draft) -> None:
     """Augmentation fits the window; iterations and losses make sense."""
     ini, training, window = draft.ini, draft.sections["training"], draft.window
-    if draft.application.name == "multi_task" and training.loss_type is not None:
+    if "MULTITASK" in ini.sections and training.loss_type is not None:
         ini.add("TRAINING", "loss_type", "has no effect with [MULTITASK]; set loss in each [TASK name]")
     if training.scaling_percentage and training.scaling_percentage[0] <= -100:
         ini.add("TRAINING", "scaling_percentage", "shrinks to nothing; percentages start above -100")
@@ -330,10 +366,12 @@ def check_inference(draft: Draft) -> None:
     elif [size == 1 for size in window] != [size == 1 for size in training_window]:
         message = f"must have its axis of 1 where the window of training has it, {_listed(training_window)}"
         ini.add("INFERENCE", "spatial_window_size", message)
-    elif any(inference.border) and (network.window_sampling == "resize" or network.name in choices.WINDOW_NETWORKS):
+    elif any(inference.border) and (network.window_sampling == "resize" or draft.is_window_network()):
         ini.add("INFERENCE", "border", "has no meaning where each volume is one window; write 0, 0, 0")
-    elif any(2 * border >= size for border, size in zip(inference.border, window, strict=True)):
-        fitting = tuple(min(pair[0], (pair[1] - 1) // 2) for pair in zip(inference.border, window, strict=True))
+    elif any(0 < size <= 2 * border for border, size in zip(inference.border, window, strict=True)):
+        fitting = tuple(
+            min(b, (size - 1) // 2) if size else b for b, size in zip(inference.border, window, strict=True)
+        )
         message = f"leaves nothing of the window {_listed(window)}; write e.g. {_listed(fitting)}"
         ini.add("INFERENCE", "border", message)
 

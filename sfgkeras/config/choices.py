@@ -7,7 +7,18 @@ that they are refused before any data is read; building one moves its name up.
 from collections.abc import Mapping
 
 NETWORKS = ("highresnet", "vgg11")
-NOT_BUILT_NETWORKS = {"unet": "use highresnet"}
+# NiftyNet's other networks, by their short names and by the modules of their classes.
+NOT_BUILT_NETWORKS = {
+    **dict.fromkeys(
+        ("unet", "unet_2d", "nonewnet", "no_new_net", "vnet", "dense_vnet", "deepmedic", "scalenet", "holisticnet")
+        + ("holistic_net", "holistic_scalenet", "toynet", "toynet_features"),
+        "use highresnet",
+    ),
+    **dict.fromkeys(("resnet", "se_resnet", "masked_autofocus_net"), "use vgg11"),
+    **dict.fromkeys(("vae", "simulator_gan", "simple_gan"), "use [REGRESSION] with highresnet"),
+    "interventional_dense_net": "register the images before training, with sfgkeras preprocess",
+    "interventional_affine_net": "register the images before training, with sfgkeras preprocess",
+}
 # Networks that give one output per window; the others give one per voxel.
 WINDOW_NETWORKS = frozenset({"vgg11"})
 
@@ -151,6 +162,7 @@ BIAS_INITIALIZERS = ("zeros", "ones", "random_normal", "random_uniform", "trunca
 
 PADDING_MODES = ("minimum", "maximum", "mean", "median", "constant", "edge", "reflect", "symmetric", "wrap")
 WINDOW_SAMPLING = ("uniform", "weighted", "balanced", "resize")
+NOT_BUILT_WINDOW_SAMPLING = {"selective": "use balanced, with sampler set to the section of the labels"}
 NORM_TYPES = ("percentile", "quartile", "median")
 FOREGROUND_TYPES = ("otsu_plus", "otsu_minus", "threshold_plus", "threshold_minus", "mean_plus")
 FOREGROUND_ALIASES = {"thresh_plus": "threshold_plus", "thresh_minus": "threshold_minus", "mean": "mean_plus"}
@@ -180,7 +192,9 @@ PRECISION_ALIASES = {
 
 LAYOUTS = ("flat", "subject_folders", "tree")
 
-LOADERS = ("nibabel", "simpleitk", "pillow", "table")
+LOADERS = ("nibabel", "simpleitk", "pillow", "table", "voxel")
+# Those that read one value per subject.
+VALUE_LOADERS = frozenset({"table", "voxel"})
 NOT_BUILT_LOADERS = {"opencv": "use pillow", "skimage": "use pillow", "dummy": "leave the line out"}
 
 BALANCING = ("fixed",)

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sfgkeras
+from sfgkeras.config import choices
 from sfgkeras.config.known import ONE_TASK_SECTIONS, RUN_SECTIONS
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.settle import output_paths
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.translate import TARGET_KEYS
-from sfgkeras.config.values import format_value
+from sfgkeras.config.values import format_value, is_class_path
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,14 @@ class Config:
 
     @property
     def inference_window_size(self) -> tuple[int, int, int]:
-        """Window of inference."""
+        """Window of inference; a size of 0 is the volume's whole extent."""
         return self.inference.spatial_window_size or self.window_size
+
+    @property
+    def is_window_network(self) -> bool:
+        """Whether the network gives one output per window; a class of the user's own gives what its tasks need."""
+        name, kinds = self.network.name, {self.target_kind(task) for task in self.tasks}
+        return name in choices.WINDOW_NETWORKS or (is_class_path(name) and kinds <= {"value", "class"})
 
     @property
     def spatial_rank(self) -> int:
@@ -72,7 +79,7 @@ class Config:
     def target_kind(self, task: str) -> str:
         """Returns the kind of a task's reference: `map`, `labels` per voxel, `value`, `class` per subject."""
         source = self.sources[self.tasks[task].target]
-        if source.loader == "table" or source.filename_attributes:
+        if source.loader in choices.VALUE_LOADERS or source.filename_attributes:
             return "class" if self.tasks[task].type == "classification" else "value"
         return "labels" if self.tasks[task].type == "segmentation" else "map"
 

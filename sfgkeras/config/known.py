@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sfgkeras.config.foreign import meaning_of
 from sfgkeras.config.quoting import unquote
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.task_sections import (
@@ -41,6 +42,9 @@ NOT_BUILT_SECTIONS: Mapping[str, str] = {
     "AUTOENCODER": "use [REGRESSION] with the image's own section as output",
     "REGISTRATION": "register the images before training, with sfgkeras preprocess",
     "GLOBAL": "remove it; there is no file of global settings",
+    "SETTINGS": "it is NiftyNet's first format; write its keys in [SYSTEM], [NETWORK], [TRAINING] and [INFERENCE]",
+    "SEMISUPERVISED": "use [SEGMENTATION] with the subjects that have labels",
+    "CUSTOM": "use [SEGMENTATION], [REGRESSION], [CLASSIFICATION] or [MULTITASK]",
 }
 
 # Keys of NiftyNet and of the authors' code that are not taken over.
@@ -50,22 +54,14 @@ REFUSED_KEYS: Mapping[str, str] = {
     "csv_data_file": "use csv_file with loader = table",
     "to_ohe": "remove it; classes are written as whole numbers",
     "volume_padding_to_size": "use volume_padding_size",
-    "force_output_identity_resizing": "remove it; predictions always lie on the subject's own grid",
     "rgb_normalisation": "use whitening = yes, which treats each colour by itself",
     "weight_initializer_args": "choose a weight_initializer that needs no arguments",
     "bias_initializer_args": "choose a bias_initializer that needs no arguments",
     "rotation_angle_x": "use rotation_angle, which turns about every axis in 3-D",
     "rotation_angle_y": "use rotation_angle, which turns about every axis in 3-D",
     "rotation_angle_z": "use rotation_angle, which turns about every axis in 3-D",
-    "spatial_rank": "remove it; a spatial_window_size with one axis of 1 is 2-D, any other 3-D",
-    "label_normalisation": "number the labels 0 .. num_classes - 1 in the files",
     "softmax": "remove it; losses take the network's outputs as they are and apply softmax themselves",
-    "min_sampling_ratio": "use window_sampling = balanced or weighted with a sampler",
-    "compulsory_labels": "use window_sampling = balanced or weighted with a sampler",
-    "rand_samples": "use window_sampling = balanced or weighted with a sampler",
-    "min_numb_labels": "use window_sampling = balanced or weighted with a sampler",
-    "proba_connect": "use window_sampling = balanced or weighted with a sampler",
-    "inferred": "remove it; sfgkeras evaluate reads the predictions in [INFERENCE] save_seg_dir",
+    "do_mixup_augmentation": "remove it; there is no mixup augmentation",
     "error_map": "remove it; sfgkeras evaluate measures the predictions",
     "categorical": "use [INFERENCE] masks = mean for probabilities as weights",
     "concat_tensors": "remove it; streams are merged by their sum",
@@ -79,7 +75,7 @@ AUTHORS_KEY = re.compile(
     r"|(?P<output_prob>output_prob_task_(?P<d>[1-9]))|(?P<num_classes>num_classes)"
 )
 
-_REFERENCE_KEY = re.compile(r"image|target|label|output|weight|sampler|output_[1-9]")
+_REFERENCE_KEY = re.compile(r"image|target|label|output|weight|sampler|inferred|output_[1-9]")
 _BOUNDS = {
     "greater_than": ("gt", "must be above"),
     "greater_than_equal": ("ge", "must be at least"),
@@ -149,6 +145,8 @@ def refuse_unknown_keys(ini: IniText, section: IniSection, model: type[Section],
         meant = closest(key, own)
         if key in REFUSED_KEYS:
             ini.add(section.name, key, f"is not supported; {REFUSED_KEYS[key]}")
+        elif key not in everywhere and (remedy := meaning_of(key, model.model_fields)):
+            ini.add_unknown_key(section.name, key, remedy)
         elif homes:
             ini.add_unknown_key(section.name, key, f"; it belongs in {' or '.join(homes)}")
         elif meant:

@@ -15,6 +15,7 @@ from sfgkeras.config.known import (
     refuse_unknown_keys,
     sort_sections,
 )
+from sfgkeras.config.niftynet import adapt
 from sfgkeras.config.settle import Draft, settle
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, apply_overrides, parse_ini
@@ -55,7 +56,9 @@ def read_config(
     ini = parse_ini(text, str(path))
     refuse_strays(ini)
     apply_overrides(ini, overrides)
+    told = [change.message(ini.file) for change in adapt(ini) if change.is_told]
     draft = _read_draft(ini)
+    draft.warnings[:0] = told
     settle(draft)
     for check in (*CHECKS, *checks):
         check(draft)

@@ -21,6 +21,7 @@ PATH = Reads(values.parse_path, "path")
 PATHS = Reads(values.parse_paths, "list of paths")
 OUTPUT_PATH = Reads(values.parse_path, "path, seen from `model_dir`")
 WINDOW = Reads(values.parse_window, "three sizes in voxels")
+INFERENCE_WINDOW = Reads(values.parse_inference_window, "three sizes in voxels, 0 for a whole axis")
 BORDER = Reads(values.parse_border, "three sizes in voxels")
 RANGE = Reads(values.parse_range, "two numbers, low and high")
 CUTOFF = Reads(values.parse_cutoff, "two fractions, low and high")
@@ -86,8 +87,9 @@ class System(Section):
 class Network(Section):
     """`[NETWORK]`: the network, its windows and the intensities it is fed."""
 
-    name: Annotated[str, choice(choices.NETWORKS, not_built=choices.NOT_BUILT_NETWORKS)] = Field(
-        description="`highresnet` gives maps (one output per voxel), `vgg11` one output per window."
+    name: Annotated[str, choice(choices.NETWORKS, not_built=choices.NOT_BUILT_NETWORKS, classes=True)] = Field(
+        description="`highresnet` gives maps (one output per voxel), `vgg11` one output per window; "
+        "`my.module.Class` is a class of your own (docs/niftynet.md)."
     )
     activation_function: Annotated[str, choice(choices.ACTIVATIONS, choices.ACTIVATION_ALIASES)] = Field(
         default="prelu", description="Activation after each normalisation."
@@ -106,11 +108,13 @@ class Network(Section):
     volume_padding_mode: Annotated[str, choice(choices.PADDING_MODES)] = Field(
         default="minimum", description="What the added voxels hold, in NumPy's words."
     )
-    window_sampling: Annotated[str, choice(choices.WINDOW_SAMPLING)] = Field(
-        default="uniform",
-        description="Where windows lie: anywhere, in proportion to the sampler section's values "
-        "(`weighted`), each of its labels equally often (`balanced`), or the whole volume at the window's "
-        "size (`resize`).",
+    window_sampling: Annotated[str, choice(choices.WINDOW_SAMPLING, not_built=choices.NOT_BUILT_WINDOW_SAMPLING)] = (
+        Field(
+            default="uniform",
+            description="Where windows lie: anywhere, in proportion to the sampler section's values "
+            "(`weighted`), each of its labels equally often (`balanced`), or the whole volume at the window's "
+            "size (`resize`).",
+        )
     )
     histogram_ref_file: Annotated[Path | None, OUTPUT_PATH] = Field(
         default=None,
@@ -334,10 +338,10 @@ class Preprocessing(Section):
 class Inference(Section):
     """`[INFERENCE]`: windows, checkpoint and files of predictions."""
 
-    spatial_window_size: Annotated[tuple[int, int, int] | None, WINDOW] = Field(
+    spatial_window_size: Annotated[tuple[int, int, int] | None, INFERENCE_WINDOW] = Field(
         default=None,
-        description="Window at inference, cut to the volume. Empty for whole slices where they cost no more than "
-        "windows of training and fit into memory, else for these.",
+        description="Window at inference, cut to the volume; 0, or -1, for the whole axis. Empty for whole slices "
+        "where they cost no more than windows of training and fit into memory, else for these.",
     )
     border: Annotated[tuple[int, int, int], BORDER] = Field(
         default=(0, 0, 0), description="Voxels on each side of a window that are predicted but not used."

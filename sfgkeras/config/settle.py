@@ -9,6 +9,7 @@ from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
+from sfgkeras.config.values import is_class_path
 
 
 @dataclass
@@ -32,7 +33,14 @@ class Draft:
     def is_scalar(self, source: str) -> bool:
         """Says whether a source gives one value per subject rather than a volume."""
         found = self.sources.get(source)
-        return found is not None and (found.loader == "table" or bool(found.filename_attributes))
+        return found is not None and (found.loader in choices.VALUE_LOADERS or bool(found.filename_attributes))
+
+    def is_window_network(self) -> bool:
+        """Says whether the network gives one output per window: a class of the user's own as its tasks need it."""
+        name = self.sections["network"].name
+        return name in choices.WINDOW_NETWORKS or (
+            is_class_path(name) and all(self.is_scalar(task.target) for task in self.application.tasks.values())
+        )
 
     @property
     def window(self) -> tuple[int, int, int] | None:
@@ -58,7 +66,9 @@ class Draft:
 def settle(draft: Draft) -> None:
     """Fills in every value that follows from others."""
     _settle_sharing(draft)
+    _settle_voxels(draft)
     _settle_tasks(draft)
+    _settle_windows(draft)
     _settle_label_sources(draft)
     _settle_preprocessing(draft)
     _settle_paths(draft)
@@ -105,11 +115,56 @@ def _settle_sharing(draft: Draft) -> None:
     application.multitask = multitask.model_copy(update=changes)
 
 
+def _settle_voxels(draft: Draft) -> None:
+    """Takes images of one voxel for classes and values, as NiftyNet's files give them.
+
+    A classification has no other volume for a target; a value per subject is told by a window of 1, 1, 1.
+    """
+    images, network = draft.application.multitask.image, draft.sections["network"].name
+    if network not in choices.WINDOW_NETWORKS and not is_class_path(network):
+        return
+    for task in draft.application.tasks.values():
+        source = draft.sources.get(task.target)
+        if source is None or task.target in images or draft.is_scalar(task.target) or task.attribute is not None:
+            continue
+        is_voxel = task.type == "classification" or source.spatial_window_size == (1, 1, 1)
+        if is_voxel and source.loader in (None, "nibabel", "simpleitk") and task.type != "segmentation":
+            draft.sources[task.target] = source.model_copy(update={"loader": "voxel", "spatial_window_size": None})
+
+
+def _settle_windows(draft: Draft) -> None:
+    """Brings a window of inference with whole axes, NiftyNet's 0 and -1, to what the network takes."""
+    inference, training = draft.sections["inference"], draft.window
+    window = inference.spatial_window_size
+    if window is None or training is None or 0 not in window:
+        return
+    is_fixed = draft.sections["network"].window_sampling == "resize" or draft.is_window_network()
+    # A network of slices takes slices, and one of whole images its own size.
+    window = tuple(
+        length if size == 0 and (is_fixed or length == 1) else size
+        for size, length in zip(window, training, strict=True)
+    )
+    border = tuple(
+        size if n == 0 else min(size, (n - 1) // 2) for size, n in zip(inference.border, window, strict=True)
+    )
+    if is_fixed:
+        border = (0, 0, 0)
+    if border != inference.border:
+        given, used = (", ".join(map(str, sizes)) for sizes in (inference.border, border))
+        draft.warnings.append(
+            f"[INFERENCE] border = {given} is taken as {used}: more would leave nothing of the window "
+            f"{', '.join(map(str, window))}"
+        )
+    changes = {"spatial_window_size": window, "border": border}
+    draft.sections["inference"] = inference.model_copy(update=changes)
+
+
 def _settle_tasks(draft: Draft) -> None:
     application = draft.application
     for name, task in application.tasks.items():
+        word = task.loss if is_class_path(task.loss) else task.loss.lower()
         changes: dict[str, Any] = {
-            "loss": choices.LOSS_ALIASES.get(task.loss.lower(), task.loss.lower()) or choices.DEFAULT_LOSS[task.type],
+            "loss": choices.LOSS_ALIASES.get(word, word) or choices.DEFAULT_LOSS[task.type],
             "metrics": tuple(metric.lower() for metric in task.metrics) or choices.METRICS[task.type],
         }
         if draft.is_scalar(task.target) and task.attribute is None:

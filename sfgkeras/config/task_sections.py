@@ -21,6 +21,7 @@ from sfgkeras.config.sections import (
 from sfgkeras.config.values import Reads, choice
 
 PROBABILITIES = Reads(values.parse_numbers, "list of fractions")
+DISTANCES = Reads(values.parse_numbers, "list of numbers")
 
 
 class InputSource(Section):
@@ -68,7 +69,7 @@ class InputSource(Section):
     loader: Annotated[str | None, choice(choices.LOADERS, not_built=choices.NOT_BUILT_LOADERS)] = Field(
         default=None,
         description="What reads the files; empty chooses by their ending. `pillow` for photographs, `table` "
-        "for numbers in a CSV file.",
+        "for numbers in a CSV file, `voxel` for images of 1 x 1 x 1, whose voxel is a value or a class.",
     )
     scaling: Annotated[str, choice(("none", "ct"))] = Field(
         default="none", description="`ct` learns CT/1024 + 1 and writes Hounsfield units. (new)"
@@ -112,8 +113,22 @@ class Task(Section):
         default=False,
         description="Whether probabilities per class are written besides the most probable class.",
     )
+    label_normalisation: Annotated[bool, YES_NO] = Field(
+        default=False,
+        description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
+        "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
+    )
+    wgdl_distances: Annotated[tuple[float, ...], DISTANCES] = Field(
+        default=(),
+        description="For `wgdl`: how far apart labels are, 0-1, 0-2, ..., 1-2, ...; empty for 1 everywhere. (new)",
+    )
     metrics: Annotated[tuple[str, ...], NAMES] = Field(
         default=(), description="Validation metrics; empty for all of the type."
+    )
+    inferred: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Input source of predictions, such as another tool's, that `evaluate` measures instead of those in "
+        "`save_seg_dir`.",
     )
     attribute: Annotated[str | None, TEXT] = Field(
         default=None,
@@ -223,6 +238,11 @@ class _OneTask(Section):
         ge=0,
         description="Zeros put around each window, in voxels per side; the loss leaves them out.",
     )
+    inferred: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Input source of predictions, such as another tool's, that `evaluate` measures instead of those in "
+        "`save_seg_dir`; without `image` it stands for the image, and there is nothing to train.",
+    )
     metrics: Annotated[tuple[str, ...], NAMES] = Field(
         default=(), description="Validation metrics; empty for all of the type."
     )
@@ -241,6 +261,15 @@ class Segmentation(_OneTask):
     output_prob: Annotated[bool, YES_NO] = Field(
         default=False,
         description="Whether probabilities per class are written besides the most probable class.",
+    )
+    label_normalisation: Annotated[bool, YES_NO] = Field(
+        default=False,
+        description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
+        "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
+    )
+    wgdl_distances: Annotated[tuple[float, ...], DISTANCES] = Field(
+        default=(),
+        description="For `wgdl`: how far apart labels are, 0-1, 0-2, ..., 1-2, ...; empty for 1 everywhere. (new)",
     )
 
 
@@ -271,6 +300,11 @@ class Classification(_OneTask):
     output_prob: Annotated[bool, YES_NO] = Field(
         default=False,
         description="Whether probabilities per class are written besides the most probable class.",
+    )
+    label_normalisation: Annotated[bool, YES_NO] = Field(
+        default=False,
+        description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
+        "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
     )
     attribute: Annotated[str | None, TEXT] = Field(
         default=None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from sfgkeras.config.known import (
     AUTHORS_KEY,
+    NOT_BUILT_SECTIONS,
     ONE_TASK_SECTIONS,
     SECTIONS,
     fields_of,
@@ -69,6 +70,8 @@ def read_application(ini: IniText, sources: dict[str, InputSource], task_section
     if len(present) > 1:
         others = " and ".join(f"[{name}]" for name in present[1:])
         ini.add(present[0], None, f"stands beside {others}; keep one of them, a run has one application")
+    if not present and any(name in ini.sections for name in NOT_BUILT_SECTIONS):
+        return Application(complete=False)
     if not present:
         ini.add_at_line(
             task_sections[0].line if task_sections else None,
@@ -203,6 +206,8 @@ def _read_one_task(ini: IniText, kind: str) -> Application:
     target_key = TARGET_KEYS[kind]
     shared = ("image", "weight", "sampler", "loss_border")
     application = Application(name=name, section=kind)
+    if not settings.image and settings.inferred:
+        settings = _evaluated_only(ini, kind, settings, application)
     application.multitask = Multitask(**{key: getattr(settings, key) for key in shared}, tasks=(name,))
     own = {
         key: (key, getattr(settings, key)) for key in model.model_fields if key in Task.model_fields and key != "weight"
@@ -218,6 +223,21 @@ def _read_one_task(ini: IniText, kind: str) -> Application:
         _add_task(ini, application, name, kind, {**own, "target": (target_key, target)})
     application.places[name, "loss"] = ("TRAINING", "loss_type")
     return application
+
+
+def _evaluated_only(ini: IniText, kind: str, settings: Any, application: Application) -> Any:
+    """Lets the predictions stand for the image, as NiftyNet's files for evaluation have none."""
+    changes: dict[str, Any] = {"image": (settings.inferred,)}
+    application.warnings.append(
+        f"[{kind}] has no image: [{settings.inferred}], the source of inferred, stands for it; evaluate measures it, "
+        "and there is nothing to train"
+    )
+    for key in ("weight", "sampler"):
+        name = getattr(settings, key)
+        if name is not None and section_id(name) not in ini.sections:
+            changes[key] = None
+            application.warnings.append(f"[{kind}] {key} = {name} names no section, and evaluate needs none")
+    return settings.model_copy(update=changes)
 
 
 def _resolve_sources(ini: IniText, application: Application, sources: dict[str, InputSource]) -> None:
@@ -236,8 +256,10 @@ def _resolve_sources(ini: IniText, application: Application, sources: dict[str, 
         changes["tasks"] = tuple(application.tasks)
     application.multitask = multitask.model_copy(update=changes)
     for name, task in application.tasks.items():
-        target = _resolve(ini, sources, *application.place(name, "target"), task.target)
-        application.tasks[name] = task.model_copy(update={"target": target})
+        found = {"target": _resolve(ini, sources, *application.place(name, "target"), task.target)}
+        if task.inferred is not None:
+            found["inferred"] = _resolve(ini, sources, *application.place(name, "inferred"), task.inferred)
+        application.tasks[name] = task.model_copy(update=found)
 
 
 def _resolve(ini: IniText, sources: dict[str, InputSource], section: str, key: str, name: str) -> str:

@@ -16,6 +16,7 @@ from sfgkeras.errors import suggestion
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BOUNDS = re.compile(r"([A-Za-z_]\w*)\s*[:=]\s*([^\s,:=]+?)\s*(?:,|\.\.)\s*([^\s,:=]+)", re.ASCII)
+_CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _TRUE = frozenset({"yes", "true", "1", "y", "t", "on"})
 _FALSE = frozenset({"no", "false", "0", "n", "f", "off"})
 _OPPOSITE_DIRECTIONS = ("LR", "PA", "IS")
@@ -168,6 +169,16 @@ def parse_window(text: str) -> tuple[int, ...]:
     return size
 
 
+def parse_inference_window(text: str) -> tuple[int, ...]:
+    """Reads a window size whose 0, or NiftyNet's -1, is the volume's whole extent along that axis, here 0."""
+    sizes = parse_wholes(text)
+    if sizes and min(sizes) < -1:
+        raise ValueError("has a size below -1; write 0 for the whole axis")
+    whole = [size < 1 for size in sizes]
+    known = parse_window(", ".join("2" if is_whole else str(size) for is_whole, size in zip(whole, sizes, strict=True)))
+    return tuple(0 if axis < len(whole) and whole[axis] else size for axis, size in enumerate(known))
+
+
 def parse_border(text: str) -> tuple[int, ...]:
     """Reads voxels along three axes; fewer numbers are continued with the last one, as in NiftyNet."""
     sizes = parse_wholes(text)
@@ -254,8 +265,16 @@ def parse_bounds(text: str) -> dict[str, tuple[float, float]]:
     return bounds
 
 
+def is_class_path(text: str) -> bool:
+    """Says whether a text looks like the path of a class, `my.module.Class`."""
+    return _CLASS_PATH.fullmatch(text) is not None
+
+
 def choice(
-    names: Sequence[str], aliases: Mapping[str, str] | None = None, not_built: Mapping[str, str] | None = None
+    names: Sequence[str],
+    aliases: Mapping[str, str] | None = None,
+    not_built: Mapping[str, str] | None = None,
+    classes: bool = False,
 ) -> Reads:
     """Makes the reader of a choice, whatever the case of its letters.
 
@@ -263,6 +282,7 @@ def choice(
         names: What may be chosen, as the result spells it.
         aliases: Other spellings, lower case.
         not_built: Names that are known but do not exist yet, lower case, each with what to use instead.
+        classes: Whether the path of a class, `my.module.Class`, may be chosen too.
     """
     table = {name.lower(): name for name in names} | dict(aliases or {})
 
@@ -270,13 +290,16 @@ def choice(
         word = unquote(text).lower()
         if word in table:
             return table[word]
+        if classes and is_class_path(unquote(text)):
+            return unquote(text)
         if word in (not_built or {}):
             raise ValueError(f"does not exist in this version; {(not_built or {})[word]}")
         if not word:
             raise ValueError(f"is empty; choose one of {', '.join(names)}, or remove the line for the default")
         raise ValueError(f"is not known{suggestion(word, list(names)) or ','} choose one of {', '.join(names)}")
 
-    return Reads(parse, " / ".join(f"`{name}`" for name in names))
+    form = " / ".join(f"`{name}`" for name in names)
+    return Reads(parse, f"{form} / `my.module.Class`" if classes else form)
 
 
 def format_value(value: Any) -> str:

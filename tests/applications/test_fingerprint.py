@@ -34,7 +34,7 @@ FREE = {
     },
     # Other spellings of [NETWORK] sharing and width, and what only the first state depends on.
     "MULTITASK": {"learn_categorical", "constant_grouping", "random_p_init", "cross_stitch_init", "layer_scale"},
-    "TASK": {"class_names", "output_prob", "unit"},
+    "TASK": {"class_names", "output_prob", "unit", "inferred"},
     "SOURCE": {
         "csv_file", "path_to_search", "filename_contains", "filename_not_contains", "filename_removefromid", "loader",
         "layout",

@@ -85,7 +85,7 @@ ONE_LINE = [
     ("TRAINING", "num_classes = 3", "has no option 'num_classes'; it belongs in [TASK name]"),
     ("TRAINING", "zzz = 3", "[TRAINING] has no option 'zzz'; remove the line"),
     ("MR", "lr = 3", "[MR] has no option 'lr'; it belongs in [TRAINING]"),
-    ("SYSTEM", "queue_length = 3", "[SYSTEM] has no option 'queue_length'; it belongs in [NETWORK]"),
+    ("SYSTEM", "batch_size = 3", "[SYSTEM] has no option 'batch_size'; it belongs in [NETWORK]"),
     (
         "SYSTEM",
         "event_handler = x",
@@ -155,7 +155,7 @@ ONE_LINE = [
         "spatial_window_size = 1, 64, 64",
         "must have its axis of 1 where the window of training has it",
     ),
-    ("INFERENCE", "spatial_window_size = -1, -1, -1", "has a size below 1"),
+    ("INFERENCE", "spatial_window_size = -2, -1, -1", "has a size below -1; write 0 for the whole axis"),
     ("INFERENCE", "output_postfix = a/b", "is part of a file name"),
     (
         "INFERENCE",
@@ -275,8 +275,8 @@ WHOLE = {
         ["run.ini:12: [SYSTEM] model_dir = '' is empty; give a path"],
     ),
     "network name misspelt": (
-        changed("name = highresnet", "name = highres3dnet"),
-        ["run.ini:14: [NETWORK] name = 'highres3dnet' is not known, did you mean 'highresnet'?"],
+        changed("name = highresnet", "name = highrsnet"),
+        ["run.ini:14: [NETWORK] name = 'highrsnet' is not known, did you mean 'highresnet'?"],
     ),
     "network that is not built": (
         changed("name = highresnet", "name = unet"),

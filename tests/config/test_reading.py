@@ -413,9 +413,9 @@ def test_niftynets_one_task_sections_become_tasks(tmp_path):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("label_normalisation = yes", "is not supported; number the labels 0 .. num_classes - 1"),
-        ("softmax = yes", "is not supported; remove it"),
-        ("evaluation_units = label", "it belongs in [EVALUATION]"),
+        ("label_normalisation = 2", "is neither yes nor no"),
+        ("softmax = no", "is not supported; remove it"),
+        ("evaluations = dice", "it belongs in [EVALUATION]"),
         ("loss = dice", "has no option 'loss'"),
         ("tau = 1", "has no option 'tau'"),
         ("label = MR2", "label = 'MR2' names no input source"),
