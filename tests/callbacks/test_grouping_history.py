@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sfgkeras.callbacks import GroupingConvergence, GroupingHistory, read_grouping_history
+from sfgkeras.callbacks.grouping_file import SMALLEST_APPENDED
 from sfgkeras.errors import DataError
 
 
@@ -132,6 +133,8 @@ def test_a_save_appends_what_is_new_and_reads_as_one_history(tmp_path):
             )
         )
         contents = now
+        # What is beside the archive does not outgrow it.
+        assert len(now.get("p.npz.new", b"")) <= max(len(now["p.npz"]), SMALLEST_APPENDED) + 100
         assert read_grouping_history(path)["iterations"].tolist() == list(range(iteration + 1))
     size = len(contents["p.npz"]) + len(contents.get("p.npz.new", b""))
     assert sum(written) < 4 * size  # written whole each time it would be 20 times as much
