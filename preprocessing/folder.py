@@ -130,8 +130,8 @@ def run_folder(
     if split is not None:
         training_subjects = read_split(split)["training"]
     read = ReadFiles([*files.values(), *label_files.values(), *strangers, *reads, *_companions(pipeline, files, split)])
-    _make_folder(output)
-    with _alone(output, wait), _Log(output / LOG, log) as write_log:
+
+    def plan() -> tuple[Manifest, list[Job], OutputFolder, list[Path]]:
         manifest = Manifest(output / MANIFEST)
         jobs = [
             _job(subject_id, image, label_files.get(subject_id), output, pipeline, manifest, pictures, loader)
@@ -142,6 +142,12 @@ def run_folder(
         foreign = owned.foreign(jobs)
         if not overwrite:
             refuse_foreign(output, foreign)
+        return manifest, jobs, owned, foreign
+
+    plan()  # before the folder of somebody else gets as much as a lock
+    _make_folder(output)
+    with _alone(output, wait), _Log(output / LOG, log) as write_log:
+        manifest, jobs, owned, foreign = plan()
         owned.claim(jobs)
         for path in foreign:
             write_log(f"replaced, made by something else: {path}")

@@ -46,9 +46,7 @@ class ReadFiles:
         """
         hit = [path for path in outputs if self.find(path) is not None]
         if hit:
-            raise DataError(
-                f"{hit[0]}: would be written over, and this configuration reads it ({named(hit)}); {remedy}"
-            )
+            raise DataError(f"{hit[0]}: would be written over, and it is read here ({named(hit)}); {remedy}")
 
 
 _ACTIVE: list[ReadFiles] = []
@@ -82,9 +80,7 @@ def refuse_protected(path: Path) -> None:
         DataError: If it is.
     """
     if is_protected(path):
-        raise DataError(
-            f"{path}: would be written over, and this configuration reads it; choose another folder for the results"
-        )
+        raise DataError(f"{path}: would be written over, and it is read here; choose another folder for the results")
 
 
 def inside(folder: Path, name: str) -> Path:

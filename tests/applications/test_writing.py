@@ -30,7 +30,7 @@ def test_inference_never_replaces_the_truth(make_started, own_cohort, overwrite)
     data, sources = own_cohort
     config = make_started({**PLAIN, **sources, "INFERENCE.save_seg_dir": data, "INFERENCE.output_postfix": ""})
     before = contents(data)
-    with pytest.raises(DataError, match=r"_(ct|organs)\.nii\.gz: would be written over, and this configuration reads"):
+    with pytest.raises(DataError, match=r"_(ct|organs)\.nii\.gz: would be written over, and it is read"):
         run.infer(config, dataset="all", overwrite=overwrite)
     assert contents(data) == before
 

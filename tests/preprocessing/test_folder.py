@@ -360,13 +360,13 @@ def files_below(folder):
 def test_label_maps_are_never_written_over_by_their_images(cohort):
     before = files_below(cohort / "labels")
     for overwrite in (False, True):
-        with pytest.raises(DataError, match="would be written over, and this configuration reads it .4 files: s0"):
+        with pytest.raises(DataError, match="would be written over, and it is read here .4 files: s0"):
             run_folder(cohort / "images", cohort / "labels", "whiten", labels=cohort / "labels", overwrite=overwrite)
     link = cohort / "link"
     link.symlink_to(cohort / "labels")
     with pytest.raises(DataError, match="would be written over"):
         run_folder(cohort / "images", link, "whiten", labels=cohort / "labels", overwrite=True)
-    assert {path: content for path, content in files_below(cohort / "labels").items() if path.name[0] != "."} == before
+    assert files_below(cohort / "labels") == before
 
 
 @pytest.mark.parametrize("name", ["s1.nii.gz", "overview.html", "preprocess.log", "pictures/s2.png"])
@@ -376,8 +376,7 @@ def test_files_of_somebody_else_are_replaced_only_when_asked_and_then_named(coho
     foreign.write_bytes(b"mine")
     with pytest.raises(ConfigError, match=rf"1 file: {foreign.name}\); choose another output folder, or add --overw"):
         run(cohort, pictures=True)
-    assert files_below(cohort / "out").keys() - {foreign} <= {cohort / "out" / ".lock"}
-    assert foreign.read_bytes() == b"mine"
+    assert files_below(cohort / "out") == {foreign: b"mine"}
     said = []
     assert len(run(cohort, pictures=True, overwrite=True, log=said.append).done) == 4
     assert f"replaced, made by something else: {foreign}" in said
