@@ -13,6 +13,6 @@ setup(
     package_data={
         "sfgkeras.ini_configs": ["*.ini"],
         "sfgkeras": ["py.typed"],
-        "sfgkeras.analysis": ["report.css", "report.js"],
+        "sfgkeras.pages": ["page.css", "page.js", "templates/*.html", "vendor/*"],
     },
 )

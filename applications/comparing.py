@@ -14,7 +14,7 @@ import numpy as np
 import sfgkeras
 from sfgkeras.analysis import comparison
 from sfgkeras.analysis.comparison import Score
-from sfgkeras.analysis.page import Section, page_html, paragraph, picture_html, table_html
+from sfgkeras.analysis.page import table_html
 from sfgkeras.analysis.tables import write_csv
 from sfgkeras.applications import building, run
 from sfgkeras.applications.base import TaskType
@@ -22,12 +22,15 @@ from sfgkeras.applications.comparison_plan import PlannedRun
 from sfgkeras.applications.files import digest, make_writable, write_text
 from sfgkeras.applications.lock import holding
 from sfgkeras.applications.logs import read_log
+from sfgkeras.applications.report_facts import page_facts
 from sfgkeras.applications.reporter import Reporter, SilentReporter
 from sfgkeras.applications.session import Session, open_session
 from sfgkeras.config import Config
 from sfgkeras.data.files import replacing
 from sfgkeras.errors import ConfigError, counted
 from sfgkeras.networks import build_plain_model, count_multiplies, count_parameters
+from sfgkeras.pages.elements import paragraph, picture_html
+from sfgkeras.pages.page import Header, Section, page_html
 
 RESULT = "result.json"
 
@@ -136,11 +139,12 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
                 if measure not in comparison.EVALUATIONS or measure == "confusion_matrix" or not text:
                     continue
                 key = (planned.network, planned.seed, name, group, measure)
+                unit = comparison.EVALUATIONS[measure].unit_for(task.unit)
                 if group == "all" and measure in by_subject:
                     for subject_id, value in by_subject[measure].items():
-                        yield Score(*key, value, subject_id)
+                        yield Score(*key, value, subject_id, unit=unit)
                 else:
-                    yield Score(*key, float(text), row.get("subject_id") or "")
+                    yield Score(*key, float(text), row.get("subject_id") or "", unit=unit)
 
 
 def _pair_scores(path: Path, task: TaskType) -> Iterator[tuple[str, dict[str, float]]]:
@@ -233,14 +237,19 @@ def write_comparison(results: Mapping[tuple[str, int], Result], output: Path) ->
     figure = comparison.comparison_figure(scores, "One point per seed, the bar is their mean")
     with replacing(picture) as stream:
         figure.savefig(stream, format="png", dpi=150)
-    write_text(output / "comparison.html", _page(lines, rows, picture, note, len(results)))
+    write_text(output / "comparison.html", _page(lines, rows, output, note, results))
     return rows
 
 
 def _page(
-    lines: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], picture: Path, note: str, num_runs: int
+    lines: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    output: Path,
+    note: str,
+    results: Mapping[tuple[str, int], Result],
 ) -> str:
-    source = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    picture = (output / "comparison.png").read_bytes()
+    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     shown = [
         {name: f"{value:,}" if isinstance(value, int) else value for name, value in line.items()} for line in lines
     ]
@@ -258,10 +267,8 @@ def _page(
             + table_html([{k: v for k, v in row.items() if k != "is_best"} for row in rows], "All measures"),
         ),
     ]
+    seeds = sorted({seed for _, seed in results})
     networks = len({line["network"] for line in lines})
-    return page_html(
-        "Comparison",
-        f"{counted(networks, 'network')}, {counted(num_runs, 'run')}",
-        sections,
-        f"sfgkeras {sfgkeras.__version__}",
-    )
+    subtitle = f"{counted(networks, 'network')}, {counted(len(results), 'run')}, seeds {', '.join(map(str, seeds))}"
+    header = Header("Comparison", subtitle, page_facts(), str(output.resolve()))
+    return page_html(header, sections, f"Written by sfgkeras {sfgkeras.__version__}.")

@@ -59,6 +59,11 @@ class RunFolder:
         return self.logs / "network.json"
 
     @property
+    def training_record(self) -> Path:
+        """When, for how long and on what machine the run was trained."""
+        return self.logs / "training.json"
+
+    @property
     def configuration(self) -> Path:
         """The effective INI file of the last start; beside a `configuration.ini` of the user's own it is another."""
         beside = self.path / IN_EFFECT
@@ -192,6 +197,11 @@ class Provenance:
     def record(self, paths: Iterable[Path]) -> None:
         """Notes that the present run made these files."""
         self._note({path: self._maker_of_now(path) for path in paths})
+
+    def settings_of(self, path: Path) -> str:
+        """Returns the digest of checkpoint and settings that made a finished result; empty where it is not known."""
+        maker = self._maker(path)
+        return "" if maker.startswith(BEGUN) else maker.partition(FROM)[0]
 
     def _note(self, makers: Mapping[Path, str]) -> None:
         for path, maker in makers.items():

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from sfgkeras.analysis.interactive import plot_values
-from sfgkeras.analysis.page import chart_html, confusion_html, folded, heading, table_html
+from sfgkeras.analysis.page import chart_html, confusion_html, table_html
 from sfgkeras.analysis.tables import summary_text, with_unit
 from sfgkeras.applications.checkpoints import CheckpointFolder, read_record
 from sfgkeras.applications.evaluation import GROUPS
@@ -18,9 +19,10 @@ from sfgkeras.applications.logs import read_log, read_units
 from sfgkeras.config import Config
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import DataError
+from sfgkeras.pages.elements import folded, heading
 
 
-def evaluation_html(config: Config) -> tuple[str, list[str]]:
+def evaluation_html(config: Config) -> tuple[Markup, list[str]]:
     """Returns the evaluation of every task as HTML, and the tasks that have none yet."""
     parts, missing = [], []
     for name, task in config.tasks.items():
@@ -29,13 +31,13 @@ def evaluation_html(config: Config) -> tuple[str, list[str]]:
             parts.append(heading(f"{name} ({task.type})") + found)
         else:
             missing.append(name)
-    return "".join(parts), missing
+    return Markup("").join(parts), missing
 
 
-def _task_html(folder: Path, name: str, task: Task) -> str:
+def _task_html(folder: Path, name: str, task: Task) -> Markup:
     summary = read_rows(folder / f"{name}_summary.csv")
     if not summary:
-        return ""
+        return Markup("")
     parts = [table_html(spread_summary(summary), f"{name}: mean ± standard deviation over the subjects")]
     rows = read_rows(folder / f"{name}_subjects.csv")
     pairs = read_rows(folder / f"{name}_pairs.csv")
@@ -47,15 +49,19 @@ def _task_html(folder: Path, name: str, task: Task) -> str:
             parts.append(confusion_html(counts, names, name))
     if pairs and task.type == "regression":
         truth, prediction = ([float(pair[key]) for pair in pairs] for key in ("truth", "prediction"))
-        figure = plot_values(truth, prediction, [str(pair["subject_id"]) for pair in pairs], name)
+        figure = plot_values(truth, prediction, [str(pair["subject_id"]) for pair in pairs], name, task.unit)
         parts.append(chart_html(figure, f"{name}: predicted and true values", "One dot per subject."))
     if pairs:
-        parts.append(folded("Every subject", table_html(pairs, f"{name}: every subject")))
+        # Truth and prediction are in the unit of the target.
+        shown = [
+            {key if key == "subject_id" else with_unit(key, task.unit): pair[key] for key in pair} for pair in pairs
+        ]
+        parts.append(folded("Every subject", table_html(shown, f"{name}: every subject")))
     elif rows and "subject_id" in rows[0]:
         units = {entry["measure"]: entry.get("unit", "") for entry in summary}
         rows = [{with_unit(key, units.get(key, "")): value for key, value in row.items()} for row in rows]
         parts.append(folded("Every subject", table_html(rows, f"{name}: every subject")))
-    return "".join(parts)
+    return Markup("").join(parts)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

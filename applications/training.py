@@ -17,8 +17,10 @@ from sfgkeras.applications.fingerprint import (
     training_settings,
 )
 from sfgkeras.applications.logs import CsvLog, SilentLog, TensorBoardLog, write_units
+from sfgkeras.applications.places import find_place
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import REGULARISATION, TOTAL, TrainingStep, ValidationPass
+from sfgkeras.applications.training_record import TrainingClock, accelerator_names
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
 
@@ -111,6 +113,7 @@ class Trainer:
         # Once: landmarks that somebody edits meanwhile are not those that this run learns with.
         self._fingerprint = network_fingerprint(config)
         self._trained_on = set(trained_on)
+        self._clock: TrainingClock | None = None
         self._watch, self._higher_is_better = _watched_score(config)
 
     def restore(self, state: TrainingState) -> None:
@@ -151,6 +154,10 @@ class Trainer:
         """
         training, start = self._config.training, self.progress.iteration
         tasks = list(self._config.tasks)
+        if self._writes:
+            self._clock = TrainingClock(
+                self.folder.training_record, start, accelerator_names(), find_place(self._config, required=False).count
+            )
         train_log = self._open_log("training", [TOTAL, REGULARISATION, *tasks, "seconds_per_iteration"])
         validation_log = None
         if self._validate is not None:
@@ -205,6 +212,8 @@ class Trainer:
         """Saves the present state, if this process is the one that writes."""
         if self._writes:
             self.checkpoints.write(self.state(), best)
+            if self._clock is not None:
+                self._clock.note()
 
     def _validation(
         self, iteration: int, batches: Any, log: CsvLog | SilentLog, board: TensorBoardLog | SilentLog

@@ -1,24 +1,23 @@
 """The overview page of an output folder: every subject with its picture, and what failed first."""
 
-import html
+import platform
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from markupsafe import Markup
+
+from sfgkeras import __version__
 from sfgkeras.data.files import replacing
 from sfgkeras.errors import counted
+from sfgkeras.pages.elements import Cell, cells_html, code, facts_html, link, paragraph, thumbnail_html
+from sfgkeras.pages.page import Header, Section, page_html
 from sfgkeras.preprocessing.job import PICTURES, PROVENANCE
 from sfgkeras.preprocessing.manifest import FAILED, Record
 
 OVERVIEW = "overview.html"
-_STYLE = """
-body { font-family: system-ui, sans-serif; margin: 2em auto; max-width: 1100px; color: #222; }
-table { border-collapse: collapse; width: 100%; }
-td, th { border-bottom: 1px solid #ddd; padding: 0.4em 0.6em; text-align: left; vertical-align: top; }
-img { width: 560px; max-width: 100%; }
-.failed { color: #a00000; }
-code { white-space: pre-wrap; }
-"""
+THUMBNAIL = 560
 
 
 def write_overview(folder: Path, records: Mapping[str, Record], steps: str, landmarks: Path | None) -> Path:
@@ -35,45 +34,49 @@ def write_overview(folder: Path, records: Mapping[str, Record], steps: str, land
     """
     rows = [records[name] for name in sorted(records)]
     failed = [record for record in rows if record.status == FAILED]
-    body = [
-        "<h1>Preprocessing</h1>",
-        f"<p>{len(rows) - len(failed)} of {counted(len(rows), 'subject')} done, {len(failed)} failed.</p>",
-        f"<p>Steps: <code>{html.escape(steps)}</code></p>",
-    ]
-    if landmarks is not None:
-        body.append(f"<p>Landmarks: <code>{html.escape(str(landmarks))}</code></p>")
-    if failed:
-        body += [
-            '<h2 class="failed">Failed</h2>',
-            _table(("subject", "why"), [_failure(record) for record in failed]),
-        ]
     done = [record for record in rows if record.status != FAILED]
+    count = f"{len(done)} of {counted(len(rows), 'subject')} done, {len(failed)} failed"
+    steps_text = paragraph(Markup("Steps: {}").format(code(steps)))
+    if landmarks is not None:
+        steps_text += paragraph(Markup("Landmarks: {}").format(code(str(landmarks))))
+    facts = {"Done": str(len(done)), "Failed": str(len(failed)), "Time in all": f"{_seconds(done):.0f} s"}
+    sections = [Section("settings", "What was done", facts_html(facts) + steps_text)]
+    if failed:
+        sections.append(Section("failed", "Failed", _failures(failed)))
     if done:
-        cells = [_success(folder, record) for record in done]
-        body += ["<h2>Done</h2>", _table(("subject", "seconds", "before and after"), cells)]
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Preprocessing</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n{chr(10).join(body)}\n</body></html>\n"
-    )
+        sections.append(Section("done", "Done", _successes(folder, done)))
+    made = {
+        "Written": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "Versions": f"sfgkeras {__version__}, python {platform.python_version()}",
+    }
+    header = Header("Preprocessing", f"{count}, in {folder}", made, str(folder))
+    page = page_html(header, sections, f"Written by sfgkeras {__version__}.", linked_pictures=True)
     path = folder / OVERVIEW
     with replacing(path) as stream:
         stream.write(page.encode())
     return path
 
 
-def _failure(record: Record) -> tuple[str, str]:
-    return html.escape(record.subject_id), f'<span class="failed">{html.escape(record.message)}</span>'
+def _seconds(records: Sequence[Record]) -> float:
+    return sum(float(record.seconds or 0) for record in records)
 
 
-def _success(folder: Path, record: Record) -> tuple[str, str, str]:
-    name = html.escape(record.subject_id)
-    link = f'<a href="{quote(f"{PROVENANCE}/{record.subject_id}.json")}">{name}</a>'
-    picture = f"{PICTURES}/{record.subject_id}.png"
-    shown = f'<img loading="lazy" alt="{name}" src="{quote(picture)}">' if (folder / picture).is_file() else ""
-    return link, html.escape(record.seconds), f"{shown}<br>{html.escape(record.message)}"
+def _failures(records: Sequence[Record]) -> Markup:
+    rows = [
+        [Cell(record.subject_id), Cell(Markup('<span class="failed">{}</span>').format(record.message))]
+        for record in records
+    ]
+    return cells_html([Cell("subject"), Cell("why")], rows, "Subjects that could not be prepared", css="loose")
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{title}</th>" for title in titles)
-    lines = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
-    return f"<table><tr>{head}</tr>\n{chr(10).join(lines)}\n</table>"
+def _successes(folder: Path, records: Sequence[Record]) -> Markup:
+    head = [Cell("subject"), Cell("time (s)", True), Cell("before and after"), Cell("notes")]
+    rows = []
+    for record in records:
+        name = link(quote(f"{PROVENANCE}/{record.subject_id}.json"), record.subject_id)
+        picture = f"{PICTURES}/{record.subject_id}.png"
+        shown = ""
+        if (folder / picture).is_file():
+            shown = thumbnail_html(quote(picture), f"{record.subject_id} before and after", THUMBNAIL)
+        rows.append([Cell(name), Cell(record.seconds, True), Cell(shown), Cell(record.message)])
+    return cells_html(head, rows, "Subjects that are ready; names link to what was done to each", css="loose")

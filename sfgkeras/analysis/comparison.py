@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS, NAN
-from sfgkeras.analysis.tables import spread_text
+from sfgkeras.analysis.tables import spread_text, with_unit
 
 MEAN_LABEL = "mean of labels"
 LEAST_SEEDS, LEAST_SUBJECTS = 3, 6
@@ -28,6 +28,7 @@ class Score:
         value: The value; not finite where it is undefined.
         subject_id: The subject measured; empty for a value over all subjects.
         num_missed: For a mean over labels: how many of them this network missed.
+        unit: Unit of the value; empty where it has none.
     """
 
     network: str
@@ -38,6 +39,7 @@ class Score:
     value: float
     subject_id: str = ""
     num_missed: int = 0
+    unit: str = ""
 
     @property
     def quantity(self) -> Quantity:
@@ -65,7 +67,9 @@ def add_label_means(scores: Iterable[Score]) -> list[Score]:
             if len(values) > 1:
                 mean = float(np.mean([values[label] for label in common])) if common else NAN
                 missed = len(_missed(network, by_network, measure))
-                means.append(Score(network, seed, task, MEAN_LABEL, measure, mean, subject, missed))
+                means.append(
+                    Score(network, seed, task, MEAN_LABEL, measure, mean, subject, missed, EVALUATIONS[measure].unit)
+                )
     return scores + means
 
 
@@ -114,7 +118,7 @@ def compare_scores(scores: Iterable[Score], candidates: Collection[str] = ("sfg"
     Returns:
         A row per quantity and network: `task`, `group`, `measure`, `network`, `mean` and `std` over seeds,
         `seeds`, `subjects`, `n_missed` (values that the network should have and has not), `baseline` (the best one),
-        `p_seeds`, `p_subjects` (None where they cannot be had) and `is_best`.
+        `p_seeds`, `p_subjects` (None where they cannot be had), `is_best` and `unit`.
     """
     scores = list(scores)
     rows = []
@@ -125,7 +129,12 @@ def compare_scores(scores: Iterable[Score], candidates: Collection[str] = ("sfg"
         else:
             missed = {name: len(_missed(name, by_network, quantity[2])) for name in by_network}
         rows += _compare_quantity(quantity, by_network, missed, candidates)
-    return rows
+    units = _units(scores)
+    return [{**row, "unit": units[row["task"], row["group"], row["measure"]]} for row in rows]
+
+
+def _units(scores: Iterable[Score]) -> dict[Quantity, str]:
+    return {score.quantity: score.unit for score in scores}
 
 
 def _by_quantity(scores: Iterable[Score]) -> dict[Quantity, dict[str, dict[tuple[int, str], float]]]:
@@ -225,12 +234,13 @@ def headlines(rows: Sequence[Mapping[str, Any]]) -> list[Quantity]:
     return [quantity for quantity in found if quantity[2] in HEADLINES]
 
 
-def quantity_name(quantity: Quantity) -> str:
-    """Returns a column's heading, with an arrow towards the better values."""
+def quantity_name(quantity: Quantity, unit: str = "") -> str:
+    """Returns a column's heading, with its unit and an arrow towards the better values."""
     task, group, measure = quantity
     higher = EVALUATIONS[measure].higher_is_better
     arrow = "" if higher is None else " ↑" if higher else " ↓"
-    return f"{task}{'' if group == 'all' else f' {group}'} {measure.upper() if measure != 'dice' else 'Dice'}{arrow}"
+    name = measure.upper() if measure != "dice" else "Dice"
+    return f"{task}{'' if group == 'all' else f' {group}'} {with_unit(name, unit)}{arrow}"
 
 
 def main_table(rows: Sequence[Mapping[str, Any]], costs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -240,12 +250,13 @@ def main_table(rows: Sequence[Mapping[str, Any]], costs: Mapping[str, Mapping[st
     """
     cells = {(row["network"], (row["task"], row["group"], row["measure"])): row for row in rows}
     quantities = headlines(rows)
+    units = {(row["task"], row["group"], row["measure"]): row["unit"] for row in rows}
     lines = []
     for name in dict.fromkeys(row["network"] for row in rows):
         line: dict[str, Any] = {"network": name}
         for quantity in quantities:
             row = cells.get((name, quantity))
-            line[quantity_name(quantity)] = "-" if row is None else cell(row)
+            line[quantity_name(quantity, units[quantity])] = "-" if row is None else cell(row)
         lines.append(line | dict(costs.get(name, {})))
     return lines
 
@@ -282,6 +293,7 @@ def comparison_figure(scores: Sequence[Score], title: str) -> Any:
     from sfgkeras.analysis.style import SHARED_COLOUR, TRAINING_COLOUR
 
     tables = {quantity: values for quantity, values in _by_quantity(scores).items() if quantity[2] in HEADLINES}
+    units = _units(scores)
     networks = list(dict.fromkeys(score.network for score in scores))
     columns = min(3, max(1, len(tables)))
     num_rows = -(-len(tables) // columns)
@@ -298,7 +310,7 @@ def comparison_figure(scores: Sequence[Score], title: str) -> Any:
                 axes.vlines(np.mean(values), height - 0.3, height + 0.3, color="black", linewidth=2, zorder=4)
         axes.set_yticks(range(len(networks)), networks if (place - 1) % columns == 0 else [""] * len(networks))
         axes.set_ylim(len(networks) - 0.4, -0.6)
-        axes.set_title(quantity_name(quantity), fontsize=10)
+        axes.set_title(quantity_name(quantity, units[quantity]), fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(axis="x", color=SHARED_COLOUR, alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -37,6 +37,7 @@ def write_curves(
     x: str = "iteration",
     title: str = "",
     dpi: int = 110,
+    best: int | None = None,
 ) -> None:
     """Writes training curves as PNG or PDF: one panel per quantity, training and validation in the same.
 
@@ -49,6 +50,8 @@ def write_curves(
         x: Name of the column along the horizontal axis.
         title: Written above all.
         dpi: Dots per inch.
+        best: Where along the horizontal axis the best checkpoint lies: a dotted line, and a star on each validation
+            curve; None for none.
 
     Raises:
         ValueError: If the column `x` is missing or there is no other.
@@ -63,7 +66,7 @@ def write_curves(
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes, (quantity, names) in zip(grid, panels.items(), strict=False):
-        _draw_curves(axes, {name: (columns[x], columns[name]) for name in names}, quantity, x)
+        _draw_curves(axes, {name: (columns[x], columns[name]) for name in names}, quantity, x, best)
     if title:
         figure.suptitle(title)
     save_figure(figure, path, dpi)
@@ -91,7 +94,15 @@ def is_wide(curves: Sequence[Any]) -> bool:
     return bool(pooled.size and pooled.min() > 0 and pooled.max() > 50 * pooled.min())
 
 
-def _draw_curves(axes: "Axes", curves: Mapping[str, tuple[Any, Any]], title: str, x: str) -> None:
+def value_at(horizontal: Any, vertical: Any, place: float | None) -> float | None:
+    """Returns the finite value of a curve at a place; None where it has none."""
+    if place is None:
+        return None
+    values = np.asarray(vertical, float)[np.asarray(horizontal, float) == place]
+    return float(values[0]) if values.size and np.isfinite(values[0]) else None
+
+
+def _draw_curves(axes: "Axes", curves: Mapping[str, tuple[Any, Any]], title: str, x: str, best: int | None) -> None:
     seen = []
     for name, (horizontal, vertical) in curves.items():
         values = np.asarray(vertical, float)
@@ -107,6 +118,10 @@ def _draw_curves(axes: "Axes", curves: Mapping[str, tuple[Any, Any]], title: str
             label="validation" if validation else "training",
         )
         seen.append(values[finite])
+        mark = value_at(horizontal, vertical, best) if validation else None
+        if best is not None and mark is not None:
+            axes.axvline(best, color=VALIDATION_COLOUR, linewidth=0.9, linestyle=":")
+            axes.plot([best], [mark], "*", color=VALIDATION_COLOUR, markersize=11, zorder=5, label="best checkpoint")
     if is_wide(seen):
         axes.set_yscale("log")
     axes.set_title(title, fontsize=10)

@@ -127,16 +127,18 @@ def write_figures(
     return written
 
 
-def write_curve_figure(folder: Path, columns: Mapping[str, np.ndarray]) -> WrittenFigure:
+def write_curve_figure(folder: Path, columns: Mapping[str, np.ndarray], best: int | None = None) -> WrittenFigure:
     """Writes training and validation curves as PNG, PDF and interactive HTML.
 
     Args:
         folder: Where the files go; made where it is missing.
         columns: See `curves.write_curves`; with a column `iteration`.
+        best: The iteration of the best checkpoint, which is marked; None for none.
     """
-    figure = WrittenFigure("curves", "Losses and scores", CURVES_CAPTION, folder, plot_curves(columns))
+    caption = CURVES_CAPTION + ("" if best is None else f" A star marks the best checkpoint, of iteration {best:,}.")
+    figure = WrittenFigure("curves", "Losses and scores", caption, folder, plot_curves(columns, best=best))
     for path in figure.paths[:2]:
-        write_curves(path, columns, dpi=PRINT_DPI)
+        write_curves(path, columns, dpi=PRINT_DPI, best=best)
     _write_page(figure)
     return figure
 

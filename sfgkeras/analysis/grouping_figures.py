@@ -15,15 +15,18 @@ from sfgkeras.analysis.simplex import (
     simplex_views,
     to_plane,
 )
-from sfgkeras.analysis.style import SEQUENCE, SHARED_COLOUR, depth_colours, group_colours, short_names
+from sfgkeras.analysis.style import DENSITY_COLOURS, SEQUENCE, SHARED_COLOUR, depth_colours, group_colours, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PANEL = 2.6
+TRIANGLE = 3.4
 MOST_STEPS = 200
 MOST_COLUMNS = 5
+# Triangles are larger: they are looked into.
+MOST_TRIANGLES = 3
 THRESHOLD = 0.9
 HISTOGRAM_BINS = 20
 
@@ -38,16 +41,17 @@ def draw_density(record: GroupingRecord) -> "Figure":
         for view in views
         for name, values in last.items()
     }
-    from matplotlib.colors import PowerNorm
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     highest = max(float(density.max()) for density in densities.values())
     # A square root, so that a corner that takes nearly all filters does not hide the others.
     norm = PowerNorm(0.5, vmin=0, vmax=100 * highest)
+    colours = LinearSegmentedColormap.from_list("density", list(DENSITY_COLOURS))
     x, y = to_plane(_bins()).T
     figure, panels = _triangle_panels(views, list(last))
     for (view, name), axes in panels.items():
         shown = axes.tripcolor(
-            x, y, bin_triangles(), 100 * densities[view.corners, name], shading="gouraud", cmap=SEQUENCE, norm=norm
+            x, y, bin_triangles(), 100 * densities[view.corners, name], shading="gouraud", cmap=colours, norm=norm
         )
         # Gouraud shading has no vector form that all PDF readers know.
         shown.set_rasterized(True)
@@ -189,13 +193,13 @@ def _draw_histograms(record: GroupingRecord) -> "Figure":
     return figure
 
 
-def _grid(count: int) -> tuple["Figure", Any]:
-    """Returns a figure of `count` square panels."""
+def _grid(count: int, most: int = MOST_COLUMNS, side: float = PANEL) -> tuple["Figure", Any]:
+    """Returns a figure of `count` square panels of that side in inches, at most `most` of them in a row."""
     from matplotlib.figure import Figure
 
-    across = min(count, MOST_COLUMNS)
+    across = min(count, most)
     down = -(-count // across)
-    figure = Figure(figsize=(PANEL * across + 1.0, PANEL * down), layout="constrained")
+    figure = Figure(figsize=(side * across + 1.0, side * down), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes in grid[count:]:
         axes.remove()
@@ -208,7 +212,8 @@ def _triangle_panels(
     """Returns a figure with a triangle for every view and layer, corners named."""
     places = [(view, name) for view in views for name in layers]
     # One row per pair of tasks; a single pair is broken into rows where there are many layers.
-    figure, grid = _grid(len(places)) if len(views) == 1 else _rows(len(views), len(layers))
+    one_pair = len(views) == 1
+    figure, grid = _grid(len(places), MOST_TRIANGLES, TRIANGLE) if one_pair else _rows(len(views), len(layers))
     panels = dict(zip(places, grid, strict=True))
     for (view, _), axes in panels.items():
         axes.plot(*np.append(CORNERS, CORNERS[:1], axis=0).T, color="0.4", linewidth=0.8, zorder=3)
@@ -224,5 +229,5 @@ def _triangle_panels(
 def _rows(down: int, across: int) -> tuple["Figure", Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PANEL * across + 1.0, PANEL * down), layout="constrained")
+    figure = Figure(figsize=(TRIANGLE * across + 1.0, TRIANGLE * down), layout="constrained")
     return figure, figure.subplots(down, across, squeeze=False).ravel()

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfgkeras.analysis.curves import curve_panels, is_wide
-from sfgkeras.analysis.grouping_figures import HISTOGRAM_BINS, MOST_COLUMNS, THRESHOLD, settled_shares
+from sfgkeras.analysis.curves import curve_panels, is_wide, value_at
+from sfgkeras.analysis.grouping_figures import HISTOGRAM_BINS, MOST_COLUMNS, MOST_TRIANGLES, THRESHOLD, settled_shares
 from sfgkeras.analysis.grouping_record import GroupingRecord, group_shares
 from sfgkeras.analysis.simplex import SimplexView, simplex_density, simplex_views
 from sfgkeras.analysis.style import (
+    DENSITY_COLOURS,
     SHARED_COLOUR,
     TRAINING_COLOUR,
     VALIDATION_COLOUR,
@@ -17,12 +18,14 @@ from sfgkeras.analysis.style import (
     group_colours,
     short_names,
 )
+from sfgkeras.analysis.tables import with_unit
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-PANEL = 205
+PANEL, TRIANGLE = 205, 340
 COLOUR_SCALE = "Viridis"
+BEST = "best checkpoint"
 MEAN_STEPS, FILTER_STEPS = 60, 12
 # Coarser than the printed figure: every bin is an element of the page.
 BINS = 20
@@ -51,7 +54,7 @@ def plot_density(record: GroupingRecord) -> "Figure":
             # A square root, so that a corner that takes nearly all filters does not hide the others.
             marker={
                 "color": np.sqrt(shares),
-                "size": 9,
+                "size": 17,
                 "symbol": "hexagon",
                 "coloraxis": "coloraxis",
                 "line_width": 0,
@@ -70,7 +73,7 @@ def plot_density(record: GroupingRecord) -> "Figure":
         "ticktext": [f"{tick:.2g}" for tick in ticks],
     }
     figure.update_layout(
-        coloraxis={"colorscale": COLOUR_SCALE, "cmin": 0, "cmax": float(np.sqrt(highest)), "colorbar": bar}
+        coloraxis={"colorscale": list(DENSITY_COLOURS), "cmin": 0, "cmax": float(np.sqrt(highest)), "colorbar": bar}
     )
     return figure
 
@@ -215,7 +218,7 @@ def plot_first_passage(record: GroupingRecord) -> "Figure":
     return figure
 
 
-def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration") -> "Figure":
+def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration", best: int | None = None) -> "Figure":
     """Plots training curves, training and validation of a quantity in one panel; see `curves.write_curves`."""
     panels = curve_panels(columns, x)
     figure, places = _panels(list(panels), across=min(3, len(panels)), height=260)
@@ -241,6 +244,10 @@ def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration") -> "Fig
                 col=column,
             )
             in_legend.add(owner)
+            mark = value_at(columns[x], values, best) if validation else None
+            if best is not None and mark is not None:
+                _mark_best(figure, best, mark, quantity, BEST not in in_legend, row, column)
+                in_legend.add(BEST)
         if is_wide([columns[name] for name in names]):
             figure.update_yaxes(type="log", row=row, col=column)
     figure.update_xaxes(title=x)
@@ -249,7 +256,28 @@ def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration") -> "Fig
     return figure
 
 
-def plot_values(truth: Sequence[float], prediction: Sequence[float], names: Sequence[str], what: str) -> "Figure":
+def _mark_best(
+    figure: "Figure", best: int, value: float, quantity: str, in_legend: bool, row: int, column: int
+) -> None:
+    """Adds a dotted line at the best checkpoint, and a star on the validation curve."""
+    figure.add_vline(x=best, line={"color": VALIDATION_COLOUR, "width": 1, "dash": "dot"}, row=row, col=column)
+    figure.add_scatter(
+        x=[best],
+        y=[value],
+        mode="markers",
+        marker={"symbol": "star", "size": 13, "color": VALIDATION_COLOUR},
+        name=BEST,
+        legendgroup=BEST,
+        hovertemplate=f"{quantity} %{{y:.4g}} at iteration %{{x}}<extra>{BEST}</extra>",
+        showlegend=in_legend,
+        row=row,
+        col=column,
+    )
+
+
+def plot_values(
+    truth: Sequence[float], prediction: Sequence[float], names: Sequence[str], what: str, unit: str = ""
+) -> "Figure":
     """Plots one value per subject, predicted against true, with the line on which they agree."""
     figure = _figure()
     both = [*truth, *prediction]
@@ -263,8 +291,8 @@ def plot_values(truth: Sequence[float], prediction: Sequence[float], names: Sequ
         text=list(names),
         hovertemplate="%{text}: true %{x:.4g}, predicted %{y:.4g}<extra></extra>",
     )
-    figure.update_xaxes(title=f"true {what}")
-    figure.update_yaxes(title=f"predicted {what}")
+    figure.update_xaxes(title=with_unit(f"true {what}", unit))
+    figure.update_yaxes(title=with_unit(f"predicted {what}", unit))
     figure.update_layout(height=380, showlegend=False)
     return figure
 
@@ -318,7 +346,7 @@ def _panels(
     across = min(across, len(titles))
     down = -(-len(titles) // across)
     figure = make_subplots(
-        down, across, subplot_titles=list(titles), vertical_spacing=0.28 / down if down > 1 else 0.0,
+        down, across, subplot_titles=list(titles), vertical_spacing=0.42 / down if down > 1 else 0.0,
         horizontal_spacing=0.2 / across,
     )  # fmt: skip
     places = {title: (number // across + 1, number % across + 1) for number, title in enumerate(titles)}
@@ -333,7 +361,7 @@ def _triangles(
     from plotly.subplots import make_subplots
 
     layers = list(titles)
-    across = min(MOST_COLUMNS, len(layers)) if len(views) == 1 else len(layers)
+    across = min(MOST_TRIANGLES, len(layers)) if len(views) == 1 else len(layers)
     keys = [(view, name) for view in views for name in layers]
     down = -(-len(keys) // across)
     kinds: Any = [
@@ -342,16 +370,18 @@ def _triangles(
     ]
     shown = [titles[name] for _ in views for name in layers]
     figure = make_subplots(
-        down, across, specs=kinds, subplot_titles=shown, vertical_spacing=0.3 / down, horizontal_spacing=0.36 / across
+        down, across, specs=kinds, subplot_titles=shown, vertical_spacing=0.2 / down, horizontal_spacing=0.16 / across
     )
     places = {key: (number // across + 1, number % across + 1) for number, key in enumerate(keys)}
     axis = {"ticks": "", "showticklabels": False, "showgrid": False, "linewidth": 1}
     for (view, _), (row, column) in places.items():
         left, right, top = short_names(view.corners, 10)
         corners = {
-            name: {"title": {"text": text, "font": {"size": 11}}, **axis}
+            name: {"title": {"text": text, "font": {"size": 13}}, **axis}
             for name, text in (("aaxis", top), ("baxis", left), ("caxis", right))
         }
-        figure.update_ternaries(bgcolor="rgba(0,0,0,0)", row=row, col=column, **corners)
+        figure.update_ternaries(bgcolor="white", row=row, col=column, **corners)
     figure.update_annotations(font_size=13, yshift=22)
-    return _styled(figure, down, across, PANEL).update_layout(margin_b=30, height=PANEL * down + 70), places
+    _styled(figure, down, across, TRIANGLE)
+    meta = {"min_width": across * 0.8 * TRIANGLE + 90}
+    return figure.update_layout(margin_b=30, height=TRIANGLE * down + 70, meta=meta), places

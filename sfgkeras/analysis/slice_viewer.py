@@ -2,17 +2,17 @@
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
-from sfgkeras.analysis.page import data_html
 from sfgkeras.analysis.pictures import label_colour
+from sfgkeras.pages import elements
 
 OWNERS = {"truth": "true outlines (solid)", "prediction": "predicted outlines (dashed)"}
+COLOUR_MAPS = {"inferno": "inferno", "difference": "RdBu_r"}
 # Small pictures as PNG: JPEG's blocks would be as large as what they show.
 LARGEST_PNG = 128 * 128
 JPEG_QUALITY = 82
@@ -26,7 +26,7 @@ class SlicePanel:
         title: Written above it.
         images: A data URI per slice.
         scale: Values of the darkest and the brightest colour, with their unit; empty for none.
-        colours: `grey` or `inferno`.
+        colours: `grey`, `inferno`, or `difference`: blue below zero, white at zero, red above.
         outlines: What lies over it: by `truth` and `prediction`, per slice pairs of colour and SVG path in voxels.
         legend: Colour by label name, of the outlines.
     """
@@ -62,17 +62,24 @@ def image_uri(image: np.ndarray, limits: tuple[float, float], colours: str = "gr
     """Returns a picture as a data URI, PNG where it is small and JPEG elsewhere.
 
     Args:
-        image: `(rows, columns)`; what is not finite is dark.
+        image: `(rows, columns)`; what is not a number is dark, or no difference.
         limits: Values shown darkest and brightest.
-        colours: `grey` or `inferno`.
+        colours: `grey`, `inferno` or `difference`.
     """
     from matplotlib import colormaps
     from PIL import Image
 
     low, high = limits
     scaled = (np.asarray(image, np.float32) - low) / ((high - low) or 1.0)
-    grey = (np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0, 1) * 255).round().astype(np.uint8)
-    pixels = grey if colours == "grey" else np.asarray(colormaps[colours](grey, bytes=True))[..., :3]
+    grey = (
+        (
+            np.clip(np.nan_to_num(scaled, nan=0.5 if colours == "difference" else 0.0, posinf=1.0, neginf=0.0), 0, 1)
+            * 255
+        )
+        .round()
+        .astype(np.uint8)
+    )
+    pixels = grey if colours == "grey" else np.asarray(colormaps[COLOUR_MAPS[colours]](grey, bytes=True))[..., :3]
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     kind = "PNG" if grey.size <= LARGEST_PNG else "JPEG"
     stream = io.BytesIO()
@@ -101,13 +108,31 @@ def outline_paths(label_map: np.ndarray) -> list[tuple[str, str]]:
     return paths
 
 
-def viewer_html(viewer: SliceViewer, number: int) -> str:
+def viewer_html(viewer: SliceViewer, number: int) -> Markup:
     """Returns the slices of one subject with a slider through them; `number` makes its ids unique."""
     middle = len(viewer.places) // 2
-    owners = [owner for owner in OWNERS if any(owner in panel.outlines for panel in viewer.panels)]
-    boxes = "".join(
-        f'<label><input type="checkbox" value="{owner}" checked> {OWNERS[owner]}</label>' for owner in owners
-    )
+    shown = {
+        "id": f"slice-{number}",
+        "title": viewer.title,
+        "places": viewer.places,
+        "middle": middle,
+        "size": viewer.size,
+        "ratio": viewer.ratio,
+        "owners": {
+            owner: text for owner, text in OWNERS.items() if any(owner in panel.outlines for panel in viewer.panels)
+        },
+        "panels": [
+            {
+                "title": panel.title,
+                "image": panel.images[middle],
+                "scale": panel.scale,
+                "colours": panel.colours,
+                "owners": list(panel.outlines),
+                "legend": panel.legend,
+            }
+            for panel in viewer.panels
+        ],
+    }
     data = {
         "places": list(viewer.places),
         "panels": [
@@ -115,36 +140,4 @@ def viewer_html(viewer: SliceViewer, number: int) -> str:
             for panel in viewer.panels
         ],
     }
-    panels = "".join(_panel_html(panel, middle, viewer) for panel in viewer.panels)
-    return (
-        f'<div class="viewer"><h3>{escape(viewer.title)}</h3><div class="controls"><div class="slide">'
-        f'<label for="slice-{number}">Slice</label><input id="slice-{number}" type="range" min="0" '
-        f'max="{len(viewer.places) - 1}" value="{middle}" step="1"><output for="slice-{number}">'
-        f'{escape(viewer.places[middle])}</output></div>{boxes}</div><div class="panels">{panels}</div>'
-        f"{data_html(json.dumps(data))}</div>\n"
-    )
-
-
-def _panel_html(panel: SlicePanel, index: int, viewer: SliceViewer) -> str:
-    alternative = escape(f"{panel.title}, {viewer.places[index]}")
-    below = ""
-    if panel.scale is not None:
-        low, high = panel.scale
-        colours = f'<i class="{panel.colours}"></i>'
-        below += f'<div class="scale"><span>{escape(low)}</span>{colours}<span>{escape(high)}</span></div>'
-    if panel.legend:
-        entries = (
-            f'<li><i style="background:{escape(colour)}"></i>{escape(name)}</li>'
-            for name, colour in panel.legend.items()
-        )
-        below += f'<ul class="legend">{"".join(entries)}</ul>'
-    overlay = ""
-    if panel.outlines:
-        columns, rows = viewer.size
-        groups = "".join(f'<g class="{escape(owner)}"></g>' for owner in panel.outlines)
-        overlay = f'<svg viewBox="0 0 {columns} {rows}" preserveAspectRatio="none" aria-hidden="true">{groups}</svg>'
-    return (
-        f"<figure><figcaption>{escape(panel.title)}</figcaption>"
-        f'<div class="picture" style="aspect-ratio:{viewer.ratio:.4f}">'
-        f'<img src="{panel.images[index]}" alt="{alternative}">{overlay}</div>{below}</figure>'
-    )
+    return elements.viewer_html(shown, data)

@@ -7,6 +7,8 @@ TASK_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 SHARED_COLOUR = "#8A8A8A"
 TRAINING_COLOUR, VALIDATION_COLOUR = "#0072B2", "#D55E00"
 SEQUENCE = "viridis"
+# Densities: white where there is nothing, on light and on dark pages; lightness falls all the way.
+DENSITY_COLOURS = ("#ffffff", "#dff0c4", "#9fd8b8", "#4fb5bf", "#2588b8", "#25539f", "#0d1d58")
 LONGEST_NAME = 18
 
 

@@ -79,6 +79,7 @@ commands.add_command(evaluate, "evaluation")
     metavar="SUBJECT:NUMBER",
     help="A slice for the activation maps; may be repeated.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace a page in --output that is not this run's report.")
 @click.pass_context
 def report(
     context: click.Context,
@@ -87,6 +88,7 @@ def report(
     subjects: int,
     activations: bool,
     slices: tuple[str, ...],
+    overwrite: bool,
 ) -> None:
     """Write one self-contained HTML page of a run, and its figures as PNG, PDF and HTML."""
     config = read_configuration(config_name, context.args)
@@ -96,7 +98,7 @@ def report(
     from sfgkeras.applications.report import write_report
 
     reporter = build_reporter()
-    page = write_report(config, reporter, output, subjects, activations, wanted)
+    page = write_report(config, reporter, output, subjects, activations, wanted, overwrite)
     Summary(context, reporter).page(page)
 
 

@@ -1,5 +1,6 @@
 """A tiny cohort and INI files over it; runs of a few iterations, seconds each."""
 
+import os
 import shutil
 import textwrap
 from pathlib import Path
@@ -7,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sfgkeras.applications.files import RunFolder, prediction_path
+from sfgkeras.callbacks import GroupingHistory
 from sfgkeras.config import Config, read_config
+from sfgkeras.data.nifti import read_image, read_label_map, write_image
 from sfgkeras.data.phantom import write_phantom_cohort
+from sfgkeras.preprocessing.resampling import resample_like
 
 
 @pytest.fixture(scope="session")
@@ -171,3 +176,99 @@ def make_started(make_config, tmp_path):
         return config
 
     return make
+
+
+SPLIT = "phantom_000,training\nphantom_001,training\nphantom_002,validation\nphantom_003,inference\n"
+
+
+def _write_run(config, subject_id="phantom_003"):
+    """Leaves what training, inference and evaluation of a run leave, without their work."""
+    run = RunFolder(config.system.model_dir)
+    run.logs.mkdir(parents=True)
+    run.configuration.write_text(config.effective_text())
+    config.system.dataset_split_file.write_text(SPLIT)
+    (run.logs / "training.csv").write_text(
+        "iteration,loss,regularisation,ct,organs,seconds_per_iteration\n1,3,0.1,1,2,0.5\n2,2,0.1,0.8,1.2,0.5\n"
+    )
+    (run.logs / "validation.csv").write_text("iteration,loss,ct_loss,organs_loss,organs_dice\n2,2.1,0.9,1.2,0.4\n")
+    run.network_size.write_text('{"parameters": 12345, "multiplies": 67890123, "window": [28, 28]}')
+    history = GroupingHistory(run.grouping, 1)
+    rng = np.random.default_rng(0)
+    for iteration in range(3):
+        history.note(iteration, {f"sfg_{n}": rng.dirichlet([1, 1, 1], size=4) for n in (1, 2)})
+    history.write()
+    evaluation = config.evaluation.save_csv_dir
+    evaluation.mkdir()
+    (evaluation / "ct_summary.csv").write_text(
+        "region,measure,mean,std,median,n,n_missing\nall,mae,61.87,2.73,61,3,0\n"
+    )
+    (evaluation / "ct_subjects.csv").write_text("subject_id,region,num_voxels,mae\nphantom_003,all,100,61.5\n")
+    (evaluation / "organs_summary.csv").write_text(
+        "label,measure,mean,std,median,n,n_missing\nbladder,dice,0.73,0.1,0.7,2,1\n"
+    )
+    _write_predictions(config, subject_id)
+    return run
+
+
+def _write_predictions(config, subject_id):
+    """Writes slightly wrong predictions and an uncertainty map."""
+    config.inference.save_seg_dir.mkdir(exist_ok=True)
+    cohort = config.sources["MR"].path_to_search[0]
+    mr = read_image(cohort / f"{subject_id}_mr.nii.gz")
+    shape, affine = mr.array.shape, mr.affine
+    ct, organs = read_image(cohort / f"{subject_id}_ct.nii.gz"), read_label_map(cohort / f"{subject_id}_organs.nii.gz")
+    hu = resample_like(ct.array, ct.affine, shape, affine, 1, fill=-1024)
+    labels = resample_like(organs.array, organs.affine, shape, affine, 0)
+    write_image(prediction_path(config, subject_id, "ct"), hu + 50, affine)
+    write_image(prediction_path(config, subject_id, "organs"), np.roll(labels, 1, axis=0), affine)
+    write_image(prediction_path(config, subject_id, "ct", "_std"), np.abs(hu) / 10, affine)
+
+
+@pytest.fixture
+def write_run():
+    """Returns a function: configuration, subject -> the folder of a run as training and all else would leave it."""
+    return _write_run
+
+
+@pytest.fixture
+def write_predictions():
+    """Returns a function: configuration, subject -> slightly wrong predictions of it and an uncertainty map."""
+    return _write_predictions
+
+
+@pytest.fixture
+def finished(make_config):
+    """A run that is done; see `write_run`."""
+    config = make_config({"NETWORK.sharing": "sfg"})
+    _write_run(config)
+    return config
+
+
+def find_chromium() -> str | None:
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+@pytest.fixture
+def launch_browser():
+    """Returns a function: whether it shall draw with WebGL 2 -> a headless Chromium, installed or playwright's own."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
+    opened = []
+    with playwright.sync_playwright() as driver:
+        executable = find_chromium()
+        if executable is None and not os.path.exists(driver.chromium.executable_path):
+            pytest.skip("no Chromium here: install the package chromium, or run `playwright install chromium`")
+
+        def launch(webgl: bool):
+            # Drawn by the processor: the machines that test have no graphics card.
+            flags = ["--enable-unsafe-swiftshader", "--use-angle=swiftshader"] if webgl else ["--disable-3d-apis"]
+            quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+            # Chromium refuses to make its sandbox for root, the user of many containers.
+            sandbox = os.geteuid() != 0
+            found = driver.chromium.launch(executable_path=executable, chromium_sandbox=sandbox, args=flags + quiet)
+            opened.append(found)
+            return found
+
+        yield launch
+        for found in opened:
+            found.close()

@@ -250,7 +250,7 @@ def test_the_report_shows_values_a_confusion_matrix_and_what_filters_answer_to_a
     config, _, _ = trained
     run.evaluate(config, Reporter(), dataset="training")
     page = write_report(config, Reporter(), tmp_path, activations=True).read_text(encoding="utf-8")
-    assert "gender: truth in rows, prediction in columns" in page
+    assert "gender: subjects with their truth in rows, prediction in columns" in page
     assert "age: predicted and true values" in page
     assert "one value per subject: there are no predicted images" in page
     maps = read_maps(tmp_path / "activations.npz")

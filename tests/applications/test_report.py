@@ -2,25 +2,25 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from sfgkeras.applications.files import RunFolder, prediction_path
+from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
+from sfgkeras.applications.files import Provenance, RunFolder, digest, prediction_path, same_settings
 from sfgkeras.applications.report import write_report
 from sfgkeras.applications.reporter import SilentReporter
-from sfgkeras.callbacks import GroupingHistory
-from sfgkeras.data.nifti import read_image, read_label_map, write_image
+from sfgkeras.applications.training_record import TrainingClock
+from sfgkeras.config import read_config
+from sfgkeras.data.nifti import read_image, write_image
 from sfgkeras.errors import ConfigError, DataError
-from sfgkeras.preprocessing.resampling import resample_like
 
 SECTIONS = ["run", "curves", "grouping", "evaluation", "slices", "settings"]
-SPLIT = "phantom_000,training\nphantom_001,training\nphantom_002,validation\nphantom_003,inference\n"
 
 
 class Page(HTMLParser):
@@ -31,6 +31,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
         self.open, self.attributes, self.notices, self.words, self.data = [], [], [], [], []
+        self.pieces, self.marked = [], []
         self.feed(text)
         assert self.open == []
 
@@ -40,6 +41,8 @@ class Page(HTMLParser):
             self.open.append((tag, dict(attributes)))
         if ("class", "notice") in attributes:
             self.notices.append("")
+        if ("class", "marked") in attributes:
+            self.marked.append("")
 
     def handle_endtag(self, tag):
         assert self.open.pop()[0] == tag
@@ -51,6 +54,9 @@ class Page(HTMLParser):
                 self.data.append(json.loads(data))
             return
         self.words.append(data)
+        self.pieces.append((kind[0], data))
+        if any(attributes.get("class") == "marked" for _, attributes in self.open):
+            self.marked[-1] += data
         if any(attributes.get("class") == "notice" for _, attributes in self.open):
             self.notices[-1] += data
 
@@ -58,58 +64,24 @@ class Page(HTMLParser):
     def text(self):
         return " ".join(self.words)
 
+    def terms(self, tag):
+        """The texts of all elements of a kind."""
+        return [data for kind, data in self.pieces if kind == tag]
+
+    def scales(self):
+        """Title and scale of every picture that has a scale."""
+        found, title, ends = [], None, []
+        for kind, data in self.pieces:
+            if kind == "figcaption":
+                title, ends = data, []
+            elif kind == "span":
+                ends.append(data)
+                if len(ends) == 2:
+                    found.append((title, tuple(ends)))
+        return found
+
     def ids(self, tag):
         return [attributes.get("id") for name, attributes in self.attributes if name == tag]
-
-
-def write_run(config, subject_id="phantom_003"):
-    """Leaves what training, inference and evaluation of a run leave, without their work."""
-    run = RunFolder(config.system.model_dir)
-    run.logs.mkdir(parents=True)
-    run.configuration.write_text(config.effective_text())
-    config.system.dataset_split_file.write_text(SPLIT)
-    (run.logs / "training.csv").write_text(
-        "iteration,loss,regularisation,ct,organs,seconds_per_iteration\n1,3,0.1,1,2,0.5\n2,2,0.1,0.8,1.2,0.5\n"
-    )
-    (run.logs / "validation.csv").write_text("iteration,loss,ct_loss,organs_loss,organs_dice\n2,2.1,0.9,1.2,0.4\n")
-    run.network_size.write_text('{"parameters": 12345, "multiplies": 67890123, "window": [28, 28]}')
-    history = GroupingHistory(run.grouping, 1)
-    rng = np.random.default_rng(0)
-    for iteration in range(3):
-        history.note(iteration, {f"sfg_{n}": rng.dirichlet([1, 1, 1], size=4) for n in (1, 2)})
-    history.write()
-    evaluation = config.evaluation.save_csv_dir
-    evaluation.mkdir()
-    (evaluation / "ct_summary.csv").write_text(
-        "region,measure,mean,std,median,n,n_missing\nall,mae,61.87,2.73,61,3,0\n"
-    )
-    (evaluation / "ct_subjects.csv").write_text("subject_id,region,num_voxels,mae\nphantom_003,all,100,61.5\n")
-    (evaluation / "organs_summary.csv").write_text(
-        "label,measure,mean,std,median,n,n_missing\nbladder,dice,0.73,0.1,0.7,2,1\n"
-    )
-    write_predictions(config, subject_id)
-    return run
-
-
-def write_predictions(config, subject_id):
-    """Writes slightly wrong predictions and an uncertainty map."""
-    config.inference.save_seg_dir.mkdir()
-    cohort = config.sources["MR"].path_to_search[0]
-    mr = read_image(cohort / f"{subject_id}_mr.nii.gz")
-    shape, affine = mr.array.shape, mr.affine
-    ct, organs = read_image(cohort / f"{subject_id}_ct.nii.gz"), read_label_map(cohort / f"{subject_id}_organs.nii.gz")
-    hu = resample_like(ct.array, ct.affine, shape, affine, 1, fill=-1024)
-    labels = resample_like(organs.array, organs.affine, shape, affine, 0)
-    write_image(prediction_path(config, subject_id, "ct"), hu + 50, affine)
-    write_image(prediction_path(config, subject_id, "organs"), np.roll(labels, 1, axis=0), affine)
-    write_image(prediction_path(config, subject_id, "ct", "_std"), np.abs(hu) / 10, affine)
-
-
-@pytest.fixture
-def finished(make_config):
-    config = make_config({"NETWORK.sharing": "sfg"})
-    write_run(config)
-    return config
 
 
 @pytest.fixture
@@ -159,7 +131,7 @@ def check_data(page, finished):
         "MR",
         "ct: truth",
         "ct: prediction",
-        "ct: absolute difference",
+        "ct: prediction - truth",
         "ct: standard deviation",
         "organs: outlines",
     ]
@@ -190,8 +162,19 @@ def test_outlines_lie_where_the_labels_are():
     assert outline_paths(np.zeros((3, 3), int)) == []
 
 
-def test_a_run_that_has_not_begun_is_told_which_commands_come_next(make_config):
+def test_a_folder_without_a_run_is_refused_and_left_alone(make_config, tmp_path):
+    config = make_config()
+    with pytest.raises(DataError, match="no run to report on.*sfgkeras train -c "):
+        write_report(config, output=tmp_path / "report")
+    assert not config.system.model_dir.exists()
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_run_that_has_just_begun_is_told_which_commands_come_next(make_config):
     config = make_config({"NETWORK.sharing": "sfg"})
+    run = RunFolder(config.system.model_dir)
+    run.path.mkdir()
+    run.configuration.write_text(config.effective_text())
     _, page = report_of(config)
     assert page.ids("section") == SECTIONS
     said = " ".join(page.notices)
@@ -201,7 +184,7 @@ def test_a_run_that_has_not_begun_is_told_which_commands_come_next(make_config):
     assert [data for data in page.data if "layout" in data] == []
 
 
-def test_fixed_groups_no_validation_and_lost_images_are_said(make_config, tmp_path, cohort):
+def test_fixed_groups_no_validation_and_lost_images_are_said(make_config, tmp_path, cohort, write_run):
     config = make_config()
     run = write_run(config)
     run.grouping.unlink()
@@ -238,7 +221,9 @@ def test_a_subject_whose_files_do_not_fit_is_left_out_with_a_warning(unfigured, 
     assert any("left out" in text for text in page.notices)
 
 
-def test_a_report_replaces_only_its_own_files(finished, tmp_path):
+def test_a_report_replaces_only_its_own_files(finished, tmp_path, monkeypatch):
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    monkeypatch.setattr("sfgkeras.applications.report_facts.now", lambda: moment)
     output = tmp_path / "elsewhere"
     output.mkdir()
     (output / "mine.txt").write_text("mine")
@@ -247,6 +232,101 @@ def test_a_report_replaces_only_its_own_files(finished, tmp_path):
     assert (output / "mine.txt").read_text() == "mine"
     assert not (finished.system.model_dir / "report").exists()
     assert sorted(os.listdir(output)) == ["figures", "mine.txt", "report.html"]
+
+
+def test_a_foreign_page_is_replaced_only_when_asked(finished, make_config, tmp_path, write_run):
+    output = tmp_path / "pages"
+    output.mkdir()
+    page = output / "report.html"
+    page.write_text("<html><title>mine</title></html>")
+    with pytest.raises(DataError, match="no page of sfgkeras; add --overwrite"):
+        write_report(finished, output=output)
+    assert page.read_text() == "<html><title>mine</title></html>"
+    assert os.listdir(output) == ["report.html"]
+    write_report(finished, output=output, overwrite=True)
+    # Now it is the report of this run: no other may take its place either.
+    other = make_config(model_dir=tmp_path / "other")
+    write_run(other)
+    with pytest.raises(DataError, match="is the page of .*model, not of .*other"):
+        write_report(other, output=output)
+    write_report(finished, output=output)
+
+
+def test_all_subjects_are_shown_in_the_same_windows(unfigured, write_predictions):
+    write_predictions(unfigured, "phantom_002")
+    # One subject with errors of twice the size.
+    path = prediction_path(unfigured, "phantom_002", "ct")
+    found = read_image(path)
+    write_image(path, found.array + 50, found.affine)
+    _, page = report_of(unfigured)
+    viewers = [data for data in page.data if "places" in data]
+    assert len(viewers) == 2
+    scales = page.scales()
+    by_panel = {}
+    for title, scale in scales:
+        by_panel.setdefault(title, set()).add(scale)
+    assert set(by_panel) == {"MR", "ct: truth", "ct: prediction", "ct: prediction - truth", "ct: standard deviation"}
+    assert all(len(found) == 1 for found in by_panel.values()), by_panel
+    assert by_panel["ct: truth"] == by_panel["ct: prediction"] == {("-200 HU", "600 HU")}
+    ((low, high),) = by_panel["ct: prediction - truth"]
+    # 50 HU too high in one subject and 100 in the other: symmetric, to the larger.
+    assert (low, high) == ("-100 HU", "100 HU")
+
+
+def test_the_best_checkpoint_is_marked_in_curves_and_table(finished):
+    keep_checkpoint(finished, best=2)
+    path, page = report_of(finished)
+    (marked,) = page.marked
+    assert marked.startswith("2 (best)")
+    assert "the best checkpoint is that of iteration 2" in page.text
+    curves = next(data for data in page.data if "layout" in data)
+    stars = [trace for trace in curves["data"] if trace.get("marker", {}).get("symbol") == "star"]
+    # Loss, both tasks and the Dice were validated.
+    assert len(stars) == 4
+    assert all(trace["x"] == [2] for trace in stars)
+    assert len(curves["layout"]["shapes"]) == 4
+    assert (path.parent / "figures" / "curves.pdf").stat().st_size > 0
+
+
+def keep_checkpoint(config, best):
+    """Leaves a checkpoint of iteration 2 that tells of the best one, and predictions that came from it."""
+    run = RunFolder(config.system.model_dir)
+    record = {
+        "iteration": 2,
+        "fingerprint": "none",
+        "progress": {"iteration": 2, "best_score": 2.1, "best_iteration": best, "stopped": ""},
+    }
+    CheckpointFolder(run.checkpoints).write(TrainingState({}, record))
+    made_by = digest(same_settings(config, record))
+    paths = [prediction_path(config, "phantom_003", task) for task in ("ct", "organs")]
+    Provenance(config.inference.save_seg_dir, made_by).record(paths)
+
+
+@pytest.mark.parametrize(("best", "said"), [(2, "by iteration 2, the best in validation"), (1, "by iteration 2")])
+def test_the_page_says_which_checkpoint_predicted(unfigured, best, said):
+    keep_checkpoint(unfigured, best)
+    _, page = report_of(unfigured)
+    assert f"Predictions are those {said}." in page.text
+    changed = read_config(unfigured.path, [("INFERENCE.fill_constant", "7")])
+    _, page = report_of(changed)
+    assert "by a checkpoint that is gone, or with other settings than these" in page.text
+
+
+def test_the_page_says_when_how_and_where_it_was_trained(unfigured, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/sfgkeras", "report", "-c", "a file.ini"])
+    clock = TrainingClock(RunFolder(unfigured.system.model_dir).training_record, 0, ["NVIDIA H200", "NVIDIA H200"])
+    clock.note()
+    _, page = report_of(unfigured)
+    facts = dict(zip(page.terms("dt"), page.terms("dd"), strict=True))
+    assert facts["Command"] == "sfgkeras report -c 'a file.ini'"
+    assert datetime.now(UTC).strftime("%Y-%m-%d") in facts["Written"]
+    for name in ("sfgkeras", "tensorflow", "keras", "python"):
+        assert f"{name} " in facts["Versions"]
+        assert f"{name} " in facts["Trained with"]
+    assert facts["Seed"] == "3"
+    assert facts["Duration of training"] == "0 s"
+    assert "2 × NVIDIA H200" in facts["Machine"]
+    assert "core" in facts["Machine"]
 
 
 def test_scalar_tasks_show_values_and_a_confusion_matrix(tmp_path):
@@ -331,48 +411,35 @@ def test_activation_maps_of_a_trained_network_are_drawn_and_kept(make_config, re
     assert f"{json.loads(run.network_size.read_text())['parameters']:,}" in page.text
 
 
-def find_chromium():
-    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    return next((path for path in map(shutil.which, names) if path), None)
-
-
-@pytest.fixture
-def browser():
-    """A headless Chromium: one that is installed, or playwright's own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    with playwright.sync_playwright() as driver:
-        executable = find_chromium()
-        if executable is None and not os.path.exists(driver.chromium.executable_path):
-            pytest.skip("no Chromium here: install the package chromium, or run `playwright install chromium`")
-        # Chromium refuses to make its sandbox for root, the user of many containers.
-        found = driver.chromium.launch(executable_path=executable, chromium_sandbox=os.geteuid() != 0)
-        yield found
-        found.close()
-
-
-def test_the_page_works_in_a_browser_wide_and_narrow_light_and_dark(finished, browser):
-    path = write_report(finished)
-    for width, scheme in ((1280, "light"), (390, "dark")):
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        use_page(page, path, width, scheme)
-
-
-def use_page(page, path, width, scheme):
+def open_page(browser, path, width, scheme):
+    """Opens a page; what it complains of or asks for is collected."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     problems, requests = [], []
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(path.as_uri())
+    return page, problems, requests
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_the_page_works_in_a_browser_wide_and_narrow_light_and_dark(finished, launch_browser, width, scheme):
+    path = write_report(finished)
+    page, problems, requests = open_page(launch_browser(webgl=False), path, width, scheme)
     page.wait_for_function("document.querySelectorAll('.plot .main-svg').length >= 5")
     # The body never scrolls sideways, also on a telephone.
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Without WebGL 2 the slices are open, and why is said.
+    assert page.locator(".planes").is_hidden()
+    assert page.get_by_text("Three planes need WebGL 2").is_visible()
     image, place = page.locator(".panels img").first, page.locator(".viewer output")
     before, where = image.get_attribute("src"), place.inner_text()
-    page.locator("input[type=range]").focus()
+    slider = page.get_by_label("Slice")
+    slider.focus()
     page.keyboard.press("ArrowRight")
     assert image.get_attribute("src") != before
     assert place.inner_text() != where
-    assert page.locator("input[type=range]").get_attribute("aria-valuetext") == place.inner_text()
+    assert slider.get_attribute("aria-valuetext") == place.inner_text()
     assert image.get_attribute("alt") == f"MR, {place.inner_text()}"
     assert image.evaluate("element => element.naturalWidth") > 10
     assert page.locator("g.truth path").count() > 0
@@ -380,5 +447,61 @@ def use_page(page, path, width, scheme):
     assert page.locator("g.truth").evaluate("element => element.style.display") == "none"
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    assert problems == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_three_planes_can_be_moved_zoomed_and_windowed(finished, launch_browser, write_predictions):
+    write_predictions(finished, "phantom_002")
+    page, problems, requests = open_page(launch_browser(webgl=True), write_report(finished), 1280, "light")
+    planes = page.locator(".planes")
+    planes.scroll_into_view_if_needed()
+    page.wait_for_selector(".planes[data-state=ready]")
+    # The slices are there, closed.
+    assert page.locator("details.slices").get_attribute("open") is None
+    left, right = (planes.get_by_role("group", name=name) for name in ("Left", "Right"))
+    chosen = "element => element.selectedOptions[0].text"
+    assert left.get_by_label("Image").evaluate(chosen) == "ct: truth"
+    assert right.get_by_label("Image").evaluate(chosen) == "ct: prediction"
+    assert left.get_by_label("Outlines").evaluate(chosen) == "organs: truth"
+    value = left.locator(".value")
+    assert "HU at x" in value.inner_text()
+
+    def difference():
+        # The middle of the prediction is 50 HU above the truth, to half a step of either.
+        return [float(pane.locator(".value").inner_text().split(" HU")[0]) for pane in (left, right)]
+
+    true, predicted = difference()
+    assert predicted - true == pytest.approx(50, abs=15)
+    pictures = [left.locator("canvas").screenshot()]
+
+    def changed():
+        page.wait_for_timeout(150)
+        pictures.append(left.locator("canvas").screenshot())
+        return pictures[-1] != pictures[-2]
+
+    level = left.get_by_label("Level")
+    level.focus()
+    for _ in range(8):
+        page.keyboard.press("PageUp")
+    assert changed()
+    # Both pictures show one window.
+    said = [pane.get_by_label("Level").get_attribute("aria-valuetext") for pane in (left, right)]
+    assert said[0] == said[1] != "200 HU"
+    planes.get_by_label("Zoom").fill("3")
+    assert changed()
+    where = value.inner_text()
+    left.locator("canvas").focus()
+    page.keyboard.press("ArrowUp")
+    assert changed()
+    assert value.inner_text() != where
+    # The cross of the other picture went along.
+    assert right.locator(".value").inner_text().split(" at ")[1] == value.inner_text().split(" at ")[1]
+    left.get_by_label("Image").select_option("ct: prediction - truth")
+    assert changed()
+    planes.get_by_label("Subject").select_option(index=1)
+    assert changed()
+    planes.get_by_role("button", name="Reset").click()
+    assert right.get_by_label("Level").get_attribute("aria-valuetext") == "200 HU"
     assert problems == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
