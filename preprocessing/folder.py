@@ -6,7 +6,9 @@ were fitted, and `labels/`, `bias_field/`, `transforms/` where asked for.
 """
 
 import contextlib
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -362,9 +364,17 @@ def _alone(folder: Path, wait: bool) -> Iterator[None]:
     except ImportError:  # not on Windows
         yield
         return
-    with open(folder / LOCK, "w") as stream:
+    with open(folder / LOCK, "a+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise ConfigError(f"{folder}: another run is writing there; wait for it or choose another folder") from None
+            stream.seek(0)
+            who = stream.read().strip()
+            raise ConfigError(
+                f"{folder}: another run is writing there{f' ({who})' if who else ''}; wait for it, or choose another "
+                "folder"
+            ) from None
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        stream.flush()
         yield

@@ -516,7 +516,7 @@ def test_folders_without_images_and_doubled_names_are_refused(cohort, tmp_path):
 
 def test_a_second_run_at_the_same_time_is_refused(cohort):
     def start_another(done, total, subject_id, status):
-        with pytest.raises(ConfigError, match="another run is writing there"):
+        with pytest.raises(ConfigError, match=rf"another run is writing there \(process {os.getpid()} on .*, since 20"):
             run(cohort)
 
     assert len(run(cohort, progress=start_another).done) == 4
