@@ -1,6 +1,7 @@
 """The forms in which a hardened network leaves this package: how each is written, and read again as a user would."""
 
 import contextlib
+import errno
 import functools
 import importlib.util
 import os
@@ -152,7 +153,16 @@ def _load_keras(path: Path) -> Predict:
 
 
 def _write_saved_model(network: Any, path: Path) -> None:
-    network.export(path, format="tf_saved_model", verbose=False)
+    import tensorflow as tf
+
+    try:
+        network.export(path, format="tf_saved_model", verbose=False)
+    except tf.errors.OpError as error:
+        # What the file system answered stands somewhere in TensorFlow's own words.
+        said = str(error.message)
+        codes = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EROFS)
+        code = next((code for code in codes if os.strerror(code) in said), errno.EIO)
+        raise OSError(code, os.strerror(code) if code != errno.EIO else said.splitlines()[0]) from error
 
 
 def _load_saved_model(path: Path) -> Predict:

@@ -1,13 +1,16 @@
 """The same work on an existing dask.distributed cluster, whose workers see the same folders."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from sfgkeras import __version__
 from sfgkeras.errors import ConfigError
 from sfgkeras.preprocessing.job import Job, JobResult, failed_result, run_job
 
 SECONDS_TO_CONNECT = 20
+SECONDS_TO_FIND = 5
 
 
 class ClusterRunner:
@@ -29,15 +32,14 @@ class ClusterRunner:
         Raises:
             ConfigError: If no scheduler answers, it has no worker, or a worker has another version.
         """
+        self.find()
         from distributed import Client, as_completed
 
         try:
             client = Client(self.address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
-            raise ConfigError(
-                f"scheduler = {self.address!r} does not answer ({error}); start one with 'dask scheduler', "
-                "or leave it out"
-            ) from error
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ConfigError(self._without_answer(why)) from error
         with client, client.as_current():
             self._check_workers(client)
             futures = {client.submit(run_job, replace(job, threads=1), pure=False): job for job in jobs}
@@ -49,6 +51,30 @@ class ClusterRunner:
                 else:
                     yield failed_result(job, f"the cluster gave it up ({type(problem).__name__}: {problem})")
                 future.release()
+
+    def find(self) -> None:
+        """Looks whether anybody listens at the address: dask itself would try for long, and log every attempt.
+
+        Raises:
+            ConfigError: If the address is none, or nobody listens there.
+        """
+        form, _, place = self.address.rpartition("://")
+        if form not in ("", "tcp", "tls"):
+            return  # what only dask knows how to reach
+        try:
+            parts = urlsplit(f"//{place}")
+            if not parts.hostname or not parts.port:
+                raise ValueError("it has no host or no port")
+            socket.create_connection((parts.hostname, parts.port), SECONDS_TO_FIND).close()
+        except ValueError as error:
+            raise ConfigError(
+                f"scheduler = {self.address!r} is no address ({error}); write e.g. tcp://head:8786"
+            ) from error
+        except OSError as error:
+            raise ConfigError(self._without_answer(error.strerror or str(error))) from error
+
+    def _without_answer(self, why: str) -> str:
+        return f"scheduler = {self.address!r} does not answer ({why}); start one with 'dask scheduler', or leave it out"
 
     def _check_workers(self, client: object) -> None:
         versions = client.run(installed_version)  # type: ignore[attr-defined]

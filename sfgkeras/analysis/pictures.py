@@ -4,6 +4,7 @@ Slices are shown the radiological way: seen from the feet, the patient's right o
 """
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from sfgkeras.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,8 +102,11 @@ def save_figure(figure: "Figure", path: str | os.PathLike[str], dpi: int) -> Non
     kind = Path(path).suffix.removeprefix(".")
     # Without the time of writing, the same figure gives the same bytes.
     metadata = {"CreationDate": None} if kind == "pdf" else None
+    # By way of memory: matplotlib's PDF writer answers a full disk with an AttributeError.
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
     with replacing_file(Path(path)) as temporary:
-        figure.savefig(temporary, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
+        temporary.write_bytes(drawn.getvalue())
 
 
 def save_text(path: str | os.PathLike[str], text: str) -> None:
@@ -111,14 +117,22 @@ def save_text(path: str | os.PathLike[str], text: str) -> None:
 
 @contextlib.contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path that takes the place of `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yields a temporary path that takes the place of `path` when the block ends without an error.
+
+    Raises:
+        DataError: If it cannot be written, for want of space or of permission; nothing is left of it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise DataError(f"{path}: cannot be written ({why}); free some space, or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _draw_panel(axes: "Axes", panel: Panel) -> None:

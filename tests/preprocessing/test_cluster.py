@@ -1,5 +1,7 @@
 import os
 import signal
+import socket
+import time
 
 import numpy as np
 import pytest
@@ -44,7 +46,29 @@ def test_a_cluster_loses_nothing_and_does_nothing_twice_when_a_worker_is_killed(
         np.testing.assert_allclose(read_image(result.outputs[name]).array, read_image(path).array, atol=2e-3)
 
 
-def test_a_scheduler_that_does_not_answer_is_refused(cohort, monkeypatch):
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tcp://127.0.0.1:9", "does not answer .Connection refused."),
+        ("127.0.0.1:9", "does not answer .Connection refused."),
+        ("tcp://no-such-host.invalid:8786", "does not answer"),
+        ("tcp://127.0.0.1", "is no address .it has no host or no port.; write e.g. tcp://head:8786"),
+        ("tcp://127.0.0.1:port", "is no address"),
+        ("8786", "is no address"),
+    ],
+)
+def test_a_scheduler_that_does_not_answer_is_refused_at_once_in_one_line(cohort, address, words):
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=f"^scheduler = {address!r} {words}") as refused:
+        run_folder(cohort / "images", cohort / "out", "whiten", scheduler=address, pictures=False)
+    assert time.monotonic() - began < 10
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_what_listens_and_is_no_scheduler_is_refused(cohort, monkeypatch):
     monkeypatch.setattr("sfgkeras.preprocessing.cluster.SECONDS_TO_CONNECT", 0.5)
-    with pytest.raises(ConfigError, match=r"scheduler = 'tcp://127.0.0.1:9' does not answer"):
-        run_folder(cohort / "images", cohort / "out", "whiten", scheduler="tcp://127.0.0.1:9", pictures=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="does not answer") as refused:
+            run_folder(cohort / "images", cohort / "out", "whiten", scheduler=address, pictures=False)
+    assert len(str(refused.value).splitlines()) == 1
