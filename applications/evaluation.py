@@ -24,6 +24,8 @@ from sfgkeras.errors import DataError, counted
 from sfgkeras.preprocessing.resampling import resample_like
 
 GROUPS = ("label", "region")
+TABLES = ("subjects", "summary", "pairs")
+"""Tables that are written for a task, as `<task>_<table>.csv`."""
 
 
 def evaluate_task(

@@ -40,13 +40,8 @@ def refuse_own_places(config: Config, reads: ReadFiles) -> None:
         DataError: Names the file.
     """
     run = RunFolder(config.system.model_dir)
-    written = [
-        path
-        for folder in (run.checkpoints, run.logs)
-        if folder.is_dir()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    ]
+    written = [*run.checkpoints.glob("*.npz"), run.grouping, run.network_size]
+    written += [run.logs / f"{name}.csv" for name in ("training", "validation")]
     reads.refuse(written, "choose another [SYSTEM] model_dir, or copy the file to another folder")
 
 

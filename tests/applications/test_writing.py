@@ -116,6 +116,15 @@ def test_evaluation_does_not_replace_a_table_that_is_read(make_config, cohort):
     assert table.read_bytes() == before
 
 
+def test_a_run_may_keep_what_it_reads_and_writes_in_one_folder(make_config, cohort, reporter):
+    own = {"EVALUATION.save_csv_dir": ".", "NETWORK.histogram_ref_file": "logs/landmarks.json"}
+    for _ in range(2):
+        config = make_config({**own, "TRAINING.validation_every_n": 0})
+        open_session(config, reporter, training=True)
+    with pytest.raises(DataError, match="no prediction of subject"):
+        run.evaluate(config, reporter, dataset="all")
+
+
 def test_a_subject_id_never_leads_a_result_out_of_its_folder(make_config):
     with pytest.raises(DataError, match="leads out of"):
         prediction_path(make_config(), "../../evil0", "ct")
