@@ -5,8 +5,9 @@ happens to run, waits for itself for ever; and a thread that is inside Python wh
 """
 
 import atexit
+import contextlib
 import faulthandler
-import sys
+import os
 import threading
 import time
 import weakref
@@ -22,6 +23,8 @@ LONGEST_WAIT = 10.0
 
 LONGEST_EXIT = 30.0
 """Seconds after which Python exits although a batch is still being made; as many again until it is ended by force."""
+
+STANDARD_ERROR = 2
 
 
 class _InPython:
@@ -69,11 +72,15 @@ class _InPython:
         if self.wait_until_quiet(LONGEST_EXIT):
             _RETIRED.clear()
             return
-        sys.stderr.write(
-            f"a batch has been in the making for {LONGEST_EXIT:g} s, and the program wants to end; it ends without it\n"
-        )
-        # Iterators that are freed from here on wait for that thread, maybe for ever. This clock needs no Python.
-        faulthandler.dump_traceback_later(LONGEST_EXIT, exit=True)
+        with contextlib.suppress(OSError):  # standard error may be closed
+            os.write(
+                STANDARD_ERROR,
+                f"a batch has been in the making for {LONGEST_EXIT:g} s, and the program wants to end; it ends without "
+                "it\n".encode(),
+            )
+        with contextlib.suppress(OSError):
+            # Iterators that are freed from here on wait for that thread, maybe for ever. This clock needs no Python.
+            faulthandler.dump_traceback_later(LONGEST_EXIT, exit=True, file=STANDARD_ERROR)
 
 
 class Owned(Iterable[Any]):
