@@ -9,6 +9,7 @@ from sfgkeras.applications.cohort import PHASES, Cohort, find_cohort, target_sou
 from sfgkeras.applications.configuration import build_steps
 from sfgkeras.applications.label_mapping import describe_labels, find_labels, refuse_too_many
 from sfgkeras.applications.multi_task import build_tasks
+from sfgkeras.applications.pace import describe_pace
 from sfgkeras.applications.readiness import find_obstacles
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.result_names import name_problems
@@ -34,7 +35,7 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> b
     tasks = build_tasks(config)
     refuse_missing_modules(config)
     cohort = find_cohort(config)
-    for warning in (*config.warnings, *cohort.warnings):
+    for warning in (*config.warnings, *cohort.warnings, *describe_pace(config)):
         reporter.warning(warning)
     problems = find_problems(config, cohort, read_voxels, reporter) + find_obstacles(config, cohort, builds=True)
     if read_voxels and not any(problem.level == "error" for problem in problems):
@@ -90,7 +91,29 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
         if images:
             problems += check_subjects(images, {name: roles[name] for name in config.image}, **settings)
     problems += check_shared_files(list(cohort.subjects.values()), roles)
+    problems += _check_fractions(config, cohort)
     return problems + _check_values(config, cohort) + _check_step_files(config) + _check_names(config, cohort)
+
+
+def _check_fractions(config: Config, cohort: Cohort) -> list[Problem]:
+    """Warns of a split, not yet written, whose fractions leave a phase one subject or none."""
+    path = config.system.dataset_split_file
+    if path.is_file():
+        return []
+    held_out = ("validation", "inference")
+    fractions = {phase: getattr(config.training, f"exclude_fraction_for_{phase}") for phase in held_out}
+    total = sum(len(ids) for ids in cohort.split.values())
+    problems = []
+    for phase in ("training", *held_out):
+        count = len(cohort.split.get(phase, ()))
+        if count > 1 or total < 2 or not any(fractions.values()) or (phase in held_out and fractions[phase] == 0):
+            continue
+        keys = [phase] if phase in held_out else [name for name in held_out if fractions[name]]
+        settings = " and ".join(f"exclude_fraction_for_{name} = {fractions[name]:g}" for name in keys)
+        left = f"one subject for {phase}, on which all hangs" if count else f"no subject for {phase}"
+        message = f"[TRAINING] {settings} of {total} subjects leaves {left}; change it, or write {path} by hand"
+        problems.append(Problem("warning", path, message))
+    return problems
 
 
 def _shape_is_unknown(config: Config) -> bool:

@@ -9,6 +9,7 @@ from sfgkeras.applications.cohort import Cohort, find_cohort, keep_split
 from sfgkeras.applications.label_mapping import fit_missing_mappings, has_mapping, mapping_file
 from sfgkeras.applications.landmarks import fit_missing_landmarks, read_required_landmarks
 from sfgkeras.applications.multi_task import build_tasks
+from sfgkeras.applications.pace import describe_pace
 from sfgkeras.applications.preparation import Preparation
 from sfgkeras.applications.preprocess import PreprocessedImages
 from sfgkeras.applications.reads import files_read, refuse_own_places
@@ -59,6 +60,8 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
     for warning in (*config.warnings, *cohort.warnings):
         reporter.warning(warning)
     if training:
+        for warning in describe_pace(config):
+            reporter.warning(warning)
         refuse_problems(config, cohort, reporter)
         refuse_own_places(config, files_read(config, cohort))
         keep_split(config, cohort)

@@ -17,6 +17,7 @@ from sfgkeras.applications.fingerprint import (
     training_settings,
 )
 from sfgkeras.applications.logs import CsvLog, SilentLog, TensorBoardLog, write_units
+from sfgkeras.applications.loss_balance import describe_imbalance
 from sfgkeras.applications.places import find_place
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.steps import REGULARISATION, TOTAL, TrainingStep, ValidationPass
@@ -184,6 +185,10 @@ class Trainer:
                 if logs or saves:
                     values = {name: float(part) for name, part in parts.items()}
                     _refuse_non_finite(values, iteration, self.folder.checkpoints)
+                if iteration == 1:
+                    imbalance = describe_imbalance(self._config, {name: values[name] for name in tasks})
+                    if imbalance:
+                        self._reporter.warning(imbalance)
                 if logs:
                     note = ", ".join(f"{name} {values[name]:.4g}" for name in (TOTAL, *tasks))
                     elapsed = time.perf_counter() - began

@@ -21,6 +21,7 @@ from sfgkeras.data.subjects import Subject, match_subjects, read_file_list, unma
 from sfgkeras.errors import ConfigError, DataError, counted
 
 _SHOWN_LABELS = 5
+_MANY_UNUSED = 2
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -158,8 +159,12 @@ def check_subjects(
         if read_voxels:
             sound = [file for file, header in zip(files, headers, strict=True) if isinstance(header, Header)]
             counter.skip(len(files) - len(sound))
-            for found in _map(pool, _check_voxels, sound, counter):
+            highest: dict[str, list[int]] = {}
+            for file, (found, label) in zip(sound, _map(pool, _check_voxels, sound, counter), strict=True):
                 problems += found
+                if label is not None:
+                    highest.setdefault(file.source, []).append(label)
+            problems += _check_unused_classes(sound, highest)
     place = {file.path: index for index, file in reversed(list(enumerate(files)))}
     in_order = sorted(problems, key=lambda problem: place[problem.path])
     return _check_ids(subjects, tables or {}) + in_order
@@ -348,13 +353,31 @@ def _overlap_problem(header: Header, image: Header) -> str:
     )
 
 
-def _check_voxels(file: _File) -> list[Problem]:
+def _check_voxels(file: _File) -> tuple[list[Problem], int | None]:
+    """Returns what is wrong with a file's voxels, and the highest label of a label map."""
     try:
         if file.info.role == "labels":
-            return _check_labels(file, read_label_map(file.path, file.info.loader).array)
-        return _check_values(file, read_image(file.path, file.info.loader).array)
+            labels = read_label_map(file.path, file.info.loader).array
+            return _check_labels(file, labels), int(labels.max())
+        return _check_values(file, read_image(file.path, file.info.loader).array), None
     except DataError as error:
-        return [Problem("error", file.path, str(error))]
+        return [Problem("error", file.path, str(error))], None
+
+
+def _check_unused_classes(files: Sequence[_File], highest: Mapping[str, Sequence[int]]) -> list[Problem]:
+    """Warns where several of the highest classes occur in no file."""
+    problems = []
+    for source, found in highest.items():
+        first = next(file for file in files if file.source == source)
+        count, top = first.info.num_classes, max(found)
+        if count is not None and count - (top + 1) >= _MANY_UNUSED:
+            message = (
+                f"{first.path}: num_classes = {count}, and the highest label of {len(found)} files in [{source}] is "
+                f"{top}: classes {top + 1} to {count - 1} are never seen; set num_classes = {top + 1}, or look for "
+                "what is missing"
+            )
+            problems.append(Problem("warning", first.path, message))
+    return problems
 
 
 def _check_labels(file: _File, labels: np.ndarray) -> list[Problem]:
@@ -405,7 +428,14 @@ def _check_values(file: _File, values: np.ndarray) -> list[Problem]:
     if file.info.is_ct and low > _LOWEST_WITH_OFFSET and float(np.median(values[values > low])) > _TISSUE_WITH_OFFSET:
         message = (
             f"{file.path}: holds values from {low:g} to {high:g} and no air: they look like Hounsfield units with 1024 "
-            "added; subtract it, or write the offset into scl_inter"
+            "added; subtract it, or write the offset into scl_inter; for what is no CT, e.g. an ADC map, remove "
+            f"scaling = ct from [{file.source}]"
+        )
+        return [Problem("warning", file.path, message)]
+    if file.info.is_ct and low >= 0:
+        message = (
+            f"{file.path}: has no value below 0 (from {low:g} to {high:g}) and cannot be in Hounsfield units, where "
+            f"air and fat are below 0; remove scaling = ct from [{file.source}], e.g. for an ADC map, or find the CT"
         )
         return [Problem("warning", file.path, message)]
     return []

@@ -35,11 +35,13 @@ batch_size = 3
 
 [TRAINING]
 max_iter = 77
-exclude_fraction_for_inference = 0.25
+grouping_lr = 0.1
+exclude_fraction_for_inference = 0.5
 
 [MULTITASK]
 image = MR
 tasks = ct, organs
+gs_anneal_r = 0.03
 
 [TASK ct]
 type = regression
@@ -90,7 +92,7 @@ def test_sound_files_pass_and_the_plan_is_shown(folder, reporter):
     assert "nothing wrong was found" in reporter.messages
     columns, rows = reporter.tables["subjects"]
     assert columns == ["phase", "number", "with all targets", "first"]
-    assert [row[:3] for row in rows] == [["training", 3, 3], ["validation", 0, 0], ["inference", 1, 1]]
+    assert [row[:3] for row in rows] == [["training", 2, 2], ["validation", 0, 0], ["inference", 2, 2]]
     assert reporter.tables["tasks"][1] == [
         ["ct", "regression", "CT", "rmse", 1.0], ["organs", "segmentation", "ORGANS", "dice", 2.0]
     ]  # fmt: skip
@@ -232,3 +234,54 @@ def test_checking_loads_no_tensorflow(folder):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "heavy: []" in result.stdout
+
+
+def said_by_check(folder, reporter, *overrides):
+    check_run(configure(folder, *overrides), reporter)
+    return "\n".join(reporter.warnings)
+
+
+def test_a_phase_of_one_subject_is_said(folder, reporter):
+    text = said_by_check(folder, reporter, ("TRAINING.exclude_fraction_for_validation", "0.1"))
+    assert "exclude_fraction_for_validation = 0.1 of 4 subjects leaves one subject for validation" in text
+    assert "exclude_fraction_for_inference = 0.5 of 4 subjects leaves one subject for inference" not in text
+
+
+def test_one_training_subject_is_said_and_enough_are_not(folder, reporter):
+    text = said_by_check(folder, reporter, ("TRAINING.exclude_fraction_for_inference", "0.75"))
+    assert "exclude_fraction_for_inference = 0.75 of 4 subjects leaves one subject for training" in text
+    assert "for inference" not in text.replace("exclude_fraction_for_inference", "")
+    reporter.warnings.clear()
+    assert "leaves" not in said_by_check(folder, reporter, ("TRAINING.exclude_fraction_for_inference", "0.5"))
+
+
+def test_a_map_that_is_not_in_hounsfield_units_is_said(folder, reporter):
+    assert "Hounsfield" not in said_by_check(folder, reporter, ("CT.scaling", "ct"))
+    for subject_id in IDS:
+        write(folder, subject_id, "ct", np.random.default_rng(1).integers(0, 300, SHAPE).astype(np.int16))
+    text = said_by_check(folder, reporter, ("CT.scaling", "ct"))
+    assert "has no value below 0 (from " in text
+    assert "to 299) and cannot be in Hounsfield units" in text
+    assert "remove scaling = ct from [CT]" in text
+    reporter.warnings.clear()
+    assert "Hounsfield" not in said_by_check(folder, reporter)
+
+
+@pytest.mark.real_data
+def test_a_real_adc_map_is_not_taken_for_a_ct(folder, reporter, real_data):
+    adc = nib.load(real_data / "pairs_t2_adc" / "ProstateX-0000" / "adc.nii.gz")
+    for subject_id in IDS:
+        for name in ("mr", "ct"):
+            write(folder, subject_id, name, np.asarray(adc.dataobj), adc.affine)
+        labels = np.zeros(adc.shape, np.uint8) + np.arange(adc.shape[2]).clip(0, 2).astype(np.uint8)
+        write(folder, subject_id, "organs", labels, adc.affine)
+    assert "remove scaling = ct from [CT]" in said_by_check(folder, reporter, ("CT.scaling", "ct")).replace("\n", " ")
+
+
+def test_classes_that_no_file_has_are_said(folder, reporter):
+    assert "never seen" not in said_by_check(folder, reporter, ("TASK organs.num_classes", "4"))
+    text = said_by_check(folder, reporter, ("TASK organs.num_classes", "104"))
+    assert (
+        "num_classes = 104, and the highest label of 2 files in [ORGANS] is 2: classes 3 to 103 are never seen" in text
+    )
+    assert "set num_classes = 3" in text
