@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sfgkeras.errors import ConfigError, WorkerLost
+from sfgkeras.config import Config
+from sfgkeras.errors import ConfigError, WorkerLost, counted
+
+GPU_REMEDY = "for one of NVIDIA with its driver, pip install 'sfgkeras[gpu]'"
 
 
 def configure_devices(cuda_devices: str | None, limit: int | None = None) -> None:
@@ -23,10 +26,9 @@ def configure_devices(cuda_devices: str | None, limit: int | None = None) -> Non
         indices = [int(index) for index in cuda_devices.replace(" ", "").split(",")]
         missing = [index for index in indices if index >= len(gpus)]
         if missing:
-            raise ConfigError(
-                f"[SYSTEM] cuda_devices = {cuda_devices!r} names GPU {missing[0]}, but {len(gpus)} "
-                "are there; leave the key out to use what there is"
-            )
+            found = f"but {counted(len(gpus), 'GPU is', 'GPUs are')} there" if gpus else "but no GPU is found"
+            remedy = "leave the key out to use what there is" if gpus else f"{GPU_REMEDY}, or leave the key out"
+            raise ConfigError(f"[SYSTEM] cuda_devices = {cuda_devices!r} names GPU {missing[0]}, {found}; {remedy}")
         gpus = [gpus[index] for index in indices]
     if limit is not None:
         gpus = gpus[:limit]
@@ -34,6 +36,19 @@ def configure_devices(cuda_devices: str | None, limit: int | None = None) -> Non
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def missing_gpu(config: Config) -> str:
+    """Words, in one line, that a GPU is asked for and none is found; empty where all is well or nobody asked."""
+    import tensorflow as tf
+
+    system = config.system
+    if "num_gpus" not in system.model_fields_set or not system.num_gpus or tf.config.list_physical_devices("GPU"):
+        return ""
+    return (
+        f"[SYSTEM] num_gpus = {system.num_gpus}, and no GPU is found: this runs on the CPU; {GPU_REMEDY}, or write "
+        "num_gpus = 0"
+    )
 
 
 def repeat_bit_for_bit(seed: int) -> None:

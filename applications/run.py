@@ -85,13 +85,15 @@ def _train_prepared(
     restart: bool,
 ) -> Any:
     from sfgkeras.applications import assembly
-    from sfgkeras.applications.distribution import repeat_bit_for_bit
+    from sfgkeras.applications.distribution import missing_gpu, repeat_bit_for_bit
     from sfgkeras.applications.staleness import say_trained_subjects
     from sfgkeras.applications.training import naming_what_saves_memory
     from sfgkeras.applications.workers import array_lines
 
     config, held_out = session.config, phases.get("validation", [])
     strategy = assembly.prepare_devices(config, team)
+    if missing := missing_gpu(config):
+        reporter.warning(missing)
     if team.is_chief:
         kept = keep_configuration(config)
         if kept.name == IN_EFFECT:

@@ -116,5 +116,43 @@ def test_a_gpu_that_is_not_there_is_refused_by_its_number():
     from sfgkeras.applications.distribution import configure_devices
     from sfgkeras.errors import ConfigError
 
-    with pytest.raises(ConfigError, match=r"cuda_devices = '0, 63' names GPU \d+, but \d+ are there"):
+    with pytest.raises(ConfigError, match=r"cuda_devices = '0, 63' names GPU \d+, but (no GPU|1 GPU is|\d+ GPUs are) "):
         configure_devices("0, 63")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Returns a function that lets TensorFlow find so many GPUs."""
+    import tensorflow as tf
+
+    def find(number):
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"GPU:{i}" for i in range(number)])
+
+    return find
+
+
+def test_where_a_gpu_is_asked_for_and_none_is_found_one_line_says_what_to_install(make_config, gpus, monkeypatch):
+    from sfgkeras.applications.distribution import configure_devices, missing_gpu
+    from sfgkeras.errors import ConfigError
+
+    gpus(0)
+    text = missing_gpu(make_config({"SYSTEM.num_gpus": 2}))
+    assert text.startswith("[SYSTEM] num_gpus = 2, and no GPU is found: this runs on the CPU")
+    assert "pip install 'sfgkeras[gpu]'" in text
+    assert len(text.splitlines()) == 1
+    assert missing_gpu(make_config()) == "", "nobody asked"
+    assert missing_gpu(make_config({"SYSTEM.num_gpus": 0})) == ""
+    with pytest.raises(ConfigError, match=r"cuda_devices = '0' names GPU 0, but no GPU is found; .*sfgkeras\[gpu\]"):
+        configure_devices("0")
+    gpus(1)
+    assert missing_gpu(make_config({"SYSTEM.num_gpus": 2})) == ""
+    with pytest.raises(ConfigError, match="names GPU 1, but 1 GPU is there; leave the key out"):
+        configure_devices("1")
+
+
+def test_the_extra_that_the_message_names_installs_tensorflow_with_cuda():
+    import tomllib
+    from pathlib import Path
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert any(line.startswith("tensorflow[and-cuda]") for line in project["optional-dependencies"]["gpu"])
