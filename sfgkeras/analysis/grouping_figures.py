@@ -11,6 +11,7 @@ from sfgkeras.analysis.simplex import (
     NUM_BINS,
     SimplexView,
     bin_triangles,
+    simplex_bins,
     simplex_density,
     simplex_views,
     to_plane,
@@ -47,7 +48,7 @@ def draw_density(record: GroupingRecord) -> "Figure":
     # A square root, so that a corner that takes nearly all filters does not hide the others.
     norm = PowerNorm(0.5, vmin=0, vmax=100 * highest)
     colours = LinearSegmentedColormap.from_list("density", list(DENSITY_COLOURS))
-    x, y = to_plane(_bins()).T
+    x, y = bin_places().T
     figure, panels = _triangle_panels(views, list(last))
     for (view, name), axes in panels.items():
         shown = axes.tripcolor(
@@ -158,8 +159,9 @@ def settled_shares(iterations: np.ndarray, values: np.ndarray) -> tuple[np.ndarr
     return times, 100 * np.cumsum(counts) / len(passages)
 
 
-def _bins() -> np.ndarray:
-    return simplex_density(np.empty((0, 3)), NUM_BINS)[1]
+def bin_places() -> np.ndarray:
+    """Returns where the bins of a density are drawn, `(bins, 2)`."""
+    return to_plane(simplex_bins(NUM_BINS))
 
 
 def _draw_paths(axes: "Axes", places: np.ndarray, iterations: np.ndarray, colours: Any) -> None:
