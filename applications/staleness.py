@@ -10,7 +10,7 @@ from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session
 from sfgkeras.data.protection import named
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import DataError
+from sfgkeras.errors import DataError, counted
 
 
 def say_trained_subjects(
@@ -27,9 +27,10 @@ def say_trained_subjects(
     trained_on, training = set(record.get("trained_on", ())), set(session.cohort.split.get("training", ()))
     seen = [each.subject_id for each in subjects if each.subject_id in trained_on and each.subject_id not in training]
     if seen:
+        path, were = session.config.system.dataset_split_file, "was" if len(seen) == 1 else "were"
         reporter.warning(
-            f"{session.config.system.dataset_split_file}: {len(seen)} subjects that are held out now were trained on "
-            f"before, e.g. {seen[0]!r}: results on them are no test; restore the split, or begin anew with --restart"
+            f"{path}: {counted(len(seen), 'subject')} held out now {were} trained on before, e.g. {seen[0]!r}: results "
+            "on them are no test; restore the split, or begin anew with --restart"
         )
 
 

@@ -267,7 +267,7 @@ def _header_warnings(file: _File, header: Header) -> list[Problem]:
         beside = files_beside(file.path, series_files(file.path))
         if beside:
             shown = ", ".join(path.name for path in beside[:3]) + (", ..." if len(beside) > 3 else "")
-            found.append(f"has {len(beside)} files beside the slices of its series, which are not read: {shown}")
+            found.append(f"has {counted(len(beside), 'file')} beside the slices of its series, not read: {shown}")
     if header.nifti is not None:
         unit = header.nifti.get_xyzt_units()[0]
         if unit in ("micron", "meter"):

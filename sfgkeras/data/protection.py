@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from sfgkeras.errors import DataError
+from sfgkeras.errors import DataError, counted
 
 SHOWN = 3
 
@@ -99,7 +99,7 @@ def inside(folder: Path, name: str) -> Path:
 def named(paths: Sequence[Path | str]) -> str:
     """Words a list of files: their number and the first names."""
     shown = ", ".join(Path(path).name for path in paths[:SHOWN]) + (", ..." if len(paths) > SHOWN else "")
-    return f"{len(paths)} file{'s' if len(paths) > 1 else ''}: {shown}"
+    return f"{counted(len(paths), 'file')}: {shown}"
 
 
 def _identities(path: Path) -> list[object]:

@@ -147,4 +147,4 @@ def test_files_beside_the_slices_are_named_by_check(tmp_path, hu):
     assert read_image(tmp_path / "ct").array.shape == hu.shape
     (problem,) = check_subjects([Subject("p", {"CT": tmp_path / "ct"})], {"CT": SourceInfo("image")})
     assert problem.level == "warning"
-    assert "has 1 files beside the slices of its series, which are not read: notes.txt" in problem.message
+    assert "has 1 file beside the slices of its series, not read: notes.txt" in problem.message

@@ -187,7 +187,7 @@ def _a_trained_subject_that_is_held_out_now_is_said(config, reporter, trained_on
     split.write_text(before.replace(f"{trained_on[0]},training", f"{trained_on[0]},inference"))
     reporter.warnings.clear()
     run.infer(config, reporter)
-    said = f"1 subjects that are held out now were trained on before, e.g. {trained_on[0]!r}"
+    said = f"1 subject held out now was trained on before, e.g. {trained_on[0]!r}"
     assert any(said in text for text in reporter.warnings)
     reporter.warnings.clear()
     run.evaluate(config, reporter)
