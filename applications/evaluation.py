@@ -28,6 +28,26 @@ TABLES = ("subjects", "summary", "pairs")
 """Tables that are written for a task, as `<task>_<table>.csv`."""
 
 
+def refuse_foreign_tables(paths: Sequence[Path]) -> None:
+    """Refuses to replace tables that no evaluation wrote: none of its columns is in them.
+
+    Raises:
+        DataError: Names the first one.
+    """
+    for path in paths:
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace", newline="") as stream:
+                columns = next(csv.reader(stream), [])
+            # A unit may follow the name of a measure.
+            if columns and not {"subject_id", "measure", *GROUPS, *EVALUATIONS} & {
+                name.split(" ")[0] for name in columns
+            }:
+                raise DataError(
+                    f"{path}: is no table of an evaluation ({', '.join(columns[:3])}) and would be replaced; move it, "
+                    "or choose another [EVALUATION] save_csv_dir"
+                )
+
+
 def evaluate_task(
     session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter, team: Team | None = None
 ) -> list[dict[str, Any]]:

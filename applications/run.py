@@ -286,7 +286,7 @@ def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | No
 
 def _evaluate(config: Config, team: "Team", reporter: Reporter, dataset: str | None) -> dict[str, Any]:
     """Evaluates as one worker of a team."""
-    from sfgkeras.applications.evaluation import TABLES, evaluate_task
+    from sfgkeras.applications.evaluation import TABLES, evaluate_task, refuse_foreign_tables
     from sfgkeras.applications.staleness import say_older_predictions
 
     def find() -> tuple[Session, Sequence[Subject]]:
@@ -299,10 +299,9 @@ def _evaluate(config: Config, team: "Team", reporter: Reporter, dataset: str | N
     session, subjects = team.together(find)
     team.agree(subjects_to_evaluate=[subject.subject_id for subject in subjects])
     reads, folder = files_read(config, session.cohort), config.evaluation.save_csv_dir
-    reads.refuse(
-        (folder / f"{name}_{table}.csv" for name in session.tasks for table in TABLES),
-        "choose another [EVALUATION] save_csv_dir",
-    )
+    tables = [folder / f"{name}_{table}.csv" for name in session.tasks for table in TABLES]
+    reads.refuse(tables, "choose another [EVALUATION] save_csv_dir")
+    refuse_foreign_tables(tables)
     if team.is_chief:
         say_older_predictions(session, subjects, reporter)
     with protecting(reads):

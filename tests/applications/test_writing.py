@@ -116,6 +116,19 @@ def test_evaluation_does_not_replace_a_table_that_is_read(make_config, cohort):
     assert table.read_bytes() == before
 
 
+def test_evaluation_does_not_replace_a_table_of_somebody_else(make_config):
+    config = make_config(PLAIN)
+    table = config.evaluation.save_csv_dir / "organs_summary.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("scanner,site\nA,Bonn\n")
+    with pytest.raises(DataError, match=r"organs_summary\.csv: is no table of an evaluation \(scanner, site\)"):
+        run.evaluate(config, dataset="all")
+    assert table.read_text() == "scanner,site\nA,Bonn\n"
+    table.write_text("measure,mean\n")
+    with pytest.raises(DataError, match="no prediction of subject"):
+        run.evaluate(config, dataset="all")
+
+
 def test_a_run_may_keep_what_it_reads_and_writes_in_one_folder(make_config, cohort, reporter):
     own = {"EVALUATION.save_csv_dir": ".", "NETWORK.histogram_ref_file": "logs/landmarks.json"}
     for _ in range(2):
