@@ -66,7 +66,14 @@ TABLE: tuple[Mutated, ...] = (
         "sfgkeras/layers/filter_grouping.py",
         MASK_TESTS,
         (
-            ('ops.cast(temperature, "float32"))\n\n    def random_state', "1.0)\n\n    def random_state"),
+            (
+                'return draw(log_probabilities, noise, ops.cast(temperature, "float32"))',
+                "return draw(log_probabilities, noise, 1.0)",
+            ),
+            (
+                'expected_assignment(log_probabilities, ops.cast(temperature, "float32"))',
+                "expected_assignment(log_probabilities, 1.0)",
+            ),
             ("return draw(log_probabilities, noise, ", "return grouping.relaxed_assignment(log_probabilities, noise, "),
             ("if training and self.per_sample:", "if self.per_sample:"),
             ("uniform_rows(shape, self.training_draws)", "uniform_rows(shape[-2:], self.training_draws)"),
@@ -436,7 +443,7 @@ TABLE: tuple[Mutated, ...] = (
             ("np.abs(to_old[:3, :3]).max(axis=1)", "np.abs(to_old[:3, :3]).max(axis=0)"),
             ("sigma = point_spread_sigma(1.0, float(step))", "sigma = 0.5 * point_spread_sigma(1.0, float(step))"),
             ("if antialias and order > 0:", "if False:"),
-            ("np.where(counts < 1, (lengths - 1) / 2, (ratio - 1) / 2)", "(ratio - 1) / 2"),
+            ("np.where(is_short, (lengths - 1) / 2, (ratio - 1) / 2)", "(ratio - 1) / 2"),
             ("smoothing = point_spread_sigma(1.0, step) if antialias else 0.0", "smoothing = 0.0"),
             ("(positions[axis] < -0.5 - 1e-6) | ", ""),
             ("wins = share > best", "wins = share >= best"),

@@ -9,7 +9,7 @@ import tensorflow as tf
 from sfgkeras.layers import FilterGrouping
 from sfgkeras.layers.filter_grouping import EntropyBonus, mask_source_index
 
-SAMPLE, MEAN, MODE = 0, 1, 2
+SAMPLE, MEAN, MODE, AUTO = 0, 1, 2, 3
 
 
 def build(*args, **kwargs):
@@ -33,6 +33,19 @@ def test_twenty_thousand_filters_land_in_their_groups_as_often_as_p_says(probabi
     groups = np.asarray(layer(temperature=0.5, training=True)).argmax(0)
     counts = np.bincount(groups, minlength=3)
     assert scipy.stats.chisquare(counts, 20_000 * np.asarray(probabilities)).pvalue > 0.001
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_hard_masks_are_one_hot_and_soft_ones_are_not(per_sample):
+    hard, soft = (
+        np.asarray(
+            build(50, 2, assignment=name, per_sample=per_sample, seed=1)(temperature=1.0, batch_size=3, training=True)
+        )
+        for name in ("hard", "soft")
+    )
+    np.testing.assert_allclose(hard, hard.round(), atol=1e-6)
+    assert set(hard.round().ravel().tolist()) == {0.0, 1.0}
+    assert ((soft > 0.01) & (soft < 0.99)).mean() > 0.5
 
 
 def test_a_filter_of_certain_group_always_lands_there():
@@ -88,6 +101,14 @@ def test_per_sample_draws_differ_between_samples_and_follow_p():
     for source in (MEAN, MODE):
         fixed = np.asarray(layer(temperature=0.5, source=source, batch_size=3))
         np.testing.assert_allclose(fixed, fixed[:, :1].repeat(3, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.2, 2.0])
+def test_the_average_of_all_draws_is_taken_at_the_temperature(temperature):
+    layer = build(3, 2, initial_probabilities=(0.1, 0.2, 0.7), per_sample=True, seed=6)
+    draws = np.asarray(layer(temperature=temperature, batch_size=20_000, training=True)).mean(axis=1)
+    average = np.asarray(layer(temperature=temperature, source=AUTO, batch_size=1))[:, 0]
+    np.testing.assert_allclose(average, draws, atol=0.03)
 
 
 def test_inference_draws_once_for_the_whole_batch_whatever_its_size():

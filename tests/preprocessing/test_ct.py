@@ -3,7 +3,7 @@ import pytest
 
 from sfgkeras.data.nifti import read_image
 from sfgkeras.errors import ConfigError, DataError
-from sfgkeras.preprocessing.ct import describe_ct, is_hounsfield, scale_ct, unscale_ct
+from sfgkeras.preprocessing.ct import describe_ct, is_hounsfield, padding_value, scale_ct, unscale_ct
 
 
 def test_air_water_and_the_upper_limit_land_where_the_formula_says():
@@ -34,6 +34,19 @@ def test_the_log_names_padding_and_metal_with_their_values():
     assert "10 % of the voxels are below -1024 HU (lowest -3024)" in padding
     assert metal == "metal: 4 voxels are above 2500 HU (highest 4000) and become 2500"
     assert describe_ct(np.full((3, 3, 3), 40)) == []
+
+
+def test_padding_fills_a_thousandth_and_half_of_what_lies_below_air():
+    hu = np.full((10, 10, 20), 40)
+    hu[0, 0, :2] = -3024  # a thousandth
+    assert padding_value(hu) == -3024
+    hu[0, 0, 0] = 40
+    assert padding_value(hu) is None
+    hu[0, 0, :4] = [-3024, -3024, -2000, -2000]
+    assert padding_value(hu) == -3024
+    hu[0, 0, 4] = -2000
+    assert padding_value(hu) is None
+    assert padding_value(np.full((3, 3), -1024)) is None
 
 
 def test_nan_and_an_empty_range_are_refused():

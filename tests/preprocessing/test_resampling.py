@@ -207,6 +207,17 @@ def test_labels_keep_their_volume_within_two_percent_and_invent_nothing(directio
         assert new == pytest.approx(old, rel=0.02)
 
 
+def test_linear_labels_outside_of_the_volume_are_the_fill_and_ties_go_to_the_lower_label():
+    labels = np.full((4, 4, 4), 3, np.uint8)
+    labels[:, :, 2:] = 5
+    moved = np.eye(4)
+    moved[2, 3] = 0.5  # every new centre lies half way between two old ones
+    moved[0, 3] = -2
+    found = resample_labels_like(labels, np.eye(4), (4, 4, 3), moved, "linear", fill=9)
+    assert (found[:2] == 9).all()
+    np.testing.assert_array_equal(found[2:, :, :], np.broadcast_to([3, 3, 5], (2, 4, 3)))
+
+
 def test_the_label_grid_of_a_spacing_is_the_images_grid(noise):
     affine = affine_of("oblique", (1.1, 0.9, 2.3))
     image, image_affine = resample_to_spacing(noise, affine, 1.37, 1)
