@@ -105,7 +105,8 @@ def write_text(path: Path, text: str) -> None:
     """Writes a small text file under a temporary name and moves it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
-        stream.write(text.encode())
+        # A folder of the user's may have a name that is not UTF-8; it is shown with escapes.
+        stream.write(text.encode("utf-8", "backslashreplace"))
 
 
 def make_writable(folder: Path) -> None:

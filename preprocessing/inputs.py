@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sfgkeras.data.file_search import refuse_undecoded
 from sfgkeras.data.grids import Grid
 from sfgkeras.data.image_formats import has_dicom
 from sfgkeras.data.nifti import axis_codes, image_suffix, is_image, read_image, read_label_map, reorient
@@ -75,6 +76,7 @@ def find_inputs(folder: str | Path, exclude: Sequence[Path] = ()) -> FoundInputs
                 if image_suffix(path) not in VOLUME_SUFFIXES:
                     ignored.append(path)
                 continue
+            refuse_undecoded(path)
             subject_id = str((path.parent / name_without_suffix(path)).relative_to(folder).as_posix())
             if subject_id in files:
                 raise ConfigError(f"{path}: has the name of {files[subject_id]} but for its ending; rename one of them")

@@ -5,7 +5,6 @@ Analysis 12(1), 2008 (SyN); mutual information after Mattes et al. 2003, so that
 """
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sfgkeras.data.scratch import temporary_folder
 from sfgkeras.errors import ConfigError, DataError, lookup
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import SideResult, StepContext, Volume
@@ -97,8 +97,8 @@ def register(
     ]
     import ants
 
-    with tempfile.TemporaryDirectory(prefix="sfgkeras-") as folder, _ants_seed(seed):
-        prefix = str(Path(folder) / "t")
+    with temporary_folder() as folder, _ants_seed(seed):
+        prefix = str(folder / "t")
         try:
             found = ants.registration(images[0], images[1], type_of_transform=kind, outprefix=prefix)
         except Exception as error:  # antspyx raises whatever its library prints
@@ -141,12 +141,12 @@ def apply_registration(
     keeps_type = order == 0 and moving.dtype.kind in "iub"
     if keeps_type and np.abs(moving).max(initial=0) > 2**24:
         raise DataError(f"labels up to {np.abs(moving).max()} are too large for ANTs; renumber them below 16777216")
-    with tempfile.TemporaryDirectory(prefix="sfgkeras-") as folder:
+    with temporary_folder() as folder:
         names = []
         for suffix, content in registration.files.items():
             if suffix.endswith("InverseWarp.nii.gz"):
                 continue
-            name = Path(folder) / f"t{suffix}"
+            name = folder / f"t{suffix}"
             name.write_bytes(content)
             names.append(str(name))
         # ANTs applies the last of the list first: from the fixed image through the warp, then the linear

@@ -250,15 +250,25 @@ def apply_overrides(ini: IniText, overrides: Sequence[tuple[str, str]]) -> None:
         if not dot or not section_name or not key:
             ini.add_at_line(None, f"--{name} names no section and key; write --SECTION.KEY VALUE")
             continue
-        if "\n" in value or "\0" in value:
-            what = "more than one line; write it in one" if "\n" in value else "a zero byte; remove it"
-            ini.add_at_line(None, f"--{name} = {value!r} has {what}")
+        if problem := _unusable(value):
+            ini.add_at_line(None, f"--{name} = {value!r} has {problem}")
             continue
         # --TASK.ct.weight needs no quotes in a shell, --"TASK ct.weight" does.
         prefix, _, rest = section_name.partition(".")
         section_name = f"{prefix} {rest}" if prefix.upper() == "TASK" and rest else section_name
         section = ini.sections.setdefault(section_id(section_name), IniSection(section_name))
         section.entries[key.lower()] = Entry(key.lower(), value.strip(), None, f"--{name}")
+
+
+def _unusable(value: str) -> str:
+    """Says what of a command-line value could stand in no INI file."""
+    if "\n" in value:
+        return "more than one line; write it in one"
+    if "\0" in value:
+        return "a zero byte; remove it"
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "bytes that are not UTF-8; rename the file, e.g. with convmv, or set the terminal to UTF-8"
+    return ""
 
 
 def closest(name: str, known: Sequence[str]) -> str | None:

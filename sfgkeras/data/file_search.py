@@ -6,6 +6,7 @@ each subject, whose name is the id (`P01/mr.nii.gz`), and a tree of folders with
 (`sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`).
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ def find_files(
         path = candidate.path
         if not fits_words(path, filename_contains, filename_not_contains):
             continue
+        refuse_undecoded(path)
         subject_id = pattern.sub("", candidate.named)
         if not subject_id:
             raise DataError(_nothing_remains(path, pattern, layout))
@@ -82,6 +84,19 @@ def find_files(
             _nothing_found([Path(each).expanduser() for each in path_to_search], *words, candidates, layout)
         )
     return dict(sorted(found.items()))
+
+
+def refuse_undecoded(path: Path) -> None:
+    """Refuses a file whose name is not UTF-8: it could be read, and stand in no table, page or setting.
+
+    Raises:
+        DataError: Names it, with the odd bytes as escapes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise DataError(f"{shown}: its name is not UTF-8; rename it, e.g. with convmv -f latin1 -t utf8") from None
 
 
 def fits_words(path: Path, contained: Sequence[str], not_contained: Sequence[str] = ()) -> bool:

@@ -1,9 +1,11 @@
 """Arrays too large for memory: in files that no name leads to, so that nothing can be left behind."""
 
+import contextlib
 import mmap
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,24 @@ from sfgkeras.errors import DataError
 IN_MEMORY = 1 << 27  # bytes; what is handed out up to here is ordinary memory
 _FILE = 1 << 28  # bytes of a file that several arrays share: each keeps one of the few open files of a process
 _ALIGNMENT = 64
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Makes a folder where the system keeps such, and removes it with all that is in it.
+
+    Raises:
+        DataError: If there is no place for it, or it cannot be made.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="sfgkeras-")
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise DataError(f"no folder for temporary files ({why}); set TMPDIR to one that may be written to") from error
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Scratch:

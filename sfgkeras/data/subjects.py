@@ -239,6 +239,9 @@ def _rows(csv_file: Path) -> list[tuple[int, list[str]]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{csv_file}: is no text table ({error}); save it as CSV in UTF-8") from error
     rows = [(number, row) for number, row in rows if any(row)]
+    for number, row in rows:
+        if "\0" in "".join(row):
+            raise DataError(f"{csv_file}:{number}: holds a zero byte; save the table as CSV in UTF-8")
     if not rows:
         raise DataError(f"{csv_file}: is empty; add a line for each subject, or remove it")
     return rows

@@ -1,5 +1,7 @@
 """What is typed behind a verb, and what is said of it where it cannot be meant."""
 
+import os
+
 import pytest
 
 from sfgkeras.cli.arguments import parse_overrides
@@ -47,3 +49,9 @@ def test_zero_bytes_are_one_line(tmp_path, content):
 def test_a_zero_byte_in_an_override_is_refused_at_its_name(tmp_path):
     with pytest.raises(ConfigError, match=r"--SYSTEM\.model_dir = 'a\\x00b' has a zero byte; remove it"):
         read_config(find_config("demo"), [("SYSTEM.model_dir", "a\0b")])
+
+
+def test_a_value_that_is_not_utf8_is_refused_and_can_be_shown():
+    with pytest.raises(ConfigError, match="has bytes that are not UTF-8") as refused:
+        read_config(find_config("demo"), [("MR.path_to_search", os.fsdecode(b"l\xe4t"))])
+    str(refused.value).encode()

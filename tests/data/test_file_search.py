@@ -1,5 +1,6 @@
 """Finding the images of a source and the ids of subjects: NiftyNet's rules, a folder for each subject, a tree."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,12 @@ def test_real_files_of_two_sources_are_matched(real_data):
     photos = find_files([real_data / "pets" / "images"])
     assert len(photos) > 50
     assert "Abyssinian_100" not in {key for key, path in photos.items() if path.suffix == ".mat"}
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9_1_mr.nii.gz", b"1_mr_\xff.nii.gz"])
+def test_a_name_that_is_not_utf8_is_refused_with_its_bytes(tmp_path, name):
+    (tmp_path / os.fsdecode(name)).touch()
+    with pytest.raises(DataError, match=r"\\x[ef][9f].*its name is not UTF-8; rename it") as refused:
+        find_files([tmp_path], ["_mr"])
+    str(refused.value).encode()
+    assert find_files([touch(tmp_path / "other", "1_mr.nii.gz")], ["_mr"])

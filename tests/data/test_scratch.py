@@ -2,12 +2,13 @@
 
 import gc
 import os
+import tempfile
 
 import numpy as np
 import pytest
 
 from sfgkeras.data import scratch
-from sfgkeras.data.scratch import Scratch
+from sfgkeras.data.scratch import Scratch, temporary_folder
 from sfgkeras.errors import DataError
 
 
@@ -55,3 +56,21 @@ def test_a_full_disk_is_refused_before_it_can_kill_the_process(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(DataError, match="no_such"):
         Scratch(tmp_path / "no_such", in_memory=0).empty((4,))
+
+
+def test_without_a_place_for_temporary_files_one_line_says_what_to_set(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(DataError, match="no folder for temporary files .*; set TMPDIR"), temporary_folder():
+        pass
+
+
+def test_a_temporary_folder_is_gone_when_the_work_fails():
+    def work():
+        with temporary_folder() as folder:
+            (folder / "file").write_text("x")
+            raise KeyError(folder)
+
+    with pytest.raises(KeyError) as failed:
+        work()
+    assert not failed.value.args[0].exists()

@@ -232,3 +232,10 @@ def test_a_split_of_nothing_or_of_repeated_ids_is_refused():
         subjects.make_split([], 0.1, 0.1, 0)
     with pytest.raises(DataError, match="subject 'a' occurs twice"):
         subjects.make_split(["a", "a"], 0.1, 0.1, 0)
+
+
+def test_a_zero_byte_in_a_list_is_refused_at_its_line(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"a,a.nii.gz\nb,b\0.nii.gz\n")
+    with pytest.raises(DataError, match=r"list\.csv:2: holds a zero byte"):
+        subjects.read_file_list(path)
