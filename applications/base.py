@@ -9,8 +9,7 @@ import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.uncertainty import Allocate, PassStatistics, in_memory
-from sfgkeras.config.classes import load_class
-from sfgkeras.config.values import is_class_path
+from sfgkeras.classes import is_class_path, load_class
 from sfgkeras.errors import DataError, lookup
 
 Resample = Callable[[np.ndarray, int, float], np.ndarray]

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfgkeras.applications.base import TaskType
+from sfgkeras.classes import is_class_path, load_class
 from sfgkeras.config import Config
-from sfgkeras.config.classes import load_class
-from sfgkeras.config.values import is_class_path
 from sfgkeras.errors import ConfigError, lookup
 
 PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}

@@ -13,9 +13,8 @@ from sfgkeras.applications.pace import describe_pace
 from sfgkeras.applications.readiness import find_obstacles
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.result_names import name_problems
+from sfgkeras.classes import find_module, is_class_path
 from sfgkeras.config import Config, choices
-from sfgkeras.config.classes import find_module
-from sfgkeras.config.values import is_class_path
 from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_subjects
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted

@@ -170,7 +170,8 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
             warnings += odd
     subjects = _match(config, files)
     warnings += _unmatched(config, subjects, files, values)
-    warnings += [text for name in measured for text in _without_mask(name, subjects)]
+    masks = [config.evaluation.mask] if config.evaluation.mask else []
+    warnings += [text for name in masks for text in _without_mask(name, subjects)]
     complete = [
         subject_id
         for subject_id, subject in subjects.items()

@@ -32,7 +32,7 @@ def check_steps(draft: Draft) -> None:
     from sfgkeras.preprocessing.pipeline import build_pipeline, known_keys
     from sfgkeras.preprocessing.settings import SettingProblems
 
-    known = known_keys()
+    known = known_keys(preprocessing.steps)
     refuse_unknown_keys(draft.ini, section, Preprocessing, known)
     if draft.ini.is_wrong(SECTION, "steps"):
         return

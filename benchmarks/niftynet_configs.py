@@ -355,7 +355,9 @@ def write_ini(path: Path, sections: Sections, data: Path, work: Path) -> None:
     for name, entries in sections.items():
         lines += [f"[{name}]", *(f"{key} = {value}".rstrip() for key, value in entries.items()), ""]
     text = "\n".join(lines).replace("{data}", str(data))
-    path.write_text(re.sub(r"(?m)^model_dir = .*$", f"model_dir = {work}", text), encoding="utf-8")
+    text = re.sub(r"(?m)^model_dir = .*$", f"model_dir = {work}", text)
+    # Which GPUs there are is the machine's, as its paths are.
+    path.write_text(re.sub(r"(?m)^cuda_devices = .*$", 'cuda_devices = ""', text), encoding="utf-8")
 
 
 def write_cohort(data: Path, subjects: int = 4) -> None:
@@ -448,12 +450,13 @@ def try_file(name: str, sections: Sections, data: Path, folder: Path) -> Outcome
         write_ini(path, tried, data, folder / "models" / name)
         try:
             config = read_run(path)
-            if check_run(config, heard):
+            if check_run(config, heard):  # type: ignore[arg-type]
                 told = [text.replace(f"{folder}/", "") for text in (*config.warnings, *heard.warnings)]
                 return Outcome(not renamed, f"{own} -> {renamed}" if renamed else "", list(dict.fromkeys(told)))
-            refused = refused or "\n".join(heard.messages)
+            refused = "\n".join(heard.messages)
         except (ConfigError, DataError) as error:
-            refused = refused or str(error).replace(f"{folder}/", "")
+            refused = str(error).replace(f"{folder}/", "")
+        refused = refused.replace(f"{folder}/", "")
         if "NETWORK" not in sections or "does not exist in this version" not in refused:
             break
     return Outcome(refused=refused)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from sfgkeras.errors import DataError, suggestion
+from sfgkeras.classes import is_class_path, load_class
+from sfgkeras.errors import ConfigError, DataError, suggestion
 from sfgkeras.preprocessing.bias_field import BiasFieldSettings, bias_field_step
 from sfgkeras.preprocessing.clipping import ClipSettings, clip_step
 from sfgkeras.preprocessing.conversion import ConvertSettings, convert_step
@@ -23,6 +24,7 @@ from sfgkeras.preprocessing.resample_steps import (
     resample_step,
 )
 from sfgkeras.preprocessing.settings import SettingProblems, build_settings, describe
+from sfgkeras.preprocessing.steps import OwnStep
 from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.preprocessing.whitening import WhitenSettings, whiten_step
 
@@ -111,7 +113,7 @@ class Pipeline:
 
     def changing(self, what: str) -> tuple[str, ...]:
         """Names of the steps that change `values`, `grid` or `place`; see `Step`."""
-        return tuple(name for name in self.names if STEPS[name].changes == what)
+        return tuple(name for name in self.names if find_step(name).changes == what)
 
     def before_histogram(self) -> "Pipeline":
         """Returns the steps that run before the histogram is measured."""
@@ -159,7 +161,7 @@ class Pipeline:
         for step in self.steps:
             began = time.perf_counter()
             try:
-                volume = STEPS[step.name].apply(volume, step.settings, context)
+                volume = find_step(step.name).apply(volume, step.settings, context)
             except DataError as error:
                 raise DataError(f"step {step.name}: {error}") from error
             if watch is not None:
@@ -176,8 +178,36 @@ def _in_words(value: Any) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
+def find_step(name: str) -> Step:
+    """Returns a step of the table, or one of the user's own by the path of its class.
+
+    Raises:
+        ConfigError: If the class cannot be imported, or is no `OwnStep`.
+    """
+    if name in STEPS:
+        return STEPS[name]
+    own = load_class(name, "steps", OwnStep)
+    summary = (own.__doc__ or name).strip().partition("\n")[0]
+    return Step(_apply_own, own, summary, own.changes)  # type: ignore[attr-defined]
+
+
+def _apply_own(volume: Volume, settings: OwnStep, context: StepContext) -> Volume:
+    return settings.apply(volume, context)
+
+
+def _prefixes(names: Sequence[str]) -> dict[str, str]:
+    """Returns what settings of steps begin with, with the name of the step."""
+    own = {name.rpartition(".")[2].lower(): name for name in names if is_class_path(name)}
+    return {**{name: name for name in STEPS}, **ALIASES, **own}
+
+
 def step_name(name: str) -> str | None:
-    """Returns the name of a step in the table for a name or alias, None if there is none."""
+    """Returns the name of a step in the table for a name or alias, None if there is none.
+
+    The path of a class, `my.module.Class`, is its own name.
+    """
+    if is_class_path(name.strip()):
+        return name.strip()
     name = name.strip().lower()
     name = ALIASES.get(name, name)
     return name if name in STEPS else None
@@ -206,6 +236,8 @@ def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None
             problems.append(("steps", f"steps: unknown step {each.strip()!r}{hint}"))
         elif name in names:
             problems.append(("steps", f"steps: {each.strip()!r} is there twice; name each step once"))
+        elif is_class_path(name) and (reason := _own_problem(name)):
+            problems.append(("steps", reason))
         else:
             names.append(name)
     if not written:
@@ -215,12 +247,21 @@ def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None
     problems += more
     configured = []
     for name in names:
-        settings, more = build_settings(STEPS[name].settings, options_of_steps[name])
+        settings, more = build_settings(find_step(name).settings, options_of_steps[name])
         problems += more
         configured.append(ConfiguredStep(name, settings))
     if problems:
         raise SettingProblems(problems)
     return Pipeline(tuple(configured))
+
+
+def _own_problem(name: str) -> str:
+    """Says why a step of the user's own cannot be used, or returns an empty string."""
+    try:
+        find_step(name)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _order_problems(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -239,14 +280,15 @@ def _sort_options(
     """Splits `<step>_<setting>` into settings by step."""
     sorted_options: dict[str, dict[str, tuple[str, Any]]] = {name: {} for name in names}
     problems = []
+    known = _prefixes(names)
     for key, value in options.items():
         # The longest step name first: `resample_like_order` belongs to resample_like, not to resample.
-        prefixes = sorted((p for p in (*STEPS, *ALIASES) if key.lower().startswith(f"{p}_")), key=len, reverse=True)
+        prefixes = sorted((p for p in known if key.lower().startswith(f"{p}_")), key=len, reverse=True)
         if not prefixes:
             hint = suggestion(key, _all_keys()) or "; settings are named <step>_<setting>"
             problems.append((key, f"unknown setting {key!r}{hint}"))
             continue
-        name = ALIASES.get(prefixes[0], prefixes[0])
+        name = known[prefixes[0]]
         setting = key.lower()[len(prefixes[0]) + 1 :]
         if name not in sorted_options:
             problems.append((key, f"{key} = {value!r} has no effect: {name} is not among the steps"))
@@ -261,15 +303,20 @@ def _all_keys() -> list[str]:
     return [f"{name}_{each}" for name in STEPS for each in setting_names(name)]
 
 
-def known_keys() -> list[str]:
-    """Returns every setting, `<step>_<setting>`, under the names and the aliases of the steps."""
+def known_keys(steps: Sequence[str] = ()) -> list[str]:
+    """Returns every setting, `<step>_<setting>`, under the names and the aliases of the steps.
+
+    Args:
+        steps: Steps of a run, of which those of the user's own have settings too.
+    """
+    own = {name.rpartition(".")[2].lower(): name for name in steps if is_class_path(name) and not _own_problem(name)}
     aliases = [f"{alias}_{each}" for alias, name in ALIASES.items() for each in setting_names(name)]
-    return [*_all_keys(), *aliases]
+    return [*_all_keys(), *aliases, *(f"{short}_{each}" for short, name in own.items() for each in setting_names(name))]
 
 
 def setting_names(step: str) -> list[str]:
     """Returns the names of a step's settings."""
-    return [each.name for each in fields(STEPS[step].settings)]
+    return [each.name for each in fields(find_step(step).settings)]
 
 
 def explain_steps() -> list[tuple[str, str, str]]:

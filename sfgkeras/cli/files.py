@@ -159,3 +159,14 @@ def configs(context: click.Context, name: str | None, overwrite: bool) -> None:
     write_text(target, source.read_text(encoding="utf-8"))
     reporter.message(f"copied to {target}")
     summary.next_step(shlex.join(["sfgkeras", "check", "-c", str(target)]))
+
+
+@commands.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def convert(old: Path, new: Path, overwrite: bool) -> None:
+    """Write a NiftyNet INI file as one of ours; each changed line stays as a comment with the reason."""
+    from sfgkeras.applications.converting import convert as convert_file
+
+    convert_file(old, new, build_reporter(), overwrite)

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable
 
+from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
 from sfgkeras.config.settle import Draft, label_sources
 from sfgkeras.config.task_sections import Task
-from sfgkeras.config.values import is_class_path
 from sfgkeras.errors import suggestion
 
 GROUPING_WINDOW = 10_000

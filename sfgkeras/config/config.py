@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sfgkeras
+from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
 from sfgkeras.config.known import ONE_TASK_SECTIONS, RUN_SECTIONS
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.settle import output_paths
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.translate import TARGET_KEYS
-from sfgkeras.config.values import format_value, is_class_path
+from sfgkeras.config.values import format_value
 
 
 @dataclass(frozen=True)

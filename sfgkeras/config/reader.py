@@ -52,7 +52,7 @@ def read_config(
             value and remedy.
     """
     path = Path(path)
-    text = _read_text(path)
+    text = read_text(path)
     ini = parse_ini(text, str(path))
     refuse_strays(ini)
     apply_overrides(ini, overrides)
@@ -78,7 +78,12 @@ def read_config(
     )
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Reads the text of an INI file.
+
+    Raises:
+        ConfigError: If it is not there, or no text.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
 from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
-from sfgkeras.config.values import is_class_path
 
 
 @dataclass

@@ -10,13 +10,13 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from sfgkeras.classes import is_class_path
 from sfgkeras.config.quoting import quoted, split_list, unquote
 from sfgkeras.errors import suggestion
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BOUNDS = re.compile(r"([A-Za-z_]\w*)\s*[:=]\s*([^\s,:=]+?)\s*(?:,|\.\.)\s*([^\s,:=]+)", re.ASCII)
-_CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _TRUE = frozenset({"yes", "true", "1", "y", "t", "on"})
 _FALSE = frozenset({"no", "false", "0", "n", "f", "off"})
 _OPPOSITE_DIRECTIONS = ("LR", "PA", "IS")
@@ -263,11 +263,6 @@ def parse_bounds(text: str) -> dict[str, tuple[float, float]]:
         separator = re.compile(r"\s*,?\s*").match(text, match.end())
         position = separator.end() if separator else match.end()
     return bounds
-
-
-def is_class_path(text: str) -> bool:
-    """Says whether a text looks like the path of a class, `my.module.Class`."""
-    return _CLASS_PATH.fullmatch(text) is not None
 
 
 def choice(

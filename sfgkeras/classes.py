@@ -2,10 +2,18 @@
 
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
 from sfgkeras.errors import ConfigError
+
+_CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+
+
+def is_class_path(text: str) -> bool:
+    """Says whether a text looks like the path of a class, `my.module.Class`."""
+    return _CLASS_PATH.fullmatch(text) is not None
 
 
 def find_module(path: str, what: str) -> None:
