@@ -23,10 +23,10 @@ from sfgkeras.errors import DataError
 
 PLANE = "axial"
 # Of the slices with a slider, which stand for the volumes where a browser cannot show those.
-MOST_SLICES = 40
-LONGEST_SIDE = 224
-# Of all volumes of all subjects together: about half a byte each on the page.
-MOST_VOXELS, MOST_VOXELS_EACH = 16_000_000, 1_500_000
+MOST_SLICES = 24
+LONGEST_SIDE = 160
+# Of all volumes of all subjects together: 0.4 to 0.9 bytes each on the page, which stays below 15 MB.
+MOST_VOXELS, MOST_VOXELS_EACH = 10_000_000, 1_500_000
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -14,7 +15,7 @@ from sfgkeras.pages import elements
 OWNERS = {"truth": "true outlines (solid)", "prediction": "predicted outlines (dashed)"}
 COLOUR_MAPS = {"inferno": "inferno", "difference": "RdBu_r"}
 # Small pictures as PNG: JPEG's blocks would be as large as what they show.
-LARGEST_PNG = 128 * 128
+LARGEST_PNG = 64 * 64
 JPEG_QUALITY = 82
 
 
@@ -133,11 +134,11 @@ def viewer_html(viewer: SliceViewer, number: int) -> Markup:
             for panel in viewer.panels
         ],
     }
-    data = {
-        "places": list(viewer.places),
-        "panels": [
-            {"title": panel.title, "images": list(panel.images), "outlines": dict(panel.outlines)}
-            for panel in viewer.panels
-        ],
-    }
+    panels: list[dict[str, Any]] = []
+    for panel in viewer.panels:
+        # Outlines lie over the images of another panel, which are not repeated.
+        same = next((number for number, other in enumerate(viewer.panels) if other.images is panel.images), 0)
+        images = list(panel.images) if same == len(panels) else same
+        panels.append({"title": panel.title, "images": images, "outlines": dict(panel.outlines)})
+    data = {"places": list(viewer.places), "panels": panels}
     return elements.viewer_html(shown, data)

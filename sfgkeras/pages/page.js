@@ -95,7 +95,8 @@
       slider.setAttribute("aria-valuetext", data.places[index]);
       figures.forEach((figure, number) => {
         const panel = data.panels[number], picture = figure.querySelector("img");
-        picture.src = panel.images[index];
+        const images = Array.isArray(panel.images) ? panel.images : data.panels[panel.images].images;
+        picture.src = images[index];
         picture.alt = panel.title + ", " + data.places[index];
         for (const owner of Object.keys(panel.outlines)) {
           outline(figure.querySelector("g." + owner), panel.outlines[owner][index]);
