@@ -31,9 +31,14 @@ def find_obstacles(config: Config, cohort: Cohort, builds: bool) -> list[Problem
 
 def _missing_phases(config: Config, cohort: Cohort) -> Iterator[tuple[Path, str]]:
     path = config.system.dataset_split_file
+    if not path.is_file() and _writing_problem(path.parent) is not None:
+        return  # no split can be kept at all, which is said of the place
+    remedy = "add one, or remove the file to have it drawn anew"
+    if not path.is_file():
+        remedy = "set exclude_fraction_for_validation in [TRAINING] (or validation_every_n = 0), or write the file"
     for phase in ("training", *(["validation"] if config.training.validation_every_n > 0 else [])):
         if not cohort.phase(phase):
-            yield path, f"{path}: no subject has the phase {phase!r}; add one, or remove the file to have it drawn anew"
+            yield path, f"{path}: no subject has the phase {phase!r}; {remedy}"
 
 
 def _places(config: Config) -> Iterator[tuple[Path, str]]:
