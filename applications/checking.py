@@ -64,6 +64,27 @@ def refuse_problems(config: Config, cohort: Cohort, reporter: Reporter) -> None:
         raise DataError("\n".join(errors))
 
 
+def check_images(config: Config, subjects: Sequence[Subject], reporter: Reporter) -> None:
+    """Checks the headers of images that are to be predicted, and the files that steps of `[PREPROCESSING]` name.
+
+    Raises:
+        DataError: Lists all problems, one line each.
+    """
+    roles = _source_infos(config)
+    with reporter.stage("checking images", len(subjects) * len(config.image)) as stage:
+        problems = check_subjects(
+            subjects,
+            {name: roles[name] for name in config.image},
+            resampled=_meets_in_space(config, config.image[1:]),
+            read_voxels=False,
+            num_threads=config.system.num_threads,
+            progress=lambda done, total: stage.advance(),
+        )
+    problems += _check_step_files(config)
+    if problems:
+        raise DataError("\n".join(problem.message for problem in problems))
+
+
 def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: Reporter) -> list[Problem]:
     """Finds the problems of the files that training and validation use, and of the images to infer."""
     roles = _source_infos(config)

@@ -299,10 +299,11 @@ def _left_over(config: Config, subjects: Mapping[str, Subject], split: Mapping[s
     others = [subject_id for subject_id in subjects if subject_id not in named]
     if not others:
         return []
+    shown = ", ".join(map(repr, others[:5])) + (", ..." if len(others) > 5 else "")
     return [
         f"{config.system.dataset_split_file}: {len(others)} of {len(subjects)} subjects are in none of its phases and "
-        f"are left out, e.g. {others[0]!r}; add lines `subject_id,phase` for them, or remove the file to have the "
-        "split drawn anew"
+        f"are passed over: {shown}; for new patients there is `sfgkeras predict`; to use them here, add lines "
+        "`subject_id,phase`, or remove the file to have the split drawn anew before training"
     ]
 
 

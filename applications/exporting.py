@@ -20,6 +20,8 @@ from sfgkeras.applications.export_formats import (
     size_on_disk,
 )
 from sfgkeras.applications.files import RunFolder, write_text
+from sfgkeras.applications.fingerprint import refuse_other_network
+from sfgkeras.applications.inferring import Hook, no_hook
 from sfgkeras.applications.latency import available_threads, measure_latency
 from sfgkeras.applications.reporter import Reporter, SilentReporter
 from sfgkeras.applications.session import Session, open_session
@@ -58,6 +60,7 @@ def export_network(
     file_format: str = "keras",
     output: Path | None = None,
     overwrite: bool = False,
+    before_network: Hook = no_hook,
 ) -> Path:
     """Writes the hardened network of `[INFERENCE] inference_iter`, checked, with a record beside it.
 
@@ -71,6 +74,7 @@ def export_network(
         file_format: A name in `FORMATS`.
         output: File or folder to write; None takes `model_dir/export/hardened[_task]`.
         overwrite: Whether an earlier export there is replaced.
+        before_network: Called before anything needs TensorFlow, e.g. to load it without a word.
 
     Returns:
         The file or folder.
@@ -86,7 +90,7 @@ def export_network(
     refuse_batch_statistics(config)
     path = default_path(config, form, task) if output is None else output
     form.check_output(path, overwrite)
-    export = prepare_export(config, task, form, reporter)
+    export = prepare_export(config, task, form, reporter, before_network)
     with replacing_path(path) as temporary:
         form.write(export.networks[FOLDED], temporary)
         loaded = form.load(temporary)
@@ -118,16 +122,20 @@ def refuse_batch_statistics(config: Config) -> None:
         )
 
 
-def prepare_export(config: Config, task: str | None, form: ExportFormat, reporter: Reporter) -> Export:
+def prepare_export(
+    config: Config, task: str | None, form: ExportFormat, reporter: Reporter, before_network: Hook = no_hook
+) -> Export:
     """Loads the network, hardens it and checks that this changed nothing."""
-    from sfgkeras.applications.recalibration import restore_network
-    from sfgkeras.networks import build_plain_model
-
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
     state = checkpoints.read(config.inference.inference_iter, warn=reporter.warning)
+    refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
     in_mode = replace(config, inference=config.inference.model_copy(update={"masks": "mode"}))
     session = open_session(in_mode, reporter, training=False)
     image = session.preparation.image(next(iter(session.cohort.subjects.values())))
+    before_network()
+    from sfgkeras.applications.recalibration import restore_network
+    from sfgkeras.networks import build_plain_model
+
     masked = in_float32(restore_network(session, checkpoints, state, image.shape[-1], reporter))
     if masked.undecided_filters:
         reporter.warning(

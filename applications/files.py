@@ -64,6 +64,11 @@ class RunFolder:
         return self.logs / "training.json"
 
     @property
+    def images(self) -> Path:
+        """What the images that the network was trained on were like."""
+        return self.logs / "images.json"
+
+    @property
     def configuration(self) -> Path:
         """The effective INI file of the last start; beside a `configuration.ini` of the user's own it is another."""
         beside = self.path / IN_EFFECT

@@ -1,7 +1,6 @@
 """Normalisation statistics for inference: measured once per saved state and kept beside it."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sfgkeras.applications import building, windows
@@ -13,10 +12,10 @@ from sfgkeras.applications.checkpoints import (
     restore_arrays,
     write_state,
 )
-from sfgkeras.applications.files import digest
 from sfgkeras.applications.fingerprint import refuse_other_network
 from sfgkeras.applications.reporter import Reporter
 from sfgkeras.applications.session import Session, prepare_phase
+from sfgkeras.applications.statistics_files import BATCHES, age_of, statistics_path
 from sfgkeras.config import Config
 from sfgkeras.data.pipeline import validation_dataset
 from sfgkeras.data.pipeline_threads import Owned
@@ -24,14 +23,20 @@ from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.networks import group_network, recalibrate
 
-BATCHES = 20
-
 
 def load_network(
-    session: Session, checkpoints: CheckpointFolder, state: TrainingState, image_channels: int, reporter: Reporter
+    session: Session,
+    checkpoints: CheckpointFolder,
+    state: TrainingState,
+    image_channels: int,
+    reporter: Reporter,
+    elsewhere: Callable[[], Session] | None = None,
 ) -> Any:
-    """Builds the network of a saved state for inference, with fixed groups where that gives the same results."""
-    network = restore_network(session, checkpoints, state, image_channels, reporter)
+    """Builds the network of a saved state for inference, with fixed groups where that gives the same results.
+
+    Arguments are those of `restore_network`.
+    """
+    network = restore_network(session, checkpoints, state, image_channels, reporter, elsewhere)
     if session.config.inference.masks == "auto" and network.groupings():
         reporter.message(describe_masks(network))
     return _without_waste(session.config, network)
@@ -47,12 +52,25 @@ def describe_masks(network: Any) -> str:
 
 
 def restore_network(
-    session: Session, checkpoints: CheckpointFolder, state: TrainingState, image_channels: int, reporter: Reporter
+    session: Session,
+    checkpoints: CheckpointFolder,
+    state: TrainingState,
+    image_channels: int,
+    reporter: Reporter,
+    elsewhere: Callable[[], Session] | None = None,
 ) -> Any:
     """Builds the network of a saved state as it was trained, with the statistics for inference.
 
     With `batch_norm = recalibrated` the statistics beside the state are used; where there are none for the training
     subjects of today they are measured on these and kept.
+
+    Args:
+        session: The run.
+        checkpoints: Where its states lie.
+        state: The state.
+        image_channels: Channels of the image.
+        reporter: Shows progress.
+        elsewhere: Opens the session of the training, where `session` is one of other subjects.
     """
     config = session.config
     building.set_precision(config)
@@ -62,7 +80,7 @@ def restore_network(
     network.masks = config.inference.masks
     network.batch_norm = config.network.batch_norm
     if config.network.batch_norm == "recalibrated":
-        _recalibrate(session, checkpoints, state, network, None, reporter)
+        _recalibrate(session, checkpoints, state, network, None, reporter, elsewhere)
     elif config.network.batch_norm == "batch":
         reporter.message("batch_norm = batch: results depend on which windows share a batch")
     return network
@@ -103,14 +121,10 @@ def _recalibrate(
     network: Any,
     subjects: Sequence[PreparedSubject] | None,
     reporter: Reporter,
+    elsewhere: Callable[[], Session] | None = None,
 ) -> None:
     config = session.config
-    made_by = digest([state.record, config.inference.masks, BATCHES, config.network.batch_size])
-    measured_on = training_images(session)
-    path = checkpoints.folder / f"recalibrated_{made_by}_{digest(measured_on)}.npz"
-    if not measured_on:
-        # The images stayed elsewhere: what was measured there is all that there can be.
-        path = max(checkpoints.folder.glob(f"recalibrated_{made_by}*.npz"), key=_age, default=path)
+    path = statistics_path(config, checkpoints.folder, state.record, training_images(session))
     try:
         restore_arrays(read_state(path).arrays, network)
         network.masks = config.inference.masks
@@ -119,7 +133,9 @@ def _recalibrate(
     except DataError:
         pass  # none yet, or damaged: measured (again) below
     if subjects is None:
-        subjects = prepare_phase(session, "training", reporter)
+        trained = session if elsewhere is None else elsewhere()
+        path = statistics_path(config, checkpoints.folder, state.record, training_images(trained))
+        subjects = prepare_phase(trained, "training", reporter)
     source = windows.build_window_source(config, session.tasks, subjects, augment=False)
     dataset = validation_dataset(source, config.network.batch_size, BATCHES * config.network.batch_size)
     with reporter.stage(f"recalibrating iteration {state.record['iteration']}", 1) as stage:
@@ -143,14 +159,10 @@ def training_images(session: Session) -> list[list[Any]]:
     return found
 
 
-def _age(path: Path) -> float:
-    return path.stat().st_mtime
-
-
 def _images_only(images: Any, targets: Any, weights: Any) -> Any:
     return images
 
 
 def _superseded(checkpoints: CheckpointFolder, keep: int = 7) -> list[Any]:
-    found = sorted(checkpoints.folder.glob("recalibrated_*.npz"), key=_age)
+    found = sorted(checkpoints.folder.glob("recalibrated_*.npz"), key=age_of)
     return found[:-keep]

@@ -4,30 +4,26 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
+from sfgkeras.applications.checkpoints import CheckpointFolder
 from sfgkeras.applications.files import (
     IN_EFFECT,
-    VALUES_FILE,
-    Provenance,
     RunFolder,
-    digest,
     keep_configuration,
     make_writable,
-    same_settings,
 )
 from sfgkeras.applications.fingerprint import refuse_other_network
+from sfgkeras.applications.image_record import write_image_record
+from sfgkeras.applications.inferring import Hook, infer_subjects, no_hook
 from sfgkeras.applications.lock import holding
-from sfgkeras.applications.memory import refuse_large_window
 from sfgkeras.applications.places import find_place
 from sfgkeras.applications.reads import files_read
 from sfgkeras.applications.reporter import Reporter, SilentReporter
-from sfgkeras.applications.result_names import refuse_unusable_names
 from sfgkeras.applications.session import Session, data_lines, open_session, prepare_phase
 from sfgkeras.config import Config
 from sfgkeras.data.prepared import PreparedSubject
-from sfgkeras.data.protection import named, protecting
+from sfgkeras.data.protection import protecting
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import DataError, counted
+from sfgkeras.errors import DataError
 
 if TYPE_CHECKING:
     from sfgkeras.applications.workers import Team
@@ -98,6 +94,7 @@ def _train_prepared(
         kept = keep_configuration(config)
         if kept.name == IN_EFFECT:
             reporter.message(f"{kept}: every setting in effect (your own file beside it is kept)")
+        write_image_record(session, phases["training"][0].image.shape[-1])
         if restart:
             # Not before everything has been found in order: a mistake must not cost an earlier run.
             checkpoints.clear()
@@ -176,7 +173,11 @@ def _finished(
 
 
 def infer(
-    config: Config, reporter: Reporter | None = None, dataset: str | None = None, overwrite: bool = False
+    config: Config,
+    reporter: Reporter | None = None,
+    dataset: str | None = None,
+    overwrite: bool = False,
+    before_network: Hook = no_hook,
 ) -> None:
     """Writes predictions for the subjects of a phase; of several workers each infers its own share of them.
 
@@ -184,75 +185,23 @@ def infer(
         config: The configuration.
         reporter: Shows progress.
         dataset: `training`, `validation`, `inference` or `all`; None takes the INI's `dataset_to_infer`.
-        overwrite: Whether results of another checkpoint or other settings are replaced.
+        overwrite: Whether results of another checkpoint, other settings or other images are replaced.
+        before_network: Called before anything needs TensorFlow, e.g. to load it without a word.
 
     Raises:
+        ConfigError: If the checkpoint is of another network.
         DataError: If there is no checkpoint, no subject, or a foreign result is in the way.
     """
-    from sfgkeras.applications.inference import contents_of_results, result_paths
     from sfgkeras.applications.staleness import say_trained_subjects
 
     reporter, place = reporter or SilentReporter(), find_place(config, required=False)
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
     state = checkpoints.read(config.inference.inference_iter, warn=reporter.warning)
+    refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
     session = open_session(config, reporter, training=False)
     subjects = select_subjects(session, dataset)
-    scalar = all(task.is_scalar for task in session.tasks.values())
-    if not scalar:
-        subjects = subjects[place.index :: place.count]
-    if not subjects or (scalar and place.index):
-        why = "worker 0 writes the table" if scalar else "there are fewer subjects than workers"
-        reporter.message(f"nothing to infer for {place.name}: {why}")
-        return
-    refuse_large_window(config, session.tasks, subjects)
     say_trained_subjects(session, state.record, subjects, reporter)
-    refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
-    folder = config.inference.save_seg_dir
-    make_writable(folder)
-    made_by = digest(same_settings(config, state.record))
-    provenance = Provenance(folder, made_by, place.index, contents_of_results(session, subjects))
-    paths = [folder / VALUES_FILE]
-    if not scalar:
-        paths = [path for subject in subjects for path in result_paths(session, subject)]
-    refuse_unusable_names(config, session.tasks, (subject.subject_id for subject in subjects))
-    reads = files_read(config, session.cohort)
-    reads.refuse(paths, "choose another [INFERENCE] save_seg_dir or output_postfix (--overwrite does not help)")
-    if overwrite:
-        strangers = provenance.unknown(paths)
-        if strangers:
-            reporter.warning(f"{folder}: replaces files that no inference made there ({named(strangers)})")
-        provenance.forget(paths)
-    else:
-        provenance.refuse_foreign(paths)
-    if provenance.is_done(paths):
-        reporter.message(
-            f"nothing to infer: {'the result is' if len(paths) == 1 else f'all {len(paths)} results are'} in {folder}"
-        )
-        return
-    with holding(folder, "inference", reporter, f".lock_{place.index}.json"), protecting(reads):
-        _infer(session, checkpoints, state, subjects, provenance, reporter)
-    reporter.message(f"wrote {counted(len(paths), 'result')} to {folder}")
-
-
-def _infer(
-    session: Session,
-    checkpoints: CheckpointFolder,
-    state: TrainingState,
-    subjects: Sequence[Subject],
-    provenance: Provenance,
-    reporter: Reporter,
-) -> None:
-    from sfgkeras.applications.inference import build_predictor, infer_values, infer_volumes
-    from sfgkeras.applications.monte_carlo import build_passes
-    from sfgkeras.applications.recalibration import load_network
-
-    session.preprocess(subjects, reporter)
-    channels = session.preparation.image(subjects[0]).shape[-1]
-    network = load_network(session, checkpoints, state, channels, reporter)
-    predictor = build_predictor(session, network, channels, reporter)
-    infer_all = infer_values if all(task.is_scalar for task in session.tasks.values()) else infer_volumes
-    passes = build_passes(session.config, network, predictor)
-    infer_all(session, predictor, subjects, provenance, reporter, passes)
+    infer_subjects(session, checkpoints, state, subjects, reporter, place, overwrite, before_network)
 
 
 def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | None = None) -> dict[str, Any]:

@@ -27,6 +27,20 @@ def _with_section(key: str) -> str:
     return f"; write {' or '.join(homes)}" if homes else "; settings are written --SECTION.KEY VALUE"
 
 
+def split_inputs(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Parts what stands behind a verb into paths (`--input *.nii.gz` leaves some) and `--SECTION.KEY VALUE`."""
+    inputs, settings, rest = [], [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("--"):
+            inputs.append(argument)
+            continue
+        settings.append(argument)
+        if "=" not in argument and rest:
+            settings.append(rest.pop(0))
+    return inputs, settings
+
+
 def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
     """Turns `--NAME VALUE` and `--NAME=VALUE` into a dict.
 

@@ -1,11 +1,11 @@
-"""The verbs that train a network and use it: train, inference, evaluate, report, export, compare."""
+"""The verbs that train a network and use it: train, inference, predict, evaluate, report, export, compare."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sfgkeras.cli.arguments import parse_fractions, parse_overrides, parse_slice
+from sfgkeras.cli.arguments import parse_fractions, parse_overrides, parse_slice, split_inputs
 from sfgkeras.cli.group import DATASETS, OVERRIDES, commands, load_tensorflow, read_configuration, with_config
 from sfgkeras.cli.summary import Summary, after_evaluation, after_export, after_inference, after_training, is_chief
 from sfgkeras.console import build_reporter
@@ -31,18 +31,48 @@ def train(context: click.Context, config_name: str, restart: bool) -> None:
 @commands.command(context_settings=OVERRIDES)
 @with_config
 @click.option("--dataset", type=DATASETS, help="Subjects to infer.")
-@click.option("--overwrite", is_flag=True, help="Replace results of another checkpoint or other settings.")
+@click.option("--overwrite", is_flag=True, help="Replace results of another checkpoint, other settings or images.")
 @click.pass_context
 def inference(context: click.Context, config_name: str, dataset: str | None, overwrite: bool) -> None:
     """Write the network's results on each subject's own grid."""
     config = read_configuration(config_name, context.args)
-    load_tensorflow()
     from sfgkeras.applications import run
 
     reporter = build_reporter()
-    run.infer(config, reporter, dataset=dataset, overwrite=overwrite)
+    run.infer(config, reporter, dataset=dataset, overwrite=overwrite, before_network=load_tensorflow)
     if is_chief(config):
         after_inference(config, Summary(context, reporter), dataset)
+
+
+@commands.command(context_settings=OVERRIDES)
+@click.option(
+    "-c",
+    "--config",
+    "run_name",
+    required=True,
+    metavar="FILE|FOLDER",
+    help="Model folder of a training, wherever it lies now, or its INI file.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    required=True,
+    multiple=True,
+    metavar="[SOURCE=]PATH",
+    help="NIfTI file, DICOM folder, photo, folder of these, or folder with one folder per patient; may be repeated.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--overwrite", is_flag=True, help="Replace results of another checkpoint, other settings or images.")
+@click.pass_context
+def predict(context: click.Context, run_name: str, inputs: tuple[str, ...], output: Path, overwrite: bool) -> None:
+    """Predict new patients with a trained network; needs its model folder alone."""
+    from sfgkeras.applications.predict import predict as predict_run
+    from sfgkeras.applications.trained_run import read_trained_run
+
+    more, settings = split_inputs(context.args)
+    run = read_trained_run(run_name, parse_overrides(settings))
+    reporter = build_reporter()
+    predict_run(run, [*inputs, *more], output, reporter, overwrite, before_network=load_tensorflow)
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -119,11 +149,10 @@ def report(
 def export(context: click.Context, config_name: str, **options: Any) -> None:
     """Write the hardened network: an ordinary model with no masks, no sampling and no wasted multiply."""
     config = read_configuration(config_name, context.args)
-    load_tensorflow()
     from sfgkeras.applications.exporting import export_network
 
     reporter = build_reporter()
-    path = export_network(config, reporter, **options)
+    path = export_network(config, reporter, before_network=load_tensorflow, **options)
     after_export(path, options["file_format"], Summary(context, reporter))
 
 

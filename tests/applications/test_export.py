@@ -146,7 +146,7 @@ def masked(configure):
 def prepared(configure):
     """Loads and hardens once for all exports of the whole network."""
     made = exporting.prepare_export(configure(), None, FORMATS["keras"], SilentReporter())
-    return lambda config, task, form, reporter: made
+    return lambda *_: made
 
 
 @pytest.fixture(scope="module")

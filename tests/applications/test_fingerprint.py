@@ -212,4 +212,4 @@ def test_subjects_that_came_after_the_split_are_said(make_config):
     config.system.dataset_split_file.parent.mkdir(parents=True)
     config.system.dataset_split_file.write_text("phantom_000,training\nphantom_001,inference\n")
     (warning,) = [text for text in find_cohort(config).warnings if "none of its phases" in text]
-    assert "2 of 4 subjects are in none of its phases and are left out, e.g. 'phantom_002'" in warning
+    assert "2 of 4 subjects are in none of its phases and are passed over: 'phantom_002', 'phantom_003';" in warning
