@@ -14,7 +14,7 @@ from sfgkeras.applications.session import Session
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import Header, is_photo, read_header
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import DataError
+from sfgkeras.errors import DataError, counted
 
 USUAL_RATIO = 1.25
 """How far a voxel size may lie outside those of training before it is warned of."""
@@ -89,7 +89,7 @@ def refuse_unlike(config: Config, subjects: Sequence[Subject], record: ImageReco
         channels = sum(3 if is_photo(subject.files[each], config.sources[each].loader) else 1 for each in config.image)
         if channels != record.channels:
             problems.append(
-                f"{subject.files[name]}: gives {channels} {'channel' if channels == 1 else 'channels'}, and the "
+                f"{subject.files[name]}: gives {counted(channels, 'channel')}, and the "
                 f"network was trained with {record.channels}: {'photos' if record.photos else 'volumes'} are needed"
             )
             continue

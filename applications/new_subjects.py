@@ -21,7 +21,7 @@ from sfgkeras.data.file_search import (
 )
 from sfgkeras.data.nifti import is_image, is_photo
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import ConfigError, DataError, suggestion
+from sfgkeras.errors import ConfigError, DataError, counted, suggestion
 
 _SEPARATORS = "_-. "
 _PARTS_OF_A_SUBJECT = re.compile(r"(ses-.*|anat|func|dwi|fmap|perf|pet|micr)", re.IGNORECASE)
@@ -200,7 +200,7 @@ class _Finder:
         example = " ".join(f"--input {name}=FILE" for name in images)
         raise DataError(
             f"{where}: the network sees {len(self._images)} images, {', '.join(self._images)}, and the names of the "
-            f"{len(paths)} {'image' if len(paths) == 1 else 'images'} here do not tell which is which ({shown}); write "
+            f"{counted(len(paths), 'image')} here do not tell which is which ({shown}); write "
             f"{example}"
         )
 
@@ -264,8 +264,6 @@ def _describe(found: Sequence[Found]) -> list[str]:
     for each in found:
         counts[each.source, each.how] = counts.get((each.source, each.how), 0) + 1
     return [
-        f"[{source}]: {count} {'image' if count == 1 else 'images'}, told {how}"
-        if how != ONLY_ONE
-        else f"[{source}]: {count} {'image' if count == 1 else 'images'}, {how}"
+        f"[{source}]: {counted(count, 'image')}, {how if how == ONLY_ONE else f'told {how}'}"
         for (source, how), count in counts.items()
     ]

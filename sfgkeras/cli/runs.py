@@ -7,7 +7,15 @@ import click
 
 from sfgkeras.cli.arguments import parse_fractions, parse_overrides, parse_slice, split_inputs
 from sfgkeras.cli.group import DATASETS, OVERRIDES, commands, load_tensorflow, read_configuration, with_config
-from sfgkeras.cli.summary import Summary, after_evaluation, after_export, after_inference, after_training, is_chief
+from sfgkeras.cli.summary import (
+    Summary,
+    after_evaluation,
+    after_export,
+    after_inference,
+    after_prediction,
+    after_training,
+    is_chief,
+)
 from sfgkeras.console import build_reporter
 from sfgkeras.errors import ConfigError
 
@@ -36,6 +44,8 @@ def train(context: click.Context, config_name: str, restart: bool) -> None:
 def inference(context: click.Context, config_name: str, dataset: str | None, overwrite: bool) -> None:
     """Write the network's results on each subject's own grid."""
     config = read_configuration(config_name, context.args)
+    if config.system.strategy == "multi_worker":
+        load_tensorflow()  # the workers find each other by it
     from sfgkeras.applications import run
 
     reporter = build_reporter()
@@ -71,8 +81,11 @@ def predict(context: click.Context, run_name: str, inputs: tuple[str, ...], outp
 
     more, settings = split_inputs(context.args)
     run = read_trained_run(run_name, parse_overrides(settings))
+    if run.config.system.strategy == "multi_worker":
+        load_tensorflow()  # the workers find each other by it
     reporter = build_reporter()
     predict_run(run, [*inputs, *more], output, reporter, overwrite, before_network=load_tensorflow)
+    after_prediction(output, Summary(context, reporter))
 
 
 @commands.command(context_settings=OVERRIDES)

@@ -85,6 +85,15 @@ def after_inference(config: Config, summary: Summary, dataset: str | None) -> No
         summary.next_verb("report")
 
 
+def after_prediction(output: Path, summary: Summary) -> None:
+    """Says how results of new patients are looked at."""
+    from sfgkeras.applications.files import VALUES_FILE
+
+    table = output / VALUES_FILE
+    what = str(table) if table.is_file() else f"the files in {output} over their images, in a viewer of NIfTI files"
+    summary.next_step(f"open {what}")
+
+
 def after_evaluation(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:
     """Says where the tables are."""
     folder = config.evaluation.save_csv_dir

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sfgkeras.cli.arguments import parse_overrides
+from sfgkeras.cli.arguments import parse_overrides, split_inputs
 from sfgkeras.config import find_config, read_config
 from sfgkeras.errors import ConfigError
 
@@ -55,3 +55,10 @@ def test_a_value_that_is_not_utf8_is_refused_and_can_be_shown():
     with pytest.raises(ConfigError, match="has bytes that are not UTF-8") as refused:
         read_config(find_config("demo"), [("MR.path_to_search", os.fsdecode(b"l\xe4t"))])
     str(refused.value).encode()
+
+
+def test_paths_behind_an_option_are_parted_from_settings():
+    given = ["b.nii.gz", "--MR.loader", "simpleitk", "c d.nii", "--INFERENCE.border=2, 2, 0", "e.nii"]
+    inputs, settings = split_inputs(given)
+    assert inputs == ["b.nii.gz", "c d.nii", "e.nii"]
+    assert parse_overrides(settings) == [("MR.loader", "simpleitk"), ("INFERENCE.border", "2, 2, 0")]
