@@ -5,7 +5,7 @@ from sfgkeras.applications.reporter import SilentReporter
 from sfgkeras.applications.session import open_session
 from sfgkeras.config import read_config
 from sfgkeras.data.subjects import read_split
-from sfgkeras.errors import DataError
+from sfgkeras.errors import ConfigError, DataError
 
 INI = """
 [MR]
@@ -221,3 +221,17 @@ def test_a_scalar_target_that_cannot_be_used_names_table_subject_and_value(table
     other = configure(tables, ("REGRESSION.attribute", "height"), text=TABLE)
     with pytest.raises(DataError, match=r"ages\.csv: has no 'height' for subject 'p0', only age, city"):
         cohort.value(cohort.subjects["p0"], build_tasks(other)["regression"], float)
+
+
+def test_a_folder_for_each_subject_is_a_source_of_an_ini_file(tmp_path):
+    for name in ("P01", "P02"):
+        add_files(tmp_path / "data" / name, [""])
+    layout = [(f"{name}.layout", "subject_folders") for name in ("MR", "CT", "ORGANS")]
+    places = [(f"{name}.path_to_search", str(tmp_path / "data")) for name in ("MR", "CT", "ORGANS")]
+    cohort = find_cohort(configure(tmp_path, *places, *layout))
+    assert list(cohort.subjects) == ["P01", "P02"]
+    assert cohort.subjects["P02"].files["CT"] == tmp_path / "data" / "P02" / "_ct.nii.gz"
+    with pytest.raises(DataError, match="layout = subject_folders"):
+        find_cohort(configure(tmp_path, *places))
+    with pytest.raises(ConfigError, match="layout = 'tree' has no use with csv_file"):
+        configure(tmp_path, ("MR.layout", "tree"), ("MR.csv_file", "x.csv"))

@@ -9,7 +9,11 @@ from PIL import Image
 
 from sfgkeras.applications import run
 from sfgkeras.applications.cohort import find_cohort
+from sfgkeras.applications.predict import predict
+from sfgkeras.applications.trained_run import read_trained_run
 from sfgkeras.config import read_config
+from sfgkeras.data.nifti import write_image
+from sfgkeras.errors import DataError
 
 INI = """
 [FACES]
@@ -204,6 +208,17 @@ def test_the_validation_log_counts_in_the_units_of_the_target(trained):
     shown = [text for text in reporter.messages if text.startswith("validation at iteration 1:")]
     assert f"age_mae {float(rows[0]['age_mae']):.4g} years" in shown[0]
     assert (config.system.model_dir / "checkpoints" / "best.npz").is_file()
+
+
+def test_new_photos_get_the_values_of_inference_from_the_model_folder(trained, tmp_path):
+    config, _, _ = trained
+    found = read_trained_run(str(config.system.model_dir))
+    predict(found, [str(config.system.model_dir.parent / "photos")], tmp_path)
+    assert (tmp_path / "values.csv").read_bytes() == (config.inference.save_seg_dir / "values.csv").read_bytes()
+    image = np.zeros((9, 9, 1), np.float32)
+    write_image(tmp_path / "volume.nii.gz", image, np.eye(4))
+    with pytest.raises(DataError, match="the network sees photos, and here are only volumes"):
+        predict(found, [str(tmp_path)], tmp_path / "out")
 
 
 def test_a_second_inference_does_nothing(trained):
