@@ -186,6 +186,14 @@ class TaskType(ABC):
         labels = self.class_labels
         return list(self.settings.class_names)[: len(labels)] or [str(label) for label in labels]
 
+    def class_numbers(self, label_map: np.ndarray) -> np.ndarray:
+        """Returns the number of the class of every voxel of a label map as files have it; 0 for labels of no class."""
+        if not self.labels:
+            return label_map
+        labels = np.asarray(self.labels)
+        places = np.minimum(np.searchsorted(labels, label_map), len(labels) - 1)
+        return np.where(labels[places] == label_map, places, 0).astype(np.int16)
+
     def parse_label(self, text: str) -> int:
         """Reads the label of a scalar target.
 

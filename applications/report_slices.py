@@ -122,9 +122,9 @@ def _place_names(grey: np.ndarray, found: ShownSubject) -> list[str]:
 
 
 def _legend(run: RunData, task: str) -> dict[str, str]:
-    settings, num_outputs = run.tasks[task].settings, run.tasks[task].num_outputs
-    names = settings.class_names or [f"label {label}" for label in range(num_outputs)]
-    return {name: label_colour(label) for label, name in enumerate(names) if label > 0}
+    shown = run.tasks[task]
+    names = shown.class_names if shown.settings.class_names else [f"label {label}" for label in shown.class_labels]
+    return {name: label_colour(number) for number, name in enumerate(names) if number > 0}
 
 
 def _shown_slices(count: int) -> range:

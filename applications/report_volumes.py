@@ -158,7 +158,7 @@ def _map_volumes(
 def _label_volumes(task: TaskType, truth: np.ndarray | None, prediction: np.ndarray) -> list[ShownVolume]:
     maps = {"truth": truth, "prediction": prediction}
     return [
-        ShownVolume(f"{task.name}: {owner}", LABELS, labels, owner=owner, task=task.name)
+        ShownVolume(f"{task.name}: {owner}", LABELS, task.class_numbers(labels), owner=owner, task=task.name)
         for owner, labels in maps.items()
         if labels is not None
     ]

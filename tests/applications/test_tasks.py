@@ -252,6 +252,7 @@ def test_every_task_of_the_shipped_files_builds():
 def test_a_network_of_the_other_kind_of_output_is_refused(network, attribute, remedy):
     config = SimpleNamespace(
         network=SimpleNamespace(name=network),
+        is_window_network=network == "vgg11",
         sources={"CT": InputSource()},
         tasks={"ct": Task(type="regression", target="CT", attribute=attribute)},
     )
