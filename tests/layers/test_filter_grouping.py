@@ -131,6 +131,15 @@ def test_grouping_stays_float32_under_mixed_precision():
     assert np.isfinite(layer(temperature=0.1, training=True)).all()
 
 
+@pytest.mark.parametrize("dtype", ["mixed_float16", "float16", "bfloat16"])
+def test_masks_are_the_same_in_every_precision(dtype):
+    temperature = tf.constant(0.1234567)
+    narrow, full = build(8, 2, seed=0, dtype=dtype), build(8, 2, seed=0)
+    masks = [np.asarray(layer(temperature=temperature, training=True)) for layer in (narrow, full)]
+    np.testing.assert_array_equal(*masks)
+    assert masks[0].dtype == np.float32
+
+
 def test_logits_that_are_not_learned_are_not_trainable_and_earn_no_entropy():
     fixed, learned = build(4, 2, learn_grouping=False), build(4, 2)
     assert (len(fixed.trainable_weights), len(fixed.losses)) == (0, 0)
