@@ -33,8 +33,7 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
     """
     from sfgkeras.networks import NETWORKS, MultiTaskNetwork
 
-    settings, multitask = config.network, config.multitask
-    rank = spatial_rank(config)
+    settings, rank = config.network, spatial_rank(config)
     if is_class_path(settings.name):
         network_class = load_class(settings.name, "[NETWORK] name", MultiTaskNetwork)
         _refuse_other_head(network_class, config)
@@ -42,31 +41,14 @@ def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels:
         network_class = lookup(NETWORKS, settings.name, "network")
     network = network_class(
         tasks={name: task.num_outputs for name, task in tasks.items()},
-        sharing=settings.sharing,
+        sharing=build_sharing(config),
         spatial_rank=rank,
         width=settings.width,
         masks=config.inference.masks,
         seed=config.system.seed,
         batch_norm=settings.batch_norm,
         activation=settings.activation_function,
-        mask_residual=settings.mask_residual,
-        assignment="hard" if multitask.use_hardcat else "soft",
-        per_sample=multitask.batch_sampling,
-        routing=multitask.group_connection,
-        initial_probabilities=_initial_probabilities(config),
-        fractions=multitask.init_categorical if settings.sharing == "constant_mask" else None,
-        learn_grouping=multitask.learn_categorical,
-        stitch_weight=multitask.cross_stitch_init,
-        stitch_per_channel=multitask.cross_stitch_per_channel,
-        stitch_decay=multitask.cross_stitch_decay,
-        temperature=(
-            multitask.tau,
-            multitask.gs_anneal_r if multitask.use_tau_annealing else 0.0,
-            min(multitask.min_temp, multitask.tau),
-        ),
-        kernel_decay=settings.decay,
-        kernel_decay_type=settings.reg_type.lower(),
-        entropy_decay=multitask.entropy_decay,
+        kernel_regularizer=_regularizer(settings.reg_type, settings.decay),
         kernel_initializer=settings.weight_initializer,
         bias_initializer=settings.bias_initializer,
         dropout=1.0 - settings.keep_prob,
@@ -89,5 +71,32 @@ def _refuse_other_head(network_class: Any, config: Config) -> None:
         )
 
 
-def _initial_probabilities(config: Config) -> Any:
-    return "dirichlet" if config.multitask.random_p_init else config.multitask.init_categorical
+def build_sharing(config: Config) -> Any:
+    """Builds the sharing mechanism of a configuration, with the settings that are its own."""
+    from sfgkeras.sharing import SHARING
+
+    mechanism, multitask = lookup(SHARING, config.network.sharing, "sharing mechanism"), config.multitask
+    drawn = "dirichlet" if multitask.random_p_init else multitask.init_categorical
+    rate = multitask.gs_anneal_r if multitask.use_tau_annealing else 0.0
+    settings = {
+        "routing": multitask.group_connection,
+        "mask_residual": config.network.mask_residual,
+        "initial_probabilities": drawn,
+        "learn_grouping": multitask.learn_categorical,
+        "assignment": "hard" if multitask.use_hardcat else "soft",
+        "per_sample": multitask.batch_sampling,
+        "entropy_decay": multitask.entropy_decay,
+        "temperature": (multitask.tau, rate, min(multitask.min_temp, multitask.tau)),
+        "fractions": multitask.init_categorical,
+        "weight": multitask.cross_stitch_init,
+        "per_channel": multitask.cross_stitch_per_channel,
+        "decay": multitask.cross_stitch_decay,
+    }
+    return mechanism.from_values({name: settings[name] for name in mechanism.setting_names() if name in settings})
+
+
+def _regularizer(kind: str, decay: float) -> Any:
+    import keras
+
+    regularizer = {"l2": keras.regularizers.L2, "l1": keras.regularizers.L1}[kind.lower()]
+    return regularizer(decay) if decay else None

@@ -22,8 +22,8 @@ import numpy as np  # noqa: E402
 
 from sfgkeras.applications.export_formats import compiled_call  # noqa: E402
 from sfgkeras.applications.latency import available_threads, measure_latency  # noqa: E402
+from sfgkeras.architecture.stage import Stage  # noqa: E402
 from sfgkeras.networks import HighResNet, count_multiplies, count_parameters, group_network, harden  # noqa: E402
-from sfgkeras.networks.stages import Stage  # noqa: E402
 
 TASKS = {"ct": 1, "organs": 6}
 SINGLE, MASKED, HARDENED, PADDED = "single", "masked, mode", "hardened, folded", "hardened, streams of 8 n"

@@ -24,6 +24,7 @@ ROOMS = (
     "metrics",
     "networks",
     "preprocessing",
+    "sharing",
     "targets",
 )
 

@@ -43,7 +43,6 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.losses.segmentation": ("CrossEntropy", "DiceCrossEntropy", "DiceLoss"),
     "sfgkeras.metrics.labels": ("Accuracy", "Dice"),
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),
-    "sfgkeras.networks.cross_stitch_trunk": ("CrossStitchTrunk",),
     "sfgkeras.networks.highresnet": ("HighResNet",),
     "sfgkeras.networks.vgg": ("VGG11",),
 }

@@ -29,7 +29,7 @@ def test_networks():
 
 
 def test_sharing_mechanisms():
-    from sfgkeras.networks.sharing import SHARING
+    from sfgkeras.sharing import SHARING
 
     assert set(choices.SHARING) == set(SHARING)
     assert set(SHARING) > choices.LEARNED_SHARING | choices.CONSTANT_SHARING
@@ -61,7 +61,7 @@ def test_every_activation_builds_and_is_not_linear(name):
 
 @pytest.mark.parametrize("name", sorted({*choices.WEIGHT_INITIALIZERS, *choices.BIAS_INITIALIZERS}))
 def test_every_initialiser_builds_and_follows_its_seed(name):
-    from sfgkeras.networks.stages import seeded_initializer
+    from sfgkeras.architecture.layer_settings import seeded_initializer
 
     shape = (3, 3, 4, 8)
     values = [np.asarray(seeded_initializer(name, seed)(shape)) for seed in (1, 1, 2)]

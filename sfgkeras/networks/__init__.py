@@ -8,8 +8,8 @@ from sfgkeras.networks.counting import count_multiplies, count_parameters
 from sfgkeras.networks.hardening import build_plain_model, group_network, harden
 from sfgkeras.networks.highresnet import HighResNet
 from sfgkeras.networks.recalibration import recalibrate
-from sfgkeras.networks.sharing import SHARING
 from sfgkeras.networks.vgg import VGG11
+from sfgkeras.sharing import SHARING
 
 NETWORKS: Mapping[str, type[MultiTaskNetwork]] = {
     "highresnet": HighResNet,

@@ -7,7 +7,7 @@ from keras import ops
 
 from sfgkeras.layers.filter_grouping import mask_source_index
 from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.networks.masked_trunk import MaskedTrunk
+from sfgkeras.sharing.masked_trunk import MaskedTrunk
 
 
 def filter_activations(network: MultiTaskNetwork, images: Any) -> dict[str, np.ndarray]:
@@ -25,8 +25,8 @@ def filter_activations(network: MultiTaskNetwork, images: Any) -> dict[str, np.n
     """
     if not isinstance(network.trunk, MaskedTrunk):
         raise ValueError(
-            f"sharing = {network.sharing} has no grouping probabilities, and so no filters of low or high entropy; "
-            "use a network with sharing = sfg"
+            f"sharing = {network.sharing.name} has no grouping probabilities, and so no filters of low or high "
+            "entropy; use a network with sharing = sfg"
         )
     images = ops.cast(ops.convert_to_tensor(images), network.compute_dtype)
     features = network.trunk.filter_features(images, network.temperature, mask_source_index("mode"))

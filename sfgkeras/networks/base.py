@@ -10,34 +10,20 @@ import keras
 import numpy as np
 from keras import ops
 
-from sfgkeras.errors import lookup
+from sfgkeras.architecture.graph import build_architecture
+from sfgkeras.architecture.layer_settings import LayerSettings, seeded_initializer
+from sfgkeras.architecture.stage import Stage
 from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
 from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
 from sfgkeras.layers.normalization import StreamNormalization, check_statistics
 from sfgkeras.layers.statistics_record import StatisticsRecord
+from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
 from sfgkeras.networks.heads import TaskHead
-from sfgkeras.networks.sharing import SHARING
-from sfgkeras.networks.stages import Stage, TrunkSettings, scale_stages, seeded_initializer
+from sfgkeras.sharing import Sharing, find_sharing
 
-REGULARIZERS = {"l2": keras.regularizers.L2, "l1": keras.regularizers.L1}
-TRUNK_CHOICES = (
-    "spatial_rank",
-    "routing",
-    "mask_residual",
-    "activation",
-    "assignment",
-    "per_sample",
-    "initial_probabilities",
-    "learn_grouping",
-    "entropy_decay",
-    "fractions",
-    "allocation",
-    "stitch_weight",
-    "stitch_per_channel",
-    "stitch_decay",
-    "rematerialise",
-)
+KERAS_ARGUMENTS = ("name", "dtype", "trainable")
+PAPERS_REGULARIZER = keras.regularizers.L2(1e-6)
 
 
 class MultiTaskNetwork(StatisticsRecord, keras.Model):
@@ -50,7 +36,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
 
     Args:
         tasks: Output channels by task name; the order is the order of the groups.
-        sharing: A name in `networks.SHARING`.
+        sharing: A mechanism of `sfgkeras.sharing`, or its name in `SHARING`.
         spatial_rank: 2 or 3.
         width: Factor on all numbers of filters.
         masks: What inference uses; training always samples. `auto`: each filter's most probable group once the
@@ -61,30 +47,21 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         batch_norm: Statistics for inference: `batch`, `population` or `recalibrated`; see
             `StreamNormalization`.
         activation: `"prelu"` or any name that Keras knows.
-        mask_residual: Whether residual blocks stay inside their stream's support; False is what the paper's
-            authors published.
-        assignment: `soft` (relaxed masks) or `hard` (one-hot masks, straight-through gradient).
-        per_sample: Whether every sample of a batch gets a draw of its own in training.
-        routing: `mixed`, `separate` or `dense`; see `layers.routing.groups_read`.
-        initial_probabilities: See `grouping.initial_probabilities`.
-        learn_grouping: Whether the grouping probabilities are trained.
-        temperature: Initial value, rate and minimum of the temperature schedule.
-        kernel_decay: lambda_1 of the paper, on the sum of squares of all convolution kernels.
-        kernel_decay_type: `l2`, or `l1` for the sum of absolute values.
-        entropy_decay: lambda_2 of the paper, weight of the sum of entropies of all trained probabilities.
-        fractions: Fractions of filters per group, shared last, for `sharing="constant_mask"`.
-        allocation: For `sharing="constant_mask"`: the group of every filter of every layer, instead of
-            fractions.
-        stitch_weight: For `sharing="cross_stitch"`: initial weight of a task's own features; see `CrossStitch`.
-        stitch_per_channel: Whether cross-stitch units have weights for every channel.
-        stitch_decay: Weight of the sum of squares of all cross-stitch weights.
+        kernel_regularizer: Keras regulariser of all convolution kernels; by default lambda_1 of the paper, 1e-6 times
+            the sum of their squares.
         rematerialise: What training makes again for its gradients, to spare memory: `none`, `activations` (what
             normalisations and activations give) or `blocks` (everything in residual blocks, too).
         kernel_initializer: Keras initialiser of all kernels.
         bias_initializer: Keras initialiser of the heads' biases.
         dropout: Probability of dropping a feature before the heads in training.
         heads: Kind of head by task name, `map` or `vector`, for tasks whose head is not the network's usual
-            one.
+            one; `vector@NAME` or `map@NAME` puts it on the stage of that name, not on the last.
+        **settings: Settings of the sharing mechanism where it is given by name, e.g. `assignment="hard"` for `sfg`; and
+            Keras' own `name`, `dtype` and `trainable`.
+
+    Raises:
+        ValueError: If tasks, stages, heads or settings do not fit each other.
+        TypeError: If the mechanism has no such setting.
     """
 
     stages: Sequence[Stage] = ()
@@ -93,62 +70,34 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     def __init__(
         self,
         tasks: Mapping[str, int],
-        sharing: str = "sfg",
+        sharing: str | Sharing = "sfg",
         spatial_rank: int = 2,
         width: float = 1.0,
         masks: str = "auto",
         seed: int | None = None,
         batch_norm: str = "recalibrated",
         activation: str = "prelu",
-        mask_residual: bool = True,
-        assignment: str = "soft",
-        per_sample: bool = False,
-        routing: str = "mixed",
-        initial_probabilities: str | Sequence[float] | None = None,
-        learn_grouping: bool = True,
-        temperature: Sequence[float] = TemperatureSchedule(),
-        kernel_decay: float = 1e-6,
-        kernel_decay_type: str = "l2",
-        entropy_decay: float = 1e-5,
-        fractions: Sequence[float] | None = None,
-        allocation: Sequence[Sequence[int]] | None = None,
-        stitch_weight: float = 0.9,
-        stitch_per_channel: bool = False,
-        stitch_decay: float = 0.0,
+        kernel_regularizer: Any = PAPERS_REGULARIZER,
         rematerialise: str = "none",
         kernel_initializer: Any = "he_normal",
         bias_initializer: Any = "zeros",
         dropout: float = 0.0,
         heads: Mapping[str, str] | None = None,
-        **kwargs: Any,
+        **settings: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{name: settings.pop(name) for name in KERAS_ARGUMENTS if name in settings})
         check_tasks(tasks)
         self.tasks = {name: int(channels) for name, channels in tasks.items()}
         self.seed = random.randrange(2**31 - 1) if seed is None else int(seed)
-        self.temperature_parameters = TemperatureSchedule(*temperature)
+        self.sharing = find_sharing(sharing, settings)
+        self.temperature_parameters = TemperatureSchedule(*getattr(self.sharing, "temperature", ()))
         self._batch_norm = check_statistics(batch_norm)
-        # A proxy, because Keras would wrap a dict and the lists in it.
+        # A proxy, because Keras would wrap a dict and what is in it.
         self._settings = MappingProxyType(
             {
-                "sharing": sharing,
                 "spatial_rank": spatial_rank,
                 "width": width,
                 "activation": activation,
-                "mask_residual": mask_residual,
-                "assignment": assignment,
-                "per_sample": per_sample,
-                "routing": routing,
-                "initial_probabilities": plain(initial_probabilities),
-                "learn_grouping": learn_grouping,
-                "kernel_decay": kernel_decay,
-                "kernel_decay_type": kernel_decay_type,
-                "entropy_decay": entropy_decay,
-                "fractions": plain(fractions),
-                "allocation": None if allocation is None else [plain(groups) for groups in allocation],
-                "stitch_weight": stitch_weight,
-                "stitch_per_channel": stitch_per_channel,
-                "stitch_decay": stitch_decay,
                 "rematerialise": rematerialise,
                 "dropout": dropout,
                 "heads": dict(heads or {}),
@@ -156,35 +105,32 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         )
         self._kernel_initializer = keras.initializers.get(kernel_initializer)
         self._bias_initializer = keras.initializers.get(bias_initializer)
-        self.sharing = sharing
+        self._kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.spatial_rank = spatial_rank
-        settings = self._trunk_settings()
-        self.trunk = lookup(SHARING, sharing, "sharing mechanism")(scale_stages(self.stages, width), settings)
-        self.heads = [self._build_head(name, settings) for name in self.tasks]
+        places = [split_head((heads or {}).get(name, self.usual_head)) for name in self.tasks]
+        architecture = build_architecture(self.stages, width, [tap for _, tap in places])
+        common = LayerSettings(
+            spatial_rank=spatial_rank,
+            num_tasks=len(self.tasks),
+            activation=activation,
+            statistics=self._batch_norm,
+            kernel_initializer=self._kernel_initializer,
+            kernel_regularizer=self._kernel_regularizer,
+            rematerialise=rematerialise,
+            dtype=self.dtype_policy,
+            seeds=np.random.default_rng(self.seed),
+        )
+        self.trunk = self.sharing.build_trunk(architecture, common)
+        self.heads = [self._build_head(task, kind, common) for task, (kind, _) in enumerate(places)]
         self.counts_iterations = True
         self.image_channels: int | None = None
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
 
-    def _trunk_settings(self) -> TrunkSettings:
-        """Collects what all layers have in common; every call starts the layers' seeds anew."""
-        chosen: Mapping[str, Any] = self._settings
-        decay = chosen["kernel_decay"]
-        regularizer = lookup(REGULARIZERS, chosen["kernel_decay_type"], "kernel_decay_type")(decay)
-        return TrunkSettings(
-            num_tasks=len(self.tasks),
-            statistics=self._batch_norm,
-            kernel_initializer=self._kernel_initializer,
-            kernel_regularizer=regularizer if decay else None,
-            dtype=self.dtype_policy,
-            seeds=np.random.default_rng(self.seed),
-            **{name: chosen[name] for name in TRUNK_CHOICES},
-        )
-
-    def _build_head(self, name: str, settings: TrunkSettings) -> TaskHead:
-        heads: Any = self._settings["heads"]
-        kind = heads.get(name, self.usual_head)
-        if kind == "map" and any(stage.pools for stage in self.stages):
+    def _build_head(self, task: int, kind: str, settings: LayerSettings) -> TaskHead:
+        name, architecture = self.task_names[task], self.trunk.architecture
+        level = architecture.level_after(architecture.taps[task])
+        if kind == "map" and level:
             raise ValueError(
                 f"task {name!r} wants a map, but {type(self).__name__} pools its features to a smaller size; "
                 f"use a network that keeps the size, e.g. HighResNet, or a 'vector' head"
@@ -414,16 +360,35 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             "masks": self.masks,
             "seed": self.seed,
             "batch_norm": self.batch_norm,
-            "temperature": list(self.temperature_parameters),
             "kernel_initializer": keras.initializers.serialize(self._kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self._bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self._kernel_regularizer),
+            **describe_sharing(self.sharing),
             **self._settings,
         }
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "MultiTaskNetwork":
-        """Builds the network from what `get_config` returned."""
-        return cls(**(config | {"dtype": keras.saving.deserialize_keras_object(config["dtype"])}))
+        """Builds the network from what `get_config` returned, in this version or an earlier one."""
+        config = translate_config(config)
+        values = config.pop("sharing_settings")
+        restored = {
+            "sharing": find_sharing(config["sharing"], values),
+            "dtype": keras.saving.deserialize_keras_object(config["dtype"]),
+            "kernel_regularizer": keras.regularizers.deserialize(config["kernel_regularizer"]),
+        }
+        return cls(**(config | restored))
+
+
+def describe_sharing(sharing: Sharing) -> dict[str, Any]:
+    """Returns a mechanism as the plain values that `MultiTaskNetwork.from_config` reads."""
+    return {"sharing": sharing.name, "sharing_settings": sharing.values()}
+
+
+def split_head(text: str) -> tuple[str, str | None]:
+    """Splits `vector@bottleneck` into the kind of a head and the stage that it sits on; None is the last stage."""
+    kind, _, tap = text.partition("@")
+    return kind, tap or None
 
 
 def check_tasks(tasks: Mapping[str, int]) -> None:
@@ -444,8 +409,3 @@ def check_tasks(tasks: Mapping[str, int]) -> None:
     for name, channels in tasks.items():
         if not isinstance(channels, int | np.integer) or channels < 1:
             raise ValueError(f"task {name!r} has {channels!r} output channels; it needs at least 1")
-
-
-def plain(values: Any) -> Any:
-    """Returns a sequence of numbers as a list of Python numbers, and everything else as it is."""
-    return values if values is None or isinstance(values, str) else np.asarray(values).tolist()

@@ -1,25 +1,27 @@
 """Hardening: from drawn masks to dense convolutions of the filters that each group really owns."""
 
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from sfgkeras.architecture.walk import Streams, walk
 from sfgkeras.errors import suggestion
 from sfgkeras.grouping import mode_assignment
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.residual import ResidualSection
-from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.networks.cross_stitch_trunk import CrossStitchTrunk
+from sfgkeras.networks.base import MultiTaskNetwork, describe_sharing
 from sfgkeras.networks.functional_hardening import harden_functional
-from sfgkeras.networks.grouped_trunk import GroupedTrunk
 from sfgkeras.networks.hardening_cost import refuse_stale_statistics, report_cost, warn_of_undecided
-from sfgkeras.networks.masked_trunk import MaskedTrunk
 from sfgkeras.networks.plain_layers import PlainLayers
 from sfgkeras.networks.recalibration import BATCHES, recalibrate
+from sfgkeras.sharing import ConstantMask
+from sfgkeras.sharing.allocation import allocate_own
+from sfgkeras.sharing.grouped_trunk import GroupedTrunk
+from sfgkeras.sharing.masked_trunk import MaskedTrunk
 
 
 def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
@@ -45,66 +47,87 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
         ops.convert_to_numpy(mode_assignment(probabilities)).argmax(axis=-1).tolist()
         for probabilities in network.grouping_probabilities().values()
     ]
-    config = network.get_config() | {
-        "name": f"{network.name}_grouped",
-        "sharing": "constant_mask",
-        "allocation": allocation,
-        "fractions": None,
-    }
+    allocation += [allocate_own(stage, network.num_tasks) for stage in network.trunk.own_stages]
+    drawn = network.trunk.sharing
+    sharing = ConstantMask(routing=drawn.routing, mask_residual=drawn.mask_residual, allocation=allocation)
+    config = network.get_config() | {"name": f"{network.name}_grouped"} | describe_sharing(sharing)
     grouped = type(network).from_config(config)
     grouped.build((None,) * (network.spatial_rank + 1) + (network.image_channels,))
     grouped.iteration.assign(ops.convert_to_numpy(network.iteration))
     grouped.statistics_measured_at = network.statistics_measured_at
     _copy_trunk(network.trunk, grouped.trunk)
-    last = len(grouped.trunk.stages) - 1
     for task, (old, new) in enumerate(zip(network.heads, grouped.heads, strict=True)):
-        held = grouped.trunk.connections.channels(last, task)
-        new.projection.kernel.assign(_take_kernel(old.projection.kernel, held, None))
+        read = [_held(network.trunk, grouped.trunk, grouped.trunk.architecture.taps[task], task)]
+        new.projection.kernel.assign(_take_kernel(old.projection.kernel, read, None))
         new.projection.bias.assign(ops.convert_to_numpy(old.projection.bias))
     return grouped
 
 
 def _copy_trunk(masked: MaskedTrunk, grouped: GroupedTrunk) -> None:
     """Copies to every group the kernels it owns, for the channels it reads."""
-    connections = grouped.connections
-    for index, source in enumerate(masked.convolutions):
-        for group in connections.live_groups(index):
+    connections, architecture = grouped.connections, grouped.architecture
+    for index, stage in enumerate(architecture.stages):
+        for group in connections.stage_groups(index):
             key = f"{index}_{group}"
-            owned = connections.filters_of(index, group)
-            read = None if index == 0 else connections.channels(index - 1, group)
-            grouped.convolutions[key].kernel.assign(_take_kernel(source.kernel, read, owned))
-            _copy_activation(source.activations[group], grouped.activations[key], owned)
+            if stage.per_task:
+                convolution, activation, owned = masked.own.convolutions[key], masked.own.activations[key], None
+            else:
+                convolution, owned = masked.convolutions[index], connections.filters_of(index, group)
+                activation = masked.convolutions[index].activations[group]
+            read = [_held(masked, grouped, source, group) for source in architecture.sources(index)]
+            grouped.convolutions[key].kernel.assign(_take_kernel(convolution.kernel, read, owned))
+            _copy_activation(activation, grouped.activations[key], owned)
         for reader in connections.readers(index):
             key = f"{index}_{reader}"
             if key in grouped.sections:
-                held = connections.channels(index, reader)
-                _copy_section(masked.sections[key], grouped.sections[key], held)
+                sections = masked.own.sections if stage.per_task else masked.sections
+                _copy_section(sections[key], grouped.sections[key], _held(masked, grouped, index, reader))
 
 
-def _copy_section(source: ResidualSection, target: ResidualSection, channels: np.ndarray) -> None:
+class _Held(NamedTuple):
+    """Which channels of a stream of the masked trunk the grouped one holds, and how many there are."""
+
+    channels: np.ndarray
+    width: int
+
+
+def _held(masked: MaskedTrunk, grouped: GroupedTrunk, index: int, reader: int) -> _Held:
+    width = masked.stream_channels(index, reader)
+    is_own = grouped.architecture.stages[index].per_task
+    return _Held(np.arange(width) if is_own else grouped.connections.channels(index, reader), width)
+
+
+def _copy_section(source: ResidualSection, target: ResidualSection, held: _Held) -> None:
     for old, new in zip(source.blocks, target.blocks, strict=True):
         for old_layer, new_layer in zip(old.convolutions, new.convolutions, strict=True):
-            new_layer.kernel.assign(_take_kernel(old_layer.kernel, channels, channels))
+            new_layer.kernel.assign(_take_kernel(old_layer.kernel, [held], held.channels))
         for old_layer, new_layer in zip(old.activations, new.activations, strict=True):
-            _copy_activation(old_layer, new_layer, channels)
+            _copy_activation(old_layer, new_layer, held.channels)
 
 
-def _copy_activation(source: MaskedActivation, target: MaskedActivation, channels: np.ndarray) -> None:
+def _copy_activation(source: MaskedActivation, target: MaskedActivation, channels: np.ndarray | None) -> None:
     for old, new in zip(source.weights, target.weights, strict=True):
-        new.assign(ops.convert_to_numpy(old)[channels])
+        values = ops.convert_to_numpy(old)
+        new.assign(values if channels is None else values[channels])
 
 
-def _take_kernel(kernel: Any, read: np.ndarray | None, owned: np.ndarray | None) -> np.ndarray:
-    """Returns the part of a kernel for the channels read and filters owned; None takes all.
+def _take_kernel(kernel: Any, read: Sequence[_Held], owned: np.ndarray | None) -> np.ndarray:
+    """Returns the part of a kernel for the channels read and the filters owned.
 
-    A kernel that reads no channel becomes a kernel of zeros on the one channel of zeros that stands for it.
+    What is read is a sequence of streams, whose channels stand one after the other; of an image everything is read, and
+    the sequence is empty. A stream that holds no channel becomes a kernel of zeros on the one channel of zeros that
+    stands for it. `owned` None takes all filters.
     """
     values = ops.convert_to_numpy(kernel)
-    if owned is not None:
-        values = values[..., owned]
-    if read is None:
+    values = values if owned is None else values[..., owned]
+    if not read:
         return values
-    return values[..., read, :] if len(read) else np.zeros_like(values[..., :1, :])
+    starts = np.cumsum([0, *(held.width for held in read)])
+    parts = [
+        values[..., start + held.channels, :] if held.channels.size else np.zeros_like(values[..., :1, :])
+        for start, held in zip(starts, read, strict=False)
+    ]
+    return np.concatenate(parts, axis=-2)
 
 
 def harden(
@@ -197,27 +220,23 @@ def build_plain_model(
 def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers: PlainLayers) -> list[Any]:
     """Rebuilds a trunk of fixed groups from plain layers, for the wanted heads only."""
     connections = trunk.connections_for(heads)
-    streams = dict.fromkeys(range(connections.num_groups), inputs)
-    reference = inputs
-    for index, stage in enumerate(trunk.stages):
+
+    def run_stage(index: int, streams: Streams, sized_image: Callable[[], Any]) -> Streams:
         outputs = {}
-        for group in connections.live_groups(index):
+        for group, stream in streams.items():
             key = f"{index}_{group}"
-            convolution, activation = trunk.convolutions[key], trunk.activations[key]
-            outputs[group] = layers.convolve_and_activate(streams[group], convolution, activation)
-        if isinstance(trunk, CrossStitchTrunk):
-            outputs = layers.cross_stitch(outputs, trunk.units[index])
-        streams = {}
+            outputs[group] = layers.convolve_and_activate(stream, trunk.convolutions[key], trunk.activations[key])
+        outputs = trunk.mix_plainly(index, outputs, layers)
+        left = {}
         for reader in connections.readers(index):
             parts = [outputs[group] for group in connections.sources(index, reader)]
             missing = connections.num_channels(index, reader) - sum(part.shape[-1] for part in parts)
             if missing:
-                parts.append(layers.zeros(parts[0] if parts else reference, missing))
-            stream = layers.concatenate(parts)
+                parts.append(layers.zeros(parts[0] if parts else sized_image(), missing))
             section = trunk.sections.get(f"{index}_{reader}")
-            if section is not None:
-                stream = layers.residual_section(section, stream)
-            streams[reader] = layers.pool(stream) if stage.pools else stream
-        if stage.pools and connections.needs_zeros_after(index):
-            reference = layers.pool(reference)
-    return [streams[head] for head in heads]
+            stream = layers.concatenate(parts)
+            left[reader] = stream if section is None else layers.residual_section(section, stream)
+        return left
+
+    found = walk(trunk.architecture, inputs, connections, layers, run_stage)
+    return [found[head][head] for head in heads]

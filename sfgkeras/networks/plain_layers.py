@@ -173,8 +173,17 @@ class PlainLayers:
             return parts[0]
         return keras.layers.Concatenate(dtype=self.dtype, name=self._name("concatenate"))(list(parts))
 
+    def copies(self, features: Any, count: int) -> list[Any]:
+        """Returns features as often as they are used."""
+        return [features] * count
+
+    def upsample(self, inputs: Any, like: Any) -> Any:
+        """Repeats every voxel over 2 per axis; sizes must divide, for no layer of Keras' own cuts to another's size."""
+        layer = keras.layers.UpSampling2D if self.spatial_rank == 2 else keras.layers.UpSampling3D
+        return layer(2, data_format="channels_last", dtype=self.dtype, name=self._name("upsample"))(inputs)
+
     def pool(self, inputs: Any) -> Any:
-        """Takes the maximum over 2 voxels per axis, as `stages.max_pool`."""
+        """Takes the maximum over 2 voxels per axis; an odd last voxel is kept."""
         layer = keras.layers.MaxPooling2D if self.spatial_rank == 2 else keras.layers.MaxPooling3D
         return layer(2, padding="same", data_format="channels_last", dtype=self.dtype, name=self._name("pool"))(inputs)
 

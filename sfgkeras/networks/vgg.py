@@ -2,8 +2,8 @@
 
 import keras
 
+from sfgkeras.architecture.stage import Stage
 from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.networks.stages import Stage
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")

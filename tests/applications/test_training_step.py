@@ -11,13 +11,14 @@ import pytest
 import tensorflow as tf
 
 from sfgkeras.applications.steps import TOTAL, TrainingStep, ValidationPass, build_optimizer, split_variables
+from sfgkeras.architecture.stage import Stage
 from sfgkeras.losses import RootMeanSquaredError
 from sfgkeras.networks import MultiTaskNetwork
-from sfgkeras.networks.stages import Stage
 
 WEIGHTS = {"a": 0.5, "b": 3.0}
 RATE, GROUPING_RATE = 0.05, 0.4
-DECAYS = {"kernel_decay": 0.01, "entropy_decay": 0.02}
+KERNEL_DECAY, ENTROPY_DECAY = 0.01, 0.02
+DECAYS = {"kernel_regularizer": keras.regularizers.L2(KERNEL_DECAY), "entropy_decay": ENTROPY_DECAY}
 
 
 class SmallNetwork(MultiTaskNetwork):
@@ -57,11 +58,11 @@ def hand_written_loss(network, images, targets, weights, rows=None, training=Tru
     outputs = network(images, training=training)
     parts = {name: tf.reduce_mean(masked_rmse(targets[name], outputs[name], weights[name])) for name in WEIGHTS}
     kernels = [v for v in network.trainable_variables if v.path.endswith("kernel")]
-    regularisation = sum(DECAYS["kernel_decay"] * tf.reduce_sum(tf.cast(k, tf.float32) ** 2) for k in kernels)
+    regularisation = sum(KERNEL_DECAY * tf.reduce_sum(tf.cast(k, tf.float32) ** 2) for k in kernels)
     for layer in network.groupings().values():
         rho = tf.math.softplus(tf.convert_to_tensor(layer.grouping_logits))
         p = rho / tf.reduce_sum(rho, -1, keepdims=True)
-        regularisation += DECAYS["entropy_decay"] * tf.reduce_sum(p * tf.math.log(p))
+        regularisation += ENTROPY_DECAY * tf.reduce_sum(p * tf.math.log(p))
     total = sum(WEIGHTS[name] * parts[name] for name in WEIGHTS) + regularisation
     return total, parts, regularisation
 
@@ -119,7 +120,7 @@ def test_regularisation_alone_moves_kernels_and_logits():
     assert entropies[1] > entropies[0]
     for path, value in values(network.trainable_variables).items():
         if path.endswith("kernel"):
-            shrunk = before[path] * (1 - 2 * RATE * DECAYS["kernel_decay"]) ** 2
+            shrunk = before[path] * (1 - 2 * RATE * KERNEL_DECAY) ** 2
             np.testing.assert_allclose(value, shrunk, rtol=1e-4, atol=1e-7, err_msg=path)
 
 

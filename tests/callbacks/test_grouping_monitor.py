@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
+from sfgkeras.architecture.stage import Stage
 from sfgkeras.callbacks import GroupingConvergence, GroupingMonitor, read_grouping_history
 from sfgkeras.networks import MultiTaskNetwork
-from sfgkeras.networks.stages import Stage
 
 
 class TinyNetwork(MultiTaskNetwork):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sfgkeras.architecture.stage import Stage
 from sfgkeras.errors import ConfigError
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.recomputation import rematerialises
 from sfgkeras.layers.residual import ResidualBlock, ResidualSection
 from sfgkeras.networks import MultiTaskNetwork
-from sfgkeras.networks.stages import Stage
 
 TASKS = {"ct": 1, "organs": 3}
 

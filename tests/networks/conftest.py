@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from sfgkeras.architecture.stage import Stage
 from sfgkeras.networks import MultiTaskNetwork
-from sfgkeras.networks.stages import Stage
 
 
 @keras.saving.register_keras_serializable(package="tests")

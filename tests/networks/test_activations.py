@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from sfgkeras.architecture.stage import Stage
 from sfgkeras.networks import MultiTaskNetwork, filter_activations
-from sfgkeras.networks.stages import Stage
 
 
 class TinyNetwork(MultiTaskNetwork):

@@ -67,7 +67,7 @@ def copy_group(network, ordinary, group, reader, heads):
     prelus = [x for x in layers if isinstance(x, keras.layers.PReLU)]
     activations = iter(list(zip(norms, prelus, strict=True)))
     trunk = network.trunk
-    for index in range(len(trunk.stages)):
+    for index in range(len(trunk.architecture.stages)):
         next(convolutions).kernel.assign(trunk.convolutions[f"{index}_{group}"].kernel)
         copy_activation(trunk.activations[f"{index}_{group}"], activations)
         if f"{index}_{reader}" in trunk.sections:
@@ -96,7 +96,7 @@ def test_hard_sharing_equals_an_ordinary_network_with_a_head_per_task(rank, trai
 
 
 def test_hard_sharing_has_the_gradients_of_the_ordinary_network():
-    network = HighResNet(TASKS, "hard_sharing", width=0.25, seed=0, kernel_decay=0.0)
+    network = HighResNet(TASKS, "hard_sharing", width=0.25, seed=0, kernel_regularizer=None)
     x = images()
     network(x)
     scramble(network)

@@ -27,7 +27,7 @@ def set_alpha(network, change):
 @pytest.mark.parametrize(("network", "rank"), [(HighResNet, 2), (HighResNet, 3), (VGG11, 2)])
 def test_units_at_the_identity_leave_independent_networks(network, rank, training, images):
     alone = network(TASKS, "single_task", spatial_rank=rank, width=0.25, seed=0)
-    stitched = network(TASKS, "cross_stitch", spatial_rank=rank, width=0.25, seed=0, stitch_weight=1.0)
+    stitched = network(TASKS, "cross_stitch", spatial_rank=rank, width=0.25, seed=0, weight=1.0)
     x = images(8, rank)
     alone(x), stitched(x)
     copy_weights(alone, stitched)
@@ -39,7 +39,7 @@ def test_units_at_the_identity_leave_independent_networks(network, rank, trainin
 def test_a_task_gets_gradients_from_another_one_only_through_the_units(images):
     x = images(8)
     for weight, joined in [(1.0, False), (0.9, True)]:
-        network = HighResNet(TASKS, "cross_stitch", width=0.25, seed=0, stitch_weight=weight)
+        network = HighResNet(TASKS, "cross_stitch", width=0.25, seed=0, weight=weight)
         network(x)
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(network(x, training=True)["organs"] ** 2)
@@ -51,7 +51,7 @@ def test_a_task_gets_gradients_from_another_one_only_through_the_units(images):
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize(("tasks", "rank"), [({"a": 1}, 2), (TASKS, 2), (TASKS, 3), ({"a": 1, "b": 2, "c": 1}, 2)])
 def test_the_hardened_network_has_the_same_outputs(tasks, rank, per_channel, small_network, images, scramble):
-    network = small_network(tasks, "cross_stitch", spatial_rank=rank, seed=0, stitch_per_channel=per_channel)
+    network = small_network(tasks, "cross_stitch", spatial_rank=rank, seed=0, per_channel=per_channel)
     x = images(8, rank)
     network(x)
     scramble(network)
@@ -66,7 +66,7 @@ def test_the_hardened_network_has_the_same_outputs(tasks, rank, per_channel, sma
 
 
 def test_saving_and_loading_keeps_units_and_outputs(small_network, images, tmp_path):
-    network = small_network(TASKS, "cross_stitch", seed=0, stitch_per_channel=True, stitch_decay=1e-3)
+    network = small_network(TASKS, "cross_stitch", seed=0, per_channel=True, decay=1e-3)
     x = images(8)
     network(x)
     rng = np.random.default_rng(3)
@@ -89,7 +89,7 @@ def test_units_add_a_matrix_per_layer_and_little_else():
 
 def test_filters_that_cannot_be_shared_out_equally_are_left_out():
     network = HighResNet({"a": 1, "b": 1, "c": 1}, "cross_stitch", seed=0)
-    assert [stage.filters for stage in network.trunk.stages] == [15, 30, 63, 63, 63]
+    assert [stage.filters for stage in network.trunk.architecture.stages] == [15, 30, 63, 63, 63]
 
 
 def test_fewer_filters_than_tasks_are_refused():

@@ -20,7 +20,7 @@ def test_two_replicas_equal_one_device_on_the_whole_batch(options):
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
         from sfgkeras.networks import MultiTaskNetwork
-        from sfgkeras.networks.stages import Stage
+        from sfgkeras.architecture.stage import Stage
 
         class SmallNetwork(MultiTaskNetwork):
             stages = (Stage(6, num_blocks=1, dilation=2), Stage(8))

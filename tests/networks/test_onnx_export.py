@@ -84,7 +84,7 @@ def test_one_task_can_be_cut_out_in_every_form(form, small_network, images, scra
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("num_tasks", [1, 2, 3])
 def test_cross_stitch_units_have_an_onnx_form(num_tasks, per_channel, small_network, images, scramble):
-    network = small_network(tasks_of(num_tasks), "cross_stitch", seed=0, stitch_per_channel=per_channel)
+    network = small_network(tasks_of(num_tasks), "cross_stitch", seed=0, per_channel=per_channel)
     x = images()
     network(x)
     scramble(network)

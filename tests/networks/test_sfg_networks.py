@@ -6,8 +6,9 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from sfgkeras.architecture.graph import build_architecture
+from sfgkeras.architecture.stage import Stage
 from sfgkeras.networks import NETWORKS, SHARING, VGG11, HighResNet
-from sfgkeras.networks.stages import Stage, scale_stages
 
 TASKS = {"ct": 1, "organs": 3}
 
@@ -101,7 +102,8 @@ def test_no_stream_between_layers_ever_leaves_its_support(training, scramble, im
     streams = x
     for index, convolution in enumerate(trunk.convolutions):
         masks = convolution.draw_masks(tf.constant(0.5), 2, 3, training)
-        streams = trunk._pass_on(index, convolution(streams, filter_masks=masks, training=training), masks, training)
+        features = convolution(streams, filter_masks=masks, training=training)
+        streams = list(trunk._pass_on(index, features, masks, training).values())
         for task in (0, 1):
             outside = groups[index] == 1 - task
             assert (np.asarray(streams[task])[..., outside] == 0).all()
@@ -114,8 +116,7 @@ def test_the_objective_is_a_sum_over_kernels_and_entropies(decay_type, images, s
         TASKS,
         seed=0,
         initial_probabilities="dirichlet",
-        kernel_decay=0.5,
-        kernel_decay_type=decay_type,
+        kernel_regularizer={"l2": keras.regularizers.L2, "l1": keras.regularizers.L1}[decay_type](0.5),
         entropy_decay=0.25,
     )
     network(images())
@@ -128,7 +129,7 @@ def test_the_objective_is_a_sum_over_kernels_and_entropies(decay_type, images, s
 
 
 def test_the_objective_of_a_fit_is_the_weighted_task_losses_and_the_regularisation(images, small_network):
-    network = small_network(TASKS, seed=0, kernel_decay=0.1, entropy_decay=0.1)
+    network = small_network(TASKS, seed=0, kernel_regularizer=keras.regularizers.L2(0.1), entropy_decay=0.1)
     x = images()
     network(x)
     network.compile(
@@ -307,7 +308,7 @@ def test_every_variant_of_masks_and_routing_trains(options, images, small_networ
 
 
 def test_the_relaxed_gradient_of_a_whole_network_equals_finite_differences(images, small_network):
-    network = small_network({"a": 1}, seed=0, kernel_decay=0.0, entropy_decay=0.0)
+    network = small_network({"a": 1}, seed=0, kernel_regularizer=None, entropy_decay=0.0)
     x = images(size=6)
     network(x)
     state = network.random_state()
@@ -343,7 +344,6 @@ def test_the_relaxed_gradient_of_a_whole_network_equals_finite_differences(image
         ({"masks": "max"}, "unknown mask source 'max'"),
         ({"batch_norm": "none"}, "unknown normalisation statistics 'none'"),
         ({"routing": "all"}, "unknown routing 'all'"),
-        ({"kernel_decay_type": "l3"}, "unknown kernel_decay_type 'l3'"),
         ({"heads": {"ct": "box"}}, "unknown kind of head 'box'"),
     ],
 )
@@ -365,8 +365,8 @@ def test_a_map_from_a_network_that_pools_is_refused_and_a_vector_from_highresnet
 
 
 def test_a_last_stage_with_residual_blocks_is_refused():
-    with pytest.raises(ValueError, match="last one cannot have residual blocks"):
-        scale_stages([Stage(4), Stage(4, num_blocks=1)], 1.0)
+    with pytest.raises(ValueError, match="stage 'stage_2' has residual blocks, and a head"):
+        build_architecture([Stage(4), Stage(4, num_blocks=1)], 1.0, [None])
 
 
 def test_the_table_of_networks_holds_both():

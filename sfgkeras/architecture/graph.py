@@ -1,0 +1,143 @@
+"""The stages of a network in order, who of them reads whom, and where the heads sit."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sfgkeras.architecture.stage import Stage
+from sfgkeras.errors import suggestion
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Stages that read each other, and the stage that the head of every task reads.
+
+    Every stage reads the one before it, and the one that its `skip` names. Levels count how often the image has been
+    halved: a stage works on one level, and leaves its features on the next where it pools.
+
+    Attributes:
+        stages: The stages, already scaled by the width.
+        taps: Index of the stage that each task's head reads, after its pooling.
+
+    Raises:
+        ValueError: If stages do not fit each other; the message names the stage.
+    """
+
+    stages: tuple[Stage, ...]
+    taps: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("a network needs at least one stage")
+        names = self.names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"several stages are called {twice[0]!r}; names of stages must differ")
+        for index, stage in enumerate(self.stages):
+            self._check(index, stage)
+        last = len(self.stages) - 1
+        unread = [names[index] for index in range(last + 1) if not self.readers(index) and index not in self.taps]
+        if unread:
+            raise ValueError(f"stage {unread[0]!r} is read by no stage and no head; put a head on it, or leave it out")
+
+    def _check(self, index: int, stage: Stage) -> None:
+        name = self.names[index]
+        if self.levels[index] < 0:
+            raise ValueError(f"stage {name!r} is larger than the image: it upsamples where nothing was pooled")
+        if index and self.stages[index - 1].per_task and not stage.per_task:
+            raise ValueError(f"stage {name!r} is shared, but the stage before it is one per task; make it per_task too")
+        if stage.skip:
+            source = place_of(stage.skip, self.names)
+            if source >= index:
+                raise ValueError(f"stage {name!r} has skip = {stage.skip!r}, which does not come before it")
+            if self.levels[source] != self.levels[index]:
+                raise ValueError(
+                    f"stage {name!r} works on level {self.levels[index]}, but its skip = {stage.skip!r} on level "
+                    f"{self.levels[source]}; a skip joins stages of one level"
+                )
+        parts = index in self.taps or any(self.stages[reader].per_task for reader in self.readers(index))
+        if stage.num_blocks and not stage.per_task and parts:
+            raise ValueError(
+                f"stage {name!r} has residual blocks, and a head or a stage per task reads it: what these read is the "
+                "sum of two streams, which blocks of its own would follow; add a stage without blocks in between"
+            )
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all stages."""
+        return stage_names(self.stages)
+
+    @functools.cached_property
+    def levels(self) -> tuple[int, ...]:
+        """How often the image has been halved where the convolution of each stage works."""
+        levels, level = [], 0
+        for stage in self.stages:
+            level -= stage.upsamples
+            levels.append(level)
+            level += stage.pools
+        return tuple(levels)
+
+    def level_after(self, index: int) -> int:
+        """Returns how often the image has been halved behind a stage."""
+        return self.levels[index] + self.stages[index].pools
+
+    def sources(self, index: int) -> tuple[int, ...]:
+        """Returns the stages whose features a stage reads, in the order of its channels; none for the first."""
+        skip = self.stages[index].skip
+        before = (index - 1,) if index else ()
+        return (*before, place_of(skip, self.names)) if skip else before
+
+    def readers(self, index: int) -> list[int]:
+        """Returns the later stages that read a stage."""
+        return [later for later in range(index + 1, len(self.stages)) if index in self.sources(later)]
+
+    def tasks_behind(self, index: int) -> list[int]:
+        """Returns the tasks whose head sits on a stage or on a later one, and so depends on it."""
+        return [task for task, tap in enumerate(self.taps) if tap >= index]
+
+    def spatial_shape(self, level: int, shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Returns the spatial shape on a level, for images of spatial shape `shape`; odd sizes are rounded up."""
+        for _ in range(level):
+            shape = [None if size is None else -(-size // 2) for size in shape]
+        return tuple(shape)
+
+    def with_stages(self, stages: Sequence[Stage]) -> "Architecture":
+        """Returns an architecture of the same connections with other stages."""
+        return replace(self, stages=tuple(stages))
+
+
+def build_architecture(stages: Sequence[Stage], width: float, taps: Sequence[str | None]) -> Architecture:
+    """Scales stages by a width and finds where the heads sit.
+
+    Args:
+        stages: The stages of a network at full width.
+        width: Factor on all numbers of filters; counts are rounded, and at least 1.
+        taps: For every task the name of the stage that its head reads; None is the last one.
+
+    Raises:
+        ValueError: If the width is not positive, or stages or taps do not fit each other.
+    """
+    if not width > 0:
+        raise ValueError(f"width = {width} must be a positive factor on the numbers of filters, e.g. 0.5")
+    if not stages:
+        raise ValueError("a network needs at least one stage")
+    scaled = tuple(stage.scaled(width) for stage in stages)
+    names = stage_names(scaled)
+    return Architecture(scaled, tuple(len(scaled) - 1 if tap is None else place_of(tap, names) for tap in taps))
+
+
+def stage_names(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Returns the names of stages; those without one are named by their place."""
+    return tuple(stage.name or f"stage_{index + 1}" for index, stage in enumerate(stages))
+
+
+def place_of(name: str, names: Sequence[str]) -> int:
+    """Returns the place of a stage.
+
+    Raises:
+        ValueError: If there is no stage of that name.
+    """
+    if name not in names:
+        hint = suggestion(name, list(names)) or f"; the stages are {', '.join(names)}"
+        raise ValueError(f"there is no stage {name!r}{hint}")
+    return list(names).index(name)

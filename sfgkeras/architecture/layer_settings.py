@@ -1,0 +1,100 @@
+"""What the layers of a network have in common, whatever tasks share, and the layers built by it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from sfgkeras.architecture.stage import Stage
+from sfgkeras.layers.activation import MaskedActivation
+from sfgkeras.layers.convolution import Convolution
+from sfgkeras.layers.residual import ResidualBlock, ResidualSection
+
+
+@dataclass
+class LayerSettings:
+    """Settings of all layers of a trunk; see `MultiTaskNetwork` for the meaning.
+
+    `seeds` is where every layer takes its seed from.
+    """
+
+    spatial_rank: int
+    num_tasks: int
+    activation: str = "prelu"
+    statistics: str = "recalibrated"
+    kernel_initializer: Any = "he_normal"
+    kernel_regularizer: Any = None
+    rematerialise: str = "none"
+    dtype: Any = None
+    seeds: np.random.Generator = field(default_factory=np.random.default_rng)
+
+    def __post_init__(self) -> None:
+        if self.spatial_rank not in (2, 3):
+            raise ValueError(f"spatial_rank = {self.spatial_rank} must be 2 or 3")
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups: tasks and shared."""
+        return self.num_tasks + 1
+
+    def next_seed(self) -> int:
+        """Returns the next seed derived from the network's."""
+        return int(self.seeds.integers(2**31 - 1))
+
+    def initializer(self) -> Any:
+        """Returns the kernel initialiser with the next seed, so that no two kernels start equal."""
+        return seeded_initializer(self.kernel_initializer, self.next_seed())
+
+    def build_convolution(self, filters: int, kernel_size: int, name: str) -> Convolution:
+        """Builds a convolution of these settings."""
+        return Convolution(
+            self.spatial_rank,
+            filters,
+            kernel_size,
+            kernel_initializer=self.initializer(),
+            kernel_regularizer=self.kernel_regularizer,
+            dtype=self.dtype,
+            name=name,
+        )
+
+    def build_activation(self, name: str) -> MaskedActivation:
+        """Builds a normalisation and activation of these settings."""
+        return MaskedActivation(
+            self.activation, statistics=self.statistics, rematerialise=self.rematerialise, dtype=self.dtype, name=name
+        )
+
+    def build_section(self, stage: Stage, channels: int, name: str, folds_masks: bool = True) -> ResidualSection:
+        """Builds the residual blocks of a stage for a stream of so many channels.
+
+        Args:
+            stage: The stage.
+            channels: Channels of the stream.
+            name: Name of the section.
+            folds_masks: See `MaskedActivation`.
+        """
+        blocks = [
+            ResidualBlock(
+                self.spatial_rank,
+                channels,
+                stage.kernel_size,
+                dilation=stage.dilation,
+                activation=self.activation,
+                statistics=self.statistics,
+                folds_masks=folds_masks,
+                kernel_initializers=(self.initializer(), self.initializer()),
+                kernel_regularizer=self.kernel_regularizer,
+                rematerialise=self.rematerialise,
+                dtype=self.dtype,
+                name=f"{name}_block_{number}",
+            )
+            for number in range(1, stage.num_blocks + 1)
+        ]
+        return ResidualSection(blocks, dtype=self.dtype, name=name)
+
+
+def seeded_initializer(initializer: Any, seed: int) -> Any:
+    """Returns a copy of a Keras initialiser with another seed; one without a seed is returned as it is."""
+    initializer = keras.initializers.get(initializer)
+    config = initializer.get_config()
+    return type(initializer).from_config(config | {"seed": seed}) if "seed" in config else initializer

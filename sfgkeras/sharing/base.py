@@ -1,0 +1,104 @@
+"""What every sharing mechanism is: its settings as plain values, and a trunk that is built by them."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sfgkeras.errors import suggestion
+from sfgkeras.tables.grouping import ROUTINGS
+
+if TYPE_CHECKING:
+    from sfgkeras.architecture.graph import Architecture
+    from sfgkeras.architecture.layer_settings import LayerSettings
+    from sfgkeras.sharing.trunk import Trunk
+
+
+@dataclass(frozen=True)
+class Sharing(ABC):
+    """Which weights tasks share; a subclass is one mechanism, and its fields are the settings of that mechanism.
+
+    Settings are plain values, known without Keras; `build_trunk` loads what it needs.
+
+    Attributes:
+        name: What the mechanism is called in INI files and in `SHARING`.
+        summary: One line for lists and documentation.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def build_trunk(self, architecture: "Architecture", settings: "LayerSettings") -> "Trunk":
+        """Builds all layers between the image and the heads.
+
+        Args:
+            architecture: The stages.
+            settings: What all layers have in common, whatever is shared.
+
+        Raises:
+            ValueError: If the mechanism cannot be had on this architecture, or with so many tasks.
+        """
+
+    def values(self) -> dict[str, Any]:
+        """Returns the settings as plain values by name; the constructor takes them back."""
+        return {name: getattr(self, name) for name in self.setting_names()}
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """Returns the names of the settings, in the order of their definition."""
+        return [field.name for field in dataclasses.fields(cls) if field.init]
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "Sharing":
+        """Builds a mechanism from settings by name.
+
+        Raises:
+            TypeError: If the mechanism has no such setting; names the closest one, or lists all.
+        """
+        known = cls.setting_names()
+        for name in values:
+            if name not in known:
+                hint = suggestion(name, known) or (f"; it has {', '.join(known)}" if known else "; it has none")
+                raise TypeError(f"sharing = {cls.name} has no setting {name!r}{hint}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class GroupSharing(Sharing):
+    """A mechanism in which filters belong to groups, one per task and a shared one.
+
+    Attributes:
+        routing: `mixed`, `separate` or `dense`; see `layers.routing.groups_read`.
+        mask_residual: Whether residual blocks stay inside their stream's support; False is what the paper's authors
+            published.
+    """
+
+    routing: str = "mixed"
+    mask_residual: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("routing", self.routing, ROUTINGS)
+
+
+def check_choice(what: str, value: str, names: Collection[str]) -> str:
+    """Returns a name, or refuses it.
+
+    Raises:
+        ValueError: If it is none of `names`.
+    """
+    if value not in names:
+        hint = suggestion(str(value), list(names)) or f"; use one of {', '.join(names)}"
+        raise ValueError(f"unknown {what} {value!r}{hint}")
+    return value
+
+
+def plain(values: Any) -> Any:
+    """Returns a sequence, or a sequence of them, as tuples of Python numbers; everything else as it is."""
+    if values is None or isinstance(values, str):
+        return values
+    return tuple(
+        plain(value) if hasattr(value, "__len__") else value.item() if hasattr(value, "item") else value
+        for value in values
+    )

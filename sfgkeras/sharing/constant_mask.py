@@ -1,0 +1,43 @@
+"""A baseline of the paper: one allocation of filters to groups that never changes (supplement, section 1.4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from sfgkeras.sharing.base import GroupSharing, plain
+
+if TYPE_CHECKING:
+    from sfgkeras.architecture.graph import Architecture
+    from sfgkeras.architecture.layer_settings import LayerSettings
+    from sfgkeras.sharing.trunk import Trunk
+
+
+@dataclass(frozen=True)
+class ConstantMask(GroupSharing):
+    """Every filter has one group for good: a given one, or one drawn by fractions.
+
+    Attributes:
+        fractions: Fractions of every layer's filters per group, shared last; None: equal ones.
+        allocation: The group of every filter of every stage, instead of fractions.
+    """
+
+    name: ClassVar[str] = "constant_mask"
+    summary: ClassVar[str] = "one allocation of filters to groups, drawn once or given"
+
+    fractions: Sequence[float] | None = None
+    allocation: Sequence[Sequence[int]] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("fractions", "allocation"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+
+    def build_trunk(self, architecture: "Architecture", settings: "LayerSettings") -> "Trunk":
+        """Builds a trunk of fixed groups."""
+        from sfgkeras.sharing.allocation import allocate_once
+        from sfgkeras.sharing.grouped_trunk import GroupedTrunk
+
+        allocation = self.allocation or allocate_once(
+            architecture.stages, settings.num_tasks, self.fractions, settings.next_seed()
+        )
+        return GroupedTrunk(architecture, settings, allocation, self.routing, self.mask_residual, name="trunk")

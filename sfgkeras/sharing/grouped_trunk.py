@@ -1,0 +1,136 @@
+"""The trunk of a network whose filters have fixed groups: no masks, and no product with a known zero."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from sfgkeras.architecture.graph import Architecture
+from sfgkeras.architecture.layer_settings import LayerSettings
+from sfgkeras.architecture.walk import Streams
+from sfgkeras.layers.backend import fan_out
+from sfgkeras.layers.filter_grouping import FilterGrouping
+from sfgkeras.layers.sfg_convolution import group_names
+from sfgkeras.sharing.allocation import Connections, connect
+from sfgkeras.sharing.trunk import Trunk
+
+
+class GroupedTrunk(Trunk):
+    """Stages in which every group is a dense convolution of the filters it owns, on the channels it reads.
+
+    Equal to `MaskedTrunk` with one-hot masks. A group that reads no channel reads one channel of zeros, and
+    what no head depends on does not exist.
+
+    Args:
+        architecture: The stages.
+        settings: What all layers have in common.
+        allocation: The group of every filter of every stage.
+        routing: See `layers.routing.groups_read`.
+        mask_residual: Whether residual blocks stay inside their stream's support.
+        couples: Whether `mix` makes what is left for one task depend on the filters of all.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        settings: LayerSettings,
+        allocation: Sequence[Sequence[int]],
+        routing: str = "mixed",
+        mask_residual: bool = True,
+        couples: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(architecture, settings, **kwargs)
+        self.connections = connect(architecture, allocation, settings.num_tasks, routing, mask_residual, couples)
+        self.convolutions: dict[str, Any] = {}
+        self.activations: dict[str, Any] = {}
+        self.sections: dict[str, Any] = {}
+        names = group_names(settings.num_tasks)
+        for index, stage in enumerate(architecture.stages):
+            for group in self.connections.stage_groups(index):
+                filters = self.connections.filters_of(index, group).size
+                suffix = f"{index + 1}_{names[group]}"
+                key = f"{index}_{group}"
+                self.convolutions[key] = settings.build_convolution(filters, stage.kernel_size, f"convolution_{suffix}")
+                self.activations[key] = settings.build_activation(f"activation_{suffix}")
+            for reader in self.connections.readers(index):
+                if stage.num_blocks and self.connections.channels(index, reader).size:
+                    self.sections[f"{index}_{reader}"] = settings.build_section(
+                        stage,
+                        self.connections.num_channels(index, reader),
+                        f"blocks_{index + 1}_{names[reader]}",
+                    )
+
+    def connections_for(self, heads: Sequence[int]) -> Connections:
+        """Returns the connections that are left when only some heads are wanted."""
+        return dataclasses.replace(self.connections, heads=tuple(heads))
+
+    def stage_groups(self, index: int) -> list[int]:
+        """Returns the groups of a stage that some head depends on."""
+        return self.connections.stage_groups(index)
+
+    def head_groups(self, task: int) -> tuple[int, ...]:
+        """Returns the task's own stream, into which the shared one is merged."""
+        return self.connections.head_groups(task)
+
+    def stream_channels(self, index: int, reader: int) -> int:
+        """Returns the channels of a stream's tensor: those of the groups it is merged from, at least one."""
+        return self.connections.num_channels(index, reader)
+
+    def build_stage(self, index: int, size: tuple, channels: dict[int, int]) -> None:
+        """Builds the convolutions of a stage, and its residual blocks."""
+        for group, read in channels.items():
+            key = f"{index}_{group}"
+            self.convolutions[key].build((*size, read))
+            self.activations[key].build((*size, self.convolutions[key].filters))
+        for reader in self.connections.readers(index):
+            if f"{index}_{reader}" in self.sections:
+                self.sections[f"{index}_{reader}"].build((*size, self.connections.num_channels(index, reader)))
+
+    def run_stage(
+        self, index: int, streams: Streams, sized_image: Callable[[], Any], draw: Any, training: bool | None
+    ) -> Streams:
+        """Convolves the stream of each group, merges what they leave, and sends each stream through its blocks."""
+        outputs = {}
+        for group, stream in streams.items():
+            features = self.convolutions[f"{index}_{group}"](stream)
+            outputs[group] = self.activations[f"{index}_{group}"](features, training=training)
+        outputs = self.mix(index, outputs)
+        readers = self.connections.readers(index)
+        uses = {group: sum(group in self.connections.sources(index, reader) for reader in readers) for group in outputs}
+        copies = {group: iter(fan_out(feature, uses[group])) for group, feature in outputs.items()}
+        return {reader: self._pass_on(index, reader, copies, sized_image, training) for reader in readers}
+
+    def mix(self, index: int, outputs: Streams) -> Streams:
+        """Returns what streams are merged from: here what the groups' convolutions left, by group."""
+        return outputs
+
+    def mix_plainly(self, index: int, outputs: Streams, layers: Any) -> Streams:
+        """Does what `mix` does, with plain Keras layers; see `PlainLayers`."""
+        return outputs
+
+    def _pass_on(
+        self, index: int, reader: int, copies: Streams, sized_image: Callable[[], Any], training: bool | None
+    ) -> Any:
+        """Concatenates the groups that a stream is merged from and sends it through its blocks."""
+        parts = [next(copies[group]) for group in self.connections.sources(index, reader)]
+        num_channels = self.connections.num_channels(index, reader)
+        parts = parts or [ops.zeros_like(ops.cast(sized_image()[..., :1], self.compute_dtype))]
+        num_held = sum(part.shape[-1] for part in parts)
+        stream = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+        if num_channels > num_held:
+            padding = [(0, 0)] * (len(stream.shape) - 1) + [(0, num_channels - num_held)]
+            stream = ops.pad(stream, padding)
+        section = self.sections.get(f"{index}_{reader}")
+        return stream if section is None else section(stream, training=training)
+
+    def groupings(self) -> dict[str, FilterGrouping]:
+        """Returns an empty dict: nothing is drawn."""
+        return {}
+
+    def grouping_probabilities(self) -> dict[str, np.ndarray]:
+        """Returns the allocation of every layer by its name, as one-hot `(filters, groups)`."""
+        rows = np.eye(self.settings.num_groups, dtype="float32")
+        return {f"sfg_{index + 1}": rows[groups] for index, groups in enumerate(self.connections.allocation)}

@@ -1,0 +1,130 @@
+"""A trunk: all layers between the image and the heads, under any sharing mechanism."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from sfgkeras.architecture.graph import Architecture
+from sfgkeras.architecture.layer_settings import LayerSettings
+from sfgkeras.architecture.walk import RunStage, Streams, TensorOperations, walk
+from sfgkeras.layers.filter_grouping import FilterGrouping
+
+
+class Trunk(keras.layers.Layer):
+    """Sends an image through the stages of an architecture; a subclass says what a stage makes of its streams.
+
+    Args:
+        architecture: The stages.
+        settings: What all layers have in common.
+    """
+
+    def __init__(self, architecture: Architecture, settings: LayerSettings, **kwargs: Any) -> None:
+        super().__init__(autocast=False, dtype=settings.dtype, **kwargs)
+        self.architecture = architecture
+        self.settings = settings
+
+    @abstractmethod
+    def stage_groups(self, index: int) -> Collection[int]:
+        """Returns the groups of a stage that have to be computed, and so the streams it reads."""
+
+    @abstractmethod
+    def head_groups(self, task: int) -> Collection[int]:
+        """Returns the streams that the head of a task reads."""
+
+    @abstractmethod
+    def stream_channels(self, index: int, reader: int) -> int:
+        """Returns the channels of the stream that a stage leaves for a reading group."""
+
+    @abstractmethod
+    def run_stage(
+        self, index: int, streams: Streams, sized_image: Callable[[], Any], draw: Any, training: bool | None
+    ) -> Streams:
+        """Convolves, mixes, and applies residual blocks.
+
+        Args:
+            index: Which stage.
+            streams: What each of its groups reads.
+            sized_image: Returns the image at the size of the stage.
+            draw: What masks are drawn by; a mechanism without masks does not look at it.
+            training: Whether masks are sampled and normalisation uses the batch.
+
+        Returns:
+            The stream of each reading group, before pooling.
+        """
+
+    @abstractmethod
+    def build_stage(self, index: int, size: tuple, channels: dict[int, int]) -> None:
+        """Builds the layers of a stage.
+
+        Args:
+            index: Which stage.
+            size: `(batch, *spatial)` where it works.
+            channels: How many channels each of its groups reads.
+        """
+
+    @abstractmethod
+    def groupings(self) -> dict[str, FilterGrouping]:
+        """Returns the grouping of every layer whose masks are drawn, by the layer's name."""
+
+    @abstractmethod
+    def grouping_probabilities(self) -> dict[str, np.ndarray]:
+        """Returns p of every layer by its name, `(filters, groups)`, shared last; one-hot where groups are fixed."""
+
+    def readers(self, index: int) -> list[int]:
+        """Returns the groups, of later stages or of heads, that read what a stage leaves."""
+        architecture = self.architecture
+        wanted = {group for later in architecture.readers(index) for group in self.stage_groups(later)}
+        for task, tap in enumerate(architecture.taps):
+            if tap == index:
+                wanted.update(self.head_groups(task))
+        return sorted(wanted)
+
+    def build(self, input_shape: Any) -> None:
+        """Builds all stages for images of `input_shape`, `(batch, *spatial, channels)`."""
+        architecture = self.architecture
+        for index, level in enumerate(architecture.levels):
+            channels = {
+                group: sum(self.stream_channels(source, group) for source in architecture.sources(index))
+                if index
+                else input_shape[-1]
+                for group in self.stage_groups(index)
+            }
+            size = (input_shape[0], *architecture.spatial_shape(level, input_shape[1:-1]))
+            self.build_stage(index, size, channels)
+
+    def output_shapes(self, input_shape: Any) -> list[tuple]:
+        """Returns the shape of what every head reads, for images of `input_shape`."""
+        shapes = []
+        for task, tap in enumerate(self.architecture.taps):
+            spatial = self.architecture.spatial_shape(self.architecture.level_after(tap), input_shape[1:-1])
+            shapes.append((input_shape[0], *spatial, self.stream_channels(tap, task)))
+        return shapes
+
+    def call(self, inputs: Any, temperature: Any = None, source: Any = None, training: bool | None = None) -> list[Any]:
+        """Returns what the head of every task reads.
+
+        Args:
+            inputs: Images `(batch, *spatial, channels)`.
+            temperature: Temperature of this step, where masks are drawn.
+            source: Index of the mask source; see `FilterGrouping.call`.
+            training: Whether masks are always sampled and normalisation uses the batch.
+
+        Returns:
+            One tensor `(batch, *spatial, channels)` per task.
+        """
+
+        def run_stage(index: int, streams: Streams, sized_image: Callable[[], Any]) -> Streams:
+            return self.run_stage(index, streams, sized_image, (temperature, source), training)
+
+        return self.for_heads(self.walk(inputs, run_stage))
+
+    def walk(self, image: Any, run_stage: RunStage) -> list[Streams]:
+        """Sends an image through all stages; returns for every task the streams that its head reads."""
+        return walk(self.architecture, image, self, TensorOperations(), run_stage)
+
+    def for_heads(self, streams: Sequence[Streams]) -> list[Any]:
+        """Returns the one tensor that each head reads."""
+        return [read[task] for task, read in enumerate(streams)]
