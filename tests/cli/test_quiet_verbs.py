@@ -8,8 +8,7 @@ from sfgkeras.cli.group import commands
 from sfgkeras.cli.line_filter import LIBRARY_LINE
 
 FOREIGN = re.compile(
-    r"cuda|oneDNN|absl|tensorflow/|xla|\w*Warning\b|Traceback|NodeDef|gRPC|AVX|retracing|rebuild TensorFlow",
-    re.IGNORECASE,
+    r"(?i:cuda|oneDNN|absl|tensorflow/|\bxla\b|NodeDef|gRPC|AVX|retracing)|[A-Z]\w*Warning\b|WARNING|Traceback"
 )
 
 IN_ORDER = {
