@@ -20,8 +20,17 @@ def column_blocks(widths: Sequence[int], room: int, gap: int) -> list[list[int]]
         gap: Letters that a column takes besides its own.
 
     Returns:
-        The columns of each block, by number. A column that has no room even beside the first one alone has a block.
+        The columns of each block, by number: as few blocks as can be, of about one width. A column without room even
+        beside the first one alone has a block.
     """
+    blocks = _filled_blocks(widths, room, gap)
+    while room > 1 and len(narrower := _filled_blocks(widths, room - 1, gap)) == len(blocks):
+        blocks, room = narrower, room - 1
+    return blocks
+
+
+def _filled_blocks(widths: Sequence[int], room: int, gap: int) -> list[list[int]]:
+    """Puts into every block as many columns as fit."""
     first = widths[0] + gap if widths else 0
     blocks: list[list[int]] = [[0]] if widths else []
     used = first

@@ -234,6 +234,11 @@ def test_a_terminal_of_80_columns_cuts_no_cell():
     assert text.count("right femoral head") == 4
 
 
+def test_the_blocks_of_a_table_are_of_about_one_width():
+    assert console.column_blocks([6, 13, 13, 13, 13, 13], 80, 2) == [[0, 1, 2, 3], [0, 4, 5]]
+    assert console.column_blocks([6, 13, 13, 13, 13], 80, 2) == [[0, 1, 2, 3, 4]]
+
+
 def test_a_column_wider_than_a_line_stands_alone():
     assert console.column_blocks([5, 100, 3, 3], 80, 2) == [[0, 1], [0, 2, 3]]
     assert console.column_blocks([5, 3], 80, 2) == [[0, 1]]
