@@ -75,7 +75,11 @@ def inference(context: click.Context, config_name: str, dataset: str | None, ove
 @click.option("--overwrite", is_flag=True, help="Replace results of another checkpoint, other settings or images.")
 @click.pass_context
 def predict(context: click.Context, run_name: str, inputs: tuple[str, ...], output: Path, overwrite: bool) -> None:
-    """Predict new patients with a trained network; needs its model folder alone."""
+    """Predict new patients with a trained network; needs its model folder alone.
+
+    Several files may follow one --input (*.nii.gz). Where the network sees several images, SOURCE=PATH says which is
+    which. Settings that do not change what was trained may follow: --INFERENCE.masks sample (docs/predict.md).
+    """
     from sfgkeras.applications.predict import predict as predict_run
     from sfgkeras.applications.trained_run import read_trained_run
 

@@ -33,7 +33,8 @@ def find_config(name: str) -> Path:
         return shipped[stem]
     if path.is_dir():
         inside = path / "configuration.ini"
-        found = f"that of the run in it is {inside}" if inside.is_file() else "give the path of the INI file itself"
+        shipped_ones = f"give the path of the INI file itself, or the name of a shipped one: {', '.join(shipped)}"
+        found = f"that of the run in it is {inside}" if inside.is_file() else shipped_ones
         raise ConfigError(f"{name}: is a folder, not an INI file; {found}")
     hint = suggestion(stem, list(shipped))
     raise ConfigError(f"{name}: there is no such file{hint or ';'} shipped are {', '.join(shipped)}")
