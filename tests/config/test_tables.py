@@ -214,12 +214,19 @@ def test_the_working_folder_goes_before_the_shipped_files(tmp_path, monkeypatch)
     assert find_config("ini_configs/prostate.ini") == Path("ini_configs/prostate.ini")
 
 
-@pytest.mark.parametrize("name", ["prostat", "elsewhere/prostate.ini", "", ".", "none.ini"])
+@pytest.mark.parametrize("name", ["prostat", "elsewhere/prostate.ini", "none.ini"])
 def test_a_name_that_finds_nothing_lists_what_is_shipped(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
         find_config(name)
     assert ", ".join(list_configs()) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_folder_is_no_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="is a folder, not an INI file; give the path of the INI file itself"):
+        find_config(name)
 
 
 def test_a_close_name_is_suggested():
