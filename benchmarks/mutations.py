@@ -114,6 +114,8 @@ def _in_fork(copy: Path, tests: Sequence[str]) -> int:
 def judge(copy: Path, mutation: Mutation) -> str:
     """Applies a mutation to a copy, runs its tests and takes it back; returns `killed`, `SURVIVED` or `STALE`."""
     path = copy / mutation.path
+    if not path.is_file():
+        return STALE
     original = path.read_text(encoding="utf-8")
     changed = mutated(original, mutation)
     if changed is None:

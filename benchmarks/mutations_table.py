@@ -110,24 +110,19 @@ TABLE: tuple[Mutated, ...] = (
         ),
     ),
     Mutated(
-        "sfgkeras/networks/stages.py",
+        "sfgkeras/architecture/layer_settings.py",
         ("tests/networks/test_masks.py", "tests/networks/test_sfg_networks.py"),
         (
-            ('folds_masks=self.assignment == "soft"', "folds_masks=True"),
+            ("folds_masks=folds_masks,", "folds_masks=True,"),
             ("dilation=stage.dilation", "dilation=1"),
-            (
-                "return (shape[0], *(None if size is None else -(-size // 2)",
-                "return (shape[0], *(None if size is None else size // 2",
-            ),
         ),
     ),
     Mutated(
-        "sfgkeras/networks/masked_trunk.py",
+        "sfgkeras/sharing/masked_trunk.py",
         ("tests/networks/test_sfg_networks.py", "tests/networks/test_constant_sharing.py"),
         (
             ("supports = merge_streams(masks, routing, num_readers)", "supports = masks[:num_readers]"),
-            ("if self.settings.mask_residual:", "if False:"),
-            ('"mixed" if self._is_last(index) and routing == "dense" else routing', "routing"),
+            ("if self.sharing.mask_residual:", "if False:"),
         ),
     ),
     Mutated(
