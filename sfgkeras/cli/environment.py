@@ -1,6 +1,7 @@
 """What a process is told before any library is loaded: to keep quiet, and to be what the command line needs."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 import warnings
@@ -55,8 +56,13 @@ def load_keras() -> None:
     A run's settings stand in its INI file, so that it is the same on every machine, whatever `keras.json` says.
 
     Raises:
-        ConfigError: If `keras.json` cannot be used.
+        ConfigError: If TensorFlow is missing, or `keras.json` cannot be used.
     """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError(
+            'TensorFlow is not installed, which this command needs: pip install "sfgkeras[tensorflow]" (the networks, '
+            "layers and losses also work on JAX and PyTorch, in Python)"
+        )
     try:
         import keras
         import tensorflow  # noqa: F401  # a lazy module until now

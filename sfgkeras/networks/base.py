@@ -20,6 +20,7 @@ from sfgkeras.layers.statistics_record import StatisticsRecord
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
 from sfgkeras.networks.heads import TaskHead
+from sfgkeras.networks.summary import summary_lines
 from sfgkeras.sharing import Sharing, find_sharing
 
 KERAS_ARGUMENTS = ("name", "dtype", "trainable")
@@ -231,6 +232,19 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         """
         check_names(self.task_names, targets=y, loss=self.loss, sample_weight=sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+    def summary(self, print_fn: Any = None, **kwargs: Any) -> None:
+        """Prints the layers of every stage, their kernels, filters and parameters; how far the groups are decided.
+
+        Args:
+            print_fn: Called with every line; None prints it.
+            **kwargs: With any further argument of `keras.Model.summary` it is Keras' own table of trunk and heads.
+        """
+        if kwargs:
+            super().summary(print_fn=print_fn, **kwargs)
+            return
+        for line in summary_lines(self):
+            (print_fn or print)(line)
 
     @property
     def undecided_filters(self) -> float:

@@ -40,7 +40,7 @@ class Stream(NamedTuple):
     """The channels of a stream that may differ from 0.
 
     Attributes:
-        tensor: `(batch, *spatial, len(channels))`.
+        tensor: `(batch, *spatial, len(channels))`; None where there is no channel.
         channels: Which channels of the whole stream these are.
     """
 
@@ -150,7 +150,8 @@ class _Hardening:
         outputs = layer(*args, **kwargs)
         if isinstance(layer, KEEPS_ZEROS) and id(args[0]) in self._streams:
             stream = self._streams[id(args[0])][1]
-            self._remember(outputs, Stream(layer(stream.tensor, **kwargs), stream.channels))
+            tensor = None if stream.tensor is None else layer(stream.tensor, **kwargs)
+            self._remember(outputs, Stream(tensor, stream.channels))
         return outputs
 
     def _remember(self, whole: Any, stream: Stream) -> None:
@@ -166,7 +167,7 @@ class _Hardening:
             owned = np.flatnonzero(groups == group)
             read = self._read(layer, inputs, group)
             if owned.size == 0:
-                outputs.append(plain.convolve(read.tensor, *_no_filters(layer, read), *_geometry(layer)))
+                outputs.append(self._zeros(layer, plain, read))
                 continue
             convolution, activation = _part(layer, group, read.channels, owned)
             stream = Stream(plain.convolve_and_activate(read.tensor, convolution, activation), owned)
@@ -174,6 +175,15 @@ class _Hardening:
             self._remember(whole, stream)
             outputs.append(whole)
         return outputs
+
+    def _zeros(self, layer: SFGConvolution, plain: PlainLayers, read: Stream) -> Any:
+        """Returns the whole stream of a group without filters; one filter of zeros gives it its size."""
+        kernel = np.zeros((*layer.kernel.shape[: layer.spatial_rank], len(read.channels), 1), "float32")
+        geometry = layer.convolution
+        zeros = plain.convolve(read.tensor, kernel, None, geometry.dilation, geometry.strides, geometry.padding)
+        whole = _widened(Stream(zeros, np.zeros(1, int)), layer.filters)
+        self._remember(whole, Stream(None, np.zeros(0, int)))
+        return whole
 
     def _plain_layers(self, layer: SFGConvolution) -> PlainLayers:
         folds = self._fold and layer.activations[0].normalization.statistics != "batch"
@@ -190,22 +200,12 @@ class _Hardening:
         whole = [inputs[source] for source in groups_read(layer.routing, layer.num_groups, group)]
         known = [self._streams[id(tensor)][1] for tensor in whole if id(tensor) in self._streams]
         channels = np.concatenate([np.empty(0, int), *(stream.channels for stream in known)])
-        if len(known) < len(whole) or len(set(channels)) < len(channels):
+        if len(known) < len(whole) or len(set(channels)) < len(channels) or not len(channels):
             tensor = whole[0] if len(whole) == 1 else keras.layers.Add(dtype=layer.dtype_policy)(whole)
             return Stream(tensor, np.arange(tensor.shape[-1]))
-        tensors = [stream.tensor for stream in known]
+        tensors = [stream.tensor for stream in known if stream.tensor is not None]
         joined = keras.layers.Concatenate(dtype=layer.dtype_policy)(tensors) if len(tensors) > 1 else tensors[0]
         return Stream(joined, channels)
-
-
-def _geometry(layer: SFGConvolution) -> tuple[Any, Any, str]:
-    return layer.convolution.dilation, layer.convolution.strides, layer.convolution.padding
-
-
-def _no_filters(layer: SFGConvolution, read: Stream) -> tuple[np.ndarray, None]:
-    """Returns a kernel that gives every filter of a layer 0, and no bias."""
-    side = layer.kernel.shape[: layer.spatial_rank]
-    return np.zeros((*side, len(read.channels), layer.filters), "float32"), None
 
 
 def _part(

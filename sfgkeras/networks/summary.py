@@ -1,0 +1,58 @@
+"""The table that `network.summary()` prints: what every stage, stream and head has."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+def summary_lines(network: Any) -> Iterator[str]:
+    """Returns the lines of a summary: the layers of every stage in order, the heads, and sums.
+
+    Args:
+        network: A `MultiTaskNetwork`.
+    """
+    tasks = ", ".join(f"{name} ({channels})" for name, channels in network.tasks.items())
+    yield f"{type(network).__name__} {network.name!r}, sharing {network.sharing}, masks {network.masks}"
+    yield f"tasks and their channels: {tasks}"
+    if not network.built:
+        yield "not built yet: call it on images, or network.build((None, *spatial, channels)), for its parameters"
+        return
+    rows = [("layer", "kind", "kernel", "filters", "parameters")]
+    rows += [_row(layer) for layer in [*_stages(network.trunk), *network.heads]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for index, row in enumerate(rows):
+        left = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
+        right = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
+        yield "  ".join([*left, *right])
+        if index == 0:
+            yield "-" * (sum(widths) + 2 * (len(widths) - 1))
+    trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
+    every = sum(math.prod(weight.shape) for weight in network.weights)
+    yield f"{trained:,} parameters are trained, {every - trained:,} are statistics and states"
+    if network.groupings():
+        share = network.undecided_filters
+        yield f"{share:.0%} of the filters are undecided; at inference masks are those of {network.settled_masks!r}"
+
+
+def _stages(trunk: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns the layers of a trunk in the order of the stages: the number behind the first `_` of their names."""
+    parts = trunk._flatten_layers(include_self=False, recursive=False)
+    order = {"sfg": 0, "convolution": 0, "activation": 1, "cross": 2, "blocks": 3}
+
+    def place(layer: keras.layers.Layer) -> tuple[int, int]:
+        words = layer.name.split("_")
+        number = next((int(word) for word in words if word.isdigit()), 0)
+        return number, order.get(words[0], 4)
+
+    return sorted(parts, key=place)
+
+
+def _row(layer: Any) -> tuple[str, ...]:
+    convolution = getattr(layer, "convolution", getattr(layer, "projection", layer))
+    kernel = getattr(convolution, "kernel", None)
+    size = "" if kernel is None else " x ".join(map(str, kernel.shape[:-2]))
+    filters = "" if kernel is None else str(kernel.shape[-1])
+    count = sum(math.prod(weight.shape) for weight in layer.trainable_weights)
+    return layer.name, type(layer).__name__, size, filters, f"{count:,}"

@@ -1,0 +1,95 @@
+"""Networks, layers and losses on JAX and PyTorch, in environments without TensorFlow; see CONTRIBUTING.md."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYTHON = os.environ.get("SFGKERAS_BACKENDS_PYTHON")
+
+PROGRAM = """
+import sys
+import keras, sfgkeras
+import numpy as np
+from sfgkeras import layers, losses
+from sfgkeras.networks import MultiTaskNetwork, harden, recalibrate
+from sfgkeras.networks.stages import Stage
+
+assert keras.backend.backend() == sys.argv[1]
+assert "tensorflow" not in sys.modules
+folder = sys.argv[2]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Small(MultiTaskNetwork):
+    stages = (Stage(6, num_blocks=1, dilation=2), Stage(8))
+
+
+images = np.random.default_rng(0).normal(5, 2, size=(16, 8, 8, 1)).astype("float32")
+targets = {"ct": images / 4 + 1, "organs": (images[..., 0] > 5).astype("int32")}
+network = Small({"ct": 1, "organs": 2}, seed=0)
+network.compile(
+    keras.optimizers.Adam(1e-2), loss={"ct": losses.RootMeanSquaredError(), "organs": losses.DiceCrossEntropy()}
+)
+history = network.fit(
+    images, targets, batch_size=4, epochs=5, validation_data=(images, targets), verbose=0
+).history
+assert history["loss"][-1] < 0.8 * history["loss"][0], history
+assert history["val_ct_loss"][-1] < 0.5 * np.std(images), history
+assert network.statistics_fit and int(keras.ops.convert_to_numpy(network.iteration)) == 20
+outputs = network.predict(images, verbose=0)
+np.testing.assert_array_equal(outputs["ct"], network.predict(images, verbose=0)["ct"])
+after = network.evaluate(images, targets, verbose=0, return_dict=True)
+np.testing.assert_allclose(after["ct_loss"], history["val_ct_loss"][-1], rtol=1e-3)
+
+network.save(folder + "/network.keras")
+loaded = keras.saving.load_model(folder + "/network.keras")
+np.testing.assert_allclose(loaded.predict(images, verbose=0)["ct"], outputs["ct"], atol=1e-5)
+assert loaded.statistics_fit
+
+network.masks = "mode"
+recalibrate(network, [(images, targets)])
+expected = network.predict(images, verbose=0)
+hardened = harden(network)
+for task, output in hardened.predict(images, verbose=0).items():
+    np.testing.assert_allclose(output, expected[task], atol=1e-4 * np.abs(expected[task]).max())
+hardened.save(folder + "/hardened.keras")
+again = keras.saving.load_model(folder + "/hardened.keras").predict(images, verbose=0)
+np.testing.assert_allclose(again["ct"], hardened.predict(images, verbose=0)["ct"], atol=1e-5)
+
+inputs = keras.Input((8, 8, 1))
+streams = layers.SFGConv2D(4, (3, 5), strides=2, seed=0)(inputs)
+streams = layers.SFGConv2D(4, seed=1)(streams)
+model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(streams[0] + streams[2]))
+model.compile("sgd", loss="mse")
+model.fit(images, np.zeros((16, 4)), verbose=0)
+recalibrate(model, [images])
+for layer in model.layers:
+    if isinstance(layer, layers.SFGConv2D):
+        layer.masks = "mode"
+to_numpy = keras.ops.convert_to_numpy
+np.testing.assert_allclose(to_numpy(harden(model)(images)), to_numpy(model(images)), atol=1e-5)
+print("all of it works")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci_sample
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_networks_train_save_and_harden_without_tensorflow(backend, tmp_path):
+    if PYTHON is None:
+        pytest.skip("no environment with JAX and PyTorch: set SFGKERAS_BACKENDS_PYTHON to its Python (CONTRIBUTING.md)")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [PYTHON, "-W", "ignore", str(program), backend, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "all of it works" in done.stdout
