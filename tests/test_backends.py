@@ -15,7 +15,7 @@ import keras, sfgkeras
 import numpy as np
 from sfgkeras import layers, losses
 from sfgkeras.networks import MultiTaskNetwork, harden, recalibrate
-from sfgkeras.networks.stages import Stage
+from sfgkeras.architecture.stage import Stage
 
 assert keras.backend.backend() == sys.argv[1]
 assert "tensorflow" not in sys.modules

@@ -14,7 +14,7 @@ def summary_lines(network: Any) -> Iterator[str]:
         network: A `MultiTaskNetwork`.
     """
     tasks = ", ".join(f"{name} ({channels})" for name, channels in network.tasks.items())
-    yield f"{type(network).__name__} {network.name!r}, sharing {network.sharing}, masks {network.masks}"
+    yield f"{type(network).__name__} {network.name!r}, sharing {network.sharing.name}, masks {network.masks}"
     yield f"tasks and their channels: {tasks}"
     if not network.built:
         yield "not built yet: call it on images, or network.build((None, *spatial, channels)), for its parameters"

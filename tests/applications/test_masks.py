@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from sfgkeras.networks.grouped_trunk import GroupedTrunk
 
 from sfgkeras.applications import building, recalibration
 from sfgkeras.applications.session import open_session
 from sfgkeras.grouping import initial_grouping_logits
-from sfgkeras.networks.grouped_trunk import GroupedTrunk
 
 
 @pytest.fixture

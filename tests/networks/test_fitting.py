@@ -6,9 +6,17 @@ import pytest
 import tensorflow as tf
 
 from sfgkeras import losses
-from sfgkeras.networks import HighResNet, harden, recalibrate
+from sfgkeras.architecture.stage import Stage
+from sfgkeras.networks import HighResNet, MultiTaskNetwork, harden, recalibrate
 
 TASKS = {"ct": 1, "organs": 3}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class TwoLayers(MultiTaskNetwork):
+    """As little as has statistics behind statistics: tracing is what these tests wait for."""
+
+    stages = (Stage(4), Stage(3))
 
 
 def data(count=12, size=8, seed=0):
@@ -54,9 +62,9 @@ def forms(images, targets):
 
 
 @pytest.mark.parametrize("form", ["arrays", "dataset", "endless dataset", "sequence", "generator"])
-def test_after_fit_the_statistics_are_those_of_the_data_whatever_its_form(form, small_network):
+def test_after_fit_the_statistics_are_those_of_the_data_whatever_its_form(form):
     images, targets = data()
-    network = compiled(small_network(TASKS, seed=0))
+    network = compiled(TwoLayers(TASKS, seed=0))
     network.fit(**forms(images, targets)[form], shuffle=False, verbose=0)
     assert network.statistics_fit
     found = [np.asarray(layer.moving_mean) for layer in network.normalizations()]
@@ -69,18 +77,18 @@ def test_after_fit_the_statistics_are_those_of_the_data_whatever_its_form(form, 
     assert np.abs(first).max() > 0.5
 
 
-def test_the_validation_of_fit_sees_the_statistics_that_inference_will_see(small_network):
+def test_the_validation_of_fit_sees_the_statistics_that_inference_will_see():
     images, targets = data()
-    network = compiled(small_network(TASKS, seed=0))
+    network = compiled(TwoLayers(TASKS, seed=0))
     history = network.fit(images, targets, batch_size=4, epochs=2, validation_data=(images, targets), verbose=0).history
     after = network.evaluate(images, targets, verbose=0, return_dict=True)
     assert history["val_ct_loss"][-1] == pytest.approx(after["ct_loss"], rel=1e-4)
     assert network.statistics_measured_at == 6
 
 
-def test_statistics_belong_to_the_weights_that_early_stopping_puts_back(small_network):
+def test_statistics_belong_to_the_weights_that_early_stopping_puts_back():
     images, targets = data()
-    network = compiled(small_network(TASKS, seed=0))
+    network = compiled(TwoLayers(TASKS, seed=0))
     stop = keras.callbacks.EarlyStopping("loss", mode="max", patience=0, restore_best_weights=True)
     network.fit(images, targets, batch_size=4, epochs=3, callbacks=[stop], verbose=0)
     assert network.statistics_fit
@@ -92,17 +100,17 @@ def test_statistics_belong_to_the_weights_that_early_stopping_puts_back(small_ne
 
 
 @pytest.mark.parametrize("batch_norm", ["population", "batch"])
-def test_fit_leaves_statistics_that_inference_does_not_take_from_recalibration(batch_norm, small_network):
+def test_fit_leaves_statistics_that_inference_does_not_take_from_recalibration(batch_norm):
     images, targets = data()
-    network = compiled(small_network(TASKS, seed=0, batch_norm=batch_norm))
+    network = compiled(TwoLayers(TASKS, seed=0, batch_norm=batch_norm))
     network.fit(images, targets, batch_size=4, verbose=0)
     assert not network.statistics_fit
     assert harden(network) is not None
 
 
-def test_a_file_remembers_whether_the_statistics_fit(small_network, tmp_path):
+def test_a_file_remembers_whether_the_statistics_fit(tmp_path):
     images, targets = data()
-    network = compiled(small_network(TASKS, seed=0))
+    network = compiled(TwoLayers(TASKS, seed=0))
     network.fit(images, targets, batch_size=4, verbose=0)
     network.save(tmp_path / "fits.keras")
     network.train_on_batch(images, targets)
@@ -113,9 +121,9 @@ def test_a_file_remembers_whether_the_statistics_fit(small_network, tmp_path):
         harden(stale)
 
 
-def test_hardening_undecided_filters_warns_and_says_what_it_costs(small_network, capsys):
+def test_hardening_undecided_filters_warns_and_says_what_it_costs(capsys):
     images, targets = data()
-    network = compiled(small_network(TASKS, seed=0))
+    network = compiled(TwoLayers(TASKS, seed=0))
     network.fit(images, targets, batch_size=4, verbose=0)
     with pytest.warns(UserWarning, match="100% of the filters of .* not what was trained; harden"):
         harden(network)
@@ -132,9 +140,9 @@ def test_hardening_undecided_filters_warns_and_says_what_it_costs(small_network,
         np.testing.assert_array_equal(old, new)
 
 
-def test_statistics_for_hardening_are_measured_with_its_own_masks(small_network):
+def test_statistics_for_hardening_are_measured_with_its_own_masks():
     images, targets = data()
-    network = compiled(small_network(TASKS, seed=0, initial_probabilities=(0.45, 0.35, 0.2)))
+    network = compiled(TwoLayers(TASKS, seed=0, initial_probabilities=(0.45, 0.35, 0.2)))
     network.fit(images, targets, batch_size=12, epochs=2, verbose=0)
     with pytest.warns(UserWarning, match="filters"):
         hardened = harden(network, data=[(images, targets)])
@@ -153,20 +161,20 @@ def test_statistics_for_hardening_are_measured_with_its_own_masks(small_network)
         ({"sample_weight": {"cts": 0}}, "sample weight: the network has no task 'cts', did you mean 'ct'"),
     ],
 )
-def test_fit_names_the_task_that_is_wrong(change, message, small_network):
+def test_fit_names_the_task_that_is_wrong(change, message):
     images, targets = data(4)
     if isinstance(change.get("y"), dict):
         change = {"y": {name: targets.get(name, images) for name in change["y"]}}
     with pytest.raises(ValueError, match=message):
-        compiled(small_network(TASKS, seed=0)).fit(images, **({"y": targets} | change), verbose=0)
+        compiled(TwoLayers(TASKS, seed=0)).fit(images, **({"y": targets} | change), verbose=0)
 
 
-def test_a_task_misspelt_in_a_data_set_or_in_the_losses_is_named(small_network):
+def test_a_task_misspelt_in_a_data_set_or_in_the_losses_is_named():
     images, targets = data(4)
     misspelt = tf.data.Dataset.from_tensors((images, {"ct": targets["ct"], "organ": targets["organs"]}))
     with pytest.raises(ValueError, match="targets: the network has no task 'organ', did you mean 'organs'"):
-        compiled(small_network(TASKS, seed=0)).fit(misspelt, verbose=0)
-    network = small_network(TASKS, seed=0)
+        compiled(TwoLayers(TASKS, seed=0)).fit(misspelt, verbose=0)
+    network = TwoLayers(TASKS, seed=0)
     network.compile("adam", loss={"ct": "mse", "organ": "mse"})
     with pytest.raises(ValueError, match="loss: the network has no task 'organ', did you mean 'organs'"):
         network.fit(images, targets, verbose=0)
