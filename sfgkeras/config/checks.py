@@ -444,7 +444,7 @@ def warn_unused_sources(draft: Draft) -> None:
     used = {*multitask.image, multitask.weight, multitask.sampler, draft.sections["evaluation"].mask}
     used |= {task.target for task in draft.application.tasks.values()}
     draft.warnings.extend(
-        f"[{name}] is an input source that no image, task, weight, sampler or mask refers to"
+        f"[{name}] is an input source that no image, task, weight or sampler refers to"
         for name in draft.sources
         if name not in used
     )
