@@ -11,6 +11,8 @@ from sfgkeras.preprocessing.volume import StepContext, Volume
 
 HU_PER_UNIT = 1024.0
 AIR = -1024.0
+LEAST_TISSUE = -500.0
+"""HU between lung and everything denser; only air and lung lie below."""
 USUAL_CLIP = (AIR, 2500.0)
 LEAST_PADDING = 0.001  # part of the voxels; fewer of one value are overshoot beside metal
 
@@ -76,6 +78,15 @@ def _as_float(values: np.ndarray) -> np.ndarray:
 def is_hounsfield(hu: np.ndarray) -> bool:
     """Tells whether values can be Hounsfield units: fat and air lie below zero, so some voxel must."""
     return bool(np.min(hu) < 0)
+
+
+def value_outside(image: np.ndarray) -> float:
+    """Returns what lies outside an image that nothing is known of: air for a CT, -1024 HU; 0 for everything else.
+
+    An image with voxels below -500 is a CT: between air and lung there is nothing else that is measured so low, and an
+    MR that was whitened has no voxel 500 standard deviations below its mean.
+    """
+    return AIR if float(np.min(image, initial=0.0)) < LEAST_TISSUE else 0.0
 
 
 def padding_value(hu: np.ndarray) -> float | None:

@@ -47,7 +47,7 @@ class RegisterSettings:
         reference: The fixed image, or a folder with one of each subject's name.
         transform: `rigid`, `affine` or `syn`.
         order: Interpolation of the image: 0 nearest, 1 linear, 3 cubic B-spline; labels are always nearest.
-        fill: Value outside the moving image.
+        fill: Value outside the moving image; empty: -1024 for a CT (an image with voxels below -500), 0 for all others.
         seed: Seed of the voxels that the metric is sampled at.
         save_transform: Write the transform to the folder `transforms` of the output.
     """
@@ -55,7 +55,7 @@ class RegisterSettings:
     reference: Path | None = None
     transform: str = "rigid"
     order: int = 1
-    fill: float = 0.0
+    fill: float | None = None
     seed: int = 0
     save_transform: bool = True
 
@@ -173,14 +173,16 @@ def mutual_information(one: np.ndarray, other: np.ndarray, bins: int = 32) -> fl
 
 def register_step(volume: Volume, settings: RegisterSettings, context: StepContext) -> Volume:
     """Registers one subject's image to its reference and takes the label maps along."""
+    from sfgkeras.preprocessing.ct import value_outside
     from sfgkeras.preprocessing.resampling import resample_like
 
     assert settings.reference is not None
     fixed = context.read_companion(settings.reference)
     found = register(volume.array, volume.affine, fixed.array, fixed.affine, settings.transform, settings.seed)
     shape = fixed.array.shape
-    before = resample_like(volume.array, volume.affine, shape, fixed.affine, 1, fill=settings.fill)
-    array = apply_registration(found, volume.array, volume.affine, shape, fixed.affine, settings.order, settings.fill)
+    fill = value_outside(volume.array) if settings.fill is None else settings.fill
+    before = resample_like(volume.array, volume.affine, shape, fixed.affine, 1, fill=fill)
+    array = apply_registration(found, volume.array, volume.affine, shape, fixed.affine, settings.order, fill)
     labels = {
         name: apply_registration(found, label_map, volume.affine, shape, fixed.affine, order=0)
         for name, label_map in volume.labels.items()

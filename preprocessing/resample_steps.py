@@ -8,6 +8,7 @@ import numpy as np
 
 from sfgkeras.data.nifti import read_header
 from sfgkeras.errors import ConfigError
+from sfgkeras.preprocessing.ct import value_outside
 from sfgkeras.preprocessing.resampling import ORDERS, resample_labels_like, resample_like, spacing_grid
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import StepContext, Volume
@@ -46,14 +47,14 @@ class ResampleLikeSettings:
     Attributes:
         reference: An image, or a folder with an image of each subject's name, whose grid is taken.
         order: 0 nearest, 1 linear, 2 quadratic, 3 cubic B-spline.
-        fill: Value outside the image.
+        fill: Value outside the image; empty: -1024 for a CT (an image with voxels below -500), 0 for all others.
         antialias: Blur axes whose voxels grow.
         label_method: `nearest`, or `linear` (each label by itself, the largest wins).
     """
 
     reference: Path | None = None
     order: int = 1
-    fill: float = 0.0
+    fill: float | None = None
     antialias: bool = True
     label_method: str = "nearest"
 
@@ -74,7 +75,8 @@ def resample_like_step(volume: Volume, settings: ResampleLikeSettings, context: 
     assert settings.reference is not None
     header = read_header(context.companion(settings.reference))
     shape = (header.shape[0], header.shape[1], header.shape[2])
-    return _onto(volume, shape, header.affine, settings.order, settings.fill, settings.antialias, settings.label_method)
+    fill = value_outside(volume.array) if settings.fill is None else settings.fill
+    return _onto(volume, shape, header.affine, settings.order, fill, settings.antialias, settings.label_method)
 
 
 def _onto(

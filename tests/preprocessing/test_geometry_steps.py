@@ -106,6 +106,17 @@ def test_a_reference_folder_gives_every_subject_its_own_grid(volume, tmp_path):
     assert placed.labels["labels"].shape == shape
 
 
+@pytest.mark.parametrize(("lowest", "outside"), [(-1000.0, -1024.0), (-400.0, 0.0), (0.0, 0.0)])
+def test_outside_a_ct_there_is_air_and_outside_all_else_nothing(lowest, outside, volume, tmp_path):
+    affine = np.diag([3.0, 3, 3, 1])
+    affine[:3, 3] = [900, 900, 900]
+    write_image(tmp_path / "s0.nii.gz", np.zeros((4, 4, 4)), affine)
+    array = np.full(volume.array.shape, 40.0, np.float32)
+    array[0, 0, 0] = lowest
+    placed = apply(volume.with_array(array), "resample_like", resample_like_reference=tmp_path)
+    np.testing.assert_array_equal(placed.array, np.full((4, 4, 4), outside, np.float32))
+
+
 def test_a_reference_folder_without_the_subject_is_refused(volume, tmp_path):
     with pytest.raises(DataError, match="has no image named s0"):
         apply(volume, "resample_like", resample_like_reference=tmp_path)
