@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.applications import run
-from sfgkeras.applications.files import prediction_path
-from sfgkeras.applications.report import write_report
-from sfgkeras.applications.reporter import Reporter
-from sfgkeras.applications.session import open_session
+from sfgkeras.applications.records.files import prediction_path
+from sfgkeras.applications.report.page import write_report
+from sfgkeras.applications.subjects.session import open_session
 from sfgkeras.config import Config, find_config, read_config
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.data.phantom import write_phantom_cohort
 from sfgkeras.errors import DataError
+from sfgkeras.reporter import Reporter
 
 NUM_SUBJECTS = 14
 AIR = -1024.0
@@ -101,7 +101,7 @@ def draw_results(config: Config, folder: Path, reporter: Reporter) -> list[Path]
     """Draws MR, true CT, synthetic CT, difference and outlines of every held-out subject, and the training curves."""
     from sfgkeras.analysis.curves import read_curves, write_curves
     from sfgkeras.analysis.pictures import subject_montage
-    from sfgkeras.applications.files import RunFolder
+    from sfgkeras.applications.records.files import RunFolder
     from sfgkeras.preprocessing.resampling import resample_like
 
     session = open_session(config, reporter, training=False)

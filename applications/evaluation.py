@@ -10,18 +10,18 @@ import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.tables import summarise, summary_text, with_unit, write_csv
-from sfgkeras.applications.base import TaskType
-from sfgkeras.applications.coverage import fill_value, known_on, marked_outside, put_air
-from sfgkeras.applications.files import VALUES_FILE, prediction_path
+from sfgkeras.applications.records.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.regions import evaluation_masks
-from sfgkeras.applications.reporter import Reporter
-from sfgkeras.applications.session import Session
-from sfgkeras.applications.workers import Team
+from sfgkeras.applications.subjects.session import Session
+from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
+from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.workers.team import Team
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
 from sfgkeras.preprocessing.resampling import resample_like
+from sfgkeras.reporter import Reporter
 
 GROUPS = ("label", "region")
 TABLES = ("subjects", "summary", "pairs")

@@ -6,28 +6,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sfgkeras.applications.checking import check_images
-from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
-from sfgkeras.applications.cohort import Cohort
-from sfgkeras.applications.configuration import build_steps
-from sfgkeras.applications.files import make_writable
-from sfgkeras.applications.fingerprint import refuse_other_network
-from sfgkeras.applications.image_record import ImageRecord, read_image_record, refuse_unlike
-from sfgkeras.applications.inferring import Hook, infer_subjects, no_hook
-from sfgkeras.applications.landmarks import read_required_landmarks
-from sfgkeras.applications.multi_task import build_tasks
-from sfgkeras.applications.new_subjects import find_subjects
-from sfgkeras.applications.places import find_place
-from sfgkeras.applications.preparation import Preparation
-from sfgkeras.applications.preprocess import PreprocessedImages, source_folder
-from sfgkeras.applications.reporter import Reporter, SilentReporter
-from sfgkeras.applications.session import Session, open_session
-from sfgkeras.applications.statistics_files import statistics_names, statistics_path
-from sfgkeras.applications.trained_run import TrainedRun
+from sfgkeras.applications.inference.inferring import Hook, infer_subjects, no_hook
+from sfgkeras.applications.inference.trained_run import TrainedRun
+from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
+from sfgkeras.applications.records.files import make_writable
+from sfgkeras.applications.records.statistics_files import statistics_names, statistics_path
+from sfgkeras.applications.subjects.checks import check_images
+from sfgkeras.applications.subjects.cohort import Cohort
+from sfgkeras.applications.subjects.histogram_landmarks import read_required_landmarks
+from sfgkeras.applications.subjects.image_record import ImageRecord, read_image_record, refuse_unlike
+from sfgkeras.applications.subjects.new_subjects import find_subjects
+from sfgkeras.applications.subjects.preparation import Preparation
+from sfgkeras.applications.subjects.preprocessed import PreprocessedImages, source_folder
+from sfgkeras.applications.subjects.preprocessing_settings import build_steps
+from sfgkeras.applications.subjects.session import Session, open_session
+from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.applications.training.fingerprint import refuse_other_network
+from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError
-from sfgkeras.preprocessing.cohort_landmarks import LANDMARKS
+from sfgkeras.preprocessing.folder.landmarks import LANDMARKS
+from sfgkeras.reporter import Reporter, SilentReporter
 
 SHOWN = 10
 
@@ -82,7 +82,7 @@ def predict(
     session = _open(run, config, subjects, reporter)
 
     def load(channels: int) -> Any:
-        from sfgkeras.applications.recalibration import load_network
+        from sfgkeras.applications.inference.restored_network import load_network
 
         as_trained = replace(session, config=_with_trained_batches(config, run.trained))
         return load_network(as_trained, checkpoints, state, channels, reporter, measure)

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.ndimage import label
 
-from sfgkeras.applications.base import TaskType
-from sfgkeras.applications.files import prediction_path
+from sfgkeras.applications.records.files import prediction_path
+from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_header, read_image, read_label_map
 from sfgkeras.data.subjects import Subject

@@ -4,29 +4,29 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sfgkeras.applications.checkpoints import CheckpointFolder
-from sfgkeras.applications.files import (
+from sfgkeras.applications.inference.inferring import Hook, infer_subjects, no_hook
+from sfgkeras.applications.records.checkpoints import CheckpointFolder
+from sfgkeras.applications.records.files import (
     IN_EFFECT,
     RunFolder,
     keep_configuration,
     make_writable,
 )
-from sfgkeras.applications.fingerprint import refuse_other_network
-from sfgkeras.applications.image_record import write_image_record
-from sfgkeras.applications.inferring import Hook, infer_subjects, no_hook
-from sfgkeras.applications.lock import holding
-from sfgkeras.applications.places import find_place
-from sfgkeras.applications.reads import files_read
-from sfgkeras.applications.reporter import Reporter, SilentReporter
-from sfgkeras.applications.session import Session, data_lines, open_session, prepare_phase
+from sfgkeras.applications.records.lock import holding
+from sfgkeras.applications.subjects.image_record import write_image_record
+from sfgkeras.applications.subjects.reads import files_read
+from sfgkeras.applications.subjects.session import Session, data_lines, open_session, prepare_phase
+from sfgkeras.applications.training.fingerprint import refuse_other_network
+from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.data.prepared import PreparedSubject
-from sfgkeras.data.protection import protecting
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
+from sfgkeras.protection import protecting
+from sfgkeras.reporter import Reporter, SilentReporter
 
 if TYPE_CHECKING:
-    from sfgkeras.applications.workers import Team
+    from sfgkeras.applications.workers.team import Team
 
 
 def train(config: Config, reporter: Reporter | None = None, restart: bool = False) -> Any:
@@ -44,7 +44,7 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
         ConfigError: If settings do not fit each other or the saved states.
         DataError: If files cannot be used; before any long work where possible.
     """
-    from sfgkeras.applications.workers import form_team, reporter_of, settings_lines
+    from sfgkeras.applications.workers.team import form_team, reporter_of, settings_lines
 
     reporter = reporter or SilentReporter()
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints, config.training.max_checkpoints)
@@ -80,11 +80,11 @@ def _train_prepared(
     reporter: Reporter,
     restart: bool,
 ) -> Any:
-    from sfgkeras.applications import assembly
-    from sfgkeras.applications.distribution import missing_gpu, repeat_bit_for_bit
-    from sfgkeras.applications.staleness import say_trained_subjects
-    from sfgkeras.applications.training import naming_what_saves_memory
-    from sfgkeras.applications.workers import array_lines
+    from sfgkeras.applications.inference.staleness import say_trained_subjects
+    from sfgkeras.applications.training import build as assembly
+    from sfgkeras.applications.training.trainer import naming_what_saves_memory
+    from sfgkeras.applications.workers.strategies import missing_gpu, repeat_bit_for_bit
+    from sfgkeras.applications.workers.team import array_lines
 
     config, held_out = session.config, phases.get("validation", [])
     strategy = assembly.prepare_devices(config, team)
@@ -160,8 +160,8 @@ def _finished(
     reporter: Reporter,
 ) -> Any:
     """Returns the trained network, with recalibrated statistics where the configuration asks for them."""
-    from sfgkeras.applications.building import build_network
-    from sfgkeras.applications.recalibration import recalibrate_saved
+    from sfgkeras.applications.inference.restored_network import recalibrate_saved
+    from sfgkeras.applications.training.network import build_network
 
     if session.config.network.batch_norm != "recalibrated":
         return network
@@ -192,7 +192,7 @@ def infer(
         ConfigError: If the checkpoint is of another network.
         DataError: If there is no checkpoint, no subject, or a foreign result is in the way.
     """
-    from sfgkeras.applications.staleness import say_trained_subjects
+    from sfgkeras.applications.inference.staleness import say_trained_subjects
 
     reporter, place = reporter or SilentReporter(), find_place(config, required=False)
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
@@ -223,7 +223,7 @@ def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | No
         DataError: If a prediction is missing, or no subject has a target.
         WorkerLost: If another worker is gone.
     """
-    from sfgkeras.applications.workers import Team, form_team, reporter_of, settings_lines
+    from sfgkeras.applications.workers.team import Team, form_team, reporter_of, settings_lines
 
     reporter = reporter or SilentReporter()
     # Without the variables that say who the workers are, one process does all, as in inference.
@@ -236,7 +236,7 @@ def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | No
 def _evaluate(config: Config, team: "Team", reporter: Reporter, dataset: str | None) -> dict[str, Any]:
     """Evaluates as one worker of a team."""
     from sfgkeras.applications.evaluation import TABLES, evaluate_task, refuse_foreign_tables
-    from sfgkeras.applications.staleness import say_older_predictions
+    from sfgkeras.applications.inference.staleness import say_older_predictions
 
     def find() -> tuple[Session, Sequence[Subject]]:
         session = open_session(config, reporter, training=False)

@@ -28,11 +28,11 @@ from brain_slabs_cohort import INI, SPLIT, TISSUES, write_cohort
 
 from sfgkeras.analysis.tables import summarise
 from sfgkeras.applications import run
-from sfgkeras.applications.logs import read_log
-from sfgkeras.applications.reporter import Reporter
+from sfgkeras.applications.records.logs import read_log
 from sfgkeras.config import Config, read_config
 from sfgkeras.console import build_reporter
 from sfgkeras.data.nifti import read_image
+from sfgkeras.reporter import Reporter
 
 DATA = Path(os.environ.get("SFGKERAS_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PEERS = {"monai": False, "monai_linear": True}

@@ -12,14 +12,14 @@ import torch
 from monai.networks.nets import HighResNet
 from monai.networks.nets.highresnet import DEFAULT_LAYER_PARAMS_3D
 
-from sfgkeras.applications import windows
-from sfgkeras.applications.files import Provenance
-from sfgkeras.applications.inference import infer_volumes
-from sfgkeras.applications.predictor import Predictor
-from sfgkeras.applications.reporter import Reporter
-from sfgkeras.applications.session import Session, open_session, prepare_phase
+from sfgkeras.applications.inference.predictor import Predictor
+from sfgkeras.applications.inference.results import infer_volumes
+from sfgkeras.applications.records.files import Provenance
+from sfgkeras.applications.subjects.session import Session, open_session, prepare_phase
+from sfgkeras.applications.training import batches as windows
 from sfgkeras.config import Config
 from sfgkeras.data.windows import WindowSource
+from sfgkeras.reporter import Reporter
 
 CHUNK = 10
 """Iterations between two readings of the clock, as often as our own log writes."""

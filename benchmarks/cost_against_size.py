@@ -105,7 +105,7 @@ def measure(point: Point, threads: int, seconds: float) -> dict[str, Any]:
     """Measures a point in this process: median seconds of a step, and what memory training took at its peak."""
     import tensorflow as tf
 
-    from sfgkeras.applications.distribution import build_strategy
+    from sfgkeras.applications.workers.strategies import build_strategy
     from sfgkeras.networks import count_multiplies, count_parameters
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -199,7 +199,7 @@ def hardening_times(settings: Settings) -> Mapping[str, float]:
 
     from hardening import HARDENED, MASKED, SINGLE, build_networks
 
-    from sfgkeras.applications.export_formats import compiled_call
+    from sfgkeras.applications.export.formats import compiled_call
 
     _limit_tensorflow(settings.threads)
     images = np.random.default_rng(0).normal(size=(settings.batch, settings.size, settings.size, 1)).astype("float32")
@@ -217,7 +217,7 @@ def volume_against_monai(settings: Settings) -> dict[str, float]:
     import torch
     from monai.inferers import SliceInferer
 
-    from sfgkeras.applications.predictor import Predictor
+    from sfgkeras.applications.inference.predictor import Predictor
 
     _limit_tensorflow(settings.threads)
     torch.set_num_threads(settings.threads)

@@ -219,8 +219,8 @@ def run_process(plan: Mapping[str, Any]) -> None:
     """
     import tensorflow as tf
 
-    from sfgkeras.applications.checkpoints import collect_arrays
-    from sfgkeras.applications.distribution import build_multi_worker_strategy, build_strategy
+    from sfgkeras.applications.records.checkpoints import collect_arrays
+    from sfgkeras.applications.workers.strategies import build_multi_worker_strategy, build_strategy
 
     tf.config.threading.set_intra_op_parallelism_threads(plan["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(plan["threads"])
@@ -250,7 +250,7 @@ def real_windows(settings: Settings) -> dict[str, float]:
     """
     import tensorflow as tf
 
-    from sfgkeras.applications.distribution import build_strategy
+    from sfgkeras.applications.workers.strategies import build_strategy
     from sfgkeras.data.pipeline import close, original_errors, training_dataset
 
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)

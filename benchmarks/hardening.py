@@ -20,8 +20,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from sfgkeras.applications.export_formats import compiled_call  # noqa: E402
-from sfgkeras.applications.latency import available_threads, measure_latency  # noqa: E402
+from sfgkeras.applications.export.formats import compiled_call  # noqa: E402
+from sfgkeras.applications.export.latency import available_threads, measure_latency  # noqa: E402
 from sfgkeras.architecture.stage import Stage  # noqa: E402
 from sfgkeras.networks import HighResNet, count_multiplies, count_parameters, group_network, harden  # noqa: E402
 

@@ -94,11 +94,12 @@ def write_volume(path: Path, length: int) -> None:
 
 def save_network(ini: Path) -> None:
     """Saves the configuration's network as it begins, as if it had been trained."""
-    from sfgkeras.applications import building, fingerprint
-    from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, collect_arrays
-    from sfgkeras.applications.configuration import read_run
-    from sfgkeras.applications.files import RunFolder
-    from sfgkeras.applications.multi_task import build_tasks
+    from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState, collect_arrays
+    from sfgkeras.applications.records.files import RunFolder
+    from sfgkeras.applications.subjects.preprocessing_settings import read_run
+    from sfgkeras.applications.tasks.table import build_tasks
+    from sfgkeras.applications.training import fingerprint
+    from sfgkeras.applications.training import network as building
 
     config = read_run(ini)
     network = building.build_network(config, build_tasks(config), 1)

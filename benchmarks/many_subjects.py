@@ -86,10 +86,10 @@ def preprocess(folder: Path, workers: int) -> None:
 
 def prepare(folder: Path) -> None:
     """Opens the cohort as training does, fills the cache and draws a window of every subject."""
-    from sfgkeras.applications import windows
-    from sfgkeras.applications.configuration import read_run
-    from sfgkeras.applications.reporter import SilentReporter
-    from sfgkeras.applications.session import open_session, prepare_phase
+    from sfgkeras.applications.subjects.preprocessing_settings import read_run
+    from sfgkeras.applications.subjects.session import open_session, prepare_phase
+    from sfgkeras.applications.training import batches as windows
+    from sfgkeras.reporter import SilentReporter
 
     path = folder / "run.ini"
     path.write_text(INI.format(images=folder / "images", labels=folder / "labels", folder=folder))

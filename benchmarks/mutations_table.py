@@ -22,7 +22,7 @@ class Mutated(NamedTuple):
 
 GROUPING_TESTS = ("tests/grouping/test_grouping.py",)
 MASK_TESTS = ("tests/networks/test_masks.py", "tests/layers/test_filter_grouping.py")
-STEP_TESTS = ("tests/applications/test_training_step.py",)
+STEP_TESTS = ("tests/applications/training/test_training_step.py",)
 
 TABLE: tuple[Mutated, ...] = (
     Mutated(
@@ -174,7 +174,7 @@ TABLE: tuple[Mutated, ...] = (
         ),
     ),
     Mutated(
-        "applications/steps.py",
+        "applications/training/step.py",
         STEP_TESTS,
         (
             ("tf.add_n([self._task_weights[task] * parts[task] for", "tf.add_n([parts[task] for"),
@@ -204,8 +204,8 @@ TABLE: tuple[Mutated, ...] = (
         ),
     ),
     Mutated(
-        "applications/early_stopping.py",
-        ("tests/applications/test_early_stopping.py",),
+        "applications/training/stopping.py",
+        ("tests/applications/training/test_early_stopping.py",),
         (
             ("min(losses[1:]) >= losses[0]", "min(losses[1:]) > losses[0]"),
             ("losses[-1] > np.mean(losses[:-1]) + MIN_DELTA", "losses[-1] > np.mean(losses) + MIN_DELTA"),

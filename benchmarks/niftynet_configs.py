@@ -412,7 +412,7 @@ class _Heard:
         pass
 
     def stage(self, title: str, total: int, done: int = 0) -> object:
-        from sfgkeras.applications.reporter import SilentReporter
+        from sfgkeras.reporter import SilentReporter
 
         return SilentReporter().stage(title, total, done)
 
@@ -436,8 +436,8 @@ class Outcome:
 
 def try_file(name: str, sections: Sections, data: Path, folder: Path) -> Outcome:
     """Checks one file, and once more with our network's name where we have none of that name."""
-    from sfgkeras.applications.checking import check_run
-    from sfgkeras.applications.configuration import read_run
+    from sfgkeras.applications.check import check_run
+    from sfgkeras.applications.subjects.preprocessing_settings import read_run
     from sfgkeras.errors import ConfigError, DataError
 
     refused = ""

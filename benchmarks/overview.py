@@ -17,10 +17,10 @@ from sfgkeras.analysis.grouping_record import GroupingRecord
 from sfgkeras.analysis.pictures import canonical, label_colour, radiological_slice
 from sfgkeras.analysis.simplex import CORNERS, bin_triangles, simplex_density, simplex_views
 from sfgkeras.analysis.style import DENSITY_COLOURS
-from sfgkeras.applications.cohort import find_cohort
-from sfgkeras.applications.files import RunFolder
-from sfgkeras.applications.multi_task import build_tasks
-from sfgkeras.applications.report_volumes import HU_WINDOW, RunData, read_subject_volumes
+from sfgkeras.applications.records.files import RunFolder
+from sfgkeras.applications.report.volumes import HU_WINDOW, RunData, read_subject_volumes
+from sfgkeras.applications.subjects.cohort import find_cohort
+from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.callbacks import read_grouping_history
 from sfgkeras.config import read_config
 

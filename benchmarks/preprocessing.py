@@ -24,9 +24,9 @@ from mr_volume import AFFINE, SHAPE, SPACING, mr_volume
 from sfgkeras.data.nifti import read_stored, write_image
 from sfgkeras.preprocessing.bias_field import correct_bias_field
 from sfgkeras.preprocessing.folder import run_folder
+from sfgkeras.preprocessing.folder.runners import available_cores
 from sfgkeras.preprocessing.histogram import apply_landmarks, fit_landmarks
 from sfgkeras.preprocessing.resampling import resample_to_spacing
-from sfgkeras.preprocessing.runners import available_cores
 
 
 class Table:

@@ -194,7 +194,7 @@ def _fastest_seconds(work: Any, repeats: int = 7) -> float:
 
 def check(work: Work, sharing: str, window: int, batch: int) -> str:
     """Compares the model with a measured step on this machine."""
-    from sfgkeras.applications.distribution import build_strategy
+    from sfgkeras.applications.workers.strategies import build_strategy
 
     network = build_network(NUM_TASKS, sharing)
     step, _ = build_step(network, build_strategy("one_device"), batch)

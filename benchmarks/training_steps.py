@@ -39,7 +39,7 @@ def build_losses(network: Any) -> dict[str, Any]:
 
 def build_step(network: Any, strategy: Any, global_batch_size: int) -> tuple[Any, Any]:
     """Builds the step with the losses of the paper, and its optimiser, Adam; in the scope of the strategy."""
-    from sfgkeras.applications.steps import TrainingStep, build_optimizer
+    from sfgkeras.applications.training.step import TrainingStep, build_optimizer
 
     optimizer = build_optimizer("adam", 1e-3)
     optimizer.build(network.trainable_variables)

@@ -33,7 +33,7 @@ from scipy.stats import ttest_1samp
 from sklearn.datasets import load_digits
 
 from sfgkeras.analysis.comparison import Score, compare_scores, main_table, markdown_table
-from sfgkeras.applications.steps import TrainingStep, build_optimizer, split_variables
+from sfgkeras.applications.training.step import TrainingStep, build_optimizer, split_variables
 from sfgkeras.callbacks import GroupingHistory
 from sfgkeras.console import build_reporter
 from sfgkeras.losses import DiceCrossEntropy, RootMeanSquaredError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.data.files import replacing
 from sfgkeras.errors import DataError
+from sfgkeras.files import replacing
 from sfgkeras.preprocessing.histogram import NyulLandmarks, landmark_percentiles
 
 FORMAT = "Nyul landmarks of sfgkeras, version 1"

@@ -92,14 +92,16 @@ def test_every_block_of_the_guide_runs_after_the_ones_before(tmp_path, monkeypat
 @pytest.mark.ci_sample
 def test_the_lines_of_the_readme_give_the_error_of_the_ini_way(tmp_path):
     from sfgkeras import losses
-    from sfgkeras.applications import recalibration, run, windows
-    from sfgkeras.applications.checkpoints import CheckpointFolder
-    from sfgkeras.applications.files import RunFolder
-    from sfgkeras.applications.reporter import SilentReporter
-    from sfgkeras.applications.session import open_session, prepare_phase
+    from sfgkeras.applications import run
+    from sfgkeras.applications.inference import restored_network as recalibration
+    from sfgkeras.applications.records.checkpoints import CheckpointFolder
+    from sfgkeras.applications.records.files import RunFolder
+    from sfgkeras.applications.subjects.session import open_session, prepare_phase
+    from sfgkeras.applications.training import batches as windows
     from sfgkeras.config import read_config
     from sfgkeras.data.phantom import write_phantom_cohort
     from sfgkeras.data.pipeline import training_dataset, validation_dataset
+    from sfgkeras.reporter import SilentReporter
 
     (block,) = blocks_of(ROOT / "README.md", "### From Python")
     random.seed(0)

@@ -72,7 +72,7 @@ def test_every_initialiser_builds_and_follows_its_seed(name):
 
 
 def test_window_samplers():
-    from sfgkeras.applications import windows
+    from sfgkeras.applications.training import batches as windows
     from sfgkeras.data.samplers import SAMPLERS
 
     assert set(choices.WINDOW_SAMPLING) == set(SAMPLERS)
@@ -80,7 +80,7 @@ def test_window_samplers():
 
 
 def test_task_types():
-    from sfgkeras.applications.multi_task import TASK_TYPES
+    from sfgkeras.applications.tasks.table import TASK_TYPES
     from sfgkeras.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, SEGMENTATION_LOSSES
 
     assert set(choices.TASK_TYPES) == set(TASK_TYPES)
@@ -106,7 +106,7 @@ def test_evaluations():
 def test_every_optimiser_lowers_a_parabola(name):
     import keras
 
-    from sfgkeras.applications.steps import OPTIMIZERS, build_optimizer
+    from sfgkeras.applications.training.step import OPTIMIZERS, build_optimizer
 
     assert set(choices.OPTIMISERS) == set(OPTIMIZERS)
     variable = keras.Variable(np.asarray([2.0], np.float32))
@@ -121,14 +121,14 @@ def test_every_optimiser_lowers_a_parabola(name):
 def test_precisions():
     import keras
 
-    from sfgkeras.applications.building import PRECISIONS
+    from sfgkeras.applications.training.network import PRECISIONS
 
     assert set(choices.PRECISIONS) == set(PRECISIONS)
     assert all(keras.DTypePolicy(policy).variable_dtype == "float32" for policy in PRECISIONS.values())
 
 
 def test_strategies():
-    from sfgkeras.applications.distribution import build_strategy
+    from sfgkeras.applications.workers.strategies import build_strategy
     from sfgkeras.errors import ConfigError
 
     for name in choices.STRATEGIES:
@@ -179,7 +179,7 @@ def test_masks_routings_statistics_and_blendings():
 
 
 def test_phases():
-    from sfgkeras.applications.cohort import PHASES
+    from sfgkeras.applications.subjects.cohort import PHASES
 
     assert chosen(Inference, "dataset_to_infer") == {*PHASES, "all"}
 

@@ -23,7 +23,7 @@ from sfgkeras.errors import ConfigError, counted
 def check(context: click.Context, config_name: str, headers_only: bool) -> None:
     """Check the INI file, the images and the labels; say what training will see."""
     config = read_configuration(config_name, context.args)
-    from sfgkeras.applications.checking import check_run
+    from sfgkeras.applications.check import check_run
 
     reporter = build_reporter()
     if not check_run(config, reporter, read_voxels=not headers_only):
@@ -65,7 +65,7 @@ def preprocess(context: click.Context, config_name: str | None, restart: bool, o
             "written --PREPROCESSING.workers 2)"
         )
     config = read_configuration(config_name, context.args)
-    from sfgkeras.applications.preprocess import preprocess as preprocess_run
+    from sfgkeras.applications.subjects.preprocessed import preprocess as preprocess_run
 
     reporter = build_reporter()
     exit_code = preprocess_run(config, reporter, restart=restart, overwrite=overwrite)
@@ -82,7 +82,7 @@ def _preprocess_folder(
         raise ConfigError(
             f"{' and '.join(missing)} missing; give an INI file with -c FILE, or --input DIR --output DIR --steps ..."
         )
-    from sfgkeras.applications.folder_progress import FolderProgress
+    from sfgkeras.applications.subjects.folder_progress import FolderProgress
     from sfgkeras.preprocessing.folder import run_folder
 
     settings = parse_settings(context.args)
@@ -143,7 +143,7 @@ def phantom(context: click.Context, output: Path, subjects: int, size: str, seed
 @click.pass_context
 def configs(context: click.Context, name: str | None, overwrite: bool) -> None:
     """List the shipped INI files, or copy one into the working folder."""
-    from sfgkeras.applications.files import write_text
+    from sfgkeras.applications.records.files import write_text
     from sfgkeras.config import find_config, list_configs
 
     reporter = build_reporter()
@@ -167,6 +167,6 @@ def configs(context: click.Context, name: str | None, overwrite: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def convert(old: Path, new: Path, overwrite: bool) -> None:
     """Write a NiftyNet INI file as one of ours; each changed line stays as a comment with the reason."""
-    from sfgkeras.applications.converting import convert as convert_file
+    from sfgkeras.applications.convert import convert as convert_file
 
     convert_file(old, new, build_reporter(), overwrite)

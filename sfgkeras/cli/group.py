@@ -44,7 +44,7 @@ def read_configuration(name: str, arguments: Sequence[str]) -> Any:
     Raises:
         ConfigError: Every mistake at once.
     """
-    from sfgkeras.applications.configuration import read_run
+    from sfgkeras.applications.subjects.preprocessing_settings import read_run
     from sfgkeras.config import find_config
 
     return read_run(find_config(name), parse_overrides(arguments))

@@ -80,8 +80,8 @@ def predict(context: click.Context, run_name: str, inputs: tuple[str, ...], outp
     Several files may follow one --input (*.nii.gz). Where the network sees several images, SOURCE=PATH says which is
     which. Settings that do not change what was trained may follow: --INFERENCE.masks sample (docs/predict.md).
     """
+    from sfgkeras.applications.inference.trained_run import read_trained_run
     from sfgkeras.applications.predict import predict as predict_run
-    from sfgkeras.applications.trained_run import read_trained_run
 
     more, settings = split_inputs(context.args)
     run = read_trained_run(run_name, parse_overrides(settings))
@@ -142,7 +142,7 @@ def report(
     wanted = [parse_slice(text) for text in slices]
     if activations or wanted:
         load_tensorflow()
-    from sfgkeras.applications.report import write_report
+    from sfgkeras.applications.report.page import write_report
 
     reporter = build_reporter()
     page = write_report(config, reporter, output, subjects, activations, wanted, overwrite)
@@ -166,7 +166,7 @@ def report(
 def export(context: click.Context, config_name: str, **options: Any) -> None:
     """Write the hardened network: an ordinary model with no masks, no sampling and no wasted multiply."""
     config = read_configuration(config_name, context.args)
-    from sfgkeras.applications.exporting import export_network
+    from sfgkeras.applications.export.hardened import export_network
 
     reporter = build_reporter()
     path = export_network(config, reporter, before_network=load_tensorflow, **options)
@@ -200,7 +200,7 @@ def compare(
 
     Resumes where it was stopped: runs that are done are not made again.
     """
-    from sfgkeras.applications.comparison_plan import plan_files, plan_sharing
+    from sfgkeras.applications.comparison.plan import plan_files, plan_sharing
     from sfgkeras.config import find_config
 
     overrides = parse_overrides(context.args)
@@ -217,7 +217,7 @@ def compare(
     else:
         plan = plan_sharing(paths[0], names, seeds, output, overrides, parts)
     load_tensorflow()
-    from sfgkeras.applications.comparing import compare as compare_runs
+    from sfgkeras.applications.comparison.runs import compare as compare_runs
 
     reporter = build_reporter()
     compare_runs(plan, output, reporter)

@@ -47,15 +47,15 @@ class Summary:
 
 def is_chief(config: Config) -> bool:
     """Says whether this process is the one of several workers that tells of them all."""
-    from sfgkeras.applications.places import find_place
+    from sfgkeras.applications.workers.address import find_place
 
     return find_place(config, required=False).index == 0
 
 
 def after_training(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:
     """Says which states there are, and how to use them on subjects that were held out, or else on others."""
-    from sfgkeras.applications.checkpoints import CheckpointFolder
-    from sfgkeras.applications.files import RunFolder
+    from sfgkeras.applications.records.checkpoints import CheckpointFolder
+    from sfgkeras.applications.records.files import RunFolder
     from sfgkeras.data.subjects import read_split
 
     run = RunFolder(config.system.model_dir)
@@ -73,7 +73,7 @@ def after_training(config: Config, summary: Summary, reporter: PlainReporter | R
 
 def after_inference(config: Config, summary: Summary, dataset: str | None) -> None:
     """Says how results are compared with the truth, or, where there is none, looked at."""
-    from sfgkeras.applications.cohort import find_cohort, target_sources
+    from sfgkeras.applications.subjects.cohort import find_cohort, target_sources
 
     cohort = find_cohort(config, needs_targets=False)
     phase = dataset or config.inference.dataset_to_infer
@@ -87,7 +87,7 @@ def after_inference(config: Config, summary: Summary, dataset: str | None) -> No
 
 def after_prediction(output: Path, summary: Summary) -> None:
     """Says how results of new patients are looked at."""
-    from sfgkeras.applications.files import VALUES_FILE
+    from sfgkeras.applications.records.files import VALUES_FILE
 
     table = output / VALUES_FILE
     what = str(table) if table.is_file() else f"the files in {output} over their images, in a viewer of NIfTI files"

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfgkeras.data.files import reading_problem
 from sfgkeras.data.nifti import image_suffix, is_image
 from sfgkeras.data.subjects import refuse_unusable_id
 from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.files import reading_problem
 
 SUBJECT_FOLDERS, TREE, FLAT = "subject_folders", "tree", "flat"
 _BIDS_SUBJECT = "sub-"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sfgkeras.data.files import reading_problem
 from sfgkeras.errors import DataError
+from sfgkeras.files import reading_problem
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SLICE_TOLERANCE = 0.02  # of the slice distance; scanners round positions, a missing slice is off by 1.0

@@ -17,12 +17,12 @@ from typing import Any, cast
 import numpy as np
 from isal import igzip
 
-from sfgkeras.data.files import is_irregular, refuse_irregular, replacing
 from sfgkeras.data.image_formats import Decoded, has_dicom, read_photo, read_with_simpleitk
 from sfgkeras.data.nifti_format import PAIR_SUFFIXES, layout_header, read_nifti
 from sfgkeras.data.orientation import FLATTEST, axis_codes, reorient
 from sfgkeras.data.scaling import to_float32
 from sfgkeras.errors import DataError, lookup
+from sfgkeras.files import is_irregular, refuse_irregular, replacing
 
 __all__ = [
     "Header",

@@ -18,10 +18,10 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from sfgkeras.data.files import reading_problem
 from sfgkeras.data.image_formats import Decoded, spatial_shape, times
 from sfgkeras.data.scaling import scale_into, to_float32
 from sfgkeras.errors import DataError
+from sfgkeras.files import reading_problem
 
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 # isal's stubs take its error class for an instance, hence the ignore.

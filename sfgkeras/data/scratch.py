@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
-from sfgkeras.data.files import writing_problem
 from sfgkeras.errors import DataError
+from sfgkeras.files import writing_problem
 
 IN_MEMORY = 1 << 27  # bytes; what is handed out up to here is ordinary memory
 _FILE = 1 << 28  # bytes of a file that several arrays share: each keeps one of the few open files of a process

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.data.files import reading_problem, replacing
 from sfgkeras.errors import ConfigError, DataError, suggestion
+from sfgkeras.files import reading_problem, replacing
 
 PHASES = ("training", "validation", "inference")
 LONGEST_ID = 200

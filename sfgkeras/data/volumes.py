@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from isal import isal_zlib
 
-from sfgkeras.data.files import TEMPORARY_SUFFIX, reading_problem, refuse_irregular, replacing, writing_problem
 from sfgkeras.errors import DataError
+from sfgkeras.files import TEMPORARY_SUFFIX, reading_problem, refuse_irregular, replacing, writing_problem
 
 ABANDONED_AFTER = 3600.0  # seconds; what is neither named nor touched for so long is a dead writer's
 _BLOCK = 1 << 24  # bytes written or checked at a time

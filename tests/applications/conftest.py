@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sfgkeras.applications.files import RunFolder, prediction_path
+from sfgkeras.applications.records.files import RunFolder, prediction_path
 from sfgkeras.callbacks import GroupingHistory
 from sfgkeras.config import Config, read_config
 from sfgkeras.data.nifti import read_image, read_label_map, write_image
@@ -136,7 +136,7 @@ class RecordingReporter:
         self.tables[title] = (list(columns), [list(row) for row in rows])
 
     def stage(self, title, total, done=0):
-        from sfgkeras.applications.reporter import SilentReporter
+        from sfgkeras.reporter import SilentReporter
 
         return SilentReporter().stage(title, total, done)
 
@@ -149,7 +149,7 @@ def reporter() -> RecordingReporter:
 @pytest.fixture
 def network_arrays():
     """Returns a function: checkpoint folder, iteration -> its arrays."""
-    from sfgkeras.applications.checkpoints import CheckpointFolder
+    from sfgkeras.applications.records.checkpoints import CheckpointFolder
 
     def read(model_dir: Path, iteration: int) -> dict[str, np.ndarray]:
         return dict(CheckpointFolder(model_dir / "checkpoints").read(iteration).arrays)

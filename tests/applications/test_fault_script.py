@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
+from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.data.volumes import VolumeStore
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from sfgkeras import cli
 from sfgkeras.applications import run
-from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState, read_state
-from sfgkeras.applications.logs import CsvLog, TensorBoardLog, read_log
+from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState, read_state
+from sfgkeras.applications.records.logs import CsvLog, TensorBoardLog, read_log
 from sfgkeras.config import read_config
 from sfgkeras.errors import DataError
 
@@ -561,7 +561,7 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from sfgkeras.applications.checkpoints import CheckpointFolder, TrainingState
+from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 folder = CheckpointFolder(Path(sys.argv[1]), 2)
 folder.remove_leftovers()
 iteration = (folder.iterations() or [0])[-1]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sfgkeras.analysis.pictures import save_figure, save_text
-from sfgkeras.applications.export_formats import FORMATS, replacing_path
-from sfgkeras.applications.files import write_text
+from sfgkeras.applications.export.formats import FORMATS, replacing_path
+from sfgkeras.applications.records.files import write_text
 from sfgkeras.errors import DataError
 
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from sfgkeras.networks.grouped_trunk import GroupedTrunk
 
-from sfgkeras.applications import building, recalibration
-from sfgkeras.applications.session import open_session
+from sfgkeras.applications.inference import restored_network as recalibration
+from sfgkeras.applications.subjects.session import open_session
+from sfgkeras.applications.training import network as building
 from sfgkeras.grouping import initial_grouping_logits
+from sfgkeras.sharing.grouped_trunk import GroupedTrunk
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sfgkeras import cli
-from sfgkeras.applications.checking import check_run
-from sfgkeras.applications.configuration import read_run
-from sfgkeras.applications.converting import convert
+from sfgkeras.applications.check import check_run
+from sfgkeras.applications.convert import convert
+from sfgkeras.applications.subjects.preprocessing_settings import read_run
 from sfgkeras.config import read_config
 from sfgkeras.errors import ConfigError, DataError
 

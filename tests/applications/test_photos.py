@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from sfgkeras.applications import run
-from sfgkeras.applications.cohort import find_cohort
+from sfgkeras.applications.inference.trained_run import read_trained_run
 from sfgkeras.applications.predict import predict
-from sfgkeras.applications.trained_run import read_trained_run
+from sfgkeras.applications.subjects.cohort import find_cohort
 from sfgkeras.config import read_config
 from sfgkeras.data.nifti import write_image
 from sfgkeras.errors import DataError
@@ -112,7 +112,7 @@ class Reporter:
         self.tables[title] = (list(columns), [list(row) for row in rows])
 
     def stage(self, title, total, done=0):
-        from sfgkeras.applications.reporter import SilentReporter
+        from sfgkeras.reporter import SilentReporter
 
         return SilentReporter().stage(title, total, done)
 
@@ -259,7 +259,7 @@ def test_targets_may_come_from_a_table(folder):
 
 def test_the_report_shows_values_a_confusion_matrix_and_what_filters_answer_to_a_photo(trained, tmp_path):
     from sfgkeras.analysis.activation_maps import read_maps
-    from sfgkeras.applications.report import write_report
+    from sfgkeras.applications.report.page import write_report
 
     config, _, _ = trained
     run.evaluate(config, Reporter(), dataset="training")

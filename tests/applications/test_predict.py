@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sfgkeras.applications import run
+from sfgkeras.applications.inference.trained_run import read_trained_run
 from sfgkeras.applications.predict import predict
-from sfgkeras.applications.trained_run import read_trained_run
 from sfgkeras.data.nifti import read_header, read_image, reorient, write_image
 from sfgkeras.errors import ConfigError, DataError
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sfgkeras.applications import run
-from sfgkeras.applications.checking import check_run
-from sfgkeras.applications.files import prediction_path
+from sfgkeras.applications.check import check_run
+from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.regions import largest_part
 from sfgkeras.config import read_config
 from sfgkeras.errors import ConfigError, DataError

@@ -7,7 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from sfgkeras.applications import assembly, run
+from sfgkeras.applications import run
+from sfgkeras.applications.training import build as assembly
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, DataError
 
@@ -219,7 +220,7 @@ def test_a_batch_that_two_devices_cannot_share_or_one_device_alone_is_refused(ma
 
 
 def test_the_best_checkpoint_is_the_one_with_the_best_validation_score(make_config):
-    from sfgkeras.applications.checkpoints import CheckpointFolder
+    from sfgkeras.applications.records.checkpoints import CheckpointFolder
 
     config = make_config({"TRAINING.validation_every_n": 1, "TRAINING.best_metric": "ct_mae"})
     run.train(config)

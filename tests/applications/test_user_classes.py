@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from sfgkeras.applications.building import build_network
-from sfgkeras.applications.checking import check_run
-from sfgkeras.applications.configuration import read_run
-from sfgkeras.applications.multi_task import build_tasks
+from sfgkeras.applications.check import check_run
+from sfgkeras.applications.subjects.preprocessing_settings import read_run
+from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.applications.training.network import build_network
 from sfgkeras.errors import ConfigError
 from sfgkeras.preprocessing.pipeline import build_pipeline
 from sfgkeras.preprocessing.volume import StepContext, Volume

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from sfgkeras.applications import run
-from sfgkeras.applications.files import IN_EFFECT, RunFolder, keep_configuration, prediction_path
-from sfgkeras.applications.session import open_session
+from sfgkeras.applications.records.files import IN_EFFECT, RunFolder, keep_configuration, prediction_path
+from sfgkeras.applications.subjects.session import open_session
 from sfgkeras.config import read_config
 from sfgkeras.errors import ConfigError, DataError
 
@@ -144,7 +144,7 @@ def test_a_subject_id_never_leads_a_result_out_of_its_folder(make_config):
 
 
 def test_preprocessing_from_an_ini_file_replaces_what_others_made_only_when_asked(make_config, reporter, tmp_path):
-    from sfgkeras.applications.preprocess import preprocess
+    from sfgkeras.applications.subjects.preprocessed import preprocess
 
     config = make_config(
         {"PREPROCESSING.steps": "whiten", "PREPROCESSING.pictures": "no", "NETWORK.normalisation": "no"},

@@ -25,7 +25,7 @@ def test_the_table_fits_the_code_of_today_and_its_tests_exist(load_benchmark):
 
 def test_words_choose_files(load_benchmark):
     mutations = load_benchmark("mutations")
-    assert {m.path for m in mutations.all_mutations(["early_stopping"])} == {"applications/early_stopping.py"}
+    assert {m.path for m in mutations.all_mutations(["training/stopping"])} == {"applications/training/stopping.py"}
 
 
 def run(tree, changes, longest=60):

@@ -42,7 +42,7 @@ def scramble(network: keras.Model) -> None:
 
 def save(folder: Path, name: str, network: keras.Model, hardened: bool) -> None:
     """Writes a network, what it gives, its training state, and its hardened form."""
-    from sfgkeras.applications.checkpoints import TrainingState, collect_arrays, write_state
+    from sfgkeras.applications.records.checkpoints import TrainingState, collect_arrays, write_state
     from sfgkeras.networks import harden
 
     network.masks = "mode"

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from sfgkeras.applications.checkpoints import read_state, restore_arrays
+from sfgkeras.applications.records.checkpoints import read_state, restore_arrays
 from sfgkeras.networks import harden
 
 ARCHIVES = sorted(Path(__file__).parent.glob("saved_*.zip"))

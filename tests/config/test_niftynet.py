@@ -217,7 +217,7 @@ def test_distances_between_labels_are_those_of_the_wasserstein_dice_loss(tmp_pat
 
 
 def test_the_loss_is_built_with_the_distances(tmp_path):
-    from sfgkeras.applications.multi_task import build_tasks
+    from sfgkeras.applications.tasks.table import build_tasks
 
     config = read(tmp_path, TRAINING="loss_type = WGDL", SEGMENTATION="wgdl_distances = 1, 1, 0.5")
     loss = build_tasks(config)["segmentation"].build_loss()

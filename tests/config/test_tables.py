@@ -139,8 +139,8 @@ def test_measures_have_code_behind_every_name():
 
 
 def test_training_choices_have_code_behind_every_name():
-    from sfgkeras.applications.early_stopping import EARLY_STOPPING
-    from sfgkeras.applications.steps import OPTIMIZERS
+    from sfgkeras.applications.training.step import OPTIMIZERS
+    from sfgkeras.applications.training.stopping import EARLY_STOPPING
 
     assert set(choices.EARLY_STOPPING_MODES) == set(EARLY_STOPPING)
     assert set(choices.OPTIMISERS) == set(OPTIMIZERS)

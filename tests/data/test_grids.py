@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfgkeras.applications.checking import check_run
-from sfgkeras.applications.reporter import SilentReporter
-from sfgkeras.applications.session import open_session
+from sfgkeras.applications.check import check_run
+from sfgkeras.applications.subjects.session import open_session
 from sfgkeras.config import read_config
 from sfgkeras.data.checks import SourceInfo, check_subjects
 from sfgkeras.data.grids import Grid, resampled_shape
 from sfgkeras.data.nifti import write_image
 from sfgkeras.data.subjects import Subject
-from sfgkeras.preprocessing.inputs import read_labels_on_grid
+from sfgkeras.preprocessing.folder.inputs import read_labels_on_grid
 from sfgkeras.preprocessing.resampling import resample_like, resample_to_spacing
+from sfgkeras.reporter import SilentReporter
 
 SHAPE = (32, 32, 4)
 AFFINE = np.diag([1.46, 1.46, 5.0, 1.0])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sfgkeras.data.files import replacing
-from sfgkeras.data.protection import ReadFiles, inside, protecting
 from sfgkeras.errors import DataError
+from sfgkeras.files import replacing
+from sfgkeras.protection import ReadFiles, inside, protecting
 
 
 @pytest.fixture

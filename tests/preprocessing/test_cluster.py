@@ -9,7 +9,7 @@ import pytest
 from sfgkeras.data.nifti import read_image
 from sfgkeras.errors import ConfigError
 from sfgkeras.preprocessing.folder import run_folder
-from sfgkeras.preprocessing.manifest import Manifest
+from sfgkeras.preprocessing.folder.manifest import Manifest
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_scheduler_that_does_not_answer_is_refused_at_once_in_one_line(cohort,
 
 
 def test_what_listens_and_is_no_scheduler_is_refused(cohort, monkeypatch):
-    monkeypatch.setattr("sfgkeras.preprocessing.cluster.SECONDS_TO_CONNECT", 0.5)
+    monkeypatch.setattr("sfgkeras.preprocessing.folder.cluster.SECONDS_TO_CONNECT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(ConfigError, match="does not answer") as refused:

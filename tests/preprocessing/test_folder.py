@@ -14,13 +14,13 @@ import pytest
 from sfgkeras.data.nifti import read_header, read_image, read_label_map, write_image
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.folder import run_folder
+from sfgkeras.preprocessing.folder.inputs import find_inputs, read_labels_on_grid
+from sfgkeras.preprocessing.folder.manifest import COLUMNS, Manifest, Record
+from sfgkeras.preprocessing.folder.runners import ProcessRunner, available_cores
 from sfgkeras.preprocessing.foreground import foreground_mask
 from sfgkeras.preprocessing.histogram import apply_landmarks, fit_landmarks
-from sfgkeras.preprocessing.inputs import find_inputs, read_labels_on_grid
 from sfgkeras.preprocessing.landmark_file import read_landmarks
-from sfgkeras.preprocessing.manifest import COLUMNS, Manifest, Record
 from sfgkeras.preprocessing.resampling import resample_to_spacing
-from sfgkeras.preprocessing.runners import ProcessRunner, available_cores
 from sfgkeras.preprocessing.whitening import whiten
 
 from .conftest import AFFINE, body_image
@@ -103,7 +103,7 @@ def test_a_changed_input_setting_output_or_version_is_done_again_and_nothing_els
     assert run(cohort).done == ("s3",)
     assert len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}).done) == 4
     assert len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}, restart=True).done) == 4
-    monkeypatch.setattr("sfgkeras.preprocessing.job.__version__", "99")
+    monkeypatch.setattr("sfgkeras.preprocessing.folder.job.__version__", "99")
     assert len(run(cohort, "reorient, whiten", settings={"whiten_foreground": "otsu"}).done) == 4
 
 
@@ -535,9 +535,9 @@ def test_a_worker_that_dies_fails_its_subject_and_not_the_others(cohort, monkeyp
         "import importlib.abc\n"
         "class Finder(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'sfgkeras.preprocessing.job':\n"
+        "        if name == 'sfgkeras.preprocessing.folder.job':\n"
         "            sys.meta_path.remove(self)\n"
-        "            import sfgkeras.preprocessing.inputs as inputs\n"
+        "            import sfgkeras.preprocessing.folder.inputs as inputs\n"
         "            read = inputs.read_subject\n"
         "            def deadly(image, labels, loader=None):\n"
         "                if image.name == 's1.nii.gz':\n"

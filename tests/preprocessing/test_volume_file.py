@@ -1,9 +1,9 @@
 import numpy as np
 
-from sfgkeras.preprocessing.manifest import Record
-from sfgkeras.preprocessing.overview import write_overview
+from sfgkeras.preprocessing.folder.half_way import read_volume, write_volume
+from sfgkeras.preprocessing.folder.manifest import Record
+from sfgkeras.preprocessing.folder.overview import write_overview
 from sfgkeras.preprocessing.volume import SideResult, Volume
-from sfgkeras.preprocessing.volume_file import read_volume, write_volume
 
 
 def test_a_half_prepared_subject_is_read_as_it_was_written(tmp_path):

@@ -1,0 +1,144 @@
+"""`sfgkeras check`: every problem of a run before any long work, and what training will see."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sfgkeras.applications.subjects.checks import find_problems, refuse_missing_modules
+from sfgkeras.applications.subjects.cohort import PHASES, Cohort, find_cohort, target_sources
+from sfgkeras.applications.subjects.label_fitting import describe_labels, find_labels, refuse_too_many
+from sfgkeras.applications.subjects.pace import describe_pace
+from sfgkeras.applications.subjects.preprocessing_settings import build_steps
+from sfgkeras.applications.subjects.readiness import find_obstacles
+from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.config import Config
+from sfgkeras.data.checks import Problem
+from sfgkeras.errors import ConfigError, DataError, counted
+from sfgkeras.reporter import Reporter
+
+
+def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> bool:
+    """Checks every file of a run and shows all problems, then what training will see.
+
+    Args:
+        config: The configuration.
+        reporter: Shows problems and tables.
+        read_voxels: Whether voxels are read besides the headers.
+
+    Returns:
+        Whether training can start.
+    """
+    tasks = build_tasks(config)
+    refuse_missing_modules(config)
+    cohort = find_cohort(config)
+    for warning in (*config.warnings, *cohort.warnings, *describe_pace(config)):
+        reporter.warning(warning)
+    problems = find_problems(config, cohort, read_voxels, reporter) + find_obstacles(config, cohort)
+    problems += [Problem("error", path, message) for path, message in (*_frozen(config), *_devices(config))]
+    if read_voxels and not any(problem.level == "error" for problem in problems):
+        problems += _check_labels(tasks, cohort, reporter)
+    for problem in problems:
+        (reporter.warning if problem.level == "warning" else reporter.message)(problem.message)
+    errors = sum(problem.level == "error" for problem in problems)
+    _show_plan(config, cohort, reporter)
+    warnings = len(problems) - errors
+    found = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
+    reporter.message(found if problems else "nothing wrong was found")
+    return errors == 0
+
+
+def _check_labels(tasks: Mapping[str, TaskType], cohort: Cohort, reporter: Reporter) -> list[Problem]:
+    """Finds the labels that `label_normalisation` will number, and says where there are more than classes."""
+    problems = []
+    for task in tasks.values():
+        if not task.settings.label_normalisation:
+            continue
+        labels = find_labels(task, cohort, cohort.phase("training"), reporter)
+        try:
+            refuse_too_many(task, labels)
+        except DataError as error:
+            problems.append(Problem("error", Path(), str(error)))
+        else:
+            reporter.message(f"{task.name}: {describe_labels(task, labels)}")
+    return problems
+
+
+def _frozen(config: Config) -> Iterator[tuple[Path, str]]:
+    if config.training.vars_to_freeze:
+        from sfgkeras.applications.training.fine_tuning import freeze_variables
+        from sfgkeras.applications.training.network import build_network
+        from sfgkeras.reporter import SilentReporter
+
+        network = build_network(config, build_tasks(config), len(config.image))
+        try:
+            freeze_variables(network, config.training.vars_to_freeze, SilentReporter())
+        except ConfigError as error:
+            yield config.path, f"{config.path}: {error}"
+
+
+def _devices(config: Config) -> Iterator[tuple[Path, str]]:
+    if config.system.cuda_devices:
+        from sfgkeras.applications.workers.strategies import configure_devices
+
+        try:
+            configure_devices(config.system.cuda_devices)
+        except ConfigError as error:
+            yield config.path, f"{config.path}: {error}"
+
+
+def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:
+    """Shows subjects by phase, and what each task learns from what."""
+    wanted = target_sources(config)
+    reporter.table(
+        "subjects",
+        ["phase", "number", "with all targets", "first"],
+        [
+            [
+                phase,
+                len(subjects),
+                sum(cohort.has_targets(subject, wanted) for subject in subjects),
+                subjects[0].subject_id if subjects else "-",
+            ]
+            for phase in PHASES
+            for subjects in [cohort.phase(phase)]
+        ],
+    )
+    reporter.table(
+        "tasks",
+        ["task", "type", "target", "loss", "weight"],
+        [[name, task.type, task.target, task.loss, task.weight] for name, task in config.tasks.items()],
+    )
+    _show_steps(config, reporter)
+    window = " x ".join(str(size) for size in config.window_size)
+    reporter.message(
+        f"images {', '.join(config.image)}; windows {window}; batches of {config.network.batch_size}; "
+        f"{counted(config.training.max_iter, 'iteration')}"
+    )
+
+
+def _show_steps(config: Config, reporter: Reporter) -> None:
+    """Shows what `[PREPROCESSING]` does to which images, with every setting in effect."""
+    section, pipeline = config.preprocessing, build_steps(config)
+    if section is None or pipeline is None:
+        return
+    rows = [
+        [f"{described['step']}_{key}", _plain(value)]
+        for described in pipeline.describe()
+        for key, value in described.items()
+        if key != "step"
+    ]
+    where = section.scheduler or counted(section.workers, "process", "processes")
+    reporter.message(
+        f"preprocessing of {', '.join(section.sources)}: {', '.join(pipeline.names)}; {where}; into {section.output}"
+    )
+    reporter.table("settings of its steps", ["setting", "value"], rows)
+
+
+def _plain(value: Any) -> str:
+    """Writes a setting as an INI file has it."""
+    if isinstance(value, list):
+        return ", ".join(_plain(each) for each in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

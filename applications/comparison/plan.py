@@ -1,0 +1,158 @@
+"""Which runs a comparison needs: the same data, windows and budget for all, a folder for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfgkeras.applications.records.files import make_writable
+from sfgkeras.applications.subjects.cohort import find_cohort, keep_split
+from sfgkeras.applications.subjects.preprocessing_settings import read_run
+from sfgkeras.config import Config, choices
+from sfgkeras.data.subjects import read_split, write_split
+from sfgkeras.errors import ConfigError, suggestion
+
+Overrides = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison.
+
+    Attributes:
+        network: Its name in the tables.
+        seed: Its seed.
+        config: Its configuration, with a `model_dir` of its own.
+    """
+
+    network: str
+    seed: int
+    config: Config
+
+
+def plan_sharing(
+    path: Path,
+    sharing: Sequence[str],
+    seeds: int,
+    output: Path,
+    overrides: Overrides = (),
+    fractions: Sequence[float] = (1.0,),
+) -> list[PlannedRun]:
+    """Plans one INI file with several sharing mechanisms; only the masks differ, as in the paper.
+
+    Constant masks and constant probabilities are those of the paper's baselines, equal parts for all groups. Run number
+    n of every mechanism has seed n, and with it the same windows in the same order.
+
+    Args:
+        path: The INI file.
+        sharing: Names of the mechanisms; empty for all.
+        seeds: Runs per mechanism.
+        output: Folder of the comparison.
+        overrides: Further `("SECTION.KEY", "VALUE")` for all runs.
+        fractions: Parts of the training subjects to train on, each a network of its own in the tables.
+
+    Raises:
+        ConfigError: If a name is unknown, or the INI file has no `[MULTITASK]`.
+    """
+    names = tuple(sharing) or choices.SHARING
+    for name in names:
+        if name not in choices.SHARING:
+            hint = suggestion(name, list(choices.SHARING)) or f"; choose of {', '.join(choices.SHARING)}"
+            raise ConfigError(f"--sharing {name!r} is not known{hint}")
+    base = read_run(path, overrides)
+    if base.application != "multi_task":
+        raise ConfigError(f"{path}: has one task; sharing is compared for applications with [MULTITASK]")
+    splits = _write_splits(base, path.stem, output, fractions)
+    plan = []
+    for fraction in fractions:
+        for name in names:
+            label = name if fraction == 1 else f"{name}, {fraction:g} of the data"
+            for seed in range(seeds):
+                changes = [*overrides, *_common(base, path.stem, splits[fraction], output, fraction)]
+                changes += _of_sharing(base, name) + _of_run(output, label, seed)
+                plan.append(PlannedRun(label, seed, read_run(path, changes)))
+    return sorted(plan, key=lambda planned: planned.seed)
+
+
+def plan_files(paths: Sequence[Path], seeds: int, output: Path, overrides: Overrides = ()) -> list[PlannedRun]:
+    """Plans several INI files as they are, over seeds; files with one cohort should name one split file.
+
+    Raises:
+        ConfigError: If two files have the same name, or their tasks differ.
+    """
+    stems = [path.stem for path in paths]
+    if len(set(stems)) < len(stems):
+        raise ConfigError(f"two files of {', '.join(map(str, paths))} have one name, which is theirs in the tables")
+    bases = [read_run(path, overrides) for path in paths]
+    wanted = {name: task.type for name, task in bases[0].tasks.items()}
+    for path, base in zip(paths, bases, strict=True):
+        if not {name: task.type for name, task in base.tasks.items()}.items() & wanted.items():
+            raise ConfigError(f"{path}: has no task in common with {paths[0]} ({', '.join(wanted)})")
+    plan = []
+    for path, base in zip(paths, bases, strict=True):
+        split = _write_splits(base, path.stem, output, (1.0,))[1.0]
+        for seed in range(seeds):
+            changes = [*overrides, *_common(base, path.stem, split, output, 1.0), *_of_run(output, path.stem, seed)]
+            plan.append(PlannedRun(path.stem, seed, read_run(path, changes)))
+    return sorted(plan, key=lambda planned: planned.seed)
+
+
+def _write_splits(base: Config, stem: str, output: Path, fractions: Sequence[float]) -> dict[float, Path]:
+    """Writes one split per fraction; the INI's own where it exists, else one drawn by its seed, for all runs."""
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ConfigError(f"--fractions {fraction:g} is no part of the training subjects; use e.g. 1, 0.25")
+    folder = output / "splits"
+    make_writable(folder)
+    whole = folder / f"{stem}.csv"
+    if not whole.is_file():
+        cohort = find_cohort(base)
+        keep_split(base, cohort)
+        write_split(whole, read_split(base.system.dataset_split_file))
+    split = read_split(whole)
+    order = np.random.default_rng(base.system.seed).permutation(split["training"]).tolist()
+    found = {}
+    for fraction in fractions:
+        found[fraction] = whole if fraction == 1 else folder / f"{stem}_{fraction:g}.csv"
+        if fraction < 1:
+            kept = set(order[: max(1, round(fraction * len(order)))])
+            write_split(found[fraction], {**split, "training": [name for name in split["training"] if name in kept]})
+    return found
+
+
+def _common(base: Config, stem: str, split: Path, output: Path, fraction: float) -> list[tuple[str, str]]:
+    """Returns what all runs of a file share: the split, prepared volumes, landmarks."""
+    changes = [
+        ("SYSTEM.dataset_split_file", str(split.resolve())),
+        ("SYSTEM.cache_dir", str((output / "cache").resolve())),
+    ]
+    shared = (output / "shared" / f"{stem}_{fraction:g}").resolve()
+    if base.network.histogram_ref_file is not None:
+        changes.append(("NETWORK.histogram_ref_file", str(shared / base.network.histogram_ref_file.name)))
+    if base.preprocessing is not None:
+        changes.append(("PREPROCESSING.output", str(shared / "preprocessed")))
+    return changes
+
+
+def _of_sharing(base: Config, name: str) -> list[tuple[str, str]]:
+    """Returns what makes a file one of a mechanism; keys that ask for another one are set to fit."""
+    changes = [
+        ("NETWORK.sharing", name),
+        ("MULTITASK.learn_categorical", "yes" if name in choices.LEARNED_SHARING else "no"),
+        ("MULTITASK.constant_grouping", "yes" if name in choices.CONSTANT_SHARING else "no"),
+    ]
+    if name in ("constant_mask", "constant_p"):
+        groups = len(base.tasks) + 1
+        changes.append(("MULTITASK.init_categorical", ", ".join([repr(1 / groups)] * groups)))
+        changes.append(("MULTITASK.random_p_init", "no"))
+    if name not in choices.LEARNED_SHARING:
+        changes.append(("TRAINING.stop_when_grouping_converges", "no"))
+    if name not in choices.DRAWN_SHARING:
+        changes.append(("INFERENCE.monte_carlo", "0"))
+    return changes
+
+
+def _of_run(output: Path, label: str, seed: int) -> list[tuple[str, str]]:
+    folder = output / "runs" / label.replace(", ", "_").replace(" ", "_") / f"seed_{seed}"
+    return [("SYSTEM.model_dir", str(folder)), ("SYSTEM.seed", str(seed))]

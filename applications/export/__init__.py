@@ -1,0 +1,1 @@
+"""The hardened network as a file for others."""

@@ -1,0 +1,1 @@
+"""From a trained network to results on each subject's own grid."""

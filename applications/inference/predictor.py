@@ -1,0 +1,196 @@
+"""Runs a network over whole volumes: windows out, outputs back, weighted where they overlap."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sfgkeras.applications.inference.activation_memory import VoxelLimit
+from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.data.aggregators import SlabAggregator, grid_starts, slab_axis
+
+Region = tuple[slice, slice, slice]
+
+
+class Predictor:
+    """Predicts every task of a volume.
+
+    Args:
+        network: Maps a batch of windows to `{task: outputs}`.
+        tasks: The tasks by name.
+        window_size: Voxels per window along x, y, z; 0 takes the volume's whole extent; one axis may be 1.
+        border: Voxels of every window's rim that are not used, along x, y, z.
+        blending: `gaussian` or `none`.
+        batch_size: Windows per call of the network.
+        loss_border: Zeros around every window, as in training: a network that has learned with a frame of zeros relies
+            on it, and is far off without.
+        fill_last_batch: Whether a last batch that is not full is filled up with repeats, whose results are dropped.
+        before_call: Called before every batch.
+        limit: Says how many windows fit into memory; None lets `batch_size` count as it is.
+        prefer_whole_slices: Whether 2-D windows give way to whole slices where these cost less and fit.
+        keep_batches: Whether it matters for the results which windows share a batch: then neither size nor order of
+            batches is changed.
+        warn: Called with what the user should look into.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        tasks: Mapping[str, TaskType],
+        window_size: Sequence[int],
+        border: Sequence[int],
+        blending: str,
+        batch_size: int,
+        fill_last_batch: bool = True,
+        loss_border: int = 0,
+        before_call: Callable[[], None] | None = None,
+        limit: VoxelLimit | None = None,
+        prefer_whole_slices: bool = False,
+        keep_batches: bool = False,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        import tensorflow as tf
+
+        self._tasks = tasks
+        self._window_size = tuple(window_size)
+        self._border = tuple(border)
+        self._blending = blending
+        self._batch_size = batch_size
+        self._fill_last_batch = fill_last_batch
+        self._loss_border = loss_border
+        self.before_call = before_call
+        self._limit = limit
+        self._prefer_whole_slices = prefer_whole_slices and not keep_batches
+        self._keep_batches = keep_batches
+        self._warn = warn
+        # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
+        call = functools.partial(network, training=False)
+        self._call = tf.function(call, reduce_retracing=True, autograph=False)
+
+    def volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Predicts volumes.
+
+        Args:
+            image: `(x, y, z, channels)`.
+
+        Returns:
+            Activated outputs `(x, y, z, outputs)` by task.
+        """
+        shape = image.shape[:3]
+        volumes = {name: np.empty((*shape, task.num_outputs), np.float32) for name, task in self._tasks.items()}
+        for name, region, values in self.slabs(image):
+            volumes[name][region] = values
+        return volumes
+
+    def slabs(self, image: np.ndarray) -> Iterator[tuple[str, Region, np.ndarray]]:
+        """Predicts a volume from one end to the other, and gives away what is finished.
+
+        Args:
+            image: `(x, y, z, channels)`.
+
+        Yields:
+            Task, place in the volume and activated outputs, `(x, y, z, outputs)`.
+        """
+        shape = image.shape[:3]
+        window, border = self.windows_of(shape)
+        sliced = self._sliced_axis
+        # In the order of the first axis, batches are those of the windows as `grid_starts` lists them.
+        axis = 0 if self._keep_batches else slab_axis(shape, window) if sliced is None else sliced
+        aggregators = {
+            name: SlabAggregator(shape, task.num_outputs, window, border, self._blending, axis)
+            for name, task in self._tasks.items()
+        }
+        starts = sorted(grid_starts(shape, window, border), key=lambda start: start[axis])
+        batch_size = self._windows_per_call(window)
+        reached = 0
+        for first in range(0, len(starts), batch_size):
+            chunk = starts[first : first + batch_size]
+            windows = np.stack([_cut(image, start, window, sliced) for start in chunk])
+            outputs = self._framed_outputs(windows, batch_size)
+            activated = {name: task.activate(outputs[name]) for name, task in self._tasks.items()}
+            for number, start in enumerate(chunk):
+                if start[axis] != reached:
+                    reached = start[axis]
+                    yield from _finished(aggregators, reached)
+                for name, aggregator in aggregators.items():
+                    aggregator.add(activated[name][number], start)
+        yield from _finished(aggregators, None)
+
+    def windows_of(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Returns window and border for a volume of this shape: those that were asked for, or whole slices."""
+        window = tuple(min(size or length, length) for size, length in zip(self._window_size, shape, strict=True))
+        border = tuple(b if size < n else 0 for b, size, n in zip(self._border, window, shape, strict=True))
+        if not self._prefer_whole_slices or self._sliced_axis is None:
+            return window, border
+        whole = tuple(1 if axis == self._sliced_axis else length for axis, length in enumerate(shape))
+        cost = len(grid_starts(shape, window, border)) * self._framed_voxels(window)
+        # As many multiplies are a reason too: a whole slice has no seams.
+        is_cheaper = shape[self._sliced_axis] * self._framed_voxels(whole) <= cost
+        if is_cheaper and (self._limit is None or self._limit.windows(1, self._framed_voxels(whole))):
+            return whole, (0, 0, 0)
+        return window, border
+
+    def values(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        """Predicts scalar tasks for whole images `(batch, *window, channels)`; `(batch, outputs)` by task."""
+        outputs = self._filled_outputs(windows, self._batch_size)
+        return {name: task.activate(outputs[name]) for name, task in self._tasks.items()}
+
+    @property
+    def _sliced_axis(self) -> int | None:
+        return self._window_size.index(1) if 1 in self._window_size else None
+
+    def _framed_voxels(self, window: Sequence[int]) -> int:
+        """Returns the voxels that the network sees of a window with its frame."""
+        frame, sliced = 2 * self._loss_border, self._sliced_axis
+        return math.prod(size + frame for axis, size in enumerate(window) if axis != sliced)
+
+    def _windows_per_call(self, window: Sequence[int]) -> int:
+        if self._limit is None:
+            return self._batch_size
+        fitting = max(1, self._limit.windows(self._batch_size, self._framed_voxels(window)))
+        if fitting == self._batch_size or not self._keep_batches:
+            return fitting
+        if self._warn is not None:
+            self._warn(
+                f"[NETWORK] batch_size = {self._batch_size} windows of {tuple(window)} voxels may be too many for the "
+                f"memory, {fitting} would fit; with batch_norm = batch fewer would change the results, so it stays; "
+                "write a smaller [INFERENCE] spatial_window_size, or batch_norm = recalibrated"
+            )
+            self._warn = None
+        return self._batch_size
+
+    def _framed_outputs(self, windows: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+        frame, rank = self._loss_border, windows.ndim - 2
+        if frame == 0:
+            return self._filled_outputs(windows, batch_size)
+        framed = np.pad(windows, [(0, 0), *[(frame, frame)] * rank, (0, 0)])
+        inside = (slice(None), *[slice(frame, -frame)] * rank)
+        return {name: value[inside] for name, value in self._filled_outputs(framed, batch_size).items()}
+
+    def _filled_outputs(self, windows: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+        count = len(windows)
+        if self._fill_last_batch and count < batch_size:
+            windows = np.resize(windows, (batch_size, *windows.shape[1:]))
+        return {name: value[:count] for name, value in self._outputs(windows).items()}
+
+    def _outputs(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        if self.before_call is not None:
+            self.before_call()
+        outputs = self._call(tf.convert_to_tensor(windows, tf.float32))
+        return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+
+
+def _finished(aggregators: Mapping[str, SlabAggregator], up_to: int | None) -> Iterator[tuple[str, Region, np.ndarray]]:
+    for name, aggregator in aggregators.items():
+        finished = aggregator.finished(up_to)
+        if finished is not None:
+            yield name, *finished
+
+
+def _cut(image: np.ndarray, start: Sequence[int], window: Sequence[int], sliced: int | None) -> np.ndarray:
+    piece = image[tuple(slice(int(s), int(s) + size) for s, size in zip(start, window, strict=True))]
+    return np.asarray(piece if sliced is None else np.squeeze(piece, axis=sliced), np.float32)

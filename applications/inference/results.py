@@ -1,0 +1,229 @@
+"""Writes predictions: one file per task and subject, on the subject's own grid, or one table of values."""
+
+import csv
+import functools
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfgkeras.applications.inference.activation_memory import VoxelLimit
+from sfgkeras.applications.inference.passes import ONE_PASS, Passes
+from sfgkeras.applications.inference.predictor import Predictor
+from sfgkeras.applications.inference.read_ahead import WriteBehind, reading_ahead
+from sfgkeras.applications.inference.result_maps import MapFinisher
+from sfgkeras.applications.records.files import VALUES_FILE, Provenance, digest, prediction_path, write_text
+from sfgkeras.applications.subjects.session import Session
+from sfgkeras.applications.tasks import result_names
+from sfgkeras.data.grids import Grid
+from sfgkeras.data.interpolation import resize_linear
+from sfgkeras.data.nifti import Header, read_header, write_image
+from sfgkeras.data.scratch import Scratch
+from sfgkeras.data.subjects import Subject
+from sfgkeras.data.volumes import file_fingerprint
+from sfgkeras.errors import DataError
+from sfgkeras.reporter import Reporter
+
+LARGE_VOLUME = 1 << 29
+"""Bytes of an image in memory from which on subjects are read, predicted and written one after the other."""
+
+
+def build_predictor(session: Session, network: Any, image_channels: int, reporter: Reporter) -> Predictor:
+    """Builds what runs a network over volumes as the configuration says.
+
+    Args:
+        session: The run.
+        network: The network, ready for inference.
+        image_channels: Channels of the image.
+        reporter: Hears what the user should look into.
+    """
+    config = session.config
+    inference, frame = config.inference, 2 * config.multitask.loss_border
+    window_voxels = math.prod(size + frame for size in config.window_size if size != 1)
+    return Predictor(
+        network,
+        session.tasks,
+        config.inference_window_size,
+        inference.border,
+        inference.blending,
+        config.network.batch_size,
+        config.network.smaller_final_batch_mode == "pad",
+        config.multitask.loss_border,
+        limit=VoxelLimit(network, config.spatial_rank, image_channels, config.network.batch_size * window_voxels),
+        prefer_whole_slices=inference.spatial_window_size is None,
+        keep_batches=config.network.batch_norm == "batch",
+        warn=reporter.warning,
+    )
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What is read of a subject before its turn: the image `(x, y, z, channels)` and where results go."""
+
+    image: np.ndarray
+    grid: Grid
+    native: Grid
+    header: Header
+
+
+def infer_volumes(
+    session: Session,
+    predictor: Predictor,
+    subjects: Sequence[Subject],
+    provenance: Provenance,
+    reporter: Reporter,
+    passes: Passes = ONE_PASS,
+) -> None:
+    """Predicts the volumes of each subject that has none yet from this checkpoint and these settings.
+
+    While the network works on one subject, the next one is read and the one before is written. Only one large subject
+    is there at a time.
+    """
+    paths_of = {subject.subject_id: result_paths(session, subject) for subject in subjects}
+    missing = [subject for subject in subjects if not provenance.is_done(paths_of[subject.subject_id])]
+    provenance.begin(path for subject in missing for path in paths_of[subject.subject_id])
+    wanted = {subject.subject_id for subject in missing}
+    is_large = functools.partial(_is_large, session)
+    with reporter.stage("inference", len(subjects)) as stage, WriteBehind() as writer:
+        for subject in subjects:
+            if subject.subject_id not in wanted:
+                stage.advance(1, f"{subject.subject_id} was done")
+        with reading_ahead(missing, functools.partial(_read, session), is_large) as inputs:
+            for subject, found in inputs:
+                maps = _predict(session, predictor, found, passes)
+                paths = paths_of[subject.subject_id]
+                writer.submit(functools.partial(_write, session, subject, maps, found, provenance, paths))
+                del maps, found
+                if is_large(subject):
+                    writer.wait()
+                stage.advance(1, subject.subject_id)
+
+
+def _read(session: Session, subject: Subject) -> _Input:
+    config, preparation = session.config, session.preparation
+    source = config.image[0]
+    header = read_header(subject.files[source], config.sources[source].loader)
+    return _Input(preparation.image(subject), preparation.grid(subject), preparation.native_grid(subject), header)
+
+
+def _is_large(session: Session, subject: Subject) -> bool:
+    """Says whether a subject should not be in memory together with another."""
+    try:
+        shapes = (session.preparation.grid(subject).shape, session.preparation.native_grid(subject).shape)
+    except DataError:
+        return False  # reading it will say why, in its turn
+    return max(math.prod(shape) for shape in shapes) * len(session.config.image) * 4 > LARGE_VOLUME
+
+
+def _predict(
+    session: Session, predictor: Predictor, found: _Input, passes: Passes
+) -> dict[tuple[str, str], np.ndarray]:
+    """Returns one subject's maps on its own grid, by task and ending."""
+    config, scratch = session.config, Scratch(session.config.system.cache_dir)
+    order, constant = config.inference.output_interp_order, config.inference.fill_constant
+    finishers = {
+        name: MapFinisher(
+            task, found.grid, found.native, order, task.outside_value if constant is None else constant, scratch
+        )
+        for name, task in session.tasks.items()
+    }
+    predict = functools.partial(predictor.slabs, found.image)
+    for name, region, outputs, spread in passes.slabs(session.tasks, predict, scratch.empty):
+        finishers[name].add(region, outputs, spread)
+    return {
+        (name, ending): volume for name, finisher in finishers.items() for ending, volume in finisher.results().items()
+    }
+
+
+def _write(
+    session: Session,
+    subject: Subject,
+    maps: dict[tuple[str, str], np.ndarray],
+    found: _Input,
+    provenance: Provenance,
+    paths: Sequence[Path],
+) -> None:
+    for (name, ending), volume in maps.items():
+        path = prediction_path(session.config, subject.subject_id, name, ending)
+        write_image(path, volume, found.native.affine, found.header)
+    provenance.record(paths)
+
+
+def result_paths(session: Session, subject: Subject) -> list[Path]:
+    """Returns the files that the inference of one subject writes."""
+    return result_names.result_paths(session.config, session.tasks, subject.subject_id)
+
+
+def contents_of_results(session: Session, subjects: Sequence[Subject]) -> Callable[[Path], str]:
+    """Returns a function: path of a result -> digest of the content of the images that it is made from."""
+    subject_of = {path.name: subject for subject in subjects for path in result_paths(session, subject)}
+
+    def content(path: Path) -> str:
+        if path.name in subject_of:
+            return digest(_contents(session, subject_of[path.name]))
+        return digest({subject.subject_id: _contents(session, subject) for subject in subjects})
+
+    return content
+
+
+def _contents(session: Session, subject: Subject) -> list[str]:
+    return [file_fingerprint(subject.files[name]) for name in session.config.image]
+
+
+def infer_values(
+    session: Session,
+    predictor: Predictor,
+    subjects: Sequence[Subject],
+    provenance: Provenance,
+    reporter: Reporter,
+    passes: Passes = ONE_PASS,
+) -> None:
+    """Predicts the scalar tasks of every subject and writes one table."""
+    config = session.config
+    path = config.inference.save_seg_dir / VALUES_FILE
+    if provenance.is_done([path]):
+        reporter.message(f"{path} was done")
+        return
+    provenance.begin([path])
+    rows: list[dict[str, Any]] = []
+    batch_size = config.network.batch_size
+    chunks = [subjects[first : first + batch_size] for first in range(0, len(subjects), batch_size)]
+
+    def read(chunk: Sequence[Subject]) -> np.ndarray:
+        return np.stack([_whole_image(session, subject) for subject in chunk])
+
+    with reporter.stage("inference", len(subjects)) as stage, reading_ahead(chunks, read) as batches:
+        for chunk, windows in batches:
+            means, spreads = passes.predict(session.tasks, functools.partial(predictor.values, windows))
+            for i, subject in enumerate(chunk):
+                row: dict[str, Any] = {"subject_id": subject.subject_id}
+                for name, task in session.tasks.items():
+                    row |= task.finish_value(means[name][i])
+                    row |= task.finish_value_spread({ending: values[i] for ending, values in spreads[name].items()})
+                rows.append(row)
+            stage.advance(len(chunk))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+    provenance.record([path])
+
+
+def _whole_image(session: Session, subject: Subject) -> np.ndarray:
+    """Returns the subject's image resized to the window, as the `resize` sampler does it in training."""
+    image = np.asarray(session.preparation.image(subject))
+    window = session.config.window_size
+    if 1 in window:
+        sliced = window.index(1)
+        if image.shape[sliced] != 1:
+            raise DataError(
+                f"{subject.files[session.config.image[0]]}: has {image.shape[sliced]} slices; a network "
+                "with one output per image needs a 3-D window or images of one slice"
+            )
+        return resize_linear(np.squeeze(image, axis=sliced), [size for size in window if size != 1])
+    return resize_linear(image, window)

@@ -1,0 +1,134 @@
+"""What a run writes down while it trains: CSV files that survive a kill, and TensorBoard events."""
+
+import contextlib
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sfgkeras.applications.records.files import write_text
+from sfgkeras.errors import DataError
+from sfgkeras.files import writing_problem
+
+UNITS = "units.json"
+
+
+class CsvLog:
+    """A CSV file with one line per logged iteration; a resumed run drops the lines that it will write again.
+
+    Args:
+        path: The file; its folder is made.
+        columns: The names after `iteration`.
+        resume_at: Lines of later iterations are dropped; 0 starts an empty file.
+
+    Raises:
+        DataError: If the file cannot be written, here or in `write`.
+    """
+
+    def __init__(self, path: Path, columns: list[str], resume_at: int = 0) -> None:
+        self._path = path
+        self._columns = ["iteration", *columns]
+        kept = [row for row in read_log(path) if resume_at and int(row["iteration"]) <= resume_at]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, extrasaction="ignore", restval="")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_text(path, text.getvalue())
+
+    def write(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Appends one line; values are written with seven significant digits."""
+        row = {name: f"{float(value):.7g}" for name, value in values.items()}
+        try:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns, restval="").writerow({"iteration": iteration, **row})
+        except OSError as error:
+            raise DataError(writing_problem(self._path, error)) from error
+
+
+def write_units(folder: Path, units: Mapping[str, str]) -> None:
+    """Writes the units of the logs' columns beside them; columns that are not named have none.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    write_text(folder / UNITS, json.dumps(dict(units), indent=1) + "\n")
+
+
+def read_units(folder: Path) -> dict[str, str]:
+    """Reads the units of the logs' columns; empty where the file is absent or damaged."""
+    try:
+        found = json.loads((folder / UNITS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(unit) for name, unit in found.items()} if isinstance(found, dict) else {}
+
+
+class SilentLog:
+    """Stands for either log in a process that does not write."""
+
+    def write(self, iteration: int, values: Mapping[str, Any], prefix: str = "") -> None:
+        """Writes nothing."""
+
+    def flush(self) -> None:
+        """Writes nothing."""
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """Reads the whole lines of a CSV log; a line that a kill cut short is left out.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: is damaged ({error}); remove it, and the log begins anew") from error
+    if reader.fieldnames is not None and "iteration" not in reader.fieldnames:
+        raise DataError(
+            f"{path}: is damaged (its first line names no column 'iteration'); remove it, and the log begins anew"
+        )
+    return [row for row in rows if (row.get("iteration") or "").isdigit() and None not in row.values()]
+
+
+class TensorBoardLog:
+    """Scalars as TensorBoard events.
+
+    Args:
+        folder: Where the event files go.
+
+    Raises:
+        DataError: If events cannot be written, when they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+
+        self._folder = folder
+        self._problem = tf.errors.OpError
+        self._summary = tf.summary
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def write(self, iteration: int, values: Mapping[str, Any], prefix: str) -> None:
+        """Writes one event per value, named `prefix/name`."""
+        with self._naming(), self._writer.as_default(step=iteration):
+            for name, value in values.items():
+                self._summary.scalar(f"{prefix}/{name}", float(value))
+
+    def flush(self) -> None:
+        """Puts the events on the disk."""
+        with self._naming():
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except self._problem as error:
+            why = str(error.message).strip().splitlines()[0]
+            raise DataError(f"{self._folder}: events cannot be written ({why}); free some space") from error

@@ -1,0 +1,143 @@
+"""One self-contained HTML page per run: settings, curves, grouping figures, evaluation, and volumes of its subjects."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import sfgkeras
+from sfgkeras.analysis.activation_maps import ActivationMaps, read_maps, write_maps
+from sfgkeras.applications.records.checkpoints import CheckpointFolder
+from sfgkeras.applications.records.files import RunFolder, make_writable, write_text
+from sfgkeras.applications.report.facts import page_facts, predicting_checkpoint, training_facts
+from sfgkeras.applications.report.sections import (
+    curves_section,
+    evaluation_section,
+    grouping_section,
+    settings_section,
+    subjects_section,
+)
+from sfgkeras.applications.report.tables import run_facts
+from sfgkeras.applications.report.volumes import RunData
+from sfgkeras.applications.subjects.cohort import find_cohort
+from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.config import Config
+from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.pages.elements import facts_html
+from sfgkeras.pages.page import Header, Section, page_html, refuse_foreign_page
+from sfgkeras.reporter import Reporter, SilentReporter
+
+PAGE = "report.html"
+MAPS = "activations.npz"
+MOST_SUBJECTS = 3
+
+
+def write_report(
+    config: Config,
+    reporter: Reporter | None = None,
+    output: Path | None = None,
+    num_subjects: int = MOST_SUBJECTS,
+    activations: bool = False,
+    slices: Sequence[tuple[str, int]] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes the report of a run, in place of an earlier one; parts that are missing are named on the page.
+
+    Args:
+        config: The configuration of the run.
+        reporter: Shows progress.
+        output: Folder of the page and its figures; None for `report` in `model_dir`.
+        num_subjects: How many subjects have their volumes on the page, at most.
+        activations: Whether the network is run to draw activation maps, which loads TensorFlow; without it, those
+            of an earlier report are kept.
+        slices: Subjects and slices of the activation maps; see `collect_activations`.
+        overwrite: Whether a page in `output` that is not this run's report is replaced.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: If there is no run, the folder cannot be written, a foreign page is in the way, or activation maps
+            are asked for and cannot be made.
+        ConfigError: If a slice does not exist.
+    """
+    reporter = reporter or SilentReporter()
+    run = RunFolder(config.system.model_dir)
+    refuse_no_run(config, run)
+    subject = str(run.path.resolve())
+    if output is not None and not overwrite:
+        refuse_foreign_page(output / PAGE, subject)
+    output = output or run.report
+    make_writable(output)
+    maps = _activation_maps(config, reporter, output, activations or bool(slices), slices)
+    data, problem = _find_data(config)
+
+    def command(verb: str) -> str:
+        path = run.configuration if run.configuration.is_file() else config.path
+        return f"sfgkeras {verb} -c {shlex.quote(str(path))}"
+
+    # First, because it shows its own progress, and there is one bar at a time.
+    shown = subjects_section(data, problem, num_subjects, reporter, command)
+    predicted = _predicted(config, run, data)
+    sections = [Section("run", "The run", facts_html(_facts(config, run, data, predicted)))]
+    with reporter.stage("report", 3) as stage:
+        sections.append(curves_section(config, run, output, command))
+        stage.advance(1, "curves")
+        sections.append(grouping_section(config, run, output, maps, reporter, command))
+        stage.advance(1, "grouping")
+        sections += [evaluation_section(config, predicted, command), shown, settings_section(config, run)]
+        header = Header(
+            f"{run.path.resolve().name}: report of a run",
+            f"{', '.join(config.tasks)} from {', '.join(config.image)}, in {subject}",
+            page_facts(),
+            subject,
+        )
+        footer = f"Written by sfgkeras {sfgkeras.__version__}. The page loads nothing from the network."
+        write_text(output / PAGE, page_html(header, sections, footer))
+        stage.advance(1, PAGE)
+    reporter.message(f"report: {output / PAGE}")
+    return output / PAGE
+
+
+def refuse_no_run(config: Config, run: RunFolder) -> None:
+    """Refuses to report on a folder that no training has written to.
+
+    Raises:
+        DataError: Says what to do.
+    """
+    has_states = bool(CheckpointFolder(run.checkpoints).iterations())
+    if has_states or run.configuration.is_file() or (run.logs / "training.csv").is_file():
+        return
+    raise DataError(
+        f"{run.path}: there is no run to report on (no configuration.ini, no checkpoint, no log); train first: "
+        f"sfgkeras train -c {shlex.quote(str(config.path))}, or name the folder of a run in [SYSTEM] model_dir"
+    )
+
+
+def _facts(config: Config, run: RunFolder, data: RunData | None, predicted: str) -> dict[str, str]:
+    facts = run_facts(config, run, data.cohort.split if data else {}) | training_facts(config, run)
+    return facts | ({"Predictions": predicted} if predicted else {})
+
+
+def _predicted(config: Config, run: RunFolder, data: RunData | None) -> str:
+    return "" if data is None else predicting_checkpoint(config, run, data.tasks, list(data.cohort.subjects))
+
+
+def _activation_maps(
+    config: Config, reporter: Reporter, output: Path, wanted: bool, slices: Sequence[tuple[str, int]] | None
+) -> ActivationMaps | None:
+    if not wanted:
+        return read_maps(output / MAPS)
+    from sfgkeras.applications.report.activations import collect_activations
+
+    maps = collect_activations(config, reporter, slices)
+    if maps is not None:
+        write_maps(output / MAPS, maps)
+    return maps
+
+
+def _find_data(config: Config) -> tuple[RunData | None, str]:
+    """Finds the run's subjects; where they are gone the page is made without them and says why."""
+    try:
+        return RunData(config, build_tasks(config), find_cohort(config, needs_targets=False)), ""
+    except (ConfigError, DataError) as error:
+        return None, str(error)

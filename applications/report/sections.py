@@ -1,0 +1,161 @@
+"""The sections of the report of a run; what is missing in one is said, with the command that makes it."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+from markupsafe import Markup
+
+from sfgkeras.analysis.activation_maps import ActivationMaps
+from sfgkeras.analysis.figures import WrittenFigure, write_curve_figure, write_figures
+from sfgkeras.analysis.grouping_record import GroupingRecord
+from sfgkeras.analysis.page import chart_html, table_html
+from sfgkeras.analysis.planes import planes_html
+from sfgkeras.analysis.slice_viewer import viewer_html
+from sfgkeras.applications.records.files import RunFolder
+from sfgkeras.applications.report.facts import best_iteration, validation_rows
+from sfgkeras.applications.report.slices import show_subjects
+from sfgkeras.applications.report.tables import curve_columns, evaluation_html
+from sfgkeras.applications.report.volumes import RunData, inferred_subjects
+from sfgkeras.callbacks import read_grouping_history
+from sfgkeras.config import Config
+from sfgkeras.pages import elements
+from sfgkeras.pages.page import Section
+from sfgkeras.reporter import Reporter
+
+FIGURES = "figures"
+Command = Callable[[str], str]
+"""Returns the command line of a verb for this run."""
+
+
+def curves_section(config: Config, run: RunFolder, output: Path, command: Command) -> Section:
+    """Training and validation over the iterations, the best checkpoint marked."""
+    columns, best = curve_columns(run), best_iteration(run)
+    parts = []
+    if columns:
+        figure = write_curve_figure(output / FIGURES, columns, best)
+        parts.append(chart_html(figure.interactive, figure.title, figure.caption, _files(figure, output)))
+    else:
+        parts.append(elements.notice("Nothing has been trained yet.", command("train")))
+    rows, marked = validation_rows(run, best)
+    if rows:
+        caption = "Validation" + (f"; the best checkpoint is that of iteration {best:,}" if best is not None else "")
+        parts.append(elements.folded("Every validation", table_html(rows, caption, marked=marked)))
+    elif columns:
+        text = "There was no validation; set validation_every_n in [TRAINING] and hold out subjects for it."
+        parts.append(elements.notice(text))
+    return Section("curves", "Training and validation", _joined(parts))
+
+
+def grouping_section(
+    config: Config, run: RunFolder, output: Path, maps: ActivationMaps | None, reporter: Reporter, command: Command
+) -> Section:
+    """The figures of the grouping probabilities, and activation maps where there are any."""
+    parts = []
+    record: GroupingRecord | None = None
+    if not run.grouping.is_file():
+        if config.network.sharing in ("sfg", "constant_p"):
+            parts.append(elements.notice("No grouping probabilities have been noted yet.", command("train")))
+        else:
+            text = f"With sharing = {config.network.sharing} the groups of the filters are fixed."
+            parts.append(elements.paragraph(text))
+    else:
+        try:
+            record = GroupingRecord.from_history(read_grouping_history(run.grouping), list(config.tasks))
+        except ValueError as error:
+            reporter.warning(str(error))
+            parts.append(elements.notice(f"The grouping probabilities cannot be shown: {error}."))
+    for figure in write_figures(output / FIGURES, record, maps):
+        note = _files(figure, output)
+        if figure.name.startswith("activations"):
+            png = figure.paths[0]
+            source = f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
+            parts.append(elements.picture_html(source, figure.title, figure.caption, 900, note))
+        else:
+            parts.append(chart_html(figure.interactive, figure.title, figure.caption, note))
+    if maps is not None:
+        parts.append(_dead_filters(maps))
+    elif record is not None:
+        text = "Activation maps are drawn on request, which runs the network:"
+        parts.append(elements.notice(text, f"{command('report')} --activations"))
+    return Section("grouping", "Which filters serve which task", _joined(parts))
+
+
+def evaluation_section(config: Config, predicted: str, command: Command) -> Section:
+    """The tables that `evaluate` has written, and which checkpoint they are about."""
+    body, missing = evaluation_html(config)
+    if predicted and body:
+        body = elements.paragraph(f"Predictions are those {predicted}.") + body
+    if missing:
+        what = "There is no evaluation yet" + (f" of {', '.join(missing)}." if body else ".")
+        body += elements.notice(what, command("evaluate"))
+    return Section("evaluation", "Evaluation", body)
+
+
+def subjects_section(
+    data: RunData | None, problem: str, num_subjects: int, reporter: Reporter, command: Command
+) -> Section:
+    """Input, truth, prediction and difference of some subjects, in three planes and slice by slice."""
+    name, title = "slices", "Subjects"
+    if data is None:
+        return Section(name, title, elements.notice(f"The images cannot be shown: {problem}."))
+    if all(task.is_scalar for task in data.tasks.values()):
+        text = "The tasks predict one value per subject: there are no predicted images. Values are under Evaluation."
+        return Section(name, title, elements.paragraph(text))
+    found = inferred_subjects(data)
+    if not found:
+        notice = elements.notice("There are no predictions yet.", command("inference"))
+        return Section(name, title, notice)
+    shown = show_subjects(data, found[:num_subjects], reporter)
+    parts = [
+        elements.paragraph(
+            "All subjects are shown in the same windows. Seen from the feet, the patient's right on the left."
+        )
+    ]
+    if shown.packed:
+        parts.append(planes_html(shown.packed, shown.windows, shown.legend))
+    if shown.viewers:
+        text = "Move with the slider, by its arrow keys, or with the wheel and the shift key over a picture."
+        viewers = [viewer_html(viewer, number) for number, viewer in enumerate(shown.viewers)]
+        parts.append(elements.slices_html(_joined([elements.paragraph(text), *viewers])))
+    if len(found) > num_subjects:
+        text = f"{num_subjects} of {len(found)} subjects with predictions are shown. For all of them:"
+        parts.append(elements.notice(text, f"{command('report')} --subjects {len(found)}"))
+    if len(shown.viewers) < min(len(found), num_subjects):
+        text = "Subjects whose files cannot be used are left out; the command line says why."
+        parts.append(elements.notice(text))
+    return Section(name, title, _joined(parts))
+
+
+def settings_section(config: Config, run: RunFolder) -> Section:
+    """Every setting of the last start."""
+    if run.configuration.is_file():
+        text, what = run.configuration.read_text(encoding="utf-8", errors="replace"), str(run.configuration)
+    else:
+        text, what = config.effective_text(), f"{config.path}, with every default"
+    body = elements.paragraph("Every setting in effect, defaults included.")
+    return Section("settings", "Settings", body + elements.folded(what, elements.code_block(text)))
+
+
+def _joined(parts: list[Markup]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _files(figure: WrittenFigure, output: Path) -> Markup:
+    """Returns links to a figure's files, seen from the page."""
+    paths = {path.suffix[1:].upper(): path.relative_to(output).as_posix() for path in figure.paths}
+    return Markup("Files beside this page: {}").format(elements.links_html(paths))
+
+
+def _dead_filters(maps: ActivationMaps) -> Markup:
+    rows = [
+        {
+            "layer": layer,
+            "filters": maps.num_filters[layer],
+            "dead": len(dead),
+            "numbers": ", ".join(map(str, dead)) or "-",
+        }
+        for layer, dead in maps.dead.items()
+    ]
+    caption = f"Filters whose activation is zero everywhere on {' and '.join(maps.slices)} (iteration {maps.iteration})"
+    return elements.heading("Dead filters") + table_html(rows, caption)

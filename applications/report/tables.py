@@ -1,0 +1,173 @@
+"""The report's tables: what `evaluate` has written, what a run's state and logs say."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from sfgkeras.analysis.interactive import plot_values
+from sfgkeras.analysis.page import chart_html, confusion_html, table_html
+from sfgkeras.analysis.tables import summary_text, with_unit
+from sfgkeras.applications.evaluation import GROUPS
+from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_record
+from sfgkeras.applications.records.files import RunFolder
+from sfgkeras.applications.records.logs import read_log, read_units
+from sfgkeras.config import Config
+from sfgkeras.config.task_sections import Task
+from sfgkeras.errors import DataError
+from sfgkeras.pages.elements import folded, heading
+
+
+def evaluation_html(config: Config) -> tuple[Markup, list[str]]:
+    """Returns the evaluation of every task as HTML, and the tasks that have none yet."""
+    parts, missing = [], []
+    for name, task in config.tasks.items():
+        found = _task_html(config.evaluation.save_csv_dir, name, task)
+        if found:
+            parts.append(heading(f"{name} ({task.type})") + found)
+        else:
+            missing.append(name)
+    return Markup("").join(parts), missing
+
+
+def _task_html(folder: Path, name: str, task: Task) -> Markup:
+    summary = read_rows(folder / f"{name}_summary.csv")
+    if not summary:
+        return Markup("")
+    parts = [table_html(spread_summary(summary), f"{name}: mean ± standard deviation over the subjects")]
+    rows = read_rows(folder / f"{name}_subjects.csv")
+    pairs = read_rows(folder / f"{name}_pairs.csv")
+    for row in rows:
+        matrix = row.pop("confusion_matrix", None)
+        if isinstance(matrix, str) and matrix:
+            counts = json.loads(matrix)
+            names = list(task.class_names) or [str(number) for number in range(len(counts))]
+            parts.append(confusion_html(counts, names, name))
+    if pairs and task.type == "regression":
+        truth, prediction = ([float(pair[key]) for pair in pairs] for key in ("truth", "prediction"))
+        figure = plot_values(truth, prediction, [str(pair["subject_id"]) for pair in pairs], name, task.unit)
+        parts.append(chart_html(figure, f"{name}: predicted and true values", "One dot per subject."))
+    if pairs:
+        # Truth and prediction are in the unit of the target.
+        shown = [
+            {key if key == "subject_id" else with_unit(key, task.unit): pair[key] for key in pair} for pair in pairs
+        ]
+        parts.append(folded("Every subject", table_html(shown, f"{name}: every subject")))
+    elif rows and "subject_id" in rows[0]:
+        units = {entry["measure"]: entry.get("unit", "") for entry in summary}
+        rows = [{with_unit(key, units.get(key, "")): value for key, value in row.items()} for row in rows]
+        parts.append(folded("Every subject", table_html(rows, f"{name}: every subject")))
+    return Markup("").join(parts)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads a CSV file, numbers as numbers; an absent one has no rows."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: _number(name, text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _number(name: str, text: str) -> Any:
+    """Returns a cell as a number where it is one; ids and names of groups stay text."""
+    if name in ("subject_id", *GROUPS):
+        return text
+    try:
+        return int(text)
+    except (TypeError, ValueError):
+        pass
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def spread_summary(summary: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns one row per group with a column per measure in its unit, `mean ± std (n missed, n undefined)`."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in summary:
+        group = {name: entry[name] for name in GROUPS if name in entry}
+        row = rows.setdefault(tuple(group.values()), dict(group))
+        if not group:
+            row.setdefault("", "all subjects")
+        row[with_unit(entry["measure"], entry.get("unit", ""))] = summary_text(entry)
+    return list(rows.values())
+
+
+def run_facts(config: Config, folder: RunFolder, split: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Returns what a run is and how far it has come, in words."""
+    facts = {
+        "Tasks": ", ".join(f"{name} ({task.type})" for name, task in config.tasks.items()),
+        "Network": config.network.name,
+        "Sharing": config.network.sharing,
+    }
+    size = read_json(folder.network_size)
+    if size:
+        facts["Parameters"] = f"{size['parameters']:,}"
+        facts["Multiplies per window"] = f"{size['multiplies']:,}"
+        facts["Window seen by the network"] = " × ".join(map(str, size["window"]))
+    if split:
+        facts["Subjects"] = ", ".join(f"{len(ids)} {phase}" for phase, ids in split.items() if ids)
+    return facts | _progress_facts(config, folder)
+
+
+def _progress_facts(config: Config, folder: RunFolder) -> dict[str, str]:
+    checkpoints = CheckpointFolder(folder.checkpoints)
+    iterations = checkpoints.iterations()
+    if not iterations:
+        return {"Iterations": f"none of {config.training.max_iter:,}"}
+    facts = {"Iterations": f"{iterations[-1]:,} of {config.training.max_iter:,}"}
+    try:
+        progress = read_record(checkpoints.path(iterations[-1]))["progress"]
+    except (DataError, KeyError):
+        return facts
+    if progress.get("stopped"):
+        facts["Stopped because"] = progress["stopped"]
+    if progress.get("best_score") is not None:
+        watched = config.training.best_metric or "validation loss"
+        score = f"{progress['best_score']:.4g} {read_units(folder.logs).get(watched, '')}".rstrip()
+        facts["Best in validation"] = f"{watched} {score} at {progress['best_iteration']:,}"
+    log = read_log(folder.logs / "training.csv")
+    if log and log[-1].get("seconds_per_iteration"):
+        facts["Time per iteration"] = f"{float(log[-1]['seconds_per_iteration']):.3g} s"
+    return facts
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a small JSON file; an absent or damaged one is empty."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def curve_columns(folder: RunFolder) -> dict[str, np.ndarray]:
+    """Joins the training and the validation log by iteration, for `curves.write_curves`.
+
+    The validation's `loss` and `<task>_loss` share the names of the training's columns, behind `validation_`; scores
+    have their unit behind their name.
+    """
+    units = read_units(folder.logs)
+    logs = {"": read_log(folder.logs / "training.csv"), "validation_": read_log(folder.logs / "validation.csv")}
+    iterations = sorted({int(row["iteration"]) for rows in logs.values() for row in rows})
+    place = {iteration: index for index, iteration in enumerate(iterations)}
+    training = set(logs[""][0]) if logs[""] else set()
+    columns: dict[str, np.ndarray] = {}
+    for prefix, rows in logs.items():
+        for name in rows[0] if rows else ():
+            if name in ("iteration", "seconds_per_iteration"):
+                continue
+            task = name.removesuffix("_loss")
+            column = columns.setdefault(
+                with_unit(f"{prefix}{task if task in training else name}", units.get(name, "")),
+                np.full(len(iterations), np.nan),
+            )
+            for row in rows:
+                if row[name]:
+                    column[place[int(row["iteration"])]] = float(row[name])
+    return {"iteration": np.asarray(iterations), **columns} if columns else {}

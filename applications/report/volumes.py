@@ -1,0 +1,202 @@
+"""Reads what the report shows of a subject: input, truth, prediction, difference, labels and uncertainty."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfgkeras.analysis.uncertainty import ENTROPY, MUTUAL_INFORMATION, STANDARD_DEVIATION
+from sfgkeras.analysis.windows import Window, WindowSamples
+from sfgkeras.applications.evaluation import read_pair
+from sfgkeras.applications.records.files import prediction_path
+from sfgkeras.applications.subjects.cohort import Cohort
+from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.config import Config
+from sfgkeras.data.nifti import is_photo, read_image, read_label_map
+from sfgkeras.data.subjects import Subject
+from sfgkeras.errors import DataError
+
+# Soft tissue and bone; the range that the pelvis fills.
+HU_WINDOW = (-200.0, 600.0)
+SPREADS = {
+    STANDARD_DEVIATION: "standard deviation",
+    ENTROPY: "entropy",
+    MUTUAL_INFORMATION: "mutual information",
+}
+IMAGE, TRUTH, PREDICTION, DIFFERENCE, SPREAD, LABELS = "image", "truth", "prediction", "difference", "spread", "labels"
+COLOURS = {DIFFERENCE: "difference", SPREAD: "inferno"}
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What the report knows of a run's subjects; it needs no landmarks, no network and no prepared volumes.
+
+    Attributes:
+        config: The configuration.
+        tasks: The tasks by name.
+        cohort: The subjects.
+    """
+
+    config: Config
+    tasks: Mapping[str, TaskType]
+    cohort: Cohort
+
+
+@dataclass(frozen=True)
+class ShownVolume:
+    """One volume of a subject.
+
+    Attributes:
+        title: What it is called, e.g. `ct: truth`.
+        role: `image`, `truth`, `prediction`, `difference`, `spread` or `labels`.
+        array: `(x, y, z)`.
+        window: Name of the display window, the same for all subjects; empty for labels.
+        owner: Of labels: `truth` or `prediction`.
+        task: Name of the task; empty for the input.
+    """
+
+    title: str
+    role: str
+    array: np.ndarray
+    window: str = ""
+    owner: str = ""
+    task: str = ""
+
+    @property
+    def colours(self) -> str:
+        """How its values become colours."""
+        return COLOURS.get(self.role, "grey")
+
+
+@dataclass(frozen=True)
+class ShownSubject:
+    """A subject's volumes, all on one grid, the input first.
+
+    Attributes:
+        name: Its heading.
+        affine: Voxel index to RAS mm.
+        stored: Whether it is shown as it is stored, like a photo, and not as radiologists look at it.
+        volumes: The volumes.
+    """
+
+    name: str
+    affine: np.ndarray
+    stored: bool
+    volumes: Sequence[ShownVolume]
+
+
+def inferred_subjects(run: RunData) -> list[Subject]:
+    """Returns the subjects with a predicted volume of any task, those that were kept for inference first."""
+    maps = [name for name, task in run.tasks.items() if not task.is_scalar]
+    return [
+        subject
+        for subject in run.cohort.phase("inference", "validation", "training")
+        if any(prediction_path(run.config, subject.subject_id, name).is_file() for name in maps)
+    ]
+
+
+def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
+    """Reads all volumes of one subject.
+
+    Raises:
+        DataError: If an image cannot be read, or results lie on another grid than the image.
+    """
+    config = run.config
+    source = config.image[0]
+    image = read_image(subject.files[source], config.sources[source].loader)
+    grey = image.array.mean(axis=-1) if image.array.ndim == 4 else image.array
+    volumes = [ShownVolume(source, IMAGE, grey, source)]
+    for task in run.tasks.values():
+        path = prediction_path(config, subject.subject_id, task.name)
+        if task.is_scalar or not path.is_file():
+            continue
+        truth, prediction, known = _read_pair(run, task, subject)
+        if prediction.shape != grey.shape:
+            raise DataError(
+                f"{path}: has {prediction.shape} voxels, its image {subject.files[source]} {grey.shape}; "
+                "run inference again"
+            )
+        if task.target_kind == "labels":
+            volumes += _label_volumes(task, truth, prediction)
+        else:
+            volumes += _map_volumes(task, truth, prediction, known)
+        volumes += _spread_volumes(run, task, subject, grey.shape)
+    phase = next((name for name, ids in run.cohort.split.items() if subject.subject_id in ids), "")
+    stored = is_photo(subject.files[source], config.sources[source].loader)
+    return ShownSubject(f"{subject.subject_id} ({phase})", image.affine, stored, volumes)
+
+
+def _read_pair(
+    run: RunData, task: TaskType, subject: Subject
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+    """Returns truth (None where there is none), prediction, and which voxels the truth knows, on one grid."""
+    if task.source in subject.files:
+        truth, prediction, known, _ = read_pair(run.config, task, subject)
+        return truth, prediction, known
+    read = read_label_map if task.target_kind == "labels" else read_image
+    return None, read(prediction_path(run.config, subject.subject_id, task.name)).array, None
+
+
+def _map_volumes(
+    task: TaskType, truth: np.ndarray | None, prediction: np.ndarray, known: np.ndarray | None
+) -> list[ShownVolume]:
+    """Returns truth, prediction and difference of a regression, the first two in one window.
+
+    Where the truth knows nothing there is no difference, as in evaluation.
+    """
+    name = task.name
+    volumes = [ShownVolume(f"{name}: prediction", PREDICTION, prediction, name, task=name)]
+    if truth is not None and known is not None:
+        difference = np.asarray(prediction, np.float32) - np.asarray(truth, np.float32)
+        difference[~known] = np.nan
+        volumes.insert(0, ShownVolume(f"{name}: truth", TRUTH, truth, name, task=name))
+        title = f"{name}: prediction - truth"
+        volumes.append(ShownVolume(title, DIFFERENCE, difference, f"{name} difference", task=name))
+    return volumes
+
+
+def _label_volumes(task: TaskType, truth: np.ndarray | None, prediction: np.ndarray) -> list[ShownVolume]:
+    maps = {"truth": truth, "prediction": prediction}
+    return [
+        ShownVolume(f"{task.name}: {owner}", LABELS, task.class_numbers(labels), owner=owner, task=task.name)
+        for owner, labels in maps.items()
+        if labels is not None
+    ]
+
+
+def _spread_volumes(run: RunData, task: TaskType, subject: Subject, shape: tuple[int, ...]) -> list[ShownVolume]:
+    """Returns the uncertainty maps that inference has written."""
+    volumes = []
+    for ending, name in SPREADS.items():
+        path = prediction_path(run.config, subject.subject_id, task.name, ending)
+        if not path.is_file():
+            continue
+        volume = read_image(path).array
+        if volume.shape != shape:
+            raise DataError(f"{path}: has {volume.shape} voxels, its image {shape}; run inference again")
+        title = f"{task.name}: {name}"
+        volumes.append(ShownVolume(title, SPREAD, volume, f"{task.name} {name}", task=task.name))
+    return volumes
+
+
+def common_windows(run: RunData, samples: WindowSamples, volumes: Mapping[str, ShownVolume]) -> dict[str, Window]:
+    """Returns the display windows that all subjects share.
+
+    Args:
+        run: The run.
+        samples: Values of all subjects.
+        volumes: A volume of each window, by the window's name.
+    """
+    windows = {}
+    for name, volume in volumes.items():
+        unit = run.tasks[volume.task].unit if volume.task else ""
+        if volume.role == DIFFERENCE:
+            windows[name] = samples.symmetric(name, 99, unit)
+        elif volume.role == SPREAD:
+            in_nats = not volume.title.endswith(SPREADS[STANDARD_DEVIATION])
+            windows[name] = samples.from_zero(name, 99.5, "nats" if in_nats else unit)
+        elif unit == "HU":
+            windows[name] = samples.fixed(name, HU_WINDOW, unit)
+        else:
+            windows[name] = samples.between(name, 0.5, 99.5, unit)
+    return windows

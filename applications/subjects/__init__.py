@@ -1,0 +1,1 @@
+"""Who is in a run: subjects found, checked, prepared."""

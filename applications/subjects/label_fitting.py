@@ -1,0 +1,99 @@
+"""Finds the labels of the training subjects that `label_normalisation` numbers from 0, and keeps them."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sfgkeras.applications.records.files import write_text
+from sfgkeras.applications.subjects.cohort import Cohort
+from sfgkeras.applications.tasks.label_mapping import mapping_file, read_entries
+from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.config import Config
+from sfgkeras.data.nifti import read_label_map
+from sfgkeras.data.subjects import Subject
+from sfgkeras.data.volumes import file_fingerprint
+from sfgkeras.errors import DataError
+from sfgkeras.reporter import Reporter
+
+
+def fit_missing_mappings(
+    config: Config, tasks: Mapping[str, TaskType], cohort: Cohort, reporter: Reporter
+) -> dict[str, tuple[int, ...]]:
+    """Reads the labels of earlier training, or finds them in the label maps of the training subjects and writes them.
+
+    Returns:
+        The labels by task, in order.
+
+    Raises:
+        DataError: If the file belongs to other label maps, or there are more labels than classes.
+    """
+    wanted = {name: task for name, task in tasks.items() if task.settings.label_normalisation}
+    path, subjects = mapping_file(config), cohort.phase("training")
+    known = read_entries(path)
+    for name, task in wanted.items():
+        fitted_on = _identity(cohort, task, subjects)
+        if name in known and known[name]["fitted_on"] != fitted_on:
+            raise DataError(
+                f"{path}: the labels of task {name!r} were found in other training subjects or files; restore them, "
+                "choose another model_dir, or remove the file and train with --restart"
+            )
+        if name not in known:
+            labels = find_labels(task, cohort, subjects, reporter)
+            refuse_too_many(task, labels)
+            known[name] = {"labels": labels, "fitted_on": fitted_on}
+            write_text(path, json.dumps(known, indent=1) + "\n")
+            reporter.message(f"{name}: {describe_labels(task, labels)}: {path}")
+    return {name: tuple(known[name]["labels"]) for name in wanted}
+
+
+def find_labels(task: TaskType, cohort: Cohort, subjects: Sequence[Subject], reporter: Reporter) -> list[int]:
+    """Returns all labels of a task's reference in some subjects, in order.
+
+    Raises:
+        DataError: If a label map or value cannot be read.
+    """
+    labels: set[int] = set()
+    with reporter.stage(f"finding the labels of {task.name}", len(subjects)) as stage:
+        for subject in subjects:
+            if task.is_scalar:
+                labels.add(cohort.value(subject, task, task.parse_label))
+            elif task.source in subject.files:
+                path = subject.files[task.source]
+                labels |= set(np.unique(read_label_map(path, task.source_settings.loader).array).tolist())
+            stage.advance(1, subject.subject_id)
+    return sorted(int(label) for label in labels)
+
+
+def refuse_too_many(task: TaskType, labels: Sequence[int]) -> None:
+    """Refuses more labels than classes.
+
+    Raises:
+        DataError: Names the labels.
+    """
+    if len(labels) > task.num_outputs:
+        shown = ", ".join(map(str, labels[:10])) + (", ..." if len(labels) > 10 else "")
+        raise DataError(
+            f"[{task.source}] has {len(labels)} labels in the training subjects ({shown}), and task {task.name!r} has "
+            f"num_classes = {task.num_outputs}; write num_classes = {len(labels)}"
+        )
+
+
+def describe_labels(task: TaskType, labels: Sequence[int]) -> str:
+    """Says which labels become which classes."""
+    shown = ", ".join(map(str, labels[:10])) + (", ..." if len(labels) > 10 else "")
+    unused = task.num_outputs - len(labels)
+    rest = f" ({unused} of num_classes = {task.num_outputs} are never seen)" if unused else ""
+    return f"labels {shown} are learned as 0 to {len(labels) - 1}{rest}"
+
+
+def _identity(cohort: Cohort, task: TaskType, subjects: Sequence[Subject]) -> str:
+    """Returns what the labels were found in, by content."""
+    parts = []
+    for subject in subjects:
+        if task.source in subject.files:
+            parts.append(f"{subject.subject_id}@{file_fingerprint(subject.files[task.source])}")
+        elif task.is_scalar:
+            parts.append(f"{subject.subject_id}={cohort.value(subject, task, task.parse_label)}")
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

@@ -1,0 +1,182 @@
+"""The images that `[PREPROCESSING]` makes: before training, before inference, or all of them on their own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from sfgkeras.applications.records.files import make_writable
+from sfgkeras.applications.subjects.cohort import Cohort, find_cohort, keep_split
+from sfgkeras.applications.subjects.folder_progress import FolderProgress
+from sfgkeras.applications.subjects.preprocessing_settings import SECTION, build_steps
+from sfgkeras.applications.subjects.reads import files_read
+from sfgkeras.config import Config, Preprocessing
+from sfgkeras.data.subjects import Subject
+from sfgkeras.errors import ConfigError, DataError, counted
+from sfgkeras.reporter import Reporter, SilentReporter
+
+if TYPE_CHECKING:
+    from sfgkeras.preprocessing.folder import FolderResult
+
+
+class PreprocessedImages:
+    """The preprocessed files of a cohort's images, made when they are first asked for.
+
+    Args:
+        config: The configuration; without `[PREPROCESSING]` there is nothing to make.
+        cohort: The subjects.
+        fit: Whether histogram landmarks may be fitted, on the training subjects, which `make` is then first called
+            with; else they must be there.
+
+    Attributes:
+        files: What has been made: `{source: {subject id: path}}`, for the sources that are preprocessed.
+    """
+
+    def __init__(self, config: Config, cohort: Cohort, fit: bool = False) -> None:
+        self._config, self._cohort, self._fit = config, cohort, fit
+        self._pipeline = build_steps(config)
+        sources = config.preprocessing.sources if config.preprocessing else ()
+        self.files: dict[str, dict[str, Path]] = {name: {} for name in sources}
+
+    @property
+    def changes_grid(self) -> bool:
+        """Whether images may lie on another grid than their originals."""
+        return self._pipeline is not None and bool(self._pipeline.changing("grid"))
+
+    def path(self, subject: Subject, source: str) -> Path:
+        """Returns the preprocessed file of a subject; makes it if `make` has not."""
+        if subject.subject_id not in self.files[source]:
+            self.make([subject], SilentReporter())
+        return self.files[source][subject.subject_id]
+
+    def make(self, subjects: Sequence[Subject], reporter: Reporter) -> None:
+        """Preprocesses subjects; those that were done before, by content and settings, are only looked at.
+
+        Args:
+            subjects: The subjects.
+            reporter: Shows progress.
+
+        Raises:
+            DataError: If a subject cannot be preprocessed (each is named; the others are kept), or landmarks are
+                missing or stale.
+        """
+        failed: dict[str, str] = {}
+        for name, made in self.files.items():
+            wanted = {each.subject_id: each.files[name] for each in subjects if each.subject_id not in made}
+            if not wanted:
+                continue
+            result = preprocess_source(
+                self._config, name, wanted, self._cohort, reporter, "fit on all" if self._fit else "require"
+            )
+            failed |= {f"{name} {subject_id}": reason for subject_id, reason in result.failed.items()}
+            made |= result.outputs
+        if failed:
+            reasons = "\n".join(failed.values())
+            raise DataError(
+                f"{reasons}\n{counted(len(failed), 'image')} cannot be preprocessed, the others are done and kept; "
+                f"repair the files, or take their subjects out of {self._config.system.dataset_split_file}"
+            )
+        self._fit = False
+
+
+def preprocess_source(
+    config: Config,
+    name: str,
+    images: Mapping[str, Path],
+    cohort: Cohort,
+    reporter: Reporter,
+    landmarks: Literal["fit", "fit on all", "require"],
+    restart: bool = False,
+    overwrite: bool = False,
+) -> "FolderResult":
+    """Preprocesses files of one input source into its folder below `output`.
+
+    Args:
+        config: The configuration.
+        name: The source.
+        images: Its files by subject id.
+        cohort: Knows the training subjects.
+        reporter: Shows progress.
+        landmarks: As in `run_folder`.
+        restart: Whether all is done anew.
+        overwrite: Whether files that something else made, and results of other steps, are replaced.
+    """
+    from sfgkeras.preprocessing.folder import run_folder
+
+    section, pipeline = config.preprocessing, build_steps(config)
+    assert section is not None
+    assert pipeline is not None
+    settings: dict[str, Any] = dict(section.settings)
+    if pipeline.histogram is not None and pipeline.histogram.modality is None:
+        settings["histogram_modality"] = name
+    folder = source_folder(section, name)
+    make_writable(folder)
+    with FolderProgress(reporter, f"preprocessing {name}") as progress:
+        result = run_folder(
+            images,
+            folder,
+            section.steps,
+            settings,
+            training_subjects=list(cohort.split.get("training", ())),
+            workers=section.workers,
+            scheduler=section.scheduler,
+            pictures=section.pictures,
+            restart=restart,
+            progress=progress.show,
+            landmarks=landmarks,
+            loader=config.sources[name].loader,
+            # Workers of one run want the same folder; what the first has done, the others find.
+            wait=config.system.strategy == "multi_worker",
+            overwrite=overwrite,
+            reads=files_read(config, cohort).paths,
+        )
+    reporter.message(
+        f"preprocessed {name}: {len(result.done)} done, {len(result.skipped)} done before, {len(result.failed)} "
+        f"failed: {result.overview}"
+    )
+    return result
+
+
+def source_folder(section: Preprocessing, name: str) -> Path:
+    """Returns the folder of a source's preprocessed images."""
+    return section.output / quote(name, safe=" ").replace(".", "%2E")
+
+
+def preprocess(config: Config, reporter: Reporter | None = None, restart: bool = False, overwrite: bool = False) -> int:
+    """Preprocesses every subject of a run; a bad file does not stop the others.
+
+    Args:
+        config: The configuration, with `[PREPROCESSING]`.
+        reporter: Shows progress.
+        restart: Whether all is done anew, and histogram landmarks are fitted again.
+        overwrite: Whether files that something else made, and results of other steps, are replaced.
+
+    Returns:
+        The exit code: 1 if a subject failed.
+
+    Raises:
+        ConfigError: If there is no `[PREPROCESSING]`.
+        DataError: If files or folders cannot be used at all.
+    """
+    reporter = reporter or SilentReporter()
+    pipeline = build_steps(config)
+    if pipeline is None or config.preprocessing is None:
+        raise ConfigError(
+            f"{config.path}: has no [{SECTION}]; add it with a line steps = n4, ... (docs/preprocessing.md), or "
+            "preprocess a folder with --input, --output and --steps"
+        )
+    # Landmarks need the split, and a split the subjects with targets; all else can do without.
+    fits = pipeline.histogram is not None and pipeline.histogram.ref_file is None
+    cohort = find_cohort(config, needs_targets=fits)
+    for warning in (*config.warnings, *cohort.warnings):
+        reporter.warning(warning)
+    if fits:
+        keep_split(config, cohort)
+    exit_code = 0
+    for name in config.preprocessing.sources:
+        images = {subject_id: subject.files[name] for subject_id, subject in cohort.subjects.items()}
+        result = preprocess_source(config, name, images, cohort, reporter, "fit", restart, overwrite)
+        for subject_id, reason in result.failed.items():
+            reporter.warning(f"{subject_id}: {reason}")
+        exit_code = max(exit_code, result.exit_code)
+    return exit_code

@@ -1,0 +1,1 @@
+"""What a task predicts, how it is written and measured."""

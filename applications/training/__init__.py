@@ -1,0 +1,1 @@
+"""From prepared subjects to a trained network."""

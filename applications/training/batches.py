@@ -1,0 +1,63 @@
+"""Builds the sources of training and validation windows from a configuration."""
+
+from collections.abc import Mapping, Sequence
+
+from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.config import Config
+from sfgkeras.data.augmentation import Augmentation
+from sfgkeras.data.samplers import SAMPLERS
+from sfgkeras.data.windows import PreparedSubject, WindowSource
+from sfgkeras.errors import lookup
+
+# Validation windows are drawn with a seed of their own, so that they are not the first training windows.
+VALIDATION_SEED_OFFSET = 7919
+
+
+def build_window_source(
+    config: Config,
+    tasks: Mapping[str, TaskType],
+    subjects: Sequence[PreparedSubject],
+    augment: bool,
+    validation: bool = False,
+) -> WindowSource:
+    """Builds a source of windows.
+
+    Args:
+        config: The configuration.
+        tasks: The tasks by name.
+        subjects: Prepared subjects.
+        augment: Whether the INI's augmentation is applied.
+        validation: Whether the validation seed is used.
+    """
+    sampler = lookup(SAMPLERS, config.network.window_sampling, "window_sampling")(config.window_size)
+    return WindowSource(
+        subjects,
+        config.window_size,
+        sampler,
+        build_augmentation(config) if augment else None,
+        {name: task.target_kind for name, task in tasks.items()},
+        loss_border=config.multitask.loss_border,
+        seed=config.system.seed + (VALIDATION_SEED_OFFSET if validation else 0),
+        windows_per_volume=config.training.sample_per_volume,
+    )
+
+
+def build_augmentation(config: Config) -> Augmentation | None:
+    """Builds the augmentation of `[TRAINING]`, or None where nothing is asked for."""
+    from sfgkeras.data.augmentation import Deformation
+
+    training = config.training
+    deformation = None
+    if training.do_elastic_deformation:
+        deformation = Deformation(training.num_ctrl_points, training.deformation_sigma, training.proportion_to_deform)
+    augmentation = Augmentation(
+        rotation_angle=training.rotation_angle,
+        scaling_percentage=training.scaling_percentage,
+        isotropic_scaling=training.isotropic_scaling,
+        flip_axes=training.random_flipping_axes,
+        bias_field_range=training.bias_field_range,
+        bias_field_order=training.bf_order,
+        deformation=deformation,
+        antialiasing=training.antialiasing,
+    )
+    return None if augmentation == Augmentation(antialiasing=training.antialiasing) else augmentation

@@ -1,0 +1,264 @@
+"""Puts a training run together: devices, network, optimiser, step, data, log."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
+from sfgkeras.applications.records.files import RunFolder, write_text
+from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.training import batches as windows
+from sfgkeras.applications.training import network as building
+from sfgkeras.applications.training.fine_tuning import freeze_variables, restore_variables
+from sfgkeras.applications.training.step import TrainingStep, ValidationPass, build_optimizer, split_variables
+from sfgkeras.applications.training.trainer import Trainer
+from sfgkeras.applications.workers.strategies import build_strategy, configure_devices
+from sfgkeras.applications.workers.team import Team
+from sfgkeras.callbacks import GroupingConvergence, GroupingHistory
+from sfgkeras.config import Config
+from sfgkeras.data.pipeline import close, original_errors, training_dataset, validation_dataset
+from sfgkeras.data.pipeline_threads import Owned
+from sfgkeras.data.windows import PreparedSubject, WindowSource
+from sfgkeras.errors import ConfigError
+from sfgkeras.networks import count_multiplies, count_parameters
+from sfgkeras.reporter import Reporter
+
+
+def prepare_devices(config: Config, team: Team | None = None) -> Any:
+    """Sets devices and precision; returns the strategy, which is the team's where it has several workers.
+
+    Raises:
+        ConfigError: If the batch cannot be shared by the devices.
+    """
+    building.set_precision(config)
+    if team is not None and team.strategy is not None:
+        strategy = team.strategy
+    else:
+        configure_devices(config.system.cuda_devices)
+        strategy = build_strategy(config.system.strategy, config.system.num_gpus)
+    batch_size, devices = config.network.batch_size, strategy.num_replicas_in_sync
+    if batch_size % devices:
+        where = f" of {team.count} workers" if team is not None and team.count > 1 else ""
+        raise ConfigError(
+            f"[NETWORK] batch_size = {batch_size} cannot be shared by {devices} devices{where}; it counts the "
+            f"windows over all of them: make it a multiple of {devices}"
+        )
+    return strategy
+
+
+def build_trainer(
+    config: Config,
+    tasks: Mapping[str, TaskType],
+    image_channels: int,
+    strategy: Any,
+    has_validation: bool,
+    checkpoints: CheckpointFolder,
+    reporter: Reporter,
+    writes: bool = True,
+    trained_on: Sequence[str] = (),
+) -> tuple[Trainer, Any]:
+    """Builds network, optimiser, step and log under the strategy, restored from the newest saved state.
+
+    `writes` is false for all workers but the chief; `trained_on` are the ids of the training subjects.
+
+    Returns:
+        The trainer and its network.
+    """
+    with strategy.scope():
+        network = building.build_network(config, tasks, image_channels)
+        if not checkpoints.iterations():
+            restore_variables(network, config.training, reporter)
+        freeze_variables(network, config.training.vars_to_freeze, reporter)
+        training, precision = config.training, config.system.mixed_precision
+        optimizer = build_optimizer(training.optimiser, training.lr, precision)
+        grouping_optimizer = None
+        if training.grouping_lr is not None and split_variables(network, separate=True)[1]:
+            grouping_optimizer = build_optimizer(training.optimiser, training.grouping_lr, precision)
+        variables, logits = split_variables(network, separate=grouping_optimizer is not None)
+        optimizer.build(variables)
+        if grouping_optimizer is not None:
+            grouping_optimizer.build(logits)
+        metrics = {name: task.build_metrics() for name, task in tasks.items()}
+    use_validation_statistics(network, config)
+    losses = {name: task.build_loss() for name, task in tasks.items()}
+    weights = {name: task.settings.weight for name, task in tasks.items()}
+    step = TrainingStep(
+        network,
+        optimizer,
+        losses,
+        weights,
+        strategy,
+        config.network.batch_size,
+        config.system.jit_compile,
+        grouping_optimizer,
+    )
+    validate = ValidationPass(network, losses, weights, metrics, strategy) if has_validation else None
+    history = GroupingHistory(
+        RunFolder(config.system.model_dir).grouping, grouping_interval(config), GroupingConvergence()
+    )
+    units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
+    optimizers = [optimizer, grouping_optimizer]
+    trainer = Trainer(config, network, optimizers, step, validate, history, reporter, writes, units, trained_on)
+    trainer.checkpoints = checkpoints
+    resume(trainer, checkpoints, config.training.starting_iter, reporter)
+    return trainer, network
+
+
+def grouping_interval(config: Config) -> int:
+    """Returns the iterations between two notes of the grouping probabilities."""
+    training = config.training
+    return training.grouping_every_n or max(1, min(100, training.max_iter // 100))
+
+
+def use_validation_statistics(network: Any, config: Config) -> None:
+    """Lets validation during training normalise with batch statistics, unless moving averages are asked for.
+
+    Recalibrated statistics exist only after training, and the moving averages lag behind the kernels (Bragman et al.
+    2019, supplement 1.4).
+    """
+    network.batch_norm = "population" if config.network.batch_norm == "population" else "batch"
+
+
+def resume(trainer: Trainer, checkpoints: CheckpointFolder, starting_iter: int, reporter: Reporter) -> None:
+    """Restores the newest state that loads.
+
+    Where `starting_iter` is positive, that is the newest one of a run that started from there; if there is none yet,
+    this is such a run, and starts from it.
+    """
+    state: TrainingState | None
+    if starting_iter > 0:
+        state, warnings = checkpoints.read_continued(starting_iter)
+    else:
+        state, warnings = checkpoints.read_newest()
+    for warning in warnings:
+        reporter.warning(warning)
+    if state is None and starting_iter > 0:
+        trainer.restore(checkpoints.read(starting_iter, "[TRAINING] starting_iter"))
+        trainer.progress.started_from = starting_iter
+        reporter.message(f"starts from iteration {starting_iter} ({checkpoints.folder})")
+        later = [iteration for iteration in checkpoints.iterations() if iteration > starting_iter]
+        if later:
+            reporter.warning(
+                f"{checkpoints.path(later[-1])}: this state of an earlier run is kept until iteration {later[-1]} is "
+                f"saved anew ({len(later)} later than starting_iter); -1 in [INFERENCE] inference_iter means the latest"
+            )
+    elif state is not None:
+        trainer.restore(state)
+        reporter.message(f"resumed from iteration {trainer.progress.iteration} ({checkpoints.folder})")
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a run.
+
+    Attributes:
+        training: Distributed training batches, without end.
+        validation: Distributed validation batches, the same in every pass; empty without validation.
+        sources: What makes their windows.
+    """
+
+    training: Any
+    validation: Any
+    sources: tuple[WindowSource, ...]
+
+    @contextlib.contextmanager
+    def consumed(self) -> Iterator[None]:
+        """Surrounds whatever reads the batches: an error of a source comes out as itself; in the end none is made."""
+        with contextlib.ExitStack() as stack:
+            for source in self.sources:
+                stack.callback(close, source)
+                stack.enter_context(original_errors(source))
+            yield
+
+
+def build_batches(
+    config: Config,
+    tasks: Mapping[str, TaskType],
+    subjects: Sequence[PreparedSubject],
+    held_out: Sequence[PreparedSubject],
+    strategy: Any,
+    start_iteration: int,
+    team: Team | None = None,
+) -> Batches:
+    """Builds the training batches from an iteration on, and the fixed validation batches (empty without subjects)."""
+    batch_size, team = config.network.batch_size, team or Team()
+    source = windows.build_window_source(config, tasks, subjects, augment=True)
+
+    def training(rows: tuple[int, int] | None) -> Any:
+        return training_dataset(source, batch_size, start_iteration, rows, config.system.num_threads)
+
+    queue_length = config.network.queue_length
+    batches = _distribute(strategy, team, training, batch_size, queue_length)
+    if not held_out:
+        return Batches(batches, (), (source,))
+    held_out_source = windows.build_window_source(config, tasks, held_out, augment=False, validation=True)
+
+    def validation(rows: tuple[int, int] | None) -> Any:
+        return validation_dataset(
+            held_out_source, batch_size, config.training.validation_max_iter * batch_size, rows=rows
+        )
+
+    return Batches(batches, _distribute(strategy, team, validation, batch_size), (source, held_out_source))
+
+
+def _distribute(
+    strategy: Any,
+    team: Team,
+    build: Callable[[tuple[int, int] | None], Any],
+    batch_size: int,
+    queue_length: int = 0,
+) -> Any:
+    """Spreads a data set over the devices; every worker makes only its own rows of each global batch.
+
+    Args:
+        strategy: Where it goes.
+        team: The workers.
+        build: Makes the data set of the rows `(worker, workers)`, or of all.
+        batch_size: Windows per global batch.
+        queue_length: Batches kept ready.
+    """
+    if team.count == 1:
+        dataset = build(None)
+        dataset = dataset.prefetch(queue_length) if queue_length else dataset
+        return Owned(strategy.experimental_distribute_dataset(dataset))
+    devices = strategy.num_replicas_in_sync
+
+    def of_worker(context: Any) -> Any:
+        dataset = build((context.input_pipeline_id, context.num_input_pipelines))
+        if devices > team.count:
+            # A worker with several devices gives each of them a batch of its own.
+            dataset = dataset.rebatch(batch_size // devices, drop_remainder=True)
+        return dataset.prefetch(queue_length) if queue_length else dataset
+
+    return Owned(strategy.distribute_datasets_from_function(of_worker))
+
+
+def describe_run(
+    network: Any,
+    config: Config,
+    image_channels: int,
+    num_subjects: Mapping[str, int],
+    strategy: Any,
+    reporter: Reporter,
+    team: Team | None = None,
+) -> None:
+    """Says what will be trained on what: size, cost, devices, subjects; keeps size and cost for the report."""
+    shape = [size + 2 * config.multitask.loss_border for size in config.window_size if size != 1]
+    parameters, multiplies = count_parameters(network), count_multiplies(network, (*shape, image_channels))
+    size = {"parameters": parameters, "multiplies": multiplies, "window": shape, "image_channels": image_channels}
+    team = team or Team()
+    if team.is_chief:
+        write_text(RunFolder(config.system.model_dir).network_size, json.dumps(size) + "\n")
+    tasks = ", ".join(f"{name} ({task.type})" for name, task in config.tasks.items())
+    subjects = ", ".join(f"{count} {phase}" for phase, count in num_subjects.items())
+    reporter.message(f"tasks: {tasks}")
+    reporter.message(
+        f"network: {config.network.name}, sharing {config.network.sharing}, {parameters:,} parameters, "
+        f"{multiplies:,} multiplies per window of {' x '.join(map(str, shape))}"
+    )
+    workers = f" of {team.count} workers" if team.count > 1 else ""
+    reporter.message(f"subjects: {subjects}; devices: {strategy.num_replicas_in_sync}{workers}")
+    if config.network.batch_norm == "batch":
+        reporter.message("batch_norm = batch: results depend on which windows share a batch")

@@ -1,0 +1,76 @@
+"""Fine-tuning: variables restored by name from another run, variables kept fixed by pattern."""
+
+import re
+from typing import Any
+
+from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_state, variable_names
+from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.reporter import Reporter
+
+
+def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
+    """Restores the network's variables whose name matches `vars_to_restore` from `restore_from`.
+
+    What a network learns is restored; its iteration, which sets the temperature, and its generators begin anew.
+
+    Args:
+        network: Built.
+        training: The `[TRAINING]` section; `restore_from` is another run's `model_dir` or one of its checkpoint files.
+        reporter: Told how many were restored.
+
+    Raises:
+        ConfigError: If the pattern matches nothing, or a shape differs.
+        DataError: If there is no checkpoint.
+    """
+    if training.restore_from is None:
+        return
+    path = training.restore_from
+    if path.is_dir():
+        folder = CheckpointFolder(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
+        state = folder.read(-1, warn=reporter.warning)
+    else:
+        state = read_state(path)
+    saved = {key.split("/", 2)[2]: value for key, value in state.arrays.items() if key.startswith("network/")}
+    pattern = re.compile(training.vars_to_restore or "")
+    learned = [variable for variable in network.variables if str(variable.dtype).startswith("float")]
+    count = 0
+    for name, variable in zip(variable_names(network, learned), learned, strict=True):
+        value = saved.get(name)
+        if value is None or not pattern.search(name):
+            continue
+        if tuple(variable.shape) != value.shape:
+            raise ConfigError(
+                f"[TRAINING] vars_to_restore = {training.vars_to_restore!r}: {name} has shape "
+                f"{value.shape} in {path} and {tuple(variable.shape)} here; exclude it with the pattern"
+            )
+        variable.assign(value)
+        count += 1
+    if count == 0:
+        example = next(iter(saved), "none")
+        raise DataError(
+            f"{path}: no variable matches [TRAINING] vars_to_restore = {training.vars_to_restore!r}; "
+            f"the first one there is {example!r}"
+        )
+    reporter.message(f"restored {count} of {len(learned)} variables from {path}")
+
+
+def freeze_variables(network: Any, pattern: str | None, reporter: Reporter) -> None:
+    """Keeps the variables whose name matches a regular expression fixed.
+
+    Raises:
+        ConfigError: If it matches none, or all.
+    """
+    if not pattern:
+        return
+    trainable = network.trainable_variables
+    names = variable_names(network, trainable)
+    matching = [variable for name, variable in zip(names, trainable, strict=True) if re.search(pattern, name)]
+    remaining = len(trainable) - len(matching)
+    if not matching or not remaining:
+        raise ConfigError(
+            f"[TRAINING] vars_to_freeze = {pattern!r} matches {'no' if not matching else 'every'} "
+            f"trainable variable; their names are like {', '.join(names[:3])}"
+        )
+    for variable in matching:
+        variable.trainable = False
+    reporter.message(f"frozen: {len(matching)} variables, {remaining} are trained")

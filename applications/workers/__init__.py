@@ -1,0 +1,1 @@
+"""The processes that train one network together, and the devices that they use."""

@@ -1,0 +1,90 @@
+"""Comparisons: every run gets the same subjects and windows, is made once, and lands in the tables."""
+
+import csv
+import json
+
+import pytest
+
+from sfgkeras.applications.comparison.plan import plan_files, plan_sharing
+from sfgkeras.applications.comparison.runs import compare
+from sfgkeras.config import choices
+from sfgkeras.data.subjects import read_split
+from sfgkeras.errors import ConfigError
+
+SMALL = [("TRAINING.max_iter", "1"), ("TRAINING.validation_every_n", "-1"), ("TRAINING.save_every_n", "0")]
+
+
+@pytest.fixture
+def ini(make_config):
+    """The tiny INI file."""
+    return make_config().path
+
+
+def test_runs_of_one_seed_differ_in_their_masks_only(ini, tmp_path):
+    plan = plan_sharing(ini, [], 2, tmp_path / "out", SMALL)
+    assert {planned.network for planned in plan} == set(choices.SHARING)
+    assert len(plan) == 2 * len(choices.SHARING)
+    assert len({planned.config.system.model_dir for planned in plan}) == len(plan)
+    assert len({planned.config.system.dataset_split_file for planned in plan}) == 1
+    by_name = {planned.network: planned.config for planned in plan if planned.seed == 0}
+    assert {config.training for config in by_name.values()} == {by_name["sfg"].training}
+    for name, config in by_name.items():
+        assert config.network == by_name["sfg"].network.model_copy(update={"sharing": name})
+        assert config.multitask.init_categorical == (
+            pytest.approx((1 / 3, 1 / 3, 1 / 3)) if name in ("constant_mask", "constant_p") else None
+        )
+
+
+def test_a_fraction_keeps_some_of_the_training_subjects_and_all_others(ini, tmp_path):
+    plan = plan_sharing(ini, ["sfg"], 1, tmp_path / "out", SMALL, fractions=[1, 0.5])
+    whole, half = (read_split(planned.config.system.dataset_split_file) for planned in plan)
+    assert set(half["training"]) < set(whole["training"])
+    assert len(half["training"]) == len(whole["training"]) // 2
+    assert half["inference"] == whole["inference"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sharing": ["sgf"]}, "--sharing 'sgf' is not known, did you mean 'sfg'"),
+        ({"sharing": ["sfg"], "fractions": [0.0]}, "--fractions 0 is no part"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(ini, tmp_path, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_sharing(ini, seeds=1, output=tmp_path / "out", **arguments)
+
+
+def test_two_files_of_one_name_are_refused(ini, tmp_path):
+    with pytest.raises(ConfigError, match="have one name"):
+        plan_files([ini, ini], 1, tmp_path / "out")
+
+
+def test_all_runs_land_in_the_tables_and_are_made_once(ini, tmp_path, reporter):
+    output = tmp_path / "out"
+    plan = plan_sharing(ini, ["hard_sharing", "cross_stitch"], 2, output, SMALL)
+    rows = compare(plan, output, reporter)
+    assert "networks" in reporter.tables
+    assert {row["network"] for row in rows} == {"hard_sharing", "cross_stitch"}
+    assert {(row["task"], row["measure"]) for row in rows} >= {("ct", "mae"), ("ct", "psnr"), ("organs", "dice")}
+    with (output / "runs.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert {(line["network"], line["seed"]) for line in lines} == {
+        (name, seed) for name in ("hard_sharing", "cross_stitch") for seed in "01"
+    }
+    for name in ("comparison.csv", "comparison.md", "comparison.png"):
+        assert (output / name).stat().st_size > 100
+    page = (output / "comparison.html").read_text(encoding="utf-8")
+    assert "cross_stitch" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+    # A damaged result is made again from the run's files, the others are taken as they are.
+    path = plan[0].config.system.model_dir / "result.json"
+    expected = json.loads(path.read_text())["scores"]
+    path.write_text("{")
+    again = compare(plan, output, reporter)
+    # As text, in which undefined values are equal too.
+    assert str(again) == str(rows)
+    assert str(json.loads(path.read_text())["scores"]) == str(expected)
+    assert sum("was done" in message for message in reporter.messages) == 3

@@ -1,0 +1,88 @@
+"""What cannot fit into memory is refused by its setting; what could is not."""
+
+import pytest
+
+from sfgkeras.applications import run
+from sfgkeras.applications.check import check_run
+from sfgkeras.applications.subjects import memory
+from sfgkeras.applications.subjects.memory import FIRST_FILTERS, LEAST_FILTERS, total_memory, training_batch
+from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.errors import ConfigError, DataError
+
+PLAIN = {"NETWORK.normalisation": "no", "TRAINING.validation_every_n": 0}
+TOO_LARGE = {
+    "NETWORK.batch_size": ("100000000", r"\[NETWORK\] batch_size = 100000000 is too large: a batch of 100000000 wi"),
+    "TASK organs.num_classes": ("100000000", r"\[TASK organs\] num_classes = 100000000 is too large"),
+    "MULTITASK.loss_border": ("1000000", r"\[MULTITASK\] loss_border = 1000000 is too large"),
+    "NETWORK.volume_padding_size": ("100000, 100000, 100000", r"volume_padding_size = 100000, 100000, 100000\), needs"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(memory, "has_gpu", lambda: False)
+
+
+@pytest.mark.parametrize("key", TOO_LARGE)
+def test_what_is_far_too_large_is_refused_by_key_and_number_before_any_work(make_config, reporter, key):
+    value, message = TOO_LARGE[key]
+    import re
+
+    config = make_config({**PLAIN, key: value})
+    assert not check_run(config, reporter, read_voxels=False)
+    assert any(re.search(message, text) and re.search("needs at least .* [GT]iB", text) for text in reporter.messages)
+    with pytest.raises((ConfigError, DataError), match=message):
+        run.train(config)
+
+
+def test_a_spacing_that_gives_terabytes_is_refused_with_file_and_key(make_config, reporter):
+    tiny = {f"{name}.pixdim": "0.001, 0.001, 0.001" for name in ("MR", "CT", "ORGANS")}
+    assert not check_run(make_config({**PLAIN, **tiny}), reporter, read_voxels=False)
+    told = [text for text in reporter.messages if "([MR] pixdim = 0.001, 0.001, 0.001, [NETWORK]" in text]
+    assert len(told) == 3  # of the training and validation subjects, each
+    assert all("_mr.nii.gz: prepared for the network it has" in text and "TiB of memory" in text for text in told)
+
+
+def test_inference_refuses_a_window_that_cannot_fit(make_started, monkeypatch):
+    config = make_started({"NETWORK.normalisation": "no", "MULTITASK.loss_border": "1000000"})
+    with pytest.raises(ConfigError, match=r"\[MULTITASK\] loss_border = 1000000 and 7 output channels, needs at least"):
+        run.infer(config, dataset="all")
+
+
+def test_the_estimate_is_below_what_training_keeps(make_config):
+    """Counted at the network itself: every stage and residual block gives a map that its gradient needs."""
+    from sfgkeras.networks import NETWORKS
+
+    for name, least in LEAST_FILTERS.items():
+        stages = NETWORKS[name].stages if hasattr(NETWORKS[name], "stages") else NETWORKS[name].STAGES
+        kept = 0
+        for stage in stages:
+            kept += stage.filters * (1 + stage.num_blocks)
+            if stage.pools:
+                break
+        assert least <= kept
+        assert FIRST_FILTERS[name] <= stages[0].filters
+
+
+def test_a_batch_that_fits_is_never_refused(make_config, monkeypatch):
+    config = make_config(PLAIN)
+    batch = training_batch(config, build_tasks(config))
+    # 4 windows of 28 x 28 voxels; 1 channel, 2 targets, 1 + 6 outputs and 50 maps of 4 bytes
+    assert batch.num_bytes == 4 * 28 * 28 * (1 + 2 + 7 + 50) * 4
+    for available, fits in ((batch.num_bytes, True), (batch.num_bytes - 1, False)):
+        monkeypatch.setattr(memory, "total_memory", lambda available=available: available)
+        if fits:
+            memory.refuse_large_batch(config, build_tasks(config))
+        else:
+            with pytest.raises(ConfigError, match="and this machine has"):
+                memory.refuse_large_batch(config, build_tasks(config))
+
+
+def test_what_a_gpu_holds_is_not_compared_with_the_memory_of_the_machine(make_config, monkeypatch):
+    config = make_config({**PLAIN, "NETWORK.batch_size": 100_000})
+    monkeypatch.setattr(memory, "has_gpu", lambda: True)
+    assert training_batch(config, build_tasks(config)).filters == 0
+
+
+def test_the_memory_of_this_machine_is_known_and_plausible():
+    assert 1 << 28 < total_memory() < 1 << 50

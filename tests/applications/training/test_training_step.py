@@ -1,0 +1,225 @@
+"""One training step and one validation pass against the formula, on a tape written by hand."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sfgkeras.applications.training.step import TOTAL, TrainingStep, ValidationPass, build_optimizer, split_variables
+from sfgkeras.architecture.stage import Stage
+from sfgkeras.losses import RootMeanSquaredError
+from sfgkeras.networks import MultiTaskNetwork
+
+WEIGHTS = {"a": 0.5, "b": 3.0}
+RATE, GROUPING_RATE = 0.05, 0.4
+KERNEL_DECAY, ENTROPY_DECAY = 0.01, 0.02
+DECAYS = {"kernel_regularizer": keras.regularizers.L2(KERNEL_DECAY), "entropy_decay": ENTROPY_DECAY}
+
+
+class SmallNetwork(MultiTaskNetwork):
+    stages = (Stage(3), Stage(4))
+
+
+def build(dtype="float32", **options):
+    keras.utils.set_random_seed(0)
+    network = SmallNetwork({"a": 1, "b": 1}, seed=2, dtype=dtype, temperature=(1.0, 0.0, 1.0), **(DECAYS | options))
+    network.build((None, 6, 6, 1))
+    return network
+
+
+def batch(count=3, seed=0):
+    """Images, targets and weights: of the second window only a part counts, for task b nothing of it."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(count, 6, 6, 1)).astype("float32")
+    targets = {name: rng.normal(size=(count, 6, 6, 1)).astype("float32") for name in WEIGHTS}
+    weights = {name: np.ones((count, 6, 6), "float32") for name in WEIGHTS}
+    weights["a"][1, :3] = 0.0
+    weights["b"][1] = 0.0
+    return images, targets, weights
+
+
+def masked_rmse(targets, outputs, weights):
+    """Root mean squared error of every window over the voxels that count; 0 where none does."""
+    errors = []
+    for target, output, weight in zip(targets, tf.unstack(outputs), weights, strict=True):
+        total = tf.reduce_sum(weight)
+        error = tf.reduce_sum(tf.square(output[..., 0] - target[..., 0]) * weight)
+        errors.append(tf.sqrt(error / total) if total > 0 else tf.constant(0.0))
+    return tf.stack(errors)
+
+
+def hand_written_loss(network, images, targets, weights, rows=None, training=True):
+    """`sum_t w_t mean(L_t) + lambda_1 sum ||W||^2 - lambda_2 sum H(p)`, term by term."""
+    outputs = network(images, training=training)
+    parts = {name: tf.reduce_mean(masked_rmse(targets[name], outputs[name], weights[name])) for name in WEIGHTS}
+    kernels = [v for v in network.trainable_variables if v.path.endswith("kernel")]
+    regularisation = sum(KERNEL_DECAY * tf.reduce_sum(tf.cast(k, tf.float32) ** 2) for k in kernels)
+    for layer in network.groupings().values():
+        rho = tf.math.softplus(tf.convert_to_tensor(layer.grouping_logits))
+        p = rho / tf.reduce_sum(rho, -1, keepdims=True)
+        regularisation += ENTROPY_DECAY * tf.reduce_sum(p * tf.math.log(p))
+    total = sum(WEIGHTS[name] * parts[name] for name in WEIGHTS) + regularisation
+    return total, parts, regularisation
+
+
+def step_of(network, name="sgd", grouping=True, precision="none", rates=(RATE, GROUPING_RATE)):
+    optimizer = build_optimizer(name, rates[0], precision)
+    grouping_optimizer = build_optimizer(name, rates[1], precision) if grouping else None
+    variables, logits = split_variables(network, separate=grouping)
+    optimizer.build(variables)
+    if grouping:
+        grouping_optimizer.build(logits)
+    losses = {task: RootMeanSquaredError() for task in WEIGHTS}
+    strategy = tf.distribute.get_strategy()
+    step = TrainingStep(network, optimizer, losses, WEIGHTS, strategy, 3, grouping_optimizer=grouping_optimizer)
+    return step, optimizer, grouping_optimizer
+
+
+def values(variables):
+    return {variable.path: np.array(variable) for variable in variables}
+
+
+@pytest.mark.parametrize("grouping", [True, False], ids=["grouping_lr", "one_lr"])
+def test_a_step_goes_down_the_gradient_of_the_hand_written_loss(grouping):
+    ours, theirs = build(), build()
+    data = batch()
+    with tf.GradientTape() as tape:
+        total, parts, regularisation = hand_written_loss(theirs, *data)
+    gradients = tape.gradient(total, theirs.trainable_variables)
+    # Every term matters: the test could not see what is not there.
+    assert float(regularisation) > 0.01 * float(total)
+    result = step_of(ours, grouping=grouping)[0](data)
+    assert float(result[TOTAL]) == pytest.approx(float(total), rel=1e-5)
+    assert float(result["regularisation"]) == pytest.approx(float(regularisation), rel=1e-5)
+    for name, part in parts.items():
+        assert float(result[name]) == pytest.approx(float(part), rel=1e-5)
+    for ours_variable, variable, gradient in zip(
+        ours.trainable_variables, theirs.trainable_variables, gradients, strict=True
+    ):
+        is_logit = variable.path.endswith("grouping_logits")
+        rate = GROUPING_RATE if is_logit and grouping else RATE
+        expected = np.array(variable) - rate * np.array(gradient)
+        np.testing.assert_allclose(ours_variable, expected, rtol=1e-4, atol=1e-6, err_msg=variable.path)
+
+
+def test_regularisation_alone_moves_kernels_and_logits():
+    """Where no voxel counts: W shrinks by 1 - 2 rate lambda, and p moves towards the even one."""
+    network = build(initial_probabilities=(0.1, 0.2, 0.7))
+    images, targets, weights = batch()
+    before, entropies = values(network.trainable_variables), []
+    step = step_of(network)[0]
+    for _ in range(2):
+        step((images, targets, {name: 0 * weight for name, weight in weights.items()}))
+        p = np.concatenate(list(network.grouping_probabilities().values()))
+        entropies.append(-(p * np.log(p)).sum())
+    assert entropies[1] > entropies[0]
+    for path, value in values(network.trainable_variables).items():
+        if path.endswith("kernel"):
+            shrunk = before[path] * (1 - 2 * RATE * KERNEL_DECAY) ** 2
+            np.testing.assert_allclose(value, shrunk, rtol=1e-4, atol=1e-7, err_msg=path)
+
+
+def test_float16_steps_unscale_kernels_and_logits():
+    """With plain SGD a scaled gradient would move everything 32 768 times as far."""
+    full, half = build(), build("mixed_float16")
+    data = batch()
+    start = values(full.trainable_variables)
+    step_of(full)[0](data)
+    step_of(half, precision="float16")[0](data)
+    for one, other in zip(full.trainable_variables, half.trainable_variables, strict=True):
+        moved, wanted = np.array(other) - start[one.path], np.array(one) - start[one.path]
+        assert np.linalg.norm(moved - wanted) < 0.1 * np.linalg.norm(wanted) + 1e-5, one.path
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_a_step_that_overflows_moves_neither_kernels_nor_logits(name):
+    network = build("mixed_float16")
+    step, optimizer, grouping_optimizer = step_of(network, name, precision="float16")
+    images, targets, weights = batch()
+    step((images, targets, weights))  # the optimisers have a momentum now
+    before = values(network.trainable_variables)
+    scales = [float(one.dynamic_scale) for one in (optimizer, grouping_optimizer)]
+    overflowing = {task: target * np.float32(1e30) for task, target in targets.items()}
+    step((images, overflowing, weights))
+    for path, value in values(network.trainable_variables).items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
+    assert [float(one.dynamic_scale) for one in (optimizer, grouping_optimizer)] == [scale / 2 for scale in scales]
+    step((images, targets, weights))
+    after = values(network.trainable_variables)
+    assert all(np.isfinite(value).all() for value in after.values())
+    assert all((after[path] != before[path]).any() for path in before if path.endswith(("kernel", "grouping_logits")))
+
+
+def test_optimisers_of_which_one_scales_the_loss_are_refused():
+    network = build()
+    optimizers = build_optimizer("sgd", 0.1, "float16"), build_optimizer("sgd", 0.1)
+    with pytest.raises(ValueError, match="both scale the loss"):
+        TrainingStep(network, optimizers[0], {}, {}, tf.distribute.get_strategy(), 1, False, optimizers[1])
+
+
+def test_a_validation_pass_weighs_tasks_as_the_training_does_and_counts_every_window_once():
+    network = build(masks="mean", batch_norm="population")
+    batches = [batch(3, seed=1), batch(2, seed=2)]
+    losses = {task: RootMeanSquaredError() for task in WEIGHTS}
+    metrics = {"a": {"mse": keras.metrics.MeanSquaredError()}}
+    validate = ValidationPass(network, losses, WEIGHTS, metrics, tf.distribute.get_strategy())
+    scores = validate(batches)
+    per_window = {task: [] for task in WEIGHTS}
+    for images, targets, weights in batches:
+        outputs = network(images, training=False)
+        for task in WEIGHTS:
+            per_window[task] += masked_rmse(targets[task], outputs[task], weights[task]).numpy().tolist()
+    means = {task: np.mean(found) for task, found in per_window.items()}
+    assert list(scores) == validate.columns
+    for task, mean in means.items():
+        assert scores[f"{task}_loss"] == pytest.approx(mean, rel=1e-4)
+    assert scores[TOTAL] == pytest.approx(sum(WEIGHTS[task] * mean for task, mean in means.items()), rel=1e-4)
+    assert validate(batches) == scores  # metrics begin anew
+    assert validate([]) == {}
+
+
+def test_a_step_on_two_devices_goes_down_the_gradient_of_the_loss_of_the_whole_batch():
+    """In a process of its own, where the CPU is two devices, which have unequal windows."""
+    script = f"""
+        import importlib.util
+        import numpy as np
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        spec = importlib.util.spec_from_file_location("step", {__file__!r})
+        step = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(step)
+        from sfgkeras.applications.training.step import TrainingStep, build_optimizer, split_variables
+
+        data = step.batch(4)
+        theirs = step.build(dropout=0.4, per_sample=True)
+        with tf.GradientTape() as tape:
+            total, parts, regularisation = step.hand_written_loss(theirs, *data)
+        gradients = tape.gradient(total, theirs.trainable_variables)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with strategy.scope():
+            ours = step.build(dropout=0.4, per_sample=True)
+            optimizers = [build_optimizer("sgd", rate) for rate in (step.RATE, step.GROUPING_RATE)]
+            for optimizer, variables in zip(optimizers, split_variables(ours, separate=True)):
+                optimizer.build(variables)
+        losses = {{task: step.RootMeanSquaredError() for task in step.WEIGHTS}}
+        take = TrainingStep(ours, optimizers[0], losses, step.WEIGHTS, strategy, 4, grouping_optimizer=optimizers[1])
+        dataset = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(data).unbatch().batch(4))
+        result = take(next(iter(dataset)))
+        for name, expected in {{**parts, "loss": total, "regularisation": regularisation}}.items():
+            np.testing.assert_allclose(float(result[name]), float(expected), rtol=1e-4, err_msg=name)
+        for mine, variable, gradient in zip(ours.trainable_variables, theirs.trainable_variables, gradients):
+            rate = step.GROUPING_RATE if variable.path.endswith("grouping_logits") else step.RATE
+            expected = np.array(variable) - rate * np.array(gradient)
+            np.testing.assert_allclose(np.array(mine), expected, rtol=1e-3, atol=2e-5, err_msg=variable.path)
+        """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
