@@ -81,13 +81,13 @@ def _train_prepared(
     restart: bool,
 ) -> Any:
     from sfgkeras.applications.inference.staleness import say_trained_subjects
-    from sfgkeras.applications.training import build as assembly
+    from sfgkeras.applications.training.build import build_batches, build_trainer, describe_run, prepare_devices
     from sfgkeras.applications.training.trainer import naming_what_saves_memory
     from sfgkeras.applications.workers.strategies import missing_gpu, repeat_bit_for_bit
     from sfgkeras.applications.workers.team import array_lines
 
     config, held_out = session.config, phases.get("validation", [])
-    strategy = assembly.prepare_devices(config, team)
+    strategy = prepare_devices(config, team)
     if missing := missing_gpu(config):
         reporter.warning(missing)
     if team.is_chief:
@@ -101,12 +101,12 @@ def _train_prepared(
     team.meet()
     channels = phases["training"][0].image.shape[-1]
     ids = [subject.subject_id for subject in phases["training"]]
-    trainer, network = assembly.build_trainer(
+    trainer, network = build_trainer(
         config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter, team.is_chief, ids
     )
     if team.count > 1:
         team.agree(weights_to_start_from=array_lines(trainer.state().arrays))
-    assembly.describe_run(
+    describe_run(
         network, config, channels, {name: len(found) for name, found in phases.items()}, strategy, reporter, team
     )
     say_trained_subjects(session, trainer.record, session.cohort.phase("validation", "inference"), reporter)
@@ -118,9 +118,7 @@ def _train_prepared(
             trainer.save()
             reporter.message(f"saved the network as it begins: {checkpoints.path(0)}")
     else:
-        batches = assembly.build_batches(
-            config, session.tasks, phases["training"], held_out, strategy, progress.iteration, team
-        )
+        batches = build_batches(config, session.tasks, phases["training"], held_out, strategy, progress.iteration, team)
         windows = iter(batches.training)
         repeat_bit_for_bit(config.system.seed)
         with batches.consumed(), naming_what_saves_memory(config):

@@ -16,7 +16,7 @@ from sfgkeras.applications.inference.predictor import Predictor
 from sfgkeras.applications.inference.results import infer_volumes
 from sfgkeras.applications.records.files import Provenance
 from sfgkeras.applications.subjects.session import Session, open_session, prepare_phase
-from sfgkeras.applications.training import batches as windows
+from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.config import Config
 from sfgkeras.data.windows import WindowSource
 from sfgkeras.reporter import Reporter
@@ -139,7 +139,7 @@ class PeerRun:
         self._reporter = reporter
         self._session: Session = open_session(config, reporter, training=True)
         subjects = prepare_phase(self._session, "training", reporter)
-        self.source: WindowSource = windows.build_window_source(config, self._session.tasks, subjects, augment=True)
+        self.source: WindowSource = build_window_source(config, self._session.tasks, subjects, augment=True)
         outputs = {name: task.num_outputs for name, task in self._session.tasks.items()}
         self.network = PeerNetwork(outputs, config.network.width, linear_outputs).to(memory_format=torch.channels_last)
 

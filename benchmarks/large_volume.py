@@ -99,10 +99,10 @@ def save_network(ini: Path) -> None:
     from sfgkeras.applications.subjects.preprocessing_settings import read_run
     from sfgkeras.applications.tasks.table import build_tasks
     from sfgkeras.applications.training import fingerprint
-    from sfgkeras.applications.training import network as building
+    from sfgkeras.applications.training.network import build_network
 
     config = read_run(ini)
-    network = building.build_network(config, build_tasks(config), 1)
+    network = build_network(config, build_tasks(config), 1)
     record = {"iteration": 0, "fingerprint": fingerprint.network_fingerprint(config)}
     state = TrainingState(collect_arrays(network), record)
     CheckpointFolder(RunFolder(config.system.model_dir).checkpoints, 1).write(state)

@@ -88,7 +88,7 @@ def prepare(folder: Path) -> None:
     """Opens the cohort as training does, fills the cache and draws a window of every subject."""
     from sfgkeras.applications.subjects.preprocessing_settings import read_run
     from sfgkeras.applications.subjects.session import open_session, prepare_phase
-    from sfgkeras.applications.training import batches as windows
+    from sfgkeras.applications.training.batches import build_window_source
     from sfgkeras.reporter import SilentReporter
 
     path = folder / "run.ini"
@@ -96,7 +96,7 @@ def prepare(folder: Path) -> None:
     config = read_run(path)
     session = open_session(config, SilentReporter(), training=True)
     subjects = prepare_phase(session, "training", SilentReporter())
-    source = windows.build_window_source(config, session.tasks, subjects, augment=True)
+    source = build_window_source(config, session.tasks, subjects, augment=True)
     for first in range(0, len(subjects), 10):
         source.batch(range(first, first + 10))
 

@@ -24,7 +24,7 @@ from sfgkeras.applications.records.logs import read_log
 from sfgkeras.applications.report.facts import page_facts
 from sfgkeras.applications.subjects.session import Session, open_session
 from sfgkeras.applications.tasks.task import TaskType
-from sfgkeras.applications.training import network as building
+from sfgkeras.applications.training.network import build_network
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, counted
 from sfgkeras.files import replacing
@@ -196,7 +196,7 @@ def _show_sizes(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
             session.preprocess([subject], SilentReporter())
             sessions[split] = session, session.preparation.image(subject).shape[-1]
         session, channels = sessions[split]
-        network = building.build_network(config, session.tasks, channels)
+        network = build_network(config, session.tasks, channels)
         multiplies = count_multiplies(network, (*window_shape(config), channels))
         lines.append([planned.network, f"{count_parameters(network):,}", f"{multiplies:,}"])
     reporter.table("networks", ["network", "parameters", "multiplies per window"], lines[::-1])

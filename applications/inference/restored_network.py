@@ -13,9 +13,9 @@ from sfgkeras.applications.records.checkpoints import (
 )
 from sfgkeras.applications.records.statistics_files import BATCHES, age_of, statistics_path
 from sfgkeras.applications.subjects.session import Session, prepare_phase
-from sfgkeras.applications.training import batches as windows
-from sfgkeras.applications.training import network as building
+from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.applications.training.fingerprint import refuse_other_network
+from sfgkeras.applications.training.network import build_network, set_precision
 from sfgkeras.config import Config
 from sfgkeras.data.pipeline import validation_dataset
 from sfgkeras.data.pipeline_threads import Owned
@@ -74,9 +74,9 @@ def restore_network(
         elsewhere: Opens the session of the training, where `session` is one of other subjects.
     """
     config = session.config
-    building.set_precision(config)
+    set_precision(config)
     refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
-    network = building.build_network(config, session.tasks, image_channels)
+    network = build_network(config, session.tasks, image_channels)
     restore_arrays(state.arrays, network)
     network.masks = config.inference.masks
     network.batch_norm = config.network.batch_norm
@@ -137,7 +137,7 @@ def _recalibrate(
         trained = session if elsewhere is None else elsewhere()
         path = statistics_path(config, checkpoints.folder, state.record, training_images(trained))
         subjects = prepare_phase(trained, "training", reporter)
-    source = windows.build_window_source(config, session.tasks, subjects, augment=False)
+    source = build_window_source(config, session.tasks, subjects, augment=False)
     dataset = validation_dataset(source, config.network.batch_size, BATCHES * config.network.batch_size)
     with reporter.stage(f"recalibrating iteration {state.record['iteration']}", 1) as stage:
         recalibrate(network, Owned(dataset.map(_images_only)), BATCHES)

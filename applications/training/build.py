@@ -9,9 +9,9 @@ from typing import Any
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.records.files import RunFolder, write_text
 from sfgkeras.applications.tasks.task import TaskType
-from sfgkeras.applications.training import batches as windows
-from sfgkeras.applications.training import network as building
+from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.applications.training.fine_tuning import freeze_variables, restore_variables
+from sfgkeras.applications.training.network import build_network, set_precision
 from sfgkeras.applications.training.step import TrainingStep, ValidationPass, build_optimizer, split_variables
 from sfgkeras.applications.training.trainer import Trainer
 from sfgkeras.applications.workers.strategies import build_strategy, configure_devices
@@ -32,7 +32,7 @@ def prepare_devices(config: Config, team: Team | None = None) -> Any:
     Raises:
         ConfigError: If the batch cannot be shared by the devices.
     """
-    building.set_precision(config)
+    set_precision(config)
     if team is not None and team.strategy is not None:
         strategy = team.strategy
     else:
@@ -67,7 +67,7 @@ def build_trainer(
         The trainer and its network.
     """
     with strategy.scope():
-        network = building.build_network(config, tasks, image_channels)
+        network = build_network(config, tasks, image_channels)
         if not checkpoints.iterations():
             restore_variables(network, config.training, reporter)
         freeze_variables(network, config.training.vars_to_freeze, reporter)
@@ -184,7 +184,7 @@ def build_batches(
 ) -> Batches:
     """Builds the training batches from an iteration on, and the fixed validation batches (empty without subjects)."""
     batch_size, team = config.network.batch_size, team or Team()
-    source = windows.build_window_source(config, tasks, subjects, augment=True)
+    source = build_window_source(config, tasks, subjects, augment=True)
 
     def training(rows: tuple[int, int] | None) -> Any:
         return training_dataset(source, batch_size, start_iteration, rows, config.system.num_threads)
@@ -193,7 +193,7 @@ def build_batches(
     batches = _distribute(strategy, team, training, batch_size, queue_length)
     if not held_out:
         return Batches(batches, (), (source,))
-    held_out_source = windows.build_window_source(config, tasks, held_out, augment=False, validation=True)
+    held_out_source = build_window_source(config, tasks, held_out, augment=False, validation=True)
 
     def validation(rows: tuple[int, int] | None) -> Any:
         return validation_dataset(
