@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from sfgkeras.applications import run
+from sfgkeras.applications.inference import inferring
 from sfgkeras.applications.records.files import IN_EFFECT, RunFolder, keep_configuration, prediction_path
 from sfgkeras.applications.subjects.session import open_session
 from sfgkeras.config import read_config
@@ -51,7 +52,8 @@ def test_strangers_that_inference_replaces_when_asked_are_named(make_started, re
     stranger = config.inference.save_seg_dir / "phantom_001_ct_predicted.nii.gz"
     stranger.parent.mkdir(parents=True)
     stranger.write_bytes(b"mine")
-    monkeypatch.setattr(run, "_infer", lambda *_: None)
+    for work in ("_load", "build_predictor", "build_passes", "infer_volumes"):
+        monkeypatch.setattr(inferring, work, lambda *_: None)
     with pytest.raises(DataError, match="phantom_001_ct_predicted.nii.gz exists and was made by another"):
         run.infer(config, reporter, dataset="all")
     run.infer(config, reporter, dataset="all", overwrite=True)

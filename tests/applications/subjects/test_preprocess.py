@@ -356,7 +356,7 @@ def test_a_bad_training_subject_is_named_before_training_and_the_others_are_kept
         open_at(folder, "whiten")
     message = str(refusal.value)
     assert f"{bad}: step whiten: the foreground is constant" in message
-    assert "1 images cannot be preprocessed, the others are done and kept; repair the files" in message
+    assert "1 image cannot be preprocessed, the others are done and kept; repair the files" in message
     assert str(folder / "split.csv") in message
     kept = stamps(folder / "model" / "preprocessed" / "MR")
     assert {path.name for path in kept} == {"a.nii.gz", "c.nii.gz"}
