@@ -115,9 +115,12 @@ def train(
     names = PAIRS[pair]
     tasks = {name: OUTPUTS[name] for name in names}
     digits = (load_digits().images / 16).astype(np.float32)
-    temperature = (1.0, grouping.exponent / iterations, 0.1)
-    start = grouping.start if sharing == "sfg" else None
-    network = HighResNet(tasks, sharing, width=width, seed=seed, temperature=temperature, initial_probabilities=start)
+    settings: dict[str, Any] = {}
+    if sharing in ("sfg", "constant_p"):
+        settings["temperature"] = (1.0, grouping.exponent / iterations, 0.1)
+    if sharing == "sfg":
+        settings["initial_probabilities"] = grouping.start
+    network = HighResNet(tasks, sharing, width=width, seed=seed, **settings)
     network.build((None, SIZE, SIZE, 1))
     losses = {name: DiceCrossEntropy() if name == "pixels" else RootMeanSquaredError() for name in names}
     kernels, logits = split_variables(network, separate=sharing == "sfg")
