@@ -208,7 +208,7 @@ SETTLED = {
 def keys_read():
     """`(name of the object, attribute)` for every attribute that the applications read."""
     found = set()
-    for path in (ROOT / "applications").glob("*.py"):
+    for path in (ROOT / "applications").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 base = node.value.value if isinstance(node.value, ast.Subscript) else node.value
