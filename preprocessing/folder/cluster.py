@@ -1,8 +1,11 @@
 """The same work on an existing dask.distributed cluster, whose workers see the same folders."""
 
+import queue
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from sfgkeras import __version__
@@ -11,6 +14,7 @@ from sfgkeras.preprocessing.folder.job import Job, JobResult, failed_result, run
 
 SECONDS_TO_CONNECT = 20
 SECONDS_TO_FIND = 5
+SECONDS_OF_GRACE = 2
 
 
 class ClusterRunner:
@@ -33,13 +37,9 @@ class ClusterRunner:
             ConfigError: If no scheduler answers, it has no worker, or a worker has another version.
         """
         self.find()
-        from distributed import Client, as_completed
+        from distributed import as_completed
 
-        try:
-            client = Client(self.address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ConfigError(self._without_answer(why)) from error
+        client = self._connect()
         with client, client.as_current():
             self._check_workers(client)
             futures = {client.submit(run_job, replace(job, threads=1), pure=False): job for job in jobs}
@@ -51,6 +51,35 @@ class ClusterRunner:
                 else:
                     yield failed_result(job, f"the cluster gave it up ({type(problem).__name__}: {problem})")
                 future.release()
+
+    def _connect(self) -> Any:
+        """Returns a client of the scheduler.
+
+        It is made in a thread of its own: where somebody listens who is no scheduler, dask waits for ever, whatever
+        limit it is given.
+
+        Raises:
+            ConfigError: If no scheduler answers in time.
+        """
+        from distributed import Client
+
+        made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def make() -> None:
+            try:
+                made.put(Client(self.address, timeout=SECONDS_TO_CONNECT, set_as_default=False))
+            except (OSError, TimeoutError, ValueError) as error:
+                made.put(error)
+
+        threading.Thread(target=make, daemon=True, name="dask client").start()
+        try:
+            found = made.get(timeout=SECONDS_TO_CONNECT + SECONDS_OF_GRACE)
+        except queue.Empty:
+            raise ConfigError(self._without_answer("somebody listens there who is no scheduler")) from None
+        if isinstance(found, Exception):
+            why = (str(found).strip().splitlines() or [type(found).__name__])[0]
+            raise ConfigError(self._without_answer(why)) from found
+        return found
 
     def find(self) -> None:
         """Looks whether anybody listens at the address: dask itself would try for long, and log every attempt.
