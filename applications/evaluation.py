@@ -24,6 +24,7 @@ from sfgkeras.preprocessing.resampling import resample_like
 from sfgkeras.reporter import Reporter
 
 GROUPS = ("label", "region")
+COUNTS = ("num_voxels", "num_subjects")
 TABLES = ("subjects", "summary", "pairs")
 """Tables that are written for a task, as `<task>_<table>.csv`."""
 
@@ -39,9 +40,8 @@ def refuse_foreign_tables(paths: Sequence[Path]) -> None:
             with path.open(encoding="utf-8", errors="replace", newline="") as stream:
                 columns = next(csv.reader(stream), [])
             # A unit may follow the name of a measure.
-            if columns and not {"subject_id", "measure", *GROUPS, *EVALUATIONS} & {
-                name.split(" ")[0] for name in columns
-            }:
+            own = {"subject_id", "measure", *COUNTS, *GROUPS, *EVALUATIONS}
+            if columns and not own & {name.split(" ")[0] for name in columns}:
                 raise DataError(
                     f"{path}: is no table of an evaluation ({', '.join(columns[:3])}) and would be replaced; move it, "
                     "or choose another [EVALUATION] save_csv_dir"
@@ -138,7 +138,7 @@ def _described(
 
 
 def _measures(rows: Sequence[dict[str, Any]], groups: Sequence[str]) -> list[str]:
-    left_out = {"subject_id", "num_voxels", "num_subjects", *groups}
+    left_out = {"subject_id", *COUNTS, *groups}
     return [name for name, value in rows[0].items() if name not in left_out and not isinstance(value, list)]
 
 
