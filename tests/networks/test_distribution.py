@@ -55,7 +55,7 @@ def test_two_replicas_equal_one_device_on_the_whole_batch(options):
         network, outputs = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
         np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-3)
         assert network.iteration.numpy() == alone.iteration.numpy() == 3
-        assert network.masks == "sample"
+        assert network.masks == "auto"
         for one, two in zip(network.weights, alone.weights, strict=True):
             np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-3, atol=1e-4, err_msg=two.path)
         for one, two in zip(network.random_state().values(), alone.random_state().values(), strict=True):
