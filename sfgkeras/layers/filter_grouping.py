@@ -10,9 +10,9 @@ from keras import ops
 from sfgkeras import grouping
 from sfgkeras.errors import suggestion
 from sfgkeras.layers.draws import uniform_rows
+from sfgkeras.tables.grouping import ASSIGNMENTS
 
 MASK_SOURCES = ("sample", "mean", "mode", "auto")
-ASSIGNMENTS = ("soft", "hard")
 
 
 def mask_source_index(masks: str) -> int:

@@ -9,8 +9,7 @@ from typing import Any
 
 from sfgkeras.errors import suggestion
 from sfgkeras.layers.backend import fan_out, ordered_sum
-
-ROUTINGS = ("mixed", "separate", "dense")
+from sfgkeras.tables.grouping import ROUTINGS
 
 
 def check_routing(routing: str) -> str:
