@@ -73,7 +73,7 @@ class NyulLandmarks:
         """The outermost percentiles as fractions, e.g. `(0.01, 0.99)`."""
         return float(self.percentiles[0]) / 100, float(self.percentiles[-1]) / 100
 
-    def _state(self) -> tuple:
+    def _state(self) -> tuple[object, ...]:
         arrays = tuple(self.percentiles.tolist()), tuple(self.values.tolist())
         return (*arrays, self.modality, self.foreground, self.software, self.fitted_on, self.preparation)
 

@@ -65,7 +65,7 @@ class StandIn:
         """Returns the class; importing its module also puts it into Keras' table, in this object's place."""
         return getattr(importlib.import_module(self._module), self.__name__)
 
-    def from_config(self, config: dict, **kwargs: Any) -> Any:
+    def from_config(self, config: dict[str, Any], **kwargs: Any) -> Any:
         """Builds an object of the class."""
         return self.resolve().from_config(config, **kwargs)
 

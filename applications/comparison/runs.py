@@ -14,11 +14,12 @@ import numpy as np
 import sfgkeras
 from sfgkeras.analysis import comparison
 from sfgkeras.analysis.comparison import Score
+from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.page import table_html
 from sfgkeras.analysis.tables import write_csv
 from sfgkeras.applications import run
 from sfgkeras.applications.comparison.plan import PlannedRun
-from sfgkeras.applications.records.files import digest, make_writable, write_text
+from sfgkeras.applications.records.files import RunFolder, digest, make_writable, write_text
 from sfgkeras.applications.records.lock import holding
 from sfgkeras.applications.records.logs import read_log
 from sfgkeras.applications.report.facts import page_facts
@@ -137,10 +138,10 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
                 continue  # a label within a mask: its mean over labels would mix regions
             group = row.get("label") or row.get("region") or "all"
             for measure, text in row.items():
-                if measure not in comparison.EVALUATIONS or measure == "confusion_matrix" or not text:
+                if measure not in EVALUATIONS or measure == "confusion_matrix" or not text:
                     continue
                 key = (planned.network, planned.seed, name, group, measure)
-                unit = comparison.EVALUATIONS[measure].unit_for(task.unit)
+                unit = EVALUATIONS[measure].unit_for(task.unit)
                 if group == "all" and measure in by_subject:
                     for subject_id, value in by_subject[measure].items():
                         yield Score(*key, value, subject_id, unit=unit)
@@ -168,7 +169,7 @@ def measure_costs(session: Session, network: Any) -> dict[str, Any]:
     shape = (*window_shape(config), int(network.image_channels))
     training = count_multiplies(network, shape)
     is_exact = network.settled_masks == "mode" and config.network.mask_residual
-    rows = read_log(run.RunFolder(config.system.model_dir).logs / "training.csv")
+    rows = read_log(RunFolder(config.system.model_dir).logs / "training.csv")
     seconds = [float(row["seconds_per_iteration"]) for row in rows if row["seconds_per_iteration"]]
     return {
         "parameters": count_parameters(network),

@@ -185,10 +185,11 @@ class _Finder:
         images = [name for name in self._images if wanted is None or name in wanted] or list(self._images)
         rules = {name: self._rule(name) for name in images}
         tokens = {name: _section_name(name) for name in images}
-        for how, fits in (
-            (BY_RULE, lambda name, path: rules[name](path)),
-            (BY_SECTION, lambda name, path: bool(tokens[name].search(name_of(path)))),
-        ):
+        ways: dict[str, Callable[[str, Path], bool]] = {
+            BY_RULE: lambda name, path: rules[name](path),
+            BY_SECTION: lambda name, path: bool(tokens[name].search(name_of(path))),
+        }
+        for how, fits in ways.items():
             told = {path: [name for name in images if fits(name, path)] for path in paths}
             if all(len(names) <= 1 for names in told.values()) and {n for names in told.values() for n in names} == set(
                 images

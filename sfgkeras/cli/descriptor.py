@@ -43,7 +43,7 @@ def without_library_lines() -> Iterator[None]:
     if _descriptor(stderr) == 2:
         stderr.flush()
         binary = os.fdopen(kept, "wb", 0, closefd=False)
-        sys.stderr = io.TextIOWrapper(binary, stderr.encoding, stderr.errors, write_through=True)  # type: ignore[arg-type]
+        sys.stderr = io.TextIOWrapper(binary, stderr.encoding, stderr.errors, write_through=True)
     os.dup2(writes, 2)
     os.close(reads)
     os.close(writes)
@@ -61,6 +61,6 @@ def without_library_lines() -> Iterator[None]:
 
 def _descriptor(stream: object) -> int | None:
     try:
-        return stream.fileno()  # type: ignore[attr-defined, no-any-return]
+        return stream.fileno()  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):
         return None

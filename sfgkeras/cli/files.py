@@ -48,7 +48,9 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
 @click.option("--restart", is_flag=True, help="Do every subject anew, also those that were done before.")
 @click.option("--overwrite", is_flag=True, help="Replace files that something else made, and results of other steps.")
 @click.pass_context
-def preprocess(context: click.Context, config_name: str | None, restart: bool, overwrite: bool, **options: Any) -> None:
+def preprocess(
+    context: click.Context, /, config_name: str | None, restart: bool, overwrite: bool, **options: Any
+) -> None:
     """Preprocess the images of an INI file, or a folder; resumes, and goes on past a bad file.
 
     With --input, settings of a step are written --STEP_SETTING VALUE, e.g. --resample_spacing 1.46,1.46,1.46; with

@@ -36,4 +36,4 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with open(2, "wb", buffering=0, closefd=False) as stderr:
-        pass_on(sys.stdin.buffer, stderr)  # type: ignore[arg-type]
+        pass_on(sys.stdin.buffer, stderr)

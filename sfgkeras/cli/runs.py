@@ -163,7 +163,7 @@ def report(
 @click.option("--output", type=click.Path(path_type=Path), help="File or folder to write; by default in model_dir.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export.")
 @click.pass_context
-def export(context: click.Context, config_name: str, **options: Any) -> None:
+def export(context: click.Context, /, config_name: str, **options: Any) -> None:
     """Write the hardened network: an ordinary model with no masks, no sampling and no wasted multiply."""
     config = read_configuration(config_name, context.args)
     from sfgkeras.applications.export.hardened import export_network

@@ -86,7 +86,7 @@ def guarded_streams() -> Iterator[Output]:
         codecs.register_error("sfgkeras.plain", _in_plain_characters)
         stdout.reconfigure(errors="sfgkeras.plain")
     output = Output(stdout)
-    sys.stdout = output  # type: ignore[assignment]
+    sys.stdout = output
     try:
         yield output
     finally:

@@ -227,7 +227,7 @@ def write_image(path: str | Path, array: np.ndarray, affine: np.ndarray, header:
     affine = np.asarray(affine, np.float64)
     _check_affine(path, affine)
     nifti = layout_header(voxels, affine, header.nifti if header is not None else None)
-    image_type = nib.Nifti2Image if isinstance(nifti, nib.Nifti2Header) else nib.Nifti1Image
+    image_type: Any = nib.Nifti2Image if isinstance(nifti, nib.Nifti2Header) else nib.Nifti1Image
     image = image_type(voxels, nifti.get_best_affine(), nifti)
     with replacing(path, voxels.nbytes) as stream:
         if suffix == ".nii":

@@ -295,7 +295,7 @@ class WindowSource:
     def _set_shapes(self) -> None:
         padded = tuple(size + 2 * self.loss_border for size in self._size)
         targets = self._targets[0]
-        shapes = {
+        shapes: dict[str, Callable[[str], tuple[int, ...]]] = {
             "map": lambda task: (*padded, targets[task].shape[3]),
             "labels": lambda task: padded,
             "value": lambda task: targets[task].shape,

@@ -42,7 +42,7 @@ class PReLU(keras.layers.Layer):
         """Returns `input_shape`."""
         return input_shape
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {"initial_slope": self.initial_slope}
 
@@ -137,7 +137,7 @@ class MaskedActivation(keras.layers.Layer):
         """Returns `input_shape`."""
         return input_shape
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {
             "activation": self.activation_name,

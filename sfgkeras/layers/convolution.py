@@ -162,7 +162,7 @@ class Convolution(keras.layers.Layer):
             sizes.append(None if size is None else math.ceil((size - reach) / stride))
         return (input_shape[0], *sizes, self.filters)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {
             "spatial_rank": self.spatial_rank,

@@ -92,7 +92,7 @@ class CrossStitch(keras.layers.Layer):
             for task in range(self.num_tasks)
         ]
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {
             "num_tasks": self.num_tasks,

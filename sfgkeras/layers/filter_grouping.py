@@ -56,7 +56,7 @@ class EntropyBonus(keras.regularizers.Regularizer):
         log_probabilities = grouping.log_grouping_probabilities(ops.cast(grouping_logits, "float32"))
         return self.decay * ops.sum(ops.exp(log_probabilities) * log_probabilities)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {"decay": self.decay}
 
@@ -210,7 +210,7 @@ class FilterGrouping(keras.layers.Layer):
         self.grouping_logits.assign(np.asarray(store["grouping_logits"]))
         self.set_random_state({name: np.asarray(store[f"{name}_draws"]) for name in self.random_state()})
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {
             "filters": self.filters,

@@ -140,7 +140,7 @@ class StreamNormalization(keras.layers.Layer):
         """Returns `input_shape`."""
         return input_shape
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {
             "momentum": self.momentum,

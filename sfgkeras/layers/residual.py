@@ -128,7 +128,7 @@ class ResidualBlock(keras.layers.Layer):
         masks = [mask for mask in (before, after) if mask is not None]
         return recomputed([activation, convolution], call, inputs, *masks)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {
             "spatial_rank": self.spatial_rank,
@@ -190,13 +190,13 @@ class ResidualSection(keras.layers.Layer):
         dilations = {block.dilation for block in self.blocks}
         return dilations.pop() if len(dilations) == 1 else 1
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         blocks = [keras.saving.serialize_keras_object(block) for block in self.blocks]
         return super().get_config() | {"blocks": blocks}
 
     @classmethod
-    def from_config(cls, config: dict) -> "ResidualSection":
+    def from_config(cls, config: dict[str, Any]) -> "ResidualSection":
         """Builds the section from what `get_config` returned."""
         blocks = [keras.saving.deserialize_keras_object(block) for block in config["blocks"]]
         return cls(**(config | {"blocks": blocks}))

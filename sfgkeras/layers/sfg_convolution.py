@@ -238,7 +238,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
             self.iteration.assign(np.asarray(store["0"]))
             self._load_record(store)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         convolution = self.convolution.get_config()
         return (

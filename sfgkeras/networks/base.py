@@ -365,7 +365,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.iteration.assign(np.asarray(store["iteration"]))
         self._load_record(store)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, with the seed that was drawn."""
         return {
             "name": self.name,
@@ -382,7 +382,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "MultiTaskNetwork":
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "MultiTaskNetwork":
         """Builds the network from what `get_config` returned, in this version or an earlier one."""
         config = translate_config(config)
         values = config.pop("sharing_settings")

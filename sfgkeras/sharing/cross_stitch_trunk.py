@@ -60,7 +60,7 @@ class CrossStitchTrunk(GroupedTrunk):
             if not stage.per_task
         ]
 
-    def build_stage(self, index: int, size: tuple, channels: dict[int, int]) -> None:
+    def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
         """Builds the convolutions of a stage, its blocks, and its unit."""
         super().build_stage(index, size, channels)
         if index < len(self.units):

@@ -79,7 +79,7 @@ class GroupedTrunk(Trunk):
         """Returns the channels of a stream's tensor: those of the groups it is merged from, at least one."""
         return self.connections.num_channels(index, reader)
 
-    def build_stage(self, index: int, size: tuple, channels: dict[int, int]) -> None:
+    def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
         """Builds the convolutions of a stage, and its residual blocks."""
         for group, read in channels.items():
             key = f"{index}_{group}"

@@ -96,7 +96,7 @@ class MaskedTrunk(Trunk):
         routing = self.sharing.routing
         return routing if routing != "dense" or self.architecture.readers(index) else "mixed"
 
-    def build_stage(self, index: int, size: tuple, channels: dict[int, int]) -> None:
+    def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
         """Builds the convolution of a stage, and its residual blocks."""
         stage = self.architecture.stages[index]
         if stage.per_task:

@@ -36,7 +36,7 @@ class OwnStages(keras.layers.Layer):
                 if stage.num_blocks:
                     self.sections[key] = settings.build_section(stage, stage.filters, f"blocks_{suffix}")
 
-    def build_stage(self, index: int, size: tuple, channels: dict[int, int]) -> None:
+    def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
         """Builds a stage for the size where it works, `(batch, *spatial)`, and the channels that each task reads."""
         for task, read in channels.items():
             key = f"{index}_{task}"

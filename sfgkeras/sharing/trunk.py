@@ -56,7 +56,7 @@ class Trunk(keras.layers.Layer):
         """
 
     @abstractmethod
-    def build_stage(self, index: int, size: tuple, channels: dict[int, int]) -> None:
+    def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
         """Builds the layers of a stage.
 
         Args:
@@ -95,7 +95,7 @@ class Trunk(keras.layers.Layer):
             size = (input_shape[0], *architecture.spatial_shape(level, input_shape[1:-1]))
             self.build_stage(index, size, channels)
 
-    def output_shapes(self, input_shape: Any) -> list[tuple]:
+    def output_shapes(self, input_shape: Any) -> list[tuple[int, ...]]:
         """Returns the shape of what every head reads, for images of `input_shape`."""
         shapes = []
         for task, tap in enumerate(self.architecture.taps):
