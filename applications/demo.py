@@ -11,8 +11,8 @@ from sfgkeras.applications.report.page import write_report
 from sfgkeras.applications.subjects.session import open_session
 from sfgkeras.config import Config, find_config, read_config
 from sfgkeras.data.nifti import read_image, read_label_map
-from sfgkeras.data.phantom import write_phantom_cohort
 from sfgkeras.errors import DataError
+from sfgkeras.phantom.pelvis import write_phantom_cohort
 from sfgkeras.reporter import Reporter
 
 NUM_SUBJECTS = 14

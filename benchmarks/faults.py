@@ -32,10 +32,10 @@ from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_sta
 from sfgkeras.applications.records.logs import read_log
 from sfgkeras.callbacks.grouping_history import read_grouping_history
 from sfgkeras.config import read_config
-from sfgkeras.data.phantom import write_phantom_cohort
 from sfgkeras.data.subjects import read_split
 from sfgkeras.data.volumes import VolumeStore
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.phantom.pelvis import write_phantom_cohort
 from sfgkeras.preprocessing.folder.manifest import Manifest
 
 PATIENCE = 900.0  # seconds that a run may take to get to work, or to end

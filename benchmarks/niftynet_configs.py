@@ -364,7 +364,7 @@ def write_cohort(data: Path, subjects: int = 4) -> None:
     """Writes small images under the names that the files look for, from the synthetic pelves."""
     from scipy.ndimage import zoom
 
-    from sfgkeras.data.phantom import write_phantom_cohort
+    from sfgkeras.phantom.pelvis import write_phantom_cohort
 
     write_phantom_cohort(data / "phantoms", subjects, size="small", seed=1)
     rng = np.random.default_rng(0)

@@ -99,8 +99,8 @@ def test_the_lines_of_the_readme_give_the_error_of_the_ini_way(tmp_path):
     from sfgkeras.applications.subjects.session import open_session, prepare_phase
     from sfgkeras.applications.training import batches as windows
     from sfgkeras.config import read_config
-    from sfgkeras.data.phantom import write_phantom_cohort
     from sfgkeras.data.pipeline import training_dataset, validation_dataset
+    from sfgkeras.phantom.pelvis import write_phantom_cohort
     from sfgkeras.reporter import SilentReporter
 
     (block,) = blocks_of(ROOT / "README.md", "### From Python")

@@ -119,24 +119,25 @@ def demo(context: click.Context, output: Path, seed: int) -> None:
 
 
 @commands.command()
+@click.option("--kind", type=click.Choice(["pelvis"]), default="pelvis", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--subjects", default=10, show_default=True, type=click.IntRange(min=1))
 @click.option("--size", type=click.Choice(["full", "small"]), default="small", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.pass_context
-def phantom(context: click.Context, output: Path, subjects: int, size: str, seed: int, overwrite: bool) -> None:
-    """Write a synthetic cohort of male pelves: T2 MR, CT and organ labels as NIfTI."""
-    from sfgkeras.data.phantom import write_phantom_cohort
+def phantom(
+    context: click.Context, kind: str, output: Path, subjects: int, size: str, seed: int, overwrite: bool
+) -> None:
+    """Write a synthetic cohort: male pelves (T2 MR, CT and organ labels as NIfTI)."""
+    from sfgkeras.phantom.kinds import KINDS
 
-    reporter = build_reporter()
+    reporter, chosen = build_reporter(), KINDS[kind]
+    write = next(iter(chosen.layouts.values()))
     with reporter.stage("phantoms", subjects) as stage:
-        write_phantom_cohort(
-            output, subjects, size=size, seed=seed, overwrite=overwrite, progress=lambda done, total: stage.advance()
-        )
+        write(output, subjects, size=size, seed=seed, overwrite=overwrite, progress=lambda *_: stage.advance())
     reporter.message(f"wrote {counted(subjects, 'subject')} to {output}")
-    places = [part for name in ("MR", "CT", "ORGANS") for part in (f"--{name}.path_to_search", str(output))]
-    Summary(context, reporter).next_step(shlex.join(["sfgkeras", "check", "-c", "demo", *places]))
+    Summary(context, reporter).next_step(shlex.join(["sfgkeras", *chosen.check_arguments(output)]))
 
 
 @commands.command()

@@ -12,7 +12,7 @@ from sfgkeras.applications.records.files import RunFolder, prediction_path
 from sfgkeras.callbacks import GroupingHistory
 from sfgkeras.config import Config, read_config
 from sfgkeras.data.nifti import read_image, read_label_map, write_image
-from sfgkeras.data.phantom import write_phantom_cohort
+from sfgkeras.phantom.pelvis import write_phantom_cohort
 from sfgkeras.preprocessing.resampling import resample_like
 
 

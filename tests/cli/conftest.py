@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sfgkeras.data.phantom import write_phantom_cohort
+from sfgkeras.phantom.pelvis import write_phantom_cohort
 
 OWN = {"TF_CPP_MIN_LOG_LEVEL", "PYTHONWARNINGS", "KERAS_BACKEND", "MPLBACKEND", "GRPC_VERBOSITY"}
 

@@ -1,4 +1,4 @@
-"""Solid shapes for the synthetic pelvis: each tells how far a point lies outside it, in mm.
+"""Solid shapes for synthetic cohorts: each tells how far a point lies outside it, in mm.
 
 Distances are negative inside. They are exact for tubes and spheres and first-order approximations near the
 surface for the rest, which is what soft edges need. All coordinates are float32 arrays of one shape.

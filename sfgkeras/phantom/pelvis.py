@@ -17,9 +17,9 @@ from scipy.ndimage import zoom
 from scipy.spatial.transform import Rotation
 
 from sfgkeras.data.nifti import write_image
-from sfgkeras.data.phantom_anatomy import LABELS, Part, Tissue, draw_parts, draw_tissues
-from sfgkeras.data.phantom_shapes import Texture
 from sfgkeras.errors import DataError
+from sfgkeras.phantom.pelvis_anatomy import LABELS, Part, Tissue, draw_parts, draw_tissues
+from sfgkeras.phantom.solids import Texture
 
 __all__ = ["LABELS", "SIZES", "Phantom", "Volume", "build_phantom", "write_phantom_cohort"]
 

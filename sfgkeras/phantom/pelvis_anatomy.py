@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfgkeras.data.phantom_shapes import Cup, Ellipsoid, Intersection, Point, Shape, Trunk, Tube, Union
+from sfgkeras.phantom.solids import Cup, Ellipsoid, Intersection, Point, Shape, Trunk, Tube, Union
 
 # Values of the label map.
 LABELS = {

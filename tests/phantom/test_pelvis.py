@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_opening, label
 
-from sfgkeras.data.phantom import LABELS, SIZES, build_phantom, write_phantom_cohort
-from sfgkeras.data.phantom_anatomy import draw_parts
-from sfgkeras.data.phantom_shapes import Cup, Ellipsoid, Intersection, Texture, Tube, Union
 from sfgkeras.errors import DataError
+from sfgkeras.phantom.pelvis import LABELS, SIZES, build_phantom, write_phantom_cohort
+from sfgkeras.phantom.pelvis_anatomy import draw_parts
+from sfgkeras.phantom.solids import Cup, Ellipsoid, Intersection, Texture, Tube, Union
 
 SEED = 11
 KINDS = ("mr", "ct", "organs")
@@ -203,7 +203,7 @@ def test_ten_small_subjects_take_less_than_twenty_seconds(tmp_path):
 
 
 def test_the_phantom_never_loads_tensorflow():
-    code = "import sys, sfgkeras.data.phantom; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    code = "import sys, sfgkeras.phantom.pelvis; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
