@@ -13,7 +13,8 @@ from sfgkeras.cli.group import OVERRIDES, commands, load_tensorflow, read_config
 from sfgkeras.cli.process import EXIT_USER
 from sfgkeras.cli.summary import Summary
 from sfgkeras.console import build_reporter
-from sfgkeras.errors import ConfigError, counted
+from sfgkeras.errors import ConfigError, counted, suggestion
+from sfgkeras.phantom.kinds import KINDS, SIZES
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -119,25 +120,47 @@ def demo(context: click.Context, output: Path, seed: int) -> None:
 
 
 @commands.command()
-@click.option("--kind", type=click.Choice(["pelvis"]), default="pelvis", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    default="pelvis",
+    show_default=True,
+    help="; ".join(f"{name}: {kind.summary}" for name, kind in KINDS.items()) + ".",
+)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--subjects", default=10, show_default=True, type=click.IntRange(min=1))
-@click.option("--size", type=click.Choice(["full", "small"]), default="small", show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--size",
+    type=click.Choice(list(SIZES)),
+    default="small",
+    show_default=True,
+    help="; ".join(f"{name}: {summary}" for name, summary in SIZES.items()) + ".",
+)
+@click.option(
+    "--layout",
+    metavar="NAME",
+    help="; ".join(
+        f"{kind}: {' or '.join(f'{name} ({layout.summary})' for name, layout in found.layouts.items())}"
+        for kind, found in KINDS.items()
+    )
+    + ". The first is usual.",
+)
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same files.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.pass_context
-def phantom(
-    context: click.Context, kind: str, output: Path, subjects: int, size: str, seed: int, overwrite: bool
-) -> None:
-    """Write a synthetic cohort: male pelves (T2 MR, CT and organ labels as NIfTI)."""
-    from sfgkeras.phantom.kinds import KINDS
-
-    reporter, chosen = build_reporter(), KINDS[kind]
-    write = next(iter(chosen.layouts.values()))
+def phantom(context: click.Context, kind: str, output: Path, subjects: int, layout: str | None, **options: Any) -> None:
+    """Write a synthetic cohort whose truth is known."""
+    layouts = KINDS[kind].layouts
+    layout = layout or next(iter(layouts))
+    if layout not in layouts:
+        hint = suggestion(layout, list(layouts)) or f"; choose {' or '.join(layouts)}"
+        raise ConfigError(f"--layout {layout!r} is none of --kind {kind}{hint}")
+    write, reporter = layouts[layout].load(), build_reporter()
     with reporter.stage("phantoms", subjects) as stage:
-        write(output, subjects, size=size, seed=seed, overwrite=overwrite, progress=lambda *_: stage.advance())
+        write(output, subjects, progress=lambda done, total: stage.advance(), **options)
     reporter.message(f"wrote {counted(subjects, 'subject')} to {output}")
-    Summary(context, reporter).next_step(shlex.join(["sfgkeras", *chosen.check_arguments(output)]))
+    arguments = KINDS[kind].check_arguments(layout, output)
+    Summary(context, reporter).next_step(shlex.join(["sfgkeras", *arguments]))
 
 
 @commands.command()

@@ -1,14 +1,10 @@
-"""The kinds of synthetic cohorts: how each is laid out on the disk, and which shipped INI file learns from it."""
+"""The kinds of synthetic cohorts: what each shows, how it lies on the disk, and which INI file learns from it."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-from sfgkeras.phantom import pelvis
-
-Progress = Callable[[int, int], None]
 
 
 class Writer(Protocol):
@@ -21,9 +17,24 @@ class Writer(Protocol):
         size: str = "small",
         seed: int = 0,
         overwrite: bool = False,
-        progress: Progress | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[Path]:
         """Writes a cohort and returns its files."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a cohort lies on the disk.
+
+    Attributes:
+        summary: What is written, in a few words.
+        load: Returns what writes it; nothing heavy is imported before.
+        settings: Settings that lead the kind's INI file to the folder: what lies below it, by `SECTION.KEY`.
+    """
+
+    summary: str
+    load: Callable[[], Writer]
+    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -31,33 +42,64 @@ class PhantomKind:
     """A kind of synthetic cohort.
 
     Attributes:
-        summary: What it shows, in one line.
-        sizes: Names of the sizes that subjects can have, with what each means.
-        layouts: What writes the cohort, by the name of its layout on the disk; the first is usual.
-        settings: Settings of an INI file, which lead it to the folder: `(INI file, {SECTION.KEY: path below it})`.
+        summary: What it shows, in a few words.
+        config: The shipped INI file that learns from it.
+        layouts: How it can lie on the disk; the first is usual.
     """
 
     summary: str
-    sizes: Mapping[str, str]
-    layouts: Mapping[str, Writer]
-    settings: tuple[str, Mapping[str, str]]
+    config: str
+    layouts: Mapping[str, Layout]
 
-    def check_arguments(self, folder: Path) -> Sequence[str]:
-        """Returns the arguments of `sfgkeras` that check the shipped INI file on a cohort in a folder."""
-        name, places = self.settings
+    def check_arguments(self, layout: str, folder: Path) -> list[str]:
+        """Returns the arguments of `sfgkeras` that check the INI file on a cohort in a folder."""
+        settings = self.layouts[layout].settings.items()
         return [
             "check",
             "-c",
-            name,
-            *(part for key, below in places.items() for part in (f"--{key}", str(folder / below))),
+            self.config,
+            *(word for key, below in settings for word in (f"--{key}", str(folder / below))),
         ]
 
 
+def _write_pelves() -> Writer:
+    from sfgkeras.phantom.pelvis import write_phantom_cohort
+
+    return write_phantom_cohort
+
+
+def _write_pictures() -> Writer:
+    from sfgkeras.phantom.shapes_files import write_pictures
+
+    return write_pictures
+
+
+def _write_hdf5() -> Writer:
+    from sfgkeras.phantom.shapes_files import write_hdf5
+
+    return write_hdf5
+
+
+SIZES: Mapping[str, str] = {
+    "small": "trains in minutes",
+    "full": "the size of the published experiments",
+}
 KINDS: Mapping[str, PhantomKind] = {
     "pelvis": PhantomKind(
-        "male pelves: T2 MR, CT and organ labels as NIfTI",
-        {"full": "the resolution of Bragman et al. 2019", "small": "trains in minutes"},
-        {"nifti": pelvis.write_phantom_cohort},
-        ("demo", {f"{name}.path_to_search": "" for name in ("MR", "CT", "ORGANS")}),
+        "male pelves: T2 MR, CT, organ labels",
+        "demo",
+        {
+            "nifti": Layout(
+                "NIfTI files", _write_pelves, {f"{name}.path_to_search": "" for name in ("MR", "CT", "ORGANS")}
+            )
+        },
+    ),
+    "shapes": PhantomKind(
+        "cats and dogs on textured grounds: photo, mask, kind, box",
+        "pets",
+        {
+            "hdf5": Layout("HDF5 files in train, val and test", _write_hdf5, {}),
+            "folder": Layout("PNG images and masks, a CSV file of kinds and boxes", _write_pictures, {}),
+        },
     ),
 }
