@@ -23,6 +23,8 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.layers.normalization": ("StreamNormalization",),
     "sfgkeras.layers.residual": ("ResidualBlock", "ResidualSection"),
     "sfgkeras.layers.sfg_convolution": ("SFGConv2D", "SFGConv3D"),
+    "sfgkeras.losses.binary": ("BinaryCrossEntropy",),
+    "sfgkeras.losses.boxes": ("GeneralisedOverlapLoss",),
     "sfgkeras.losses.classification": ("ClassificationCrossEntropy",),
     "sfgkeras.losses.overlap": (
         "GeneralisedDiceLoss",
@@ -41,7 +43,8 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
         "SmoothL1",
     ),
     "sfgkeras.losses.segmentation": ("CrossEntropy", "DiceCrossEntropy", "DiceLoss"),
-    "sfgkeras.metrics.labels": ("Accuracy", "Dice"),
+    "sfgkeras.metrics.boxes": ("BoxOverlap",),
+    "sfgkeras.metrics.labels": ("Accuracy", "Dice", "Jaccard"),
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),
     "sfgkeras.networks.highresnet": ("HighResNet",),
     "sfgkeras.networks.vgg": ("VGG11",),

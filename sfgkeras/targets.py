@@ -78,3 +78,47 @@ def one_hot_targets(y_true: Any, y_pred: Any) -> Any:
     if not same_shape(targets.shape, shape[:-1]):
         raise ValueError(f"labels of shape {tuple(y_true.shape)} do not fit logits of shape {shape}")
     return ops.one_hot(ops.cast(targets, "int32"), classes, dtype="float32")
+
+
+def binary_targets(y_true: Any, y_pred: Any) -> Any:
+    """Returns what one logit is to say, in float32: 1 for class 1, 0 for class 0.
+
+    Args:
+        y_true: Labels `(batch, *spatial)` or `(batch, *spatial, 1)`.
+        y_pred: Logits `(batch, *spatial, 1)`.
+
+    Returns:
+        The targets, `(batch, *spatial)`.
+
+    Raises:
+        ValueError: If there is not exactly one logit, or if the shapes do not fit.
+    """
+    targets, shape = ops.convert_to_tensor(y_true), tuple(y_pred.shape)
+    if len(shape) < 2 or shape[-1] != 1:
+        raise ValueError(f"logits of shape {shape} need a last axis of 1: one logit, of class 1")
+    if len(targets.shape) == len(shape) and targets.shape[-1] == 1:
+        targets = ops.squeeze(targets, axis=-1)
+    if not same_shape(targets.shape, shape[:-1]):
+        raise ValueError(f"labels of shape {tuple(y_true.shape)} do not fit logits of shape {shape}")
+    return ops.cast(targets, "float32")
+
+
+def hard_labels(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Returns true and predicted classes one-hot in float32, `(batch, *spatial, classes)`.
+
+    One logit stands for two classes, of which the second is predicted where it is above 0. The first of equally
+    probable classes is predicted in any case.
+
+    Args:
+        y_true: Labels, or one-hot; see `one_hot_targets`.
+        y_pred: Logits or probabilities `(batch, *spatial, classes)`, or one logit `(batch, *spatial, 1)`.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if y_pred.shape[-1] == 1:
+        truth = ops.one_hot(ops.cast(binary_targets(y_true, y_pred), "int32"), 2, dtype="float32")
+        positive = ops.cast(ops.convert_to_tensor(y_pred)[..., 0] > 0, "int32")
+        return truth, ops.one_hot(positive, 2, dtype="float32")
+    predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), y_pred.shape[-1], dtype="float32")
+    return one_hot_targets(y_true, y_pred), predicted

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from sfgkeras.losses.base import TaskLoss
+from sfgkeras.losses.binary import BinaryCrossEntropy
+from sfgkeras.losses.boxes import GeneralisedOverlapLoss
 from sfgkeras.losses.classification import ClassificationCrossEntropy
 from sfgkeras.losses.overlap import (
     GeneralisedDiceLoss,
@@ -51,12 +53,14 @@ __all__ = [
     "CLASSIFICATION_LOSSES",
     "REGRESSION_LOSSES",
     "SEGMENTATION_LOSSES",
+    "BinaryCrossEntropy",
     "ClassificationCrossEntropy",
     "CosineLoss",
     "CrossEntropy",
     "DiceCrossEntropy",
     "DiceLoss",
     "GeneralisedDiceLoss",
+    "GeneralisedOverlapLoss",
     "Huber",
     "L2Loss",
     "MeanAbsoluteError",

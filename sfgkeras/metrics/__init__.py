@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from sfgkeras.metrics.base import StreamingMetric
-from sfgkeras.metrics.labels import Accuracy, Dice
+from sfgkeras.metrics.boxes import BoxOverlap
+from sfgkeras.metrics.labels import Accuracy, Dice, Jaccard
 from sfgkeras.metrics.regression import MeanAbsoluteError, RootMeanSquaredError
 
 # By type of task, then by INI name. Dice alone needs an argument, `num_classes`.
@@ -13,4 +14,13 @@ METRICS: Mapping[str, Mapping[str, type[StreamingMetric]]] = {
     "classification": {"accuracy": Accuracy},
 }
 
-__all__ = ["METRICS", "Accuracy", "Dice", "MeanAbsoluteError", "RootMeanSquaredError", "StreamingMetric"]
+__all__ = [
+    "METRICS",
+    "Accuracy",
+    "BoxOverlap",
+    "Dice",
+    "Jaccard",
+    "MeanAbsoluteError",
+    "RootMeanSquaredError",
+    "StreamingMetric",
+]
