@@ -6,6 +6,7 @@ from sfgkeras.networks.activations import filter_activations
 from sfgkeras.networks.base import MultiTaskNetwork
 from sfgkeras.networks.counting import count_multiplies, count_parameters
 from sfgkeras.networks.hardening import build_plain_model, group_network, harden
+from sfgkeras.networks.heads import Head
 from sfgkeras.networks.highresnet import HighResNet
 from sfgkeras.networks.recalibration import recalibrate
 from sfgkeras.networks.vgg import VGG11
@@ -19,6 +20,7 @@ NETWORKS: Mapping[str, type[MultiTaskNetwork]] = {
 __all__ = [
     "NETWORKS",
     "SHARING",
+    "Head",
     "HighResNet",
     "MultiTaskNetwork",
     "VGG11",

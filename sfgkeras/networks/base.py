@@ -19,7 +19,7 @@ from sfgkeras.layers.normalization import StreamNormalization, check_statistics
 from sfgkeras.layers.statistics_record import StatisticsRecord
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
-from sfgkeras.networks.heads import TaskHead
+from sfgkeras.networks.heads import Head, TaskHead, find_head
 from sfgkeras.networks.summary import summary_lines
 from sfgkeras.sharing import Sharing, find_sharing
 
@@ -55,8 +55,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         kernel_initializer: Keras initialiser of all kernels.
         bias_initializer: Keras initialiser of the heads' biases.
         dropout: Probability of dropping a feature before the heads in training.
-        heads: Kind of head by task name, `map` or `vector`, for tasks whose head is not the network's usual
-            one; `vector@NAME` or `map@NAME` puts it on the stage of that name, not on the last.
+        heads: Heads by task name, for tasks whose head is not the network's usual one: a `Head`, or in short its kind,
+            `map` or `vector`; `vector@NAME` or `map@NAME` puts it on the stage of that name.
         **settings: Settings of the sharing mechanism where it is given by name, e.g. `assignment="hard"` for `sfg`; and
             Keras' own `name`, `dtype` and `trainable`.
 
@@ -67,6 +67,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
 
     stages: Sequence[Stage] = ()
     usual_head = "map"
+    usual_taps: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         kernel_initializer: Any = "he_normal",
         bias_initializer: Any = "zeros",
         dropout: float = 0.0,
-        heads: Mapping[str, str] | None = None,
+        heads: Mapping[str, str | Head] | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**{name: settings.pop(name) for name in KERAS_ARGUMENTS if name in settings})
@@ -101,15 +102,16 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
                 "activation": activation,
                 "rematerialise": rematerialise,
                 "dropout": dropout,
-                "heads": dict(heads or {}),
+                "heads": {name: find_head(head).values() for name, head in (heads or {}).items()},
             }
         )
         self._kernel_initializer = keras.initializers.get(kernel_initializer)
         self._bias_initializer = keras.initializers.get(bias_initializer)
         self._kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.spatial_rank = spatial_rank
-        places = [split_head((heads or {}).get(name, self.usual_head)) for name in self.tasks]
-        architecture = build_architecture(self.stages, width, [tap for _, tap in places])
+        described = [find_head((heads or {}).get(name, self.usual_head)) for name in self.tasks]
+        taps = [head.tap or self.usual_taps.get(head.kind) for head in described]
+        architecture = build_architecture(self.stages, width, taps)
         common = LayerSettings(
             spatial_rank=spatial_rank,
             num_tasks=len(self.tasks),
@@ -122,31 +124,41 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             seeds=np.random.default_rng(self.seed),
         )
         self.trunk = self.sharing.build_trunk(architecture, common)
-        self.heads = [self._build_head(task, kind, common) for task, (kind, _) in enumerate(places)]
+        self.heads = [self._build_head(task, head, common) for task, head in enumerate(described)]
         self.counts_iterations = True
         self.image_channels: int | None = None
+        self.image_size: tuple[int | None, ...] = (None,) * spatial_rank
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
 
-    def _build_head(self, task: int, kind: str, settings: LayerSettings) -> TaskHead:
+    def _build_head(self, task: int, head: Head, settings: LayerSettings) -> TaskHead:
         name, architecture = self.task_names[task], self.trunk.architecture
         level = architecture.level_after(architecture.taps[task])
-        if kind == "map" and level:
+        if head.kind == "map" and level:
             raise ValueError(
                 f"task {name!r} wants a map, but {type(self).__name__} pools its features to a smaller size; "
                 f"use a network that keeps the size, e.g. HighResNet, or a 'vector' head"
             )
+        # The layer that gives the logits draws its seeds first: networks of earlier versions have no other one.
+        kernels, biases = [settings.initializer()], [self._seeded_bias(settings)]
+        seed = settings.next_seed()
+        for _ in head.layers:
+            kernels.append(settings.initializer())
+            biases.append(self._seeded_bias(settings))
         return TaskHead(
-            kind,
+            head,
             self.tasks[name],
             settings.spatial_rank,
-            kernel_initializer=settings.initializer(),
-            bias_initializer=seeded_initializer(self._bias_initializer, settings.next_seed()),
+            kernel_initializers=kernels,
+            bias_initializers=biases,
             kernel_regularizer=settings.kernel_regularizer,
             dropout=float(self._settings["dropout"]),  # type: ignore[arg-type]
-            seed=settings.next_seed(),
+            seed=seed,
             name=f"head_{re.sub('[^A-Za-z0-9_]', '_', name)}",
         )
+
+    def _seeded_bias(self, settings: LayerSettings) -> Any:
+        return seeded_initializer(self._bias_initializer, settings.next_seed())
 
     def _add_state(self, name: str, value: int) -> Any:
         return self.add_weight(
@@ -166,6 +178,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
                 f"{self.spatial_rank} it needs (batch, {self.spatial_rank} spatial axes, channels)"
             )
         self.image_channels = int(input_shape[-1])
+        if any(head.head.needs_fixed_size for head in self.heads):
+            self.image_size = tuple(input_shape[1:-1])
         self.trunk.build(input_shape)
         for head, shape in zip(self.heads, self.trunk.output_shapes(input_shape), strict=True):
             head.build(shape)
@@ -397,12 +411,6 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
 def describe_sharing(sharing: Sharing) -> dict[str, Any]:
     """Returns a mechanism as the plain values that `MultiTaskNetwork.from_config` reads."""
     return {"sharing": sharing.name, "sharing_settings": sharing.values()}
-
-
-def split_head(text: str) -> tuple[str, str | None]:
-    """Splits `vector@bottleneck` into the kind of a head and the stage that it sits on; None is the last stage."""
-    kind, _, tap = text.partition("@")
-    return kind, tap or None
 
 
 def check_tasks(tasks: Mapping[str, int]) -> None:

@@ -16,12 +16,20 @@ from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.networks.base import MultiTaskNetwork, describe_sharing
 from sfgkeras.networks.functional_hardening import harden_functional
 from sfgkeras.networks.hardening_cost import refuse_stale_statistics, report_cost, warn_of_undecided
+from sfgkeras.networks.heads import TaskHead
 from sfgkeras.networks.plain_layers import PlainLayers
 from sfgkeras.networks.recalibration import BATCHES, recalibrate
 from sfgkeras.sharing import ConstantMask
 from sfgkeras.sharing.allocation import allocate_own
 from sfgkeras.sharing.grouped_trunk import GroupedTrunk
 from sfgkeras.sharing.masked_trunk import MaskedTrunk
+
+
+class _Held(NamedTuple):
+    """Which channels of a stream of the masked trunk the grouped one holds, and how many there are."""
+
+    channels: np.ndarray
+    width: int
 
 
 def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
@@ -52,15 +60,25 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
     sharing = ConstantMask(routing=drawn.routing, mask_residual=drawn.mask_residual, allocation=allocation)
     config = network.get_config() | {"name": f"{network.name}_grouped"} | describe_sharing(sharing)
     grouped = type(network).from_config(config)
-    grouped.build((None,) * (network.spatial_rank + 1) + (network.image_channels,))
+    grouped.build((None, *network.image_size, network.image_channels))
     grouped.iteration.assign(ops.convert_to_numpy(network.iteration))
     grouped.statistics_measured_at = network.statistics_measured_at
     _copy_trunk(network.trunk, grouped.trunk)
     for task, (old, new) in enumerate(zip(network.heads, grouped.heads, strict=True)):
-        read = [_held(network.trunk, grouped.trunk, grouped.trunk.architecture.taps[task], task)]
-        new.projection.kernel.assign(_take_kernel(old.projection.kernel, read, None))
-        new.projection.bias.assign(ops.convert_to_numpy(old.projection.bias))
+        held = _held(network.trunk, grouped.trunk, grouped.trunk.architecture.taps[task], task)
+        _copy_head(old, new, held)
     return grouped
+
+
+def _copy_head(old: TaskHead, new: TaskHead, held: _Held) -> None:
+    """Copies the layers of a head; the first one is of the channels that are held, at every voxel if it flattens."""
+    for number, (source, target) in enumerate(zip(old.products, new.products, strict=True)):
+        kernel = ops.convert_to_numpy(source.kernel)
+        if number == 0:
+            per_voxel = kernel.reshape(-1, held.width, kernel.shape[-1])
+            kernel = _take_kernel(per_voxel, [held], None).reshape(target.kernel.shape)
+        target.kernel.assign(kernel)
+        target.bias.assign(ops.convert_to_numpy(source.bias))
 
 
 def _copy_trunk(masked: MaskedTrunk, grouped: GroupedTrunk) -> None:
@@ -82,13 +100,6 @@ def _copy_trunk(masked: MaskedTrunk, grouped: GroupedTrunk) -> None:
             if key in grouped.sections:
                 sections = masked.own.sections if stage.per_task else masked.sections
                 _copy_section(sections[key], grouped.sections[key], _held(masked, grouped, index, reader))
-
-
-class _Held(NamedTuple):
-    """Which channels of a stream of the masked trunk the grouped one holds, and how many there are."""
-
-    channels: np.ndarray
-    width: int
 
 
 def _held(masked: MaskedTrunk, grouped: GroupedTrunk, index: int, reader: int) -> _Held:
@@ -174,7 +185,7 @@ def harden(
     measures = network.batch_norm == "recalibrated" and not (network.statistics_fit and network.settled_masks == "mode")
     if measures and grouped is network:
         grouped = network.__class__.from_config(network.get_config())
-        grouped.build((None,) * (network.spatial_rank + 1) + (network.image_channels,))
+        grouped.build((None, *network.image_size, network.image_channels))
         grouped.set_weights(network.get_weights())
     if measures:
         recalibrate(grouped, batches)
@@ -207,7 +218,9 @@ def build_plain_model(
     wanted = [index for index, other in enumerate(network.tasks) if task in (None, other)]
     folds = fold and network.batch_norm != "batch"
     layers = PlainLayers(network.spatial_rank, folds, network.dtype_policy, keep_prelu)
-    inputs = keras.Input((None,) * network.spatial_rank + (network.image_channels,), name="image")
+    is_fixed = any(network.heads[index].head.needs_fixed_size for index in wanted)
+    size = network.image_size if is_fixed else (None,) * network.spatial_rank
+    inputs = keras.Input((*size, network.image_channels), name="image")
     features = _plain_trunk(grouped.trunk, inputs, wanted, layers)
     outputs = {
         grouped.task_names[index]: layers.head(grouped.heads[index], feature)

@@ -1,83 +1,194 @@
 """Output layers: from the features of a task to its logits, always float32."""
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
+from sfgkeras.errors import suggestion
 from sfgkeras.layers import multiplies
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.draws import BatchDropout
+from sfgkeras.tables.heads import HEAD_KINDS, HEAD_POOLINGS
 
-HEAD_KINDS = ("map", "vector")
+
+@dataclass(frozen=True)
+class Head:
+    """What stands between the features of a task and its logits.
+
+    Attributes:
+        kind: `map` (one output per voxel) or `vector` (one per image).
+        tap: Name of the stage that it reads; None is where the network usually has heads of this kind.
+        layers: Outputs of each layer with ReLU before the logits, e.g. `(128, 64)`: dense layers of a vector, 1 x 1
+            convolutions of a map.
+        pooling: How a vector is made of features: `average` (their mean over all voxels) or `flatten` (all of them, so
+            that images must have one size).
+
+    Raises:
+        ValueError: If a name is unknown, or a layer has no output.
+    """
+
+    kind: str = "map"
+    tap: str | None = None
+    layers: tuple[int, ...] = ()
+    pooling: str = "average"
+
+    def __post_init__(self) -> None:
+        _check_name("kind of head", self.kind, HEAD_KINDS)
+        _check_name("pooling of a head", self.pooling, HEAD_POOLINGS)
+        if isinstance(self.layers, str) or not isinstance(self.layers, Sequence):
+            raise ValueError(f"layers = {self.layers!r} of a head must be numbers of outputs, e.g. (128, 64)")
+        if any(isinstance(width, bool) or not hasattr(width, "__index__") or width < 1 for width in self.layers):
+            raise ValueError(f"layers = {self.layers!r} of a head must be positive whole numbers, e.g. (128, 64)")
+        object.__setattr__(self, "layers", tuple(int(width) for width in self.layers))
+        if self.kind == "map" and self.pooling != "average":
+            raise ValueError(f"pooling = {self.pooling!r} is for heads of kind 'vector'; a 'map' pools nothing")
+
+    @property
+    def needs_fixed_size(self) -> bool:
+        """Whether all images must have the size that the network was built for."""
+        return self.pooling == "flatten"
+
+    def values(self) -> dict[str, Any]:
+        """Returns the attributes as plain values; `find_head` takes them back."""
+        return {"kind": self.kind, "tap": self.tap, "layers": list(self.layers), "pooling": self.pooling}
+
+
+def _check_name(what: str, name: str, known: Mapping[str, str]) -> None:
+    if name not in known:
+        hint = suggestion(str(name), list(known)) or f"; use one of {', '.join(known)}"
+        raise ValueError(f"unknown {what} {name!r}{hint}")
+
+
+def find_head(head: "str | Head | Mapping[str, Any]") -> Head:
+    """Returns a head, given as it is, by its plain values, or in short: `vector`, or `vector@bottom` on a stage.
+
+    Raises:
+        ValueError: If it is none of that.
+    """
+    if isinstance(head, Head):
+        return head
+    if isinstance(head, str):
+        kind, _, tap = head.partition("@")
+        return Head(kind, tap or None)
+    if isinstance(head, Mapping) and set(head) <= set(Head().values()):
+        return Head(**head)
+    raise ValueError(f"head {head!r} is neither a Head nor the name of a kind; write e.g. 'vector', or Head('vector')")
 
 
 class TaskHead(keras.layers.Layer):
     """Turns the features of one task into logits, in float32 whatever the precision of the features.
 
     Args:
-        kind: `map` (a 1 x 1 convolution, one logit per voxel and channel) or `vector` (global average, then a
-            dense layer).
+        head: What it is made of.
         channels: Output channels.
         spatial_rank: 2 or 3.
-        kernel_initializer: Keras initialiser of the kernel.
-        bias_initializer: Keras initialiser of the bias.
-        kernel_regularizer: Keras regulariser of the kernel.
-        dropout: Probability of dropping a feature in training.
+        kernel_initializers: Keras initialiser of the kernel of every layer, the one that gives the logits first.
+        bias_initializers: Keras initialiser of the bias of every layer, as `kernel_initializers`.
+        kernel_regularizer: Keras regulariser of all kernels.
+        dropout: Probability of dropping a feature in training, before the first layer.
         seed: Seed of the dropout.
     """
 
     def __init__(
         self,
-        kind: str,
+        head: Head,
         channels: int,
         spatial_rank: int,
-        kernel_initializer: Any,
-        bias_initializer: Any,
+        kernel_initializers: Sequence[Any],
+        bias_initializers: Sequence[Any],
         kernel_regularizer: Any,
         dropout: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, dtype="float32", **kwargs)
-        if kind not in HEAD_KINDS:
-            raise ValueError(f"unknown kind of head {kind!r}; use one of {', '.join(HEAD_KINDS)}")
-        self.kind = kind
+        self.head = head
         self.channels = channels
         self.dropout = BatchDropout(dropout, seed=seed, dtype="float32") if dropout else None
-        if kind == "map":
-            self.projection: keras.layers.Layer = Convolution(
-                spatial_rank,
-                channels,
-                kernel_size=1,
-                use_bias=True,
-                kernel_initializer=kernel_initializer,
-                bias_initializer=bias_initializer,
-                kernel_regularizer=kernel_regularizer,
-                dtype="float32",
-                name="projection",
-            )
-        else:
-            self.projection = keras.layers.Dense(
-                channels,
-                kernel_initializer=kernel_initializer,
-                bias_initializer=bias_initializer,
-                kernel_regularizer=kernel_regularizer,
-                dtype="float32",
-                name="projection",
-            )
+        widths = [channels, *head.layers]
+        names = ["projection", *(f"hidden_{number}" for number in range(1, len(widths)))]
+        layers = [
+            _build_layer(head.kind, spatial_rank, width, name, kernel, bias, kernel_regularizer)
+            for width, name, kernel, bias in zip(widths, names, kernel_initializers, bias_initializers, strict=True)
+        ]
+        self.projection, self.hidden = layers[0], layers[1:]
+        self._spatial_shape: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """`map` or `vector`."""
+        return self.head.kind
+
+    @property
+    def products(self) -> list[Any]:
+        """All layers in the order in which they are applied; the last one gives the logits."""
+        return [*self.hidden, self.projection]
 
     def build(self, input_shape: Any) -> None:
-        """Builds the projection for features `(batch, *spatial, channels)`."""
-        is_map = self.kind == "map"
-        self.projection.build(tuple(input_shape) if is_map else (input_shape[0], input_shape[-1]))
+        """Builds all layers for features `(batch, *spatial, channels)`.
+
+        Raises:
+            ValueError: If features are flattened whose size is not fixed.
+        """
+        shape = tuple(input_shape)
+        if self.head.needs_fixed_size:
+            spatial = shape[1:-1]
+            if None in spatial:
+                raise ValueError(
+                    f"{self.name!r} flattens its features, and so needs images of one size; it received features of "
+                    f"shape {shape}: build the network for images of that size, or use pooling = 'average'"
+                )
+            self._spatial_shape = spatial
+            shape = (shape[0], math.prod(shape[1:]))
+        elif self.kind == "vector":
+            shape = (shape[0], shape[-1])
+        for layer in self.products:
+            layer.build(shape)
+            shape = (*shape[:-1], layer.kernel.shape[-1])
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns logits `(batch, *spatial, outputs)`, or `(batch, outputs)` of a vector head."""
         features = ops.cast(inputs, "float32")
         if self.kind == "vector":
-            features = ops.mean(features, axis=tuple(range(1, len(features.shape) - 1)))
-            multiplies.record_convolution(features.shape, self.projection.kernel.shape)
+            features = self._pooled(features)
         if self.dropout is not None:
             features = self.dropout(features, training=training)
-        return self.projection(features)
+        for layer in self.products:
+            if self.kind == "vector":
+                multiplies.record_convolution(features.shape, layer.kernel.shape)
+            features = layer(features)
+            if layer is not self.projection:
+                features = ops.relu(features)
+        return features
+
+    def _pooled(self, features: Any) -> Any:
+        """Returns the features of all voxels as one vector per image."""
+        if not self.head.needs_fixed_size:
+            return ops.mean(features, axis=tuple(range(1, len(features.shape) - 1)))
+        found = tuple(features.shape[1:-1])
+        if any(size not in (None, built) for size, built in zip(found, self._spatial_shape, strict=True)):
+            raise ValueError(
+                f"{self.name!r} flattens features of spatial shape {self._spatial_shape}, for which the network was "
+                f"built; it received {found}: use images of one size, or pooling = 'average'"
+            )
+        return ops.reshape(features, (-1, math.prod(self._spatial_shape) * features.shape[-1]))
+
+
+def _build_layer(
+    kind: str, spatial_rank: int, width: int, name: str, kernel: Any, bias: Any, regularizer: Any
+) -> keras.layers.Layer:
+    """Builds one layer of a head: a 1 x 1 convolution of a map, or a dense layer of a vector."""
+    settings: dict[str, Any] = {
+        "kernel_initializer": kernel,
+        "bias_initializer": bias,
+        "kernel_regularizer": regularizer,
+        "dtype": "float32",
+        "name": name,
+    }
+    if kind == "map":
+        return Convolution(spatial_rank, width, kernel_size=1, use_bias=True, **settings)
+    return keras.layers.Dense(width, **settings)

@@ -136,6 +136,11 @@ def _average(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
     return graph.add("Flatten", [graph.add("GlobalAveragePool", inputs)], axis=1)
 
 
+def _flatten(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    last = [0, *range(2, graph.spatial_rank + 2), 1]
+    return graph.add("Flatten", [graph.add("Transpose", inputs, perm=last)], axis=1)
+
+
 Converter = Callable[[OnnxGraph, Any, Sequence[str]], str]
 
 # What `PlainLayers` makes, and how each of it is written in ONNX.
@@ -153,6 +158,7 @@ CONVERTERS: Mapping[type, Converter] = {
     keras.layers.MaxPooling3D: _max_pooling,
     keras.layers.GlobalAveragePooling2D: _average,
     keras.layers.GlobalAveragePooling3D: _average,
+    keras.layers.Flatten: _flatten,
     keras.layers.Dense: _dense,
 }
 

@@ -189,18 +189,30 @@ class PlainLayers:
 
     def head(self, head: TaskHead, inputs: Any) -> Any:
         """Applies the head of a task, in float32."""
-        kernel, bias = (ops.convert_to_numpy(weight) for weight in head.projection.weights)
-        if head.kind == "vector":
+        is_map = head.kind == "map"
+        if head.head.needs_fixed_size:
+            inputs = keras.layers.Flatten(data_format="channels_last", dtype="float32", name=self._name("flatten"))(
+                inputs
+            )
+        elif not is_map:
             pool = (
                 keras.layers.GlobalAveragePooling2D if self.spatial_rank == 2 else keras.layers.GlobalAveragePooling3D
             )
             inputs = pool(data_format="channels_last", dtype="float32", name=self._name("average"))(inputs)
-            dense = keras.layers.Dense(kernel.shape[-1], dtype="float32", name=head.name)
-            outputs = dense(inputs)
-            dense.set_weights([kernel, bias])
-            return outputs
-        layer = keras.layers.Conv2D if self.spatial_rank == 2 else keras.layers.Conv3D
-        projection = layer(kernel.shape[-1], 1, data_format="channels_last", dtype="float32", name=head.name)
-        outputs = projection(inputs)
-        projection.set_weights([kernel, bias])
-        return outputs
+        convolution = keras.layers.Conv2D if self.spatial_rank == 2 else keras.layers.Conv3D
+        for source in head.products:
+            kernel, bias = (ops.convert_to_numpy(weight) for weight in source.weights)
+            is_last = source is head.projection
+            settings: dict[str, Any] = {
+                "activation": None if is_last else "relu",
+                "dtype": "float32",
+                "name": head.name if is_last else self._name(f"{head.name}_hidden"),
+            }
+            layer = (
+                convolution(kernel.shape[-1], 1, data_format="channels_last", **settings)
+                if is_map
+                else keras.layers.Dense(kernel.shape[-1], **settings)
+            )
+            inputs = layer(inputs)
+            layer.set_weights([kernel, bias])
+        return inputs
