@@ -76,7 +76,7 @@ def compare_with_constant(config: Config, summary: dict[str, Any], reporter: Rep
     subjects = session.cohort.phase("inference")
     errors = []
     for subject in subjects:
-        truth = read_image(subject.files["CT"]).array
+        truth = subject.images["CT"].read().array
         # The median is the constant of least absolute error; each subject even gets its own.
         errors.append(float(np.abs(truth - np.median(truth)).mean()))
     mae = _mean(summary["ct"], "region", "all", "mae")
@@ -110,7 +110,7 @@ def draw_results(config: Config, folder: Path, reporter: Reporter) -> list[Path]
     subjects = session.cohort.phase("inference")
     with reporter.stage("drawing", len(subjects) + 1) as stage:
         for subject in subjects:
-            mr = read_image(subject.files["MR"])
+            mr = subject.images["MR"].read()
 
             def on_mr(image: Any, order: int, fill: float, like: Any = mr) -> np.ndarray:
                 return resample_like(image.array, image.affine, like.array.shape, like.affine, order, fill=fill)
@@ -120,9 +120,9 @@ def draw_results(config: Config, folder: Path, reporter: Reporter) -> list[Path]
                 path,
                 mr.affine,
                 image=mr.array,
-                truth=on_mr(read_image(subject.files["CT"]), 1, AIR),
+                truth=on_mr(subject.images["CT"].read(), 1, AIR),
                 prediction=read_image(prediction_path(config, subject.subject_id, "ct")).array,
-                true_labels=on_mr(read_label_map(subject.files["ORGANS"]), 0, 0),
+                true_labels=on_mr(subject.images["ORGANS"].read_labels(), 0, 0),
                 predicted_labels=read_label_map(prediction_path(config, subject.subject_id, "organs")).array,
                 label_names=names,
                 window=(-200.0, 600.0),

@@ -17,7 +17,7 @@ from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_ou
 from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.applications.workers.team import Team
 from sfgkeras.config import Config
-from sfgkeras.data.nifti import read_image, read_label_map
+from sfgkeras.data.references import ImageFile, ImageRef
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
 from sfgkeras.preprocessing.resampling import resample_like
@@ -168,22 +168,23 @@ def read_pair(
     """
     inferred = config.tasks[task.name].inferred
     if inferred is None:
-        path, loader = prediction_path(config, subject.subject_id, task.name), None
-    elif inferred in subject.files:
-        path, loader = subject.files[inferred], config.sources[inferred].loader
+        result: ImageRef = ImageFile(prediction_path(config, subject.subject_id, task.name))
+    elif inferred in subject.images:
+        result = subject.images[inferred]
     else:
         raise DataError(
             f"subject {subject.subject_id!r} has no file in [{inferred}], the source of inferred; add it, or choose "
             "other subjects with --dataset"
         )
-    if not path.is_file():
+    if not result.is_there():
         raise DataError(
-            f"{path}: no prediction of subject {subject.subject_id!r}; run inference first, with the same --dataset"
+            f"{result}: no prediction of subject {subject.subject_id!r}; run inference first, with the same --dataset"
         )
     is_labels = task.target_kind == "labels"
     source = config.sources[task.source]
-    predicted = (read_label_map if is_labels else read_image)(path, loader)
-    target = (read_label_map if is_labels else read_image)(subject.files[task.source], source.loader)
+    predicted = result.read_labels() if is_labels else result.read()
+    reference = subject.images[task.source]
+    target = reference.read_labels() if is_labels else reference.read()
     shape, order = predicted.array.shape[:3], 0 if is_labels else 1
     outside = None if is_labels else marked_outside(target.array, source)
     array, fill = put_air(target.array, outside, source), 0.0 if is_labels else fill_value(source)

@@ -118,13 +118,14 @@ def _sees_photos(config: Config, record: ImageRecord | None) -> bool | None:
 
 def _refuse_output_among(subjects: Sequence[Subject], output: Path) -> None:
     for subject in subjects:
-        for path in subject.files.values():
+        for image in subject.images.values():
+            path = image.path
             if output.resolve() in (path.resolve(), path.resolve().parent):
                 raise DataError(f"--output {output}: is the folder of the image {path}; choose another folder")
 
 
 def _show(subjects: Sequence[Subject], config: Config, reporter: Reporter) -> None:
-    rows = [[subject.subject_id, *(str(subject.files[name]) for name in config.image)] for subject in subjects[:SHOWN]]
+    rows = [[subject.subject_id, *(str(subject.images[name]) for name in config.image)] for subject in subjects[:SHOWN]]
     more = f", {SHOWN} of {len(subjects)}" if len(subjects) > SHOWN else ""
     reporter.table(f"to predict{more}", ["subject", *config.image], rows)
 
@@ -136,7 +137,7 @@ def _open(run: TrainedRun, config: Config, subjects: Sequence[Subject], reporter
         {subject.subject_id: subject for subject in subjects},
         values={},
         split={"inference": [subject.subject_id for subject in subjects]},
-        files={},
+        images={},
     )
     _bring_step_landmarks(run, config)
     preprocessed = PreprocessedImages(config, cohort)
@@ -215,7 +216,7 @@ def _training_session(run: TrainedRun) -> Session:
         raise DataError(f"{split}: does not exist")
     session = open_session(run.trained, SilentReporter(), training=False)
     for subject in session.cohort.phase("training"):
-        for path in subject.files.values():
-            if not path.exists():
-                raise DataError(f"{path}: does not exist")
+        for image in subject.images.values():
+            if not image.is_there():
+                raise DataError(f"{image.path}: does not exist")
     return session

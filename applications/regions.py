@@ -6,7 +6,7 @@ from scipy.ndimage import label
 from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.config import Config
-from sfgkeras.data.nifti import read_header, read_image, read_label_map
+from sfgkeras.data.nifti import read_header
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.foreground import fill_holes, foreground_mask
@@ -28,12 +28,12 @@ def evaluation_masks(config: Config, task: TaskType, subject: Subject) -> dict[s
     shape, affine = tuple(int(n) for n in grid.shape[:3]), grid.affine
     if evaluation.mask is not None:
         name = evaluation.mask
-        if name not in subject.files:
+        if name not in subject.images:
             raise DataError(
                 f"subject {subject.subject_id!r} has no file in [{name}], the mask of [EVALUATION]; add it, or choose "
                 "other subjects with --dataset"
             )
-        mask = read_label_map(subject.files[name], config.sources[name].loader)
+        mask = subject.images[name].read_labels()
         inside = (mask.array if mask.array.ndim == 3 else mask.array[..., 0]) != 0
         found[name.lower()] = resample_like(inside.astype(np.uint8), mask.affine, shape, affine, 0) > 0
     if evaluation.body:
@@ -42,14 +42,13 @@ def evaluation_masks(config: Config, task: TaskType, subject: Subject) -> dict[s
 
 
 def _body(config: Config, subject: Subject, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    source = config.image[0]
-    path = subject.files[source]
-    image = read_image(path, config.sources[source].loader)
+    reference = subject.images[config.image[0]]
+    image = reference.read()
     grey = image.array if image.array.ndim == 3 else image.array[..., 0]
     try:
         body = largest_part(foreground_mask(grey, config.network.foreground_type))
     except DataError as error:
-        raise DataError(f"{path}: [EVALUATION] body = yes: {error}") from error
+        raise DataError(f"{reference}: [EVALUATION] body = yes: {error}") from error
     return resample_like(body.astype(np.uint8), image.affine, shape, affine, 0) > 0
 
 

@@ -155,8 +155,7 @@ def training_images(session: Session) -> list[list[Any]]:
     found = []
     for subject in session.cohort.phase("training"):
         for source in session.config.image:
-            status = subject.files[source].stat()
-            found.append([subject.subject_id, source, status.st_size, status.st_mtime_ns])
+            found.append([subject.subject_id, source, *subject.images[source].stamp()])
     return found
 
 

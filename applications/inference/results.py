@@ -21,10 +21,9 @@ from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks import result_names
 from sfgkeras.data.grids import Grid
 from sfgkeras.data.interpolation import resize_linear
-from sfgkeras.data.nifti import Header, read_header, write_image
+from sfgkeras.data.nifti import Header, write_image
 from sfgkeras.data.scratch import Scratch
 from sfgkeras.data.subjects import Subject
-from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
 
@@ -104,9 +103,7 @@ def infer_volumes(
 
 
 def _read(session: Session, subject: Subject) -> _Input:
-    config, preparation = session.config, session.preparation
-    source = config.image[0]
-    header = read_header(subject.files[source], config.sources[source].loader)
+    preparation, header = session.preparation, subject.images[session.config.image[0]].header()
     return _Input(preparation.image(subject), preparation.grid(subject), preparation.native_grid(subject), header)
 
 
@@ -171,7 +168,7 @@ def contents_of_results(session: Session, subjects: Sequence[Subject]) -> Callab
 
 
 def _contents(session: Session, subject: Subject) -> list[str]:
-    return [file_fingerprint(subject.files[name]) for name in session.config.image]
+    return [subject.images[name].fingerprint() for name in session.config.image]
 
 
 def infer_values(
@@ -222,7 +219,7 @@ def _whole_image(session: Session, subject: Subject) -> np.ndarray:
         sliced = window.index(1)
         if image.shape[sliced] != 1:
             raise DataError(
-                f"{subject.files[session.config.image[0]]}: has {image.shape[sliced]} slices; a network "
+                f"{subject.images[session.config.image[0]]}: has {image.shape[sliced]} slices; a network "
                 "with one output per image needs a 3-D window or images of one slice"
             )
         return resize_linear(np.squeeze(image, axis=sliced), [size for size in window if size != 1])

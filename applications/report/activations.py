@@ -12,7 +12,6 @@ from sfgkeras.applications.records.files import RunFolder
 from sfgkeras.applications.subjects.session import Session, open_session
 from sfgkeras.config import Config
 from sfgkeras.data.interpolation import resize_linear
-from sfgkeras.data.nifti import is_photo
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import Reporter
@@ -129,7 +128,7 @@ def _within(values: np.ndarray, frame: int, axes: int) -> tuple[slice, ...]:
 def _turning(session: Session, subject: Subject, axis: int) -> Callable[[np.ndarray], np.ndarray]:
     """Returns what turns a slice `(first, second)` to how it is looked at; photos are shown as they are stored."""
     source = session.config.image[0]
-    if is_photo(subject.files[source], session.config.sources[source].loader):
+    if subject.images[source].is_photo:
         return np.asarray
     affine = session.preparation.grid(subject).affine
     across = int(io_orientation(affine)[axis, 0])

@@ -12,7 +12,7 @@ from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.config import Config
-from sfgkeras.data.nifti import is_photo, read_image, read_label_map
+from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 
@@ -103,7 +103,7 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
     """
     config = run.config
     source = config.image[0]
-    image = read_image(subject.files[source], config.sources[source].loader)
+    image = subject.images[source].read()
     grey = image.array.mean(axis=-1) if image.array.ndim == 4 else image.array
     volumes = [ShownVolume(source, IMAGE, grey, source)]
     for task in run.tasks.values():
@@ -113,7 +113,7 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
         truth, prediction, known = _read_pair(run, task, subject)
         if prediction.shape != grey.shape:
             raise DataError(
-                f"{path}: has {prediction.shape} voxels, its image {subject.files[source]} {grey.shape}; "
+                f"{path}: has {prediction.shape} voxels, its image {subject.images[source]} {grey.shape}; "
                 "run inference again"
             )
         if task.target_kind == "labels":
@@ -122,7 +122,7 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
             volumes += _map_volumes(task, truth, prediction, known)
         volumes += _spread_volumes(run, task, subject, grey.shape)
     phase = next((name for name, ids in run.cohort.split.items() if subject.subject_id in ids), "")
-    stored = is_photo(subject.files[source], config.sources[source].loader)
+    stored = subject.images[source].is_photo
     return ShownSubject(f"{subject.subject_id} ({phase})", image.affine, stored, volumes)
 
 
@@ -130,7 +130,7 @@ def _read_pair(
     run: RunData, task: TaskType, subject: Subject
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
     """Returns truth (None where there is none), prediction, and which voxels the truth knows, on one grid."""
-    if task.source in subject.files:
+    if task.source in subject.images:
         truth, prediction, known, _ = read_pair(run.config, task, subject)
         return truth, prediction, known
     read = read_label_map if task.target_kind == "labels" else read_image

@@ -61,9 +61,9 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
     others = [name for name in roles if name != config.image[0]]
     ids = {subject.subject_id for subject in learning}
     tables = {
-        name: {subject_id: path for subject_id, path in cohort.files[name].items() if subject_id in ids}
+        name: {subject_id: image for subject_id, image in cohort.images[name].items() if subject_id in ids}
         for name in roles
-        if name in cohort.files
+        if name in cohort.images
     }
     files = len(learning) * len(roles) + len(images) * len(config.image)
     with reporter.stage("checking files", files * (2 if read_voxels else 1)) as stage:
@@ -169,7 +169,7 @@ def _check_values(config: Config, cohort: Cohort) -> list[Problem]:
 
 def _restrict(subjects: Sequence[Subject], sources: Sequence[str]) -> list[Subject]:
     return [
-        Subject(subject.subject_id, {name: path for name, path in subject.files.items() if name in sources})
+        Subject(subject.subject_id, {name: image for name, image in subject.images.items() if name in sources})
         for subject in subjects
     ]
 
@@ -194,7 +194,6 @@ def _source_infos(config: Config) -> dict[str, SourceInfo]:
         infos[name] = SourceInfo(
             role,  # type: ignore[arg-type]
             classes.get(name),
-            source.loader,
             source.axcodes,
             source.pixdim,
             must_vary=role == "image" and config.network.whitening and not _makes_images(config, name),

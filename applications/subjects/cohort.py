@@ -10,7 +10,7 @@ from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.config import Config, choices
 from sfgkeras.data.file_search import find_files
 from sfgkeras.data.image_folder import read_attributes
-from sfgkeras.data.nifti import read_image
+from sfgkeras.data.references import ImageRef, references
 from sfgkeras.data.subjects import (
     Subject,
     make_split,
@@ -29,10 +29,10 @@ class Cohort:
     """The subjects of one INI file.
 
     Attributes:
-        subjects: Every subject that has all image sources, by id; its files may lack targets.
+        subjects: Every subject that has all image sources, by id; its images may lack targets.
         values: Scalar targets: `{source: {subject id: {attribute: text}}}`.
         split: Subject ids by phase.
-        files: What was found for each source, matched or not: `{source: {id: path}}`.
+        images: What was found for each source, matched or not: `{source: {id: image}}`.
         tables: The table of each source that is one.
         warnings: What looks wrong but does not stop the work.
     """
@@ -40,7 +40,7 @@ class Cohort:
     subjects: Mapping[str, Subject]
     values: Mapping[str, Mapping[str, Mapping[str, str]]]
     split: Mapping[str, Sequence[str]]
-    files: Mapping[str, Mapping[str, Path]]
+    images: Mapping[str, Mapping[str, ImageRef]]
     tables: Mapping[str, Path] = field(default_factory=dict)
     warnings: Sequence[str] = field(default_factory=tuple)
 
@@ -51,13 +51,15 @@ class Cohort:
     def has_targets(self, subject: Subject, sources: Sequence[str]) -> bool:
         """Says whether a subject has every one of the target sources."""
         return all(
-            subject.subject_id in self.values[source] if source in self.values else source in subject.files
+            subject.subject_id in self.values[source] if source in self.values else source in subject.images
             for source in sources
         )
 
     def value_path(self, subject: Subject, task: TaskType) -> Path:
         """Returns the table or photo that a subject's scalar target is read from."""
-        return self.tables.get(task.source) or subject.files.get(task.source, Path())
+        if task.source in self.tables:
+            return self.tables[task.source]
+        return subject.images[task.source].path if task.source in subject.images else Path()
 
     def value(self, subject: Subject, task: TaskType, read: Callable[[str], Any]) -> Any:
         """Reads the scalar target of a subject, e.g. with the task's `prepare_value`.
@@ -86,28 +88,28 @@ class Cohort:
 
     def _voxel(self, subject: Subject, task: TaskType, read: Callable[[str], Any]) -> Any:
         """Reads a value or class from an image of one voxel."""
-        path = subject.files.get(task.source)
-        if path is None:
+        image = subject.images.get(task.source)
+        if image is None:
             raise DataError(
                 f"subject {subject.subject_id!r} has no file for [{task.source}], which task {task.name!r} needs; add "
                 "it, or give the subject the phase 'inference' in dataset_split_file"
             )
         try:
-            return read(read_voxel(path))
+            return read(read_voxel(image))
         except DataError as error:
-            raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+            raise DataError(str(error) if image.name in str(error) else f"{image}: {error}") from None
 
 
-def read_voxel(path: Path) -> str:
+def read_voxel(image: ImageRef) -> str:
     """Reads the one voxel of an image of 1 x 1 x 1, as text.
 
     Raises:
         DataError: If the image has more voxels.
     """
-    array = read_image(path).array
+    array = image.read().array
     if array.size != 1:
         raise DataError(
-            f"{path}: has {' x '.join(map(str, array.shape))} voxels, and a value or class per subject is one voxel, "
+            f"{image}: has {' x '.join(map(str, array.shape))} voxels, and a value or class per subject is one voxel, "
             "1 x 1 x 1; write such an image, or a table for loader = table"
         )
     return repr(float(array.reshape(-1)[0]))
@@ -138,7 +140,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
     Raises:
         DataError: If a folder or list is missing or empty, nothing matches, or the split names unknown subjects.
     """
-    files: dict[str, dict[str, Path]] = {}
+    images: dict[str, dict[str, ImageRef]] = {}
     values: dict[str, dict[str, dict[str, str]]] = {}
     tables: dict[str, Path] = {}
     warnings: list[str] = []
@@ -152,7 +154,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
                 tables[name] = source.csv_file
                 values[name] = read_table(source.csv_file)
                 continue
-            files[name] = find_source(name, source)
+            images[name] = find_source(name, source)
             if source.csv_file is not None and not source.csv_file.is_file():
                 warnings.append(
                     f"[{name}] csv_file = {source.csv_file} does not exist; path_to_search was searched, and no list "
@@ -162,21 +164,22 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
             if (needs_targets and name not in measured) or name in config.image:
                 raise
             warnings.append(f"[{name}] {error} (needed for training and evaluation)")
-            (values if source.loader == "table" else files)[name] = {}
+            (values if source.loader == "table" else images)[name] = {}
             continue
         if source.filename_attributes:
-            attributes, odd = read_attributes(files[name], source.filename_attributes)
+            paths = {subject_id: image.path for subject_id, image in images[name].items()}
+            attributes, odd = read_attributes(paths, source.filename_attributes)
             values[name] = {key: {name: str(v) for name, v in row.items()} for key, row in attributes.items()}
             warnings += odd
-    subjects = _match(config, files)
-    warnings += _unmatched(config, subjects, files, values)
+    subjects = _match(config, images)
+    warnings += _unmatched(config, subjects, images, values)
     masks = [config.evaluation.mask] if config.evaluation.mask else []
     warnings += [text for name in masks for text in _without_mask(name, subjects)]
     complete = [
         subject_id
         for subject_id, subject in subjects.items()
         if all(
-            subject_id in values[name] if name in values else name in subject.files for name in target_sources(config)
+            subject_id in values[name] if name in values else name in subject.images for name in target_sources(config)
         )
     ]
     split = _read_split(config, subjects)
@@ -190,7 +193,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
                 f"{'has' if len(subjects) - len(complete) == 1 else 'have'} no target "
                 f"in {' or '.join(target_sources(config))}, for inference only, e.g. {first!r}"
             )
-    return Cohort(subjects, values, split, files, tables, tuple(warnings))
+    return Cohort(subjects, values, split, images, tables, tuple(warnings))
 
 
 def keep_split(config: Config, cohort: Cohort) -> None:
@@ -205,37 +208,42 @@ def keep_split(config: Config, cohort: Cohort) -> None:
         write_split(path, cohort.split)
 
 
-def find_source(name: str, source: Any) -> dict[str, Path]:
-    """Returns the file of each subject id of an input source.
+def find_source(name: str, source: Any) -> dict[str, ImageRef]:
+    """Returns the image of each subject id of an input source.
 
     Raises:
         ConfigError: If the source does not say where its files are.
         DataError: If they cannot be found.
     """
     if source.csv_file is not None and (source.csv_file.is_file() or not source.path_to_search):
-        return read_file_list(source.csv_file)
+        return references(read_file_list(source.csv_file), _reader(source))
     if not source.path_to_search:
         raise ConfigError(f"[{name}] says neither path_to_search nor csv_file; add one of them")
-    return find_files(
+    files = find_files(
         source.path_to_search,
         source.filename_contains,
         source.filename_not_contains,
         source.filename_removefromid,
         source.layout,
     )
+    return references(files, _reader(source))
 
 
-def _match(config: Config, files: Mapping[str, Mapping[str, Path]]) -> dict[str, Subject]:
-    first = files[config.image[0]]
+def _reader(source: Any) -> str | None:
+    return None if source.loader in choices.VALUE_LOADERS else source.loader
+
+
+def _match(config: Config, images: Mapping[str, Mapping[str, ImageRef]]) -> dict[str, Subject]:
+    first = images[config.image[0]]
     subjects = {
         subject_id: Subject(
-            subject_id, {name: found[subject_id] for name, found in files.items() if subject_id in found}
+            subject_id, {name: found[subject_id] for name, found in images.items() if subject_id in found}
         )
         for subject_id in sorted(first)
-        if all(subject_id in files[name] for name in config.image)
+        if all(subject_id in images[name] for name in config.image)
     }
     if not subjects:
-        example = ", ".join(f"[{name}] {sorted(files[name])[0]!r}" for name in config.image)
+        example = ", ".join(f"[{name}] {sorted(images[name])[0]!r}" for name in config.image)
         raise DataError(
             f"no subject has all of {', '.join(config.image)}: the ids do not match ({example}); "
             "set filename_removefromid so that they do"
@@ -245,7 +253,7 @@ def _match(config: Config, files: Mapping[str, Mapping[str, Path]]) -> dict[str,
 
 def _without_mask(name: str, subjects: Mapping[str, Subject]) -> list[str]:
     """Says which subjects have no mask for evaluation."""
-    lost = [subject_id for subject_id, subject in subjects.items() if name not in subject.files]
+    lost = [subject_id for subject_id, subject in subjects.items() if name not in subject.images]
     if not lost:
         return []
     return [f"{len(lost)} of {len(subjects)} subjects, e.g. {lost[0]!r}, have no file in [{name}], [EVALUATION] mask"]
@@ -254,20 +262,20 @@ def _without_mask(name: str, subjects: Mapping[str, Subject]) -> list[str]:
 def _unmatched(
     config: Config,
     subjects: Mapping[str, Subject],
-    files: Mapping[str, Mapping[str, Path]],
+    images: Mapping[str, Mapping[str, ImageRef]],
     values: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
     """Says of each source which of its ids belong to no subject with an image."""
     warnings = []
-    images = " and ".join(f"[{name}]" for name in config.image)
-    for name in dict.fromkeys([*files, *values]):
-        found = files.get(name) or values.get(name, {})
+    seen = " and ".join(f"[{name}]" for name in config.image)
+    for name in dict.fromkeys([*images, *values]):
+        found = images.get(name) or values.get(name, {})
         lost = [subject_id for subject_id in found if subject_id not in subjects]
         if lost:
             shown = ", ".join(map(repr, lost[:3])) + (", ..." if len(lost) > 3 else "")
             warnings.append(
-                f"{files[name][lost[0]] if files.get(name) else config.sources[name].csv_file}: {len(lost)} of "
-                f"{len(found)} ids of [{name}] match no subject of {images} and are left out: {shown}"
+                f"{images[name][lost[0]] if images.get(name) else config.sources[name].csv_file}: {len(lost)} of "
+                f"{len(found)} ids of [{name}] match no subject of {seen} and are left out: {shown}"
             )
     return warnings
 

@@ -13,7 +13,6 @@ from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.tasks.coverage import fill_value
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
-from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.preprocessing.histogram import NyulLandmarks, foreground_percentiles, mean_landmarks
 from sfgkeras.preprocessing.landmark_file import (
@@ -104,12 +103,12 @@ def _measure(subject: Subject, name: str, values: np.ndarray, cutoff: tuple[floa
     try:
         return foreground_percentiles(values, cutoff)
     except DataError as error:
-        raise DataError(f"{subject.files[name]}: {error}") from error
+        raise DataError(f"{subject.images[name]}: {error}") from error
 
 
 def _identities(subjects: Sequence[Subject], name: str) -> tuple[str, ...]:
     """Names the subjects by id and content, so that an exchanged image is noticed."""
-    return tuple(f"{subject.subject_id}@{file_fingerprint(subject.files[name])[:8]}" for subject in subjects)
+    return tuple(f"{subject.subject_id}@{subject.images[name].fingerprint()[:8]}" for subject in subjects)
 
 
 def preparation_text(config: Config, name: str) -> str:

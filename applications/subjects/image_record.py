@@ -11,7 +11,7 @@ from sfgkeras.applications.records.files import RunFolder, write_text
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.config import Config
-from sfgkeras.data.nifti import Header, is_photo, read_header
+from sfgkeras.data.nifti import Header
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
 from sfgkeras.reporter import Reporter
@@ -41,9 +41,8 @@ class ImageRecord:
 def write_image_record(session: Session, channels: int) -> None:
     """Keeps what the training images are like in the model folder."""
     name = session.config.image[0]
-    loader = session.config.sources[name].loader
-    paths = [subject.files[name] for subject in session.cohort.phase("training")]
-    headers = [read_header(path, loader) for path in paths if not is_photo(path, loader)]
+    images = [subject.images[name] for subject in session.cohort.phase("training")]
+    headers = [image.header() for image in images if not image.is_photo]
     spacings = np.array([anatomical_spacing(header) for header in headers]).reshape(-1, 3)
     record = ImageRecord(
         channels,
@@ -86,16 +85,16 @@ def refuse_unlike(config: Config, subjects: Sequence[Subject], record: ImageReco
     source = config.sources[name]
     problems = []
     for subject in subjects:
-        channels = sum(3 if is_photo(subject.files[each], config.sources[each].loader) else 1 for each in config.image)
+        channels = sum(3 if subject.images[each].is_photo else 1 for each in config.image)
         if channels != record.channels:
             problems.append(
-                f"{subject.files[name]}: gives {counted(channels, 'channel')}, and the "
+                f"{subject.images[name]}: gives {counted(channels, 'channel')}, and the "
                 f"network was trained with {record.channels}: {'photos' if record.photos else 'volumes'} are needed"
             )
             continue
         if record.photos or (pipeline is not None and pipeline.changing("grid")):
             continue
-        header = read_header(subject.files[name], source.loader)
+        header = subject.images[name].header()
         codes = "".join(header.axcodes)
         if not source.axcodes and codes not in record.orientations:
             wanted = " or ".join(record.orientations)

@@ -11,9 +11,7 @@ from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.tasks.label_mapping import mapping_file, read_entries
 from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.config import Config
-from sfgkeras.data.nifti import read_label_map
 from sfgkeras.data.subjects import Subject
-from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
 
@@ -59,9 +57,8 @@ def find_labels(task: TaskType, cohort: Cohort, subjects: Sequence[Subject], rep
         for subject in subjects:
             if task.is_scalar:
                 labels.add(cohort.value(subject, task, task.parse_label))
-            elif task.source in subject.files:
-                path = subject.files[task.source]
-                labels |= set(np.unique(read_label_map(path, task.source_settings.loader).array).tolist())
+            elif task.source in subject.images:
+                labels |= set(np.unique(subject.images[task.source].read_labels().array).tolist())
             stage.advance(1, subject.subject_id)
     return sorted(int(label) for label in labels)
 
@@ -92,8 +89,8 @@ def _identity(cohort: Cohort, task: TaskType, subjects: Sequence[Subject]) -> st
     """Returns what the labels were found in, by content."""
     parts = []
     for subject in subjects:
-        if task.source in subject.files:
-            parts.append(f"{subject.subject_id}@{file_fingerprint(subject.files[task.source])}")
+        if task.source in subject.images:
+            parts.append(f"{subject.subject_id}@{subject.images[task.source].fingerprint()}")
         elif task.is_scalar:
             parts.append(f"{subject.subject_id}={cohort.value(subject, task, task.parse_label)}")
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

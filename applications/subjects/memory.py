@@ -14,7 +14,6 @@ from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.data.grids import resampled_shape, turned_grid
-from sfgkeras.data.nifti import read_header
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError
 
@@ -172,11 +171,11 @@ def large_images(config: Config, subjects: Iterable[Subject]) -> Iterable[str]:
             continue  # what cannot be read is said by another check
         needed = math.prod(shape) * len(config.image) * FLOAT
         if needed > available:
-            file, name = subject.files[config.image[0]], config.image[0]
+            name = config.image[0]
             spacing = ", ".join(f"{size:g}" for size in source.pixdim) if source.pixdim else "its own"
-            padding = ", ".join(map(str, config.network.volume_padding_size))
+            image, padding = subject.images[name], ", ".join(map(str, config.network.volume_padding_size))
             yield (
-                f"{file}: prepared for the network it has {' x '.join(map(str, shape))} voxels ([{name}] pixdim = "
+                f"{image}: prepared for the network it has {' x '.join(map(str, shape))} voxels ([{name}] pixdim = "
                 f"{spacing}, [NETWORK] volume_padding_size = {padding}), needs at least {_gib(needed)} of memory, and "
                 f"this machine has {_gib(available)}; choose larger voxels or less padding"
             )
@@ -186,7 +185,7 @@ def prepared_shape(config: Config, subject: Subject) -> Sequence[int]:
     """Returns the voxels of a subject's image after `axcodes`, `pixdim` and padding, from its header alone."""
     name = config.image[0]
     source = config.sources[name]
-    grid = turned_grid(read_header(subject.files[name], source.loader), source.axcodes)
+    grid = turned_grid(subject.images[name].header(), source.axcodes)
     shape = grid.shape if source.pixdim is None else resampled_shape(grid.shape, grid.spacing, source.pixdim)
     padding = config.network.volume_padding_size
     return [size + 2 * added for size, added in zip(shape[:3], padding, strict=True)]

@@ -20,6 +20,7 @@ from sfgkeras.data.file_search import (
     subject_folders_in,
 )
 from sfgkeras.data.nifti import is_image, is_photo
+from sfgkeras.data.references import ImageFile
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError, counted, suggestion
 
@@ -77,7 +78,7 @@ def find_subjects(inputs: Sequence[str], config: Config, photos: bool | None = N
             loose.append((path, source))
     if loose:
         found += finder.loose(loose)
-    return _join(found, config.image), _describe(found)
+    return _join(found, config), _describe(found)
 
 
 def _split_source(text: str, sources: Sequence[str]) -> tuple[Path, str | None]:
@@ -232,7 +233,8 @@ def _section_name(name: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", re.IGNORECASE)
 
 
-def _join(found: Sequence[Found], images: Sequence[str]) -> list[Subject]:
+def _join(found: Sequence[Found], config: Config) -> list[Subject]:
+    images = config.image
     subjects: dict[str, dict[str, Path]] = {}
     for each in found:
         files = subjects.setdefault(each.subject_id, {})
@@ -255,7 +257,8 @@ def _join(found: Sequence[Found], images: Sequence[str]) -> list[Subject]:
     if problems:
         raise DataError("\n".join(problems))
     return [
-        Subject(subject_id, {name: files[name] for name in images}) for subject_id, files in sorted(subjects.items())
+        Subject(subject_id, {name: ImageFile(files[name], config.sources[name].loader) for name in images})
+        for subject_id, files in sorted(subjects.items())
     ]
 
 

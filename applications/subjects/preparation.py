@@ -5,7 +5,6 @@ The first image source sets a subject's grid (after `axcodes` and `pixdim`); eve
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,11 @@ from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_ou
 from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.config import Config
 from sfgkeras.data.grids import Grid
-from sfgkeras.data.nifti import read_header, read_image, read_label_map, reorient
+from sfgkeras.data.nifti import reorient
+from sfgkeras.data.references import ImageRef
 from sfgkeras.data.scaling import count_not_finite
 from sfgkeras.data.subjects import Subject
-from sfgkeras.data.volumes import VolumeStore, file_fingerprint
+from sfgkeras.data.volumes import VolumeStore
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.ct import scale_ct
@@ -94,9 +94,8 @@ class Preparation:
         )
 
     def native_grid(self, subject: Subject) -> Grid:
-        """Returns the grid of the first image source's original file."""
-        name = self._config.image[0]
-        header = read_header(subject.files[name], self._config.sources[name].loader)
+        """Returns the grid of the first image source's original image."""
+        header = subject.images[self._config.image[0]].header()
         return Grid(tuple(header.shape[:3]), header.affine)
 
     def grid(self, subject: Subject) -> Grid:
@@ -111,7 +110,7 @@ class Preparation:
 
     def _inner_grid(self, subject: Subject) -> Grid:
         name = self._config.image[0]
-        header = read_header(*self._image_file(subject, name))
+        header = self._seen(subject, name).header()
         turned, pixdim = self._turned(Grid(tuple(header.shape[:3]), header.affine)), self._config.sources[name].pixdim
         if not pixdim:
             return turned
@@ -127,11 +126,9 @@ class Preparation:
         stand_in, affine = reorient(np.broadcast_to(np.int8(0), grid.shape), grid.affine, axcodes)
         return Grid(tuple(int(n) for n in stand_in.shape[:3]), affine)
 
-    def _image_file(self, subject: Subject, name: str) -> tuple[Path, str | None]:
-        """Returns the file of an image source that the network's input is made of, and its loader."""
-        if name in self._preprocessed.files:
-            return self._preprocessed.path(subject, name), None
-        return subject.files[name], self._config.sources[name].loader
+    def _seen(self, subject: Subject, name: str) -> ImageRef:
+        """Returns the image of a source that the network's input is made of, preprocessed where the run says so."""
+        return self._preprocessed.image(subject, name) if name in self._preprocessed.images else subject.images[name]
 
     def image(self, subject: Subject) -> np.ndarray:
         """Returns the network's input volume, `(x, y, z, channels)`."""
@@ -156,9 +153,9 @@ class Preparation:
             for mask in masks:
                 # Given away: of a large volume there is no room for a copy.
                 name, volume = volumes.pop(0)
-                path = self._image_file(subject, name)[0]
-                with _naming(path):
-                    channels.append(self._normalise(volume, mask, name, path))
+                image = self._seen(subject, name)
+                with _naming(image):
+                    channels.append(self._normalise(volume, mask, name, image))
                 del volume
             return self._pad(channels[0][..., None] if len(channels) == 1 else np.stack(channels, axis=-1))
 
@@ -196,18 +193,18 @@ class Preparation:
             return [None] * len(volumes)
         masks = []
         for name, volume in volumes:
-            with _naming(self._image_file(subject, name)[0]):
+            with _naming(self._seen(subject, name)):
                 masks.append(foreground_mask(volume, network.foreground_type))
         return list(np.moveaxis(fuse_foregrounds(masks, network.multimod_foreground_type), -1, 0))
 
-    def _normalise(self, volume: np.ndarray, mask: np.ndarray | None, name: str, path: Path) -> np.ndarray:
+    def _normalise(self, volume: np.ndarray, mask: np.ndarray | None, name: str, image: ImageRef) -> np.ndarray:
         """Applies landmarks, CT scaling and whitening to one channel `(x, y, z)` float32, which may be overwritten."""
         network = self._config.network
         if name in self.landmarks:
             volume = apply_landmarks(volume, self.landmarks[name], network.norm_type, mask)
             note = describe_bounded(volume, self.landmarks[name])
             if note and self._warn is not None:
-                self._warn(f"{path}: {note}")
+                self._warn(f"{image}: {note}")
         if self._config.sources[name].scaling == "ct":
             volume = scale_ct(volume)
         if network.whitening:
@@ -237,12 +234,12 @@ class Preparation:
         These are `(x, y, z)`, or None where they are all of the grid.
         """
         source = self._config.sources[name]
-        path, loader = self._image_file(subject, name) if is_image else (subject.files[name], source.loader)
-        image = (read_label_map if labels else read_image)(path, loader)
+        reference = self._seen(subject, name) if is_image else subject.images[name]
+        image = reference.read_labels() if labels else reference.read()
         array, affine = image.array, image.affine
         bad = 0 if labels else count_not_finite(array)
         if bad:
-            raise DataError(f"{path}: {bad} voxels are NaN or infinite; replace them before training")
+            raise DataError(f"{reference}: {bad} voxels are NaN or infinite; replace them before training")
         if source.axcodes:
             array, affine = reorient(array, affine, source.axcodes)
         own = Grid(tuple(array.shape[:3]), affine)
@@ -253,7 +250,7 @@ class Preparation:
             is_first = is_image and name == self._config.image[0]
             if not source.pixdim and not is_first and not self._follows(own, subject):
                 raise DataError(
-                    f"{path}: its grid {own.shape} differs from that of [{self._config.image[0]}] "
+                    f"{reference}: its grid {own.shape} differs from that of [{self._config.image[0]}] "
                     f"{grid.shape}; set pixdim in [{name}] to have it resampled, or correct the file"
                 )
             order = 0 if labels else source.interp_order
@@ -269,10 +266,10 @@ class Preparation:
 
     def _key(self, subject: Subject, name: str, grid: Grid, role: str, **more: Any) -> dict[str, Any]:
         source = self._config.sources[name]
-        path = self._image_file(subject, name)[0] if role == "image" else subject.files[name]
+        image = self._seen(subject, name) if role == "image" else subject.images[name]
         return {
             "version": sfgkeras.__version__,
-            "file": file_fingerprint(path),
+            "file": image.fingerprint(),
             "role": role,
             "grid": grid.key(),
             "axcodes": source.axcodes,
@@ -290,7 +287,7 @@ class Preparation:
         if task.is_scalar:
             return self._cohort.value(subject, task, task.prepare_value), None
         name = task.source
-        if name not in subject.files:
+        if name not in subject.images:
             raise DataError(
                 f"subject {subject.subject_id!r} has no file for [{name}], which task {task.name!r} needs; "
                 f"add it, or give the subject the phase 'inference' in {self._config.system.dataset_split_file}"
@@ -321,13 +318,13 @@ class Preparation:
             # Voxels that volume_padding_size adds are as well known as those that they lie beside.
             return ALL_KNOWN if known is None else self._pad(known[..., None], "edge")
 
-        target = self._stored(key, compute, subject.files[name])
-        inside = self._stored({**key, "role": "known", "of": task.target_kind}, compute_known, subject.files[name])
+        target = self._stored(key, compute, subject.images[name])
+        inside = self._stored({**key, "role": "known", "of": task.target_kind}, compute_known, subject.images[name])
         return target, None if inside.size == 1 else inside[..., 0]
 
     def _extra_volume(self, subject: Subject, name: str, grid: Grid, labels: bool) -> np.ndarray:
         """Returns the sampler's or the weight map's volume, `(x, y, z)`."""
-        if name not in subject.files:
+        if name not in subject.images:
             raise DataError(
                 f"subject {subject.subject_id!r} has no file for [{name}], by which windows are drawn or weighed"
             )
@@ -339,24 +336,24 @@ class Preparation:
                 raise DataError(f"holds negative weights, down to {weights.min():g}; write 0 or more")
             return self._pad(weights, "constant")
 
-        return self._stored(key, compute, subject.files[name])[..., 0]
+        return self._stored(key, compute, subject.images[name])[..., 0]
 
-    def _stored(self, key: Mapping[str, Any], compute: Any, path: Path) -> np.ndarray:
-        """Returns the stored array; a message about its content names the file it came from."""
+    def _stored(self, key: Mapping[str, Any], compute: Any, image: ImageRef) -> np.ndarray:
+        """Returns the stored array; a message about its content names the image it came from."""
 
         def named() -> np.ndarray:
-            with _naming(path):
+            with _naming(image):
                 return compute()
 
         return self._store.array(key, named, sliced_axis=self._sliced_axis)
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Puts the file before a message about its content that does not name it."""
+def _naming(image: ImageRef) -> Iterator[None]:
+    """Puts the image before a message about its content that does not name it."""
     try:
         yield
     except DataError as error:
-        if str(path) in str(error):
+        if image.name in str(error):
             raise
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{image}: {error}") from error

@@ -11,6 +11,7 @@ from sfgkeras.applications.subjects.folder_progress import FolderProgress
 from sfgkeras.applications.subjects.preprocessing_settings import SECTION, build_steps
 from sfgkeras.applications.subjects.reads import files_read
 from sfgkeras.config import Config, Preprocessing
+from sfgkeras.data.references import ImageFile, ImageRef
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.reporter import Reporter, SilentReporter
@@ -29,25 +30,25 @@ class PreprocessedImages:
             with; else they must be there.
 
     Attributes:
-        files: What has been made: `{source: {subject id: path}}`, for the sources that are preprocessed.
+        images: What has been made: `{source: {subject id: image}}`, for the sources that are preprocessed.
     """
 
     def __init__(self, config: Config, cohort: Cohort, fit: bool = False) -> None:
         self._config, self._cohort, self._fit = config, cohort, fit
         self._pipeline = build_steps(config)
         sources = config.preprocessing.sources if config.preprocessing else ()
-        self.files: dict[str, dict[str, Path]] = {name: {} for name in sources}
+        self.images: dict[str, dict[str, ImageRef]] = {name: {} for name in sources}
 
     @property
     def changes_grid(self) -> bool:
         """Whether images may lie on another grid than their originals."""
         return self._pipeline is not None and bool(self._pipeline.changing("grid"))
 
-    def path(self, subject: Subject, source: str) -> Path:
-        """Returns the preprocessed file of a subject; makes it if `make` has not."""
-        if subject.subject_id not in self.files[source]:
+    def image(self, subject: Subject, source: str) -> ImageRef:
+        """Returns the preprocessed image of a subject; makes it if `make` has not."""
+        if subject.subject_id not in self.images[source]:
             self.make([subject], SilentReporter())
-        return self.files[source][subject.subject_id]
+        return self.images[source][subject.subject_id]
 
     def make(self, subjects: Sequence[Subject], reporter: Reporter) -> None:
         """Preprocesses subjects; those that were done before, by content and settings, are only looked at.
@@ -61,15 +62,15 @@ class PreprocessedImages:
                 missing or stale.
         """
         failed: dict[str, str] = {}
-        for name, made in self.files.items():
-            wanted = {each.subject_id: each.files[name] for each in subjects if each.subject_id not in made}
+        for name, made in self.images.items():
+            wanted = {each.subject_id: each.images[name].path for each in subjects if each.subject_id not in made}
             if not wanted:
                 continue
             result = preprocess_source(
                 self._config, name, wanted, self._cohort, reporter, "fit on all" if self._fit else "require"
             )
             failed |= {f"{name} {subject_id}": reason for subject_id, reason in result.failed.items()}
-            made |= result.outputs
+            made |= {subject_id: ImageFile(path) for subject_id, path in result.outputs.items()}
         if failed:
             reasons = "\n".join(failed.values())
             raise DataError(
@@ -174,7 +175,7 @@ def preprocess(config: Config, reporter: Reporter | None = None, restart: bool =
         keep_split(config, cohort)
     exit_code = 0
     for name in config.preprocessing.sources:
-        images = {subject_id: subject.files[name] for subject_id, subject in cohort.subjects.items()}
+        images = {subject_id: subject.images[name].path for subject_id, subject in cohort.subjects.items()}
         result = preprocess_source(config, name, images, cohort, reporter, "fit", restart, overwrite)
         for subject_id, reason in result.failed.items():
             reporter.warning(f"{subject_id}: {reason}")

@@ -22,10 +22,10 @@ def files_read(config: Config, cohort: Cohort) -> ReadFiles:
     paths += [config.network.histogram_ref_file] if config.network.histogram_ref_file else []
     paths += _states(config.training.restore_from) if config.training.restore_from else []
     for subject in cohort.subjects.values():
-        paths += subject.files.values()
+        paths += [image.path for image in subject.images.values()]
     for name, source in config.sources.items():
         paths += [source.csv_file] if source.csv_file else []
-        if name not in cohort.files and name not in cohort.tables:
+        if name not in cohort.images and name not in cohort.tables:
             paths += _unused(name, source)
     pipeline = build_steps(config)
     for step in () if pipeline is None else pipeline.steps:
@@ -52,5 +52,5 @@ def _states(place: Path) -> list[Path]:
 
 def _unused(name: str, source: object) -> Iterable[Path]:
     with contextlib.suppress(DataError, ConfigError):
-        return find_source(name, source).values()
+        return [image.path for image in find_source(name, source).values()]
     return ()

@@ -16,7 +16,6 @@ from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
-from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
@@ -105,7 +104,7 @@ def data_lines(session: Session, phases: Sequence[str]) -> list[str]:
     for phase in phases:
         for subject in session.cohort.phase(phase):
             name = f"{phase} {subject.subject_id}"
-            lines += [f"{name} [{source}] = {file_fingerprint(path)}" for source, path in subject.files.items()]
+            lines += [f"{name} [{source}] = {image.fingerprint()}" for source, image in subject.images.items()]
             for source, rows in session.cohort.values.items():
                 row = sorted(rows.get(subject.subject_id, {}).items())
                 lines += [f"{name} [{source}] {attribute} = {text}" for attribute, text in row]

@@ -16,7 +16,8 @@ import numpy as np
 from sfgkeras.data.file_search import find_files
 from sfgkeras.data.grids import Grid, describe_grid, overlaps, resampled_shape, turned_grid
 from sfgkeras.data.image_formats import files_beside, series_files, times
-from sfgkeras.data.nifti import Header, read_header, read_image, read_label_map
+from sfgkeras.data.nifti import Header
+from sfgkeras.data.references import ImageRef, references
 from sfgkeras.data.subjects import Subject, match_subjects, read_file_list, unmatched_ids
 from sfgkeras.errors import ConfigError, DataError, counted
 
@@ -50,7 +51,6 @@ class SourceInfo:
     Attributes:
         role: "image" (what the network sees), "map" (real-valued target) or "labels" (integer target).
         num_classes: Labels must be 0 to `num_classes - 1`; None accepts any.
-        loader: Passed to the reader.
         axcodes: Axis codes that the images will be turned to, or None.
         pixdim: Voxel size in mm that the images will be resampled to, or None.
         must_vary: Whether a constant image is an error, as whitening refuses it.
@@ -60,7 +60,6 @@ class SourceInfo:
 
     role: Literal["image", "map", "labels"]
     num_classes: int | None = None
-    loader: str | None = None
     axcodes: tuple[str, str, str] | None = None
     pixdim: tuple[float, float, float] | None = None
     must_vary: bool = False
@@ -73,30 +72,34 @@ class _File:
     subject_id: str
     source: str
     info: SourceInfo
-    path: Path
+    image: ImageRef
+
+    @property
+    def path(self) -> Path:
+        return Path(self.image.name)
 
 
 def find_all_files(
     searches: Mapping[str, Mapping[str, Any]],
-) -> tuple[dict[str, dict[str, Path]], list[Problem]]:
+) -> tuple[dict[str, dict[str, ImageRef]], list[Problem]]:
     """Finds the files of all sources; a source that cannot be found becomes a problem, not the end.
 
     Args:
         searches: For each source either `{"csv_file": path}` or the arguments of `find_files`.
 
     Returns:
-        The file of each id for each source (empty for one with a problem), and the problems.
+        The image of each id for each source (empty for one with a problem), and the problems.
     """
-    tables: dict[str, dict[str, Path]] = {}
+    tables: dict[str, dict[str, ImageRef]] = {}
     problems: list[Problem] = []
     for source, search in searches.items():
         tables[source] = {}
         try:
             if search.get("csv_file"):
-                tables[source] = read_file_list(search["csv_file"])
+                tables[source] = references(read_file_list(search["csv_file"]))
             else:
                 arguments = {key: value for key, value in search.items() if key != "csv_file"}
-                tables[source] = find_files(**arguments)
+                tables[source] = references(find_files(**arguments))
         except (DataError, ConfigError) as error:
             where = search.get("csv_file") or next(iter(search.get("path_to_search", ())), "")
             problems.append(Problem("error", Path(where), f"[{source}] {error}"))
@@ -107,7 +110,7 @@ def check_subjects(
     subjects: Sequence[Subject],
     sources: Mapping[str, SourceInfo],
     *,
-    tables: Mapping[str, Mapping[str, Path]] | None = None,
+    tables: Mapping[str, Mapping[str, ImageRef]] | None = None,
     window_size: Sequence[int] | None = None,
     volume_padding: Sequence[int] = (0, 0, 0),
     resampled: bool = False,
@@ -125,7 +128,7 @@ def check_subjects(
     Args:
         subjects: The subjects, with a file for each source.
         sources: What is expected of each source; sources that are not named here are not checked.
-        tables: For each source the file of each id, to find ids that are missing in some source.
+        tables: For each source the image of each id, to find ids that are missing in some source.
         window_size: Window of the network in voxels; an axis of 0 stands for the whole volume. None checks no
             windows.
         volume_padding: Voxels added on both sides of each axis.
@@ -140,10 +143,10 @@ def check_subjects(
     """
     problems: list[Problem] = []
     files = [
-        _File(subject.subject_id, source, info, subject.files[source])
+        _File(subject.subject_id, source, info, subject.images[source])
         for subject in subjects
         for source, info in sources.items()
-        if source in subject.files
+        if source in subject.images
     ]
     counter = _Counter(len(files) * (2 if read_voxels else 1), progress)
     with ThreadPoolExecutor(max_workers=max(1, num_threads)) as pool:
@@ -174,18 +177,18 @@ def check_shared_files(subjects: Sequence[Subject], sources: Iterable[str]) -> l
     """Finds files that several subjects of a source have, which is usually a slip in a list; they are warnings."""
     problems = []
     for source in sources:
-        users: dict[Path, list[str]] = {}
+        users: dict[tuple[Any, ...], list[str]] = {}
         for subject in subjects:
-            if source in subject.files:
-                users.setdefault(subject.files[source].resolve(), []).append(subject.subject_id)
+            if source in subject.images:
+                users.setdefault(subject.images[source].place, []).append(subject.subject_id)
         problems += [
             Problem(
                 "warning",
-                path,
+                Path(path),
                 f"{path}: is the file of {len(ids)} subjects in [{source}], e.g. {ids[0]!r} and {ids[1]!r}; give each "
                 "subject its own",
             )
-            for path, ids in users.items()
+            for (path, *_), ids in users.items()
             if len(ids) > 1
         ]
     return problems
@@ -220,7 +223,7 @@ def _map(
     return [future.result() for future in futures]
 
 
-def _check_ids(subjects: Sequence[Subject], tables: Mapping[str, Mapping[str, Path]]) -> list[Problem]:
+def _check_ids(subjects: Sequence[Subject], tables: Mapping[str, Mapping[str, ImageRef]]) -> list[Problem]:
     problems = []
     if not subjects and not any(tables.values()):
         message = "there are no subjects; check path_to_search and filename_contains of the input sections"
@@ -229,10 +232,10 @@ def _check_ids(subjects: Sequence[Subject], tables: Mapping[str, Mapping[str, Pa
         try:
             match_subjects(tables)
         except DataError as error:  # one line says it better than one for each id
-            return [Problem("error", next(iter(next(iter(tables.values())).values())), str(error))]
+            return [Problem("error", Path(next(iter(next(iter(tables.values())).values())).name), str(error))]
     for source, ids in unmatched_ids(tables).items() if tables else ():
         for subject_id in ids if tables[source] else ():
-            path = next(files[subject_id] for files in tables.values() if subject_id in files)
+            path = Path(next(images[subject_id] for images in tables.values() if subject_id in images).name)
             message = (
                 f"{path}: subject {subject_id!r} has no file in [{source}]; add it, exclude the subject by "
                 "filename_not_contains, or make its ids equal by filename_removefromid"
@@ -241,7 +244,7 @@ def _check_ids(subjects: Sequence[Subject], tables: Mapping[str, Mapping[str, Pa
     for subject_id, count in Counter(subject.subject_id for subject in subjects).items():
         if count > 1:
             named = [subject for subject in subjects if subject.subject_id == subject_id]
-            path = next((file for subject in named for file in subject.files.values()), Path())
+            path = next((Path(image.name) for subject in named for image in subject.images.values()), Path())
             message = f"{path}: its subject id {subject_id!r} occurs {count} times; give each subject its own"
             problems.append(Problem("error", path, message))
     return problems
@@ -249,7 +252,7 @@ def _check_ids(subjects: Sequence[Subject], tables: Mapping[str, Mapping[str, Pa
 
 def _try_header(file: _File) -> Header | Problem:
     try:
-        return read_header(file.path, file.info.loader)
+        return file.image.header()
     except (DataError, ConfigError) as error:
         return Problem("error", file.path, str(error))
 
@@ -263,8 +266,8 @@ def _prepared_shape(file: _File, header: Header) -> tuple[int, ...]:
 def _header_warnings(file: _File, header: Header) -> list[Problem]:
     """Finds what a header says and may not mean: lengths in other units, two places in space, files beside slices."""
     found = []
-    if file.path.is_dir():
-        beside = files_beside(file.path, series_files(file.path))
+    if file.image.path.is_dir():
+        beside = files_beside(file.image.path, series_files(file.image.path))
         if beside:
             shown = ", ".join(path.name for path in beside[:3]) + (", ..." if len(beside) > 3 else "")
             found.append(f"has {counted(len(beside), 'file')} beside the slices of its series, not read: {shown}")
@@ -357,9 +360,9 @@ def _check_voxels(file: _File) -> tuple[list[Problem], int | None]:
     """Returns what is wrong with a file's voxels, and the highest label of a label map."""
     try:
         if file.info.role == "labels":
-            labels = read_label_map(file.path, file.info.loader).array
+            labels = file.image.read_labels().array
             return _check_labels(file, labels), int(labels.max())
-        return _check_values(file, read_image(file.path, file.info.loader).array), None
+        return _check_values(file, file.image.read().array), None
     except DataError as error:
         return [Problem("error", file.path, str(error))], None
 

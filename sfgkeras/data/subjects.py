@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sfgkeras.data.references import ImageRef
 from sfgkeras.errors import ConfigError, DataError, suggestion
 from sfgkeras.files import reading_problem, replacing
 
@@ -20,15 +21,15 @@ LONGEST_ID = 200
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject's files.
+    """One subject's images.
 
     Attributes:
         subject_id: Its name in every table.
-        files: One file for each source.
+        images: One for each source.
     """
 
     subject_id: str
-    files: Mapping[str, Path]
+    images: Mapping[str, ImageRef]
 
 
 def read_file_list(csv_file: str | Path) -> dict[str, Path]:
@@ -110,30 +111,30 @@ def refuse_unusable_id(subject_id: str, where: str) -> None:
     raise DataError(f"{where}: the subject id {subject_id!r} {problem}")
 
 
-def match_subjects(sources: Mapping[str, Mapping[str, Path]]) -> list[Subject]:
-    """Joins the sources by subject id and returns those subjects that have a file in every source.
+def match_subjects(sources: Mapping[str, Mapping[str, ImageRef]]) -> list[Subject]:
+    """Joins the sources by subject id and returns those subjects that have an image in every source.
 
     Args:
-        sources: For each source the file of each id.
+        sources: For each source the image of each id.
 
     Raises:
         DataError: If no subject has all sources; shows an id of each. See `unmatched_ids` for those left out.
     """
     if not sources:
         return []
-    common = sorted(set.intersection(*(set(files) for files in sources.values())))
+    common = sorted(set.intersection(*(set(images) for images in sources.values())))
     if not common:
         raise DataError(
             f"no subject id occurs in every source, first ids are {_first_ids(sources)}; "
             "make the ids equal by filename_contains or filename_removefromid, or list them in a csv_file"
         )
-    return [Subject(name, {source: files[name] for source, files in sources.items()}) for name in common]
+    return [Subject(name, {source: images[name] for source, images in sources.items()}) for name in common]
 
 
-def unmatched_ids(sources: Mapping[str, Mapping[str, Path]]) -> dict[str, list[str]]:
+def unmatched_ids(sources: Mapping[str, Mapping[str, ImageRef]]) -> dict[str, list[str]]:
     """Returns, for each source, the ids that another source has and it has not."""
-    everyone = set().union(*(set(files) for files in sources.values()))
-    return {source: sorted(everyone - set(files)) for source, files in sources.items()}
+    everyone = set().union(*(set(images) for images in sources.values()))
+    return {source: sorted(everyone - set(images)) for source, images in sources.items()}
 
 
 def read_split(path: str | Path) -> dict[str, list[str]]:
@@ -223,8 +224,8 @@ def make_split(
     }
 
 
-def _first_ids(sources: Mapping[str, Mapping[str, Path]]) -> str:
-    first = {name: next(iter(files.items()), None) for name, files in sources.items()}
+def _first_ids(sources: Mapping[str, Mapping[str, ImageRef]]) -> str:
+    first = {name: next(iter(images.items()), None) for name, images in sources.items()}
     return "; ".join(f"[{name}] {item[0]!r} of {item[1]}" if item else f"[{name}] none" for name, item in first.items())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sfgkeras.data.checks import SourceInfo, check_subjects, find_all_files
+from sfgkeras.data.references import references
 from sfgkeras.data.subjects import Subject, match_subjects
 
 SHAPE = (12, 11, 10)
@@ -42,6 +43,10 @@ def build_cohort(folder: Path, number: int = 3) -> Path:
         save(folder / f"s{index}_ct.nii.gz", noise())
         save(folder / f"s{index}_organs.nii.gz", labels())
     return folder
+
+
+def of_files(subject_id: str, files: dict[str, Path]) -> Subject:
+    return Subject(subject_id, references(files))
 
 
 def check(folder: Path, sources=SOURCES, **options):
@@ -222,8 +227,8 @@ def test_ids_that_never_meet_are_told_once_and_not_for_each_subject(tmp_path):
 
 
 def test_a_subject_id_given_twice_is_an_error(cohort):
-    subject = Subject("s0", {"t2": cohort / "s0_t2.nii.gz"})
-    (problem,) = check_subjects([subject, Subject("s0", {"t2": cohort / "s1_t2.nii.gz"})], SOURCES)
+    subject = of_files("s0", {"t2": cohort / "s0_t2.nii.gz"})
+    (problem,) = check_subjects([subject, of_files("s0", {"t2": cohort / "s1_t2.nii.gz"})], SOURCES)
     assert "its subject id 's0' occurs 2 times" in problem.message
 
 
@@ -233,7 +238,7 @@ def test_a_subject_id_given_twice_is_an_error(cohort):
 def write_pair(folder: Path, label_shape, label_affine) -> list[Subject]:
     save(folder / "image.nii", noise())
     save(folder / "organs.nii", labels(label_shape), label_affine)
-    return [Subject("s", {"t2": folder / "image.nii", "organs": folder / "organs.nii"})]
+    return [of_files("s", {"t2": folder / "image.nii", "organs": folder / "organs.nii"})]
 
 
 def test_another_grid_is_no_error_where_labels_are_resampled_unless_it_lies_elsewhere(tmp_path):
@@ -292,13 +297,13 @@ def test_sources_resampled_to_different_voxels_do_not_fit(cohort):
     ],
 )
 def test_windows_are_compared_with_the_prepared_volume(cohort, window, padding, info, fits):
-    subject = Subject("s0", {"t2": cohort / "s0_t2.nii.gz"})
+    subject = of_files("s0", {"t2": cohort / "s0_t2.nii.gz"})
     problems = check_subjects([subject], {"t2": info}, window_size=window, volume_padding=padding)
     assert (problems == []) is fits
 
 
 def test_the_padding_that_the_message_asks_for_is_enough_and_no_less_is(cohort):
-    subject, info = Subject("s0", {"t2": cohort / "s0_t2.nii.gz"}), {"t2": SourceInfo("image")}
+    subject, info = of_files("s0", {"t2": cohort / "s0_t2.nii.gz"}), {"t2": SourceInfo("image")}
     (problem,) = check_subjects([subject], info, window_size=(15, 16, 1))
     assert "volume_padding_size = 2, 3, 0" in problem.message
     assert check_subjects([subject], info, window_size=(15, 16, 1), volume_padding=(2, 3, 0)) == []
@@ -337,11 +342,11 @@ def test_lists_of_files_are_searched_too_and_their_mistakes_collected(tmp_path):
         "organs": {"csv_file": None, "path_to_search": [tmp_path], "filename_removefromid": "("},
     }
     tables, problems = find_all_files(searches)
-    assert tables == {"t2": {"s0": Path("nowhere.nii")}, "ct": {}, "organs": {}}
+    assert tables == {"t2": references({"s0": Path("nowhere.nii")}), "ct": {}, "organs": {}}
     assert [problem.path for problem in problems] == [tmp_path / "ct.csv", tmp_path]
     assert problems[0].message.startswith(f"[ct] {tmp_path / 'ct.csv'}:1: ")
     assert "filename_removefromid = '('" in problems[1].message
-    (missing,) = check_subjects([Subject("s0", {"t2": Path("nowhere.nii")})], SOURCES)
+    (missing,) = check_subjects([of_files("s0", {"t2": Path("nowhere.nii")})], SOURCES)
     assert "nowhere.nii: does not exist; check path_to_search or the csv_file" in missing.message
 
 
@@ -352,19 +357,19 @@ def test_lists_of_files_are_searched_too_and_their_mistakes_collected(tmp_path):
 def test_the_known_faults_of_real_images_are_found_and_no_others(real_data):
     pelvis, cord = real_data / "mr_pelvis", real_data / "mr_cord"
     cases = {
-        "good": Subject("good", {"t2": cord / "t1w.nii.gz", "organs": cord / "t1w_seg-manual.nii.gz"}),
-        "bad geometry": Subject("bad geometry", {
+        "good": of_files("good", {"t2": cord / "t1w.nii.gz", "organs": cord / "t1w_seg-manual.nii.gz"}),
+        "bad geometry": of_files("bad geometry", {
             "t2": pelvis / "nnunet_ProstateX-0000_0000.nii.gz",
             "organs": pelvis / "nnunet_ProstateX-0000_label_BADGEOM.nii.gz",
         }),
-        "flipped": Subject("flipped", {
+        "flipped": of_files("flipped", {
             "t2": pelvis / "ProstateX-0000_t2tra.nii.gz",
             "organs": pelvis / "ProstateX-0000_lesion_src.nii.gz",
         }),
-        "infinite": Subject("infinite", {"t2": cord / "mt0.nii.gz", "ct": cord / "mtr.nii.gz"}),
-        "nan": Subject("nan", {"t2": cord / "fmri_tsnr.nii.gz"}),
-        "4-D": Subject("4-D", {"t2": cord / "dmri.nii.gz"}),
-        "many labels": Subject("many labels", {
+        "infinite": of_files("infinite", {"t2": cord / "mt0.nii.gz", "ct": cord / "mtr.nii.gz"}),
+        "nan": of_files("nan", {"t2": cord / "fmri_tsnr.nii.gz"}),
+        "4-D": of_files("4-D", {"t2": cord / "dmri.nii.gz"}),
+        "many labels": of_files("many labels", {
             "t2": real_data / "ct_pelvis" / "ts_example_ct.nii.gz",
             "organs": real_data / "ct_pelvis" / "ts_example_seg_v1_104.nii.gz",
         }),
@@ -395,7 +400,7 @@ def test_a_real_cohort_and_a_folder_of_photos_are_sound(real_data):
     pets = real_data / "pets"
     photos = {path.stem: path for path in sorted((pets / "images").glob("*.jpg"))[:10]}
     pairs = [
-        Subject(name, {"photo": path, "pet": pets / "annotations" / "trimaps" / f"{name}.png"})
+        of_files(name, {"photo": path, "pet": pets / "annotations" / "trimaps" / f"{name}.png"})
         for name, path in photos.items()
     ]
     sources = {"photo": SourceInfo("image"), "pet": SourceInfo("labels", num_classes=4)}

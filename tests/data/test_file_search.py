@@ -7,6 +7,7 @@ import pytest
 
 from sfgkeras.data import subjects
 from sfgkeras.data.file_search import find_files
+from sfgkeras.data.references import references
 from sfgkeras.errors import ConfigError, DataError
 
 
@@ -216,12 +217,12 @@ def test_a_real_folder_for_each_patient(real_data):
 def test_real_files_of_two_sources_are_matched(real_data):
     folder = real_data / "mr_brain_multi"
     sources = {
-        "t1": find_files([folder], ["ilist", "_T1"]),
-        "tissue": find_files([folder], ["slist", "_tissue"]),
+        "t1": references(find_files([folder], ["ilist", "_T1"])),
+        "tissue": references(find_files([folder], ["slist", "_tissue"])),
     }
     matched = subjects.match_subjects(sources)
     assert [subject.subject_id for subject in matched] == ["1", "13", "2", "4", "5", "57", "9"]
-    assert matched[1].files["tissue"] == folder / "slist13_tissue.nii.gz"
+    assert matched[1].images["tissue"].path == folder / "slist13_tissue.nii.gz"
     photos = find_files([real_data / "pets" / "images"])
     assert len(photos) > 50
     assert "Abyssinian_100" not in {key for key, path in photos.items() if path.suffix == ".mat"}

@@ -11,6 +11,7 @@ from sfgkeras.config import read_config
 from sfgkeras.data.checks import SourceInfo, check_subjects
 from sfgkeras.data.grids import Grid, resampled_shape
 from sfgkeras.data.nifti import write_image
+from sfgkeras.data.references import references
 from sfgkeras.data.subjects import Subject
 from sfgkeras.preprocessing.folder.inputs import read_labels_on_grid
 from sfgkeras.preprocessing.resampling import resample_like, resample_to_spacing
@@ -87,7 +88,7 @@ def test_checking_and_resampling_count_the_same_voxels(tmp_path, length, old, ne
     resampled, _ = resample_to_spacing(volume, affine, (new, 1.0, 1.0))
     assert resampled.shape == (count, 8, 4)
     write_image(tmp_path / "p.nii.gz", volume, affine)
-    subjects = [Subject("p", {"MR": tmp_path / "p.nii.gz"})]
+    subjects = [Subject("p", references({"MR": tmp_path / "p.nii.gz"}))]
     for window, problems in ((count, 0), (count + 1, 1)):
         found = check_subjects(
             subjects, {"MR": SourceInfo("image", pixdim=(new, 1.0, 1.0))}, window_size=(window, 8, 4), read_voxels=False

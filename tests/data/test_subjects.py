@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfgkeras.data import subjects
+from sfgkeras.data.references import ImageRef, references
 from sfgkeras.errors import ConfigError, DataError
 
 
@@ -136,15 +137,18 @@ def test_a_table_that_is_missing_or_no_text_is_refused(tmp_path, read):
 # ---------------------------------------------------------------- matching
 
 
-def paths(**ids: str) -> dict[str, dict[str, Path]]:
-    return {source: {name: Path(f"{source}/{name}.nii") for name in names.split()} for source, names in ids.items()}
+def paths(**ids: str) -> dict[str, dict[str, ImageRef]]:
+    return {
+        source: references({name: Path(f"{source}/{name}.nii") for name in names.split()})
+        for source, names in ids.items()
+    }
 
 
 def test_subjects_are_those_with_every_source_and_the_others_are_told():
     sources = paths(t2="1 2 3", ct="3 2 4")
     matched = subjects.match_subjects(sources)
     assert [subject.subject_id for subject in matched] == ["2", "3"]
-    assert matched[0].files == {"t2": Path("t2/2.nii"), "ct": Path("ct/2.nii")}
+    assert matched[0].images == references({"t2": Path("t2/2.nii"), "ct": Path("ct/2.nii")})
     assert subjects.unmatched_ids(sources) == {"t2": ["4"], "ct": ["1"]}
 
 

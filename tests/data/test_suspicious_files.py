@@ -8,6 +8,7 @@ import pytest
 
 from sfgkeras.data.checks import SourceInfo, check_shared_files, check_subjects
 from sfgkeras.data.nifti import read_image
+from sfgkeras.data.references import references
 from sfgkeras.data.subjects import Subject
 from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import DataError
@@ -25,7 +26,9 @@ def check(path, values=None, change=None, **info):
         change(image.header)
     nib.save(image, path)
     source = SourceInfo("image", **info)
-    return [(each.level, each.message) for each in check_subjects([Subject("p", {"MR": path})], {"MR": source})]
+    return [
+        (each.level, each.message) for each in check_subjects([Subject("p", references({"MR": path}))], {"MR": source})
+    ]
 
 
 @pytest.mark.parametrize("unit", ["micron", "meter"])
@@ -98,7 +101,11 @@ def test_one_file_for_several_subjects_is_said(tmp_path):
     path = tmp_path / "a.nii.gz"
     check(path)
     (tmp_path / "link.nii.gz").symlink_to(path)
-    subjects = [Subject("p1", {"MR": path}), Subject("p2", {"MR": tmp_path / "link.nii.gz"}), Subject("p3", {})]
+    subjects = [
+        Subject("p1", references({"MR": path})),
+        Subject("p2", references({"MR": tmp_path / "link.nii.gz"})),
+        Subject("p3", {}),
+    ]
     (problem,) = check_shared_files(subjects, ["MR"])
     assert problem.level == "warning"
     assert f"{path}: is the file of 2 subjects in [MR], e.g. 'p1' and 'p2'" in problem.message

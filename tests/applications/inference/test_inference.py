@@ -78,7 +78,7 @@ def test_what_was_done_is_not_done_again(run):
 
 
 def test_an_image_that_cannot_be_read_is_named_after_all_before_it_were_written(run):
-    path = run.subjects[2].files["MR"]
+    path = run.subjects[2].images["MR"].path
     path.write_bytes(path.read_bytes()[:-2000])
     predictor = Copies()
     with pytest.raises(DataError, match=f"{path}: .*truncated"):

@@ -65,7 +65,7 @@ def test_subjects_and_folders_that_cannot_be_used_are_refused_before_a_network_i
     empty.write_text("".join(f"{name},training\n" for ids in read_split(split).values() for name in ids))
     with pytest.raises(DataError, match="no subject has the phase 'inference'"):
         run.infer(trained({"SYSTEM.dataset_split_file": empty}), before_network=never)
-    image = session.cohort.subjects[subject_id].files["MR"]
+    image = session.cohort.subjects[subject_id].images["MR"].path
     content = image.read_bytes()
     image.write_bytes(content[:-1000])
     try:

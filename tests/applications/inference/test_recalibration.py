@@ -48,7 +48,7 @@ def test_statistics_are_measured_again_once_the_training_subjects_have_changed(
     session = restore()
     assert len(measured) == 1
     # The image of one training subject is another one: newer, or of another length.
-    path = session.cohort.phase("training")[0].files["MR"]
+    path = session.cohort.phase("training")[0].images["MR"].path
     os.utime(path, (1, 1))
     restore()
     restore()

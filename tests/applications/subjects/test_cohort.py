@@ -230,7 +230,7 @@ def test_a_folder_for_each_subject_is_a_source_of_an_ini_file(tmp_path):
     places = [(f"{name}.path_to_search", str(tmp_path / "data")) for name in ("MR", "CT", "ORGANS")]
     cohort = find_cohort(configure(tmp_path, *places, *layout))
     assert list(cohort.subjects) == ["P01", "P02"]
-    assert cohort.subjects["P02"].files["CT"] == tmp_path / "data" / "P02" / "_ct.nii.gz"
+    assert cohort.subjects["P02"].images["CT"].path == tmp_path / "data" / "P02" / "_ct.nii.gz"
     with pytest.raises(DataError, match="layout = subject_folders"):
         find_cohort(configure(tmp_path, *places))
     with pytest.raises(ConfigError, match="layout = 'tree' has no use with csv_file"):

@@ -10,6 +10,7 @@ from sfgkeras.applications.subjects.preprocessing_settings import read_run
 from sfgkeras.applications.subjects.session import open_session, prepare_phase
 from sfgkeras.data.checks import SourceInfo, check_subjects
 from sfgkeras.data.nifti import read_image, write_image
+from sfgkeras.data.references import references
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.folder import run_folder
@@ -126,7 +127,7 @@ def test_a_series_is_preprocessed_as_the_image_of_a_run(tmp_path, hu):
     steps = [("PREPROCESSING.steps", "clip"), ("PREPROCESSING.clip_limits", "-900, 900")]
     session = open_session(read_run(path, steps), SilentReporter(), training=True)
     (subject,) = prepare_phase(session, "training", SilentReporter())
-    assert session.preprocessed.files["MR"]["p1"].name == "p1.nii.gz"
+    assert session.preprocessed.images["MR"]["p1"].path.name == "p1.nii.gz"
     np.testing.assert_array_equal(subject.image[..., 0], np.clip(hu, -900, 900))
     np.testing.assert_allclose(session.preparation.native_grid(session.cohort.subjects["p1"]).affine, affine, atol=1e-4)
 
@@ -145,6 +146,6 @@ def test_files_beside_the_slices_are_named_by_check(tmp_path, hu):
     write_series(tmp_path / "ct", hu)
     (tmp_path / "ct" / "notes.txt").write_text("x")
     assert read_image(tmp_path / "ct").array.shape == hu.shape
-    (problem,) = check_subjects([Subject("p", {"CT": tmp_path / "ct"})], {"CT": SourceInfo("image")})
+    (problem,) = check_subjects([Subject("p", references({"CT": tmp_path / "ct"}))], {"CT": SourceInfo("image")})
     assert problem.level == "warning"
     assert "has 1 file beside the slices of its series, not read: notes.txt" in problem.message

@@ -12,6 +12,7 @@ from sfgkeras.applications.subjects.image_record import (
 )
 from sfgkeras.applications.subjects.session import open_session
 from sfgkeras.data.nifti import read_image, reorient, write_image
+from sfgkeras.data.references import references
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import SilentReporter
@@ -28,7 +29,7 @@ def subject(cohort, tmp_path):
     def make(codes="RAS", factor=1.0):
         array, affine = reorient(image.array, image.affine, tuple(codes))
         write_image(tmp_path / "new.nii.gz", array, affine @ np.diag([factor, factor, factor, 1]))
-        return Subject("new", {"MR": tmp_path / "new.nii.gz"})
+        return Subject("new", references({"MR": tmp_path / "new.nii.gz"}))
 
     return make
 

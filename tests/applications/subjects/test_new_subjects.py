@@ -51,7 +51,7 @@ def find(tmp_path):
         ]
         subjects, find.how = find_subjects(given, config, photos)
         return {
-            subject.subject_id: {name: str(file.relative_to(tmp_path)) for name, file in subject.files.items()}
+            subject.subject_id: {name: str(image.path.relative_to(tmp_path)) for name, image in subject.images.items()}
             for subject in subjects
         }
 

@@ -185,7 +185,7 @@ def test_training_reads_exactly_what_the_folder_command_makes(folder, workers):
     prepared += prepare_phase(session, "validation", SilentReporter())
     assert [subject.subject_id for subject in prepared] == ["a", "b", "c"]
     for subject in prepared:
-        written = session.preprocessed.files["MR"][subject.subject_id]
+        written = session.preprocessed.images["MR"][subject.subject_id].path
         assert written == folder / "model" / "preprocessed" / "MR" / f"{subject.subject_id}.nii.gz"
         # ITK's threads add in an order of their own, so that N4 is the same only within rounding.
         np.testing.assert_allclose(
@@ -203,7 +203,7 @@ def test_targets_follow_the_image_onto_its_new_grid(folder):
     session = open_at(folder, steps, PREPROCESSING__resample_spacing="3, 3, 2", PREPROCESSING__crop_margin="2")
     for subject in prepare_phase(session, "training", SilentReporter()):
         name = subject.subject_id
-        grid = read_header(session.preprocessed.files["MR"][name])
+        grid = session.preprocessed.images["MR"][name].header()
         assert grid.axcodes == ("R", "A", "S")
         assert subject.image.shape[:3] == grid.shape
         organs = read_label_map(folder / "images" / f"{name}_organs.nii.gz")
@@ -494,7 +494,7 @@ def test_landmarks_after_preprocessing_name_all_the_steps_before(folder):
     assert landmarks.preparation_text(config_of(folder), "MR") == "none"
     assert describe_steps(config).startswith("clip(limits=[0.0, 400.0]")
     # Fitted on what the section made: nothing above the limit is left.
-    path = session.preprocessed.files["MR"]["a"]
+    path = session.preprocessed.images["MR"]["a"].path
     image = read_image(path)
     assert image.array.max() == 400
     expected = resample_to_spacing(image.array, image.affine, 3.0)[0]
