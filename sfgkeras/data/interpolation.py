@@ -21,6 +21,8 @@ import numpy as np
 import scipy.ndimage
 import scipy.sparse
 
+from sfgkeras.data.inverse import places_showing
+
 EXACT_CHANNELS = (1, 3, 4)
 """Numbers of channels for which OpenCV interpolates in float; others go through its fixed-point code."""
 
@@ -48,6 +50,13 @@ class WindowMap(Protocol):
     def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
         """Writes the nearest voxels of `labels`, `shape`, to `out`, `size`, int32."""
 
+    def points(self, positions: np.ndarray) -> np.ndarray:
+        """Returns where positions in the volume, `(n, rank)`, lie in the window, both in voxels; NaN stays NaN.
+
+        Whole numbers are the centres of voxels. What the window does not show lies outside of 0 .. size - 1, by more
+        than half a voxel.
+        """
+
 
 class Crop:
     """Copies voxels, mirrored where asked: no interpolation, exact.
@@ -67,6 +76,8 @@ class Crop:
             backwards = slice(last, first - 1 if first > 0 else None, -1)
             index.append(backwards if flip else slice(first, last + 1))
         self._index = tuple(index)
+        self._start, self._flips = np.array(start, np.float64), np.array(flips, bool)
+        self._last = np.array(size, np.float64) - 1.0
 
     def linear(self, volume: np.ndarray, out: np.ndarray, smoothing: Sequence[float] = ()) -> None:
         """Copies the window; what is not shrunk needs no smoothing."""
@@ -75,6 +86,11 @@ class Crop:
     def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
         """Copies the window."""
         out[...] = labels[self._index]
+
+    def points(self, positions: np.ndarray) -> np.ndarray:
+        """Shifts positions `(n, rank)`, and mirrors them."""
+        shifted = positions - self._start
+        return np.where(self._flips, self._last - shifted, shifted)
 
 
 class _InterpolatedMap:
@@ -119,6 +135,10 @@ class _InterpolatedMap:
             out[...] = self._volume(region.astype(np.int32), nearest=True)
         if self.inside is not None:
             out *= self.inside
+
+    def points(self, positions: np.ndarray) -> np.ndarray:
+        """Returns where positions in the volume, `(n, rank)`, lie in the window."""
+        raise NotImplementedError
 
     def _plane(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         """Samples a plane, with channels or without."""
@@ -172,6 +192,10 @@ class AffineMap(_InterpolatedMap):
         self._size = tuple(size)
         self._reaches_rim = min(low) < 0 or any(last > extent - 1 for last, extent in zip(high, shape, strict=True))
 
+    def points(self, positions: np.ndarray) -> np.ndarray:
+        """Inverts the map."""
+        return np.linalg.solve(self._matrix, (positions - (self._offset + self._first)).T).T
+
     def _plane(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         (a, b), (c, d) = self._matrix.tolist()
         row, column = self._offset.tolist()
@@ -214,6 +238,10 @@ class DenseMap(_InterpolatedMap):
         low, high = positions.min(axis=axes).tolist(), positions.max(axis=axes).tolist()
         super().__init__(None if inside.all() else inside, low, high, shape)
         self._positions = positions - self._first.reshape((-1,) + (1,) * len(axes))
+
+    def points(self, positions: np.ndarray) -> np.ndarray:
+        """Finds the places of the window that show positions `(n, rank)`; see `inverse.places_showing`."""
+        return places_showing(self._positions, positions - self._first)
 
     def _plane(self, region: np.ndarray, nearest: bool) -> np.ndarray:
         rows, columns = self._positions.astype(np.float32)

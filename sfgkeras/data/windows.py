@@ -11,34 +11,13 @@ import numpy as np
 
 from sfgkeras.data.augmentation import Augmentation, AugmentationParameters, sampling_matrix
 from sfgkeras.data.deformation import bias_field, displacement_field
-from sfgkeras.data.interpolation import (
-    AffineMap,
-    Crop,
-    DenseMap,
-    WindowMap,
-    affine_positions,
-    resize_linear,
-    resize_nearest,
-)
+from sfgkeras.data.interpolation import AffineMap, Crop, DenseMap, WindowMap, affine_positions, resize_linear
 from sfgkeras.data.prepared import PreparedSubject
 from sfgkeras.data.samplers import Sampler
+from sfgkeras.data.window_targets import TASK_KINDS, Cut, LearnPoints, Place, PointsTarget, TargetKind
 from sfgkeras.errors import ConfigError, DataError, lookup
 
 __all__ = ["TASK_KINDS", "PreparedSubject", "WindowSource"]
-
-TASK_KINDS: Mapping[str, np.dtype] = {
-    "map": np.dtype(np.float32),
-    "labels": np.dtype(np.int32),
-    "value": np.dtype(np.float32),
-    "class": np.dtype(np.int32),
-}
-"""Types of the targets by kind of task."""
-
-SPATIAL_KINDS = ("map", "labels")
-"""Kinds whose target is a window; the others have one target per subject."""
-
-WHOLLY_KNOWN = 1 - 1e-3
-"""What linear interpolation gives where all neighbours are known, to rounding."""
 
 WINDOW_STREAM, ORDER_STREAM = 0, 1
 """Independent streams of random numbers under one seed: the windows, and the order of subjects."""
@@ -62,10 +41,11 @@ class WindowSource:
         sampler: Draws the place, for the same window size.
         augmentation: What is drawn at random, or None for exact copies.
         task_kinds: By task: "map" (regression, linear), "labels" (a label map, nearest), "value" or "class"
-            (one per subject).
+            (one per subject), "points" (places, which move with the window).
         loss_border: Zeros added on each side of the window along the axes that the network sees.
         seed: Seed of everything random.
         windows_per_volume: Windows of each subject per pass (`sample_per_volume`).
+        learn_points: By task of kind "points": what turns its numbers into what is learned of a window.
 
     Attributes:
         spatial_rank: 2 or 3.
@@ -92,6 +72,7 @@ class WindowSource:
         loss_border: int = 0,
         seed: int = 0,
         windows_per_volume: int = 1,
+        learn_points: Mapping[str, LearnPoints] | None = None,
     ) -> None:
         self.subjects = list(subjects)
         self.sampler = sampler
@@ -103,6 +84,7 @@ class WindowSource:
         self.failure: Exception | None = None
         self.closed = False
         self._check_settings(window_size)
+        self._kinds = {task: self._kind(task, learn_points or {}) for task in self.task_kinds}
         self.axes = sampler.axes
         self.spatial_rank = len(self.axes)
         self._size = tuple(int(window_size[axis]) for axis in self.axes)
@@ -159,7 +141,8 @@ class WindowSource:
         parameters = None if self.augmentation is None else self.augmentation.draw(rng, self.spatial_rank)
         inner: Any = (row, *self._inner)
 
-        plane = self._plane(subject.image, start, resize_linear)
+        cut = Cut(start, self.axes, self._size, self.sampler.whole_volume)
+        plane = cut.plane(subject.image, resize_linear)
         shape, corner = plane.shape[:-1], [start[axis] for axis in self.axes]
         window_map = self._window_map(parameters, corner, shape, self._spacing(subject, shape))
         window = image[inner]
@@ -170,38 +153,10 @@ class WindowSource:
         if parameters is not None and parameters.bias_coefficients is not None:
             window *= bias_field(parameters.bias_coefficients, corner, self._size, shape)[..., None]
 
-        for task, kind in self.task_kinds.items():
-            target = subject_targets[task]
-            if kind not in SPATIAL_KINDS:
-                targets[task][row] = target
-                weights[task][row] = 1.0
-                continue
-            if kind == "labels":
-                window_map.nearest(self._plane(target, start, resize_nearest), targets[task][inner])
-            else:
-                window_map.linear(self._plane(target, start, resize_linear), targets[task][inner])
-            weights[task][inner] = 1.0 if window_map.inside is None else window_map.inside
-            if task in subject.known:
-                known = np.empty((*self._size, 1), np.float32)
-                window_map.linear(self._plane(subject.known[task][..., None], start, resize_linear), known)
-                # Where interpolation mixes in an unknown voxel the target is not known.
-                weights[task][inner] *= known[..., 0] > WHOLLY_KNOWN
-            if subject.loss_weight is not None:
-                weight = np.empty((*self._size, 1), np.float32)
-                window_map.linear(self._plane(subject.loss_weight[..., None], start, resize_linear), weight)
-                weights[task][inner] *= weight[..., 0]
-
-    def _plane(
-        self,
-        volume: np.ndarray,
-        start: Sequence[int],
-        resize: Callable[[np.ndarray, Sequence[int]], np.ndarray],
-    ) -> np.ndarray:
-        """Returns what the window is cut from: the volume or a slice, resized where the sampler says so."""
-        if self.spatial_rank == 2:
-            sliced = 3 - sum(self.axes)
-            volume = volume[(slice(None),) * sliced + (start[sliced],)]
-        return resize(volume, self._size) if self.sampler.whole_volume else volume
+        place = Place(subject, cut, window_map)
+        for task, kind in self._kinds.items():
+            where: Any = inner if kind.is_spatial else (row, ...)
+            kind.fill(subject_targets[task], place, targets[task][where], weights[task][where])
 
     def _spacing(self, subject: PreparedSubject, shape: Sequence[int]) -> list[float]:
         """Returns the voxel size of the plane, which is not that of the volume where it is resized."""
@@ -262,8 +217,6 @@ class WindowSource:
         ):
             if int(value) != value or value < lowest:
                 raise ConfigError(f"{name} = {value!r} is not a whole number of at least {lowest}")
-        for kind in self.task_kinds.values():
-            lookup(TASK_KINDS, kind, "kind of task")
         unseen = set(self.augmentation.flip_axes if self.augmentation else ()) - set(self.sampler.axes)
         if unseen:
             raise ConfigError(
@@ -281,39 +234,32 @@ class WindowSource:
                 f"{first.subject_id!r} has {first.image.shape[3]}; all need the same modalities"
             )
         targets = {}
-        for task, kind in self.task_kinds.items():
-            read = _READ_TARGET[kind]
-            targets[task] = read(subject, task)
-            size, expected = targets[task].shape[-1:], read(first, task).shape[-1:]
-            if kind in ("map", "value") and size != expected:
+        for task, kind in self._kinds.items():
+            targets[task] = kind.read(subject)
+            size, expected = kind.num_values(targets[task]), kind.num_values(kind.read(first))
+            if size != expected:
                 raise DataError(
-                    f"subject {subject.subject_id!r}: the target of task {task!r} has {size[0]} values where "
-                    f"{first.subject_id!r} has {expected[0]}"
+                    f"subject {subject.subject_id!r}: the target of task {task!r} has {size} values where "
+                    f"{first.subject_id!r} has {expected}"
                 )
         return targets
 
+    def _kind(self, task: str, learn_points: Mapping[str, LearnPoints]) -> TargetKind:
+        kind = lookup(TASK_KINDS, self.task_kinds[task], "kind of task")
+        if issubclass(kind, PointsTarget):
+            if task not in learn_points:
+                raise ConfigError(f"task {task!r} has places as target, and nothing says what is learned of them")
+            return kind(task, learn_points[task])
+        return kind(task)
+
     def _set_shapes(self) -> None:
         padded = tuple(size + 2 * self.loss_border for size in self._size)
-        targets = self._targets[0]
-        shapes: dict[str, Callable[[str], tuple[int, ...]]] = {
-            "map": lambda task: (*padded, targets[task].shape[3]),
-            "labels": lambda task: padded,
-            "value": lambda task: targets[task].shape,
-            "class": lambda task: (),
-        }
-        kinds = self.task_kinds.items()
         self.image_shape = (*padded, self.subjects[0].image.shape[3])
-        self.target_dtypes = {task: TASK_KINDS[kind] for task, kind in kinds}
-        self.target_shapes: dict[str, tuple[int, ...]] = {task: shapes[kind](task) for task, kind in kinds}
-        self.weight_shapes = {task: padded if kind in SPATIAL_KINDS else () for task, kind in kinds}
-
-
-_READ_TARGET: Mapping[str, Callable[[PreparedSubject, str], np.ndarray]] = {
-    "map": PreparedSubject.target_map,
-    "labels": PreparedSubject.label_map,
-    "value": PreparedSubject.values,
-    "class": PreparedSubject.class_index,
-}
+        self.target_dtypes = {task: kind.dtype for task, kind in self._kinds.items()}
+        self.target_shapes: dict[str, tuple[int, ...]] = {}
+        self.weight_shapes: dict[str, tuple[int, ...]] = {}
+        for task, kind in self._kinds.items():
+            self.target_shapes[task], self.weight_shapes[task] = kind.shapes(self._targets[0][task], padded)
 
 
 def _generator(stream: np.random.SeedSequence, number: int) -> np.random.Generator:
