@@ -8,12 +8,13 @@ from sfgkeras.applications.subjects.preprocessing_settings import read_run
 from sfgkeras.config import choices
 from sfgkeras.config.known import NOT_BUILT_SECTIONS
 from sfgkeras.config.niftynet import Change, adapt
-from sfgkeras.config.quoting import unquote
 from sfgkeras.config.reader import read_text
 from sfgkeras.config.text import IniText, parse_ini, section_id
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.files import replacing
+from sfgkeras.quoting import unquote
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.networks import NETWORKS
 
 _ROUNDS = 5
 # What a line is left out for: a key that does not exist here. Other mistakes are left to the user.
@@ -104,7 +105,7 @@ class _Lines:
         section = ini.sections.get("NETWORK")
         entry = section.entries.get("name") if section else None
         remedy = choices.NOT_BUILT_NETWORKS.get(unquote(entry.value).lower(), "") if entry else ""
-        stands_for = next((name for name in choices.NETWORKS if remedy == f"use {name}"), None)
+        stands_for = next((name for name in NETWORKS if remedy == f"use {name}"), None)
         if entry is not None and entry.line is not None and stands_for is not None:
             self.leave_out(entry.line, f"does not exist here; {stands_for} stands for it")
             self.added.setdefault("NETWORK", {})["name"] = stands_for

@@ -10,7 +10,13 @@ import pytest
 from sfgkeras.config import choices
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, System, Training
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
-from sfgkeras.config.values import Reads
+from sfgkeras.tables.losses import LOSSES
+from sfgkeras.tables.metrics import METRICS
+from sfgkeras.tables.networks import NETWORKS
+from sfgkeras.tables.optimisers import OPTIMISERS
+from sfgkeras.tables.sharing import SHARING
+from sfgkeras.tables.tasks import TASK_TYPES
+from sfgkeras.values import Reads
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,21 +27,12 @@ def chosen(section, key):
     return set(reads.form.replace("`", "").split(" / "))
 
 
-def test_networks():
-    from sfgkeras.networks import NETWORKS
-
-    assert set(choices.NETWORKS) == set(NETWORKS)
-    assert {name for name, network in NETWORKS.items() if network.usual_head == "vector"} == choices.WINDOW_NETWORKS
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_has_the_outputs_that_its_entry_says(name):
+    assert NETWORKS[name].load().usual_head in NETWORKS[name].outputs
 
 
-def test_sharing_mechanisms():
-    from sfgkeras.sharing import SHARING
-
-    assert set(choices.SHARING) == set(SHARING)
-    assert set(SHARING) > choices.LEARNED_SHARING | choices.CONSTANT_SHARING
-
-
-@pytest.mark.parametrize("name", choices.SHARING)
+@pytest.mark.parametrize("name", SHARING)
 def test_learned_and_constant_sharing_are_what_they_are_called(name):
     from sfgkeras.networks import VGG11
 
@@ -43,9 +40,10 @@ def test_learned_and_constant_sharing_are_what_they_are_called(name):
     network.build((None, None, None, 1))
     probabilities = network.grouping_probabilities()
     trained = any("grouping_logits" in variable.path for variable in network.trainable_variables)
-    assert trained == (name in choices.LEARNED_SHARING)
+    assert trained == SHARING[name].learned
     is_one_hot = all(set(np.unique(p)) <= {0.0, 1.0} for p in probabilities.values())
-    assert (is_one_hot or not probabilities) == (name in choices.CONSTANT_SHARING)
+    assert (is_one_hot or not probabilities) == SHARING[name].constant
+    assert SHARING[name].load().name == name
 
 
 @pytest.mark.parametrize("name", choices.ACTIVATIONS)
@@ -71,44 +69,28 @@ def test_every_initialiser_builds_and_follows_its_seed(name):
         assert np.abs(values[0] - values[2]).max() > 1e-3
 
 
-def test_window_samplers():
-    from sfgkeras.applications.training import batches as windows
-    from sfgkeras.data.samplers import SAMPLERS
-
-    assert set(choices.WINDOW_SAMPLING) == set(SAMPLERS)
-    assert windows.SAMPLERS is SAMPLERS
-
-
-def test_task_types():
-    from sfgkeras.applications.tasks.table import TASK_TYPES
-    from sfgkeras.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, SEGMENTATION_LOSSES
-
-    assert set(choices.TASK_TYPES) == set(TASK_TYPES)
-    assert all(TASK_TYPES[name].type_name == name for name in choices.TASK_TYPES)
-    tables = {
-        "regression": REGRESSION_LOSSES, "segmentation": SEGMENTATION_LOSSES, "classification": CLASSIFICATION_LOSSES
-    }  # fmt: skip
-    assert {kind: set(names) for kind, names in choices.LOSSES.items()} == {
-        kind: set(table) - set(choices.LOSS_ALIASES) for kind, table in tables.items()
-    }
+@pytest.mark.parametrize("name", TASK_TYPES)
+def test_a_type_of_task_has_its_name_a_default_loss_and_metrics(name):
+    assert TASK_TYPES[name].load().type_name == name
+    assert LOSSES[name]
+    assert METRICS[name]
 
 
 def test_evaluations():
     from sfgkeras.analysis.measures import EVALUATIONS, evaluations_of
 
     assert {kind: set(names) for kind, names in choices.EVALUATIONS.items()} == {
-        kind: set(evaluations_of(kind)) for kind in choices.TASK_TYPES
+        kind: set(evaluations_of(kind)) for kind in TASK_TYPES
     }
     assert set(choices.EVALUATION_ALIASES.values()) <= set(EVALUATIONS)
 
 
-@pytest.mark.parametrize("name", choices.OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_optimiser_lowers_a_parabola(name):
     import keras
 
-    from sfgkeras.applications.training.step import OPTIMIZERS, build_optimizer
+    from sfgkeras.applications.training.step import build_optimizer
 
-    assert set(choices.OPTIMISERS) == set(OPTIMIZERS)
     variable = keras.Variable(np.asarray([2.0], np.float32))
     optimizer = build_optimizer(name, 0.05)
     optimizer.build([variable])
@@ -155,8 +137,10 @@ def test_foregrounds_and_norm_types():
 
 def test_loaders():
     from sfgkeras.data.nifti import LOADERS
+    from sfgkeras.tables.loaders import LOADERS as table
+    from sfgkeras.tables.loaders import gives_values
 
-    assert set(choices.LOADERS) == {*LOADERS, *choices.VALUE_LOADERS}
+    assert set(table) == {*LOADERS, *(name for name in table if gives_values(name))}
 
 
 def test_layouts_of_folders():

@@ -9,9 +9,10 @@ import numpy as np
 from sfgkeras.applications.records.files import make_writable
 from sfgkeras.applications.subjects.cohort import find_cohort, keep_split
 from sfgkeras.applications.subjects.preprocessing_settings import read_run
-from sfgkeras.config import Config, choices
+from sfgkeras.config import Config
 from sfgkeras.data.subjects import read_split, write_split
 from sfgkeras.errors import ConfigError, suggestion
+from sfgkeras.tables.sharing import SHARING
 
 Overrides = Sequence[tuple[str, str]]
 
@@ -55,10 +56,10 @@ def plan_sharing(
     Raises:
         ConfigError: If a name is unknown, or the INI file has no `[MULTITASK]`.
     """
-    names = tuple(sharing) or choices.SHARING
+    names = tuple(sharing) or tuple(SHARING)
     for name in names:
-        if name not in choices.SHARING:
-            hint = suggestion(name, list(choices.SHARING)) or f"; choose of {', '.join(choices.SHARING)}"
+        if name not in SHARING:
+            hint = suggestion(name, list(SHARING)) or f"; choose of {', '.join(SHARING)}"
             raise ConfigError(f"--sharing {name!r} is not known{hint}")
     base = read_run(path, overrides)
     if base.application != "multi_task":
@@ -139,16 +140,16 @@ def _of_sharing(base: Config, name: str) -> list[tuple[str, str]]:
     """Returns what makes a file one of a mechanism; keys that ask for another one are set to fit."""
     changes = [
         ("NETWORK.sharing", name),
-        ("MULTITASK.learn_categorical", "yes" if name in choices.LEARNED_SHARING else "no"),
-        ("MULTITASK.constant_grouping", "yes" if name in choices.CONSTANT_SHARING else "no"),
+        ("MULTITASK.learn_categorical", "yes" if SHARING[name].learned else "no"),
+        ("MULTITASK.constant_grouping", "yes" if SHARING[name].constant else "no"),
     ]
     if name in ("constant_mask", "constant_p"):
         groups = len(base.tasks) + 1
         changes.append(("MULTITASK.init_categorical", ", ".join([repr(1 / groups)] * groups)))
         changes.append(("MULTITASK.random_p_init", "no"))
-    if name not in choices.LEARNED_SHARING:
+    if not SHARING[name].learned:
         changes.append(("TRAINING.stop_when_grouping_converges", "no"))
-    if name not in choices.DRAWN_SHARING:
+    if not SHARING[name].drawn:
         changes.append(("INFERENCE.monte_carlo", "0"))
     return changes
 

@@ -11,8 +11,8 @@ from sfgkeras.config.known import SECTIONS, is_open
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.task_sections import Classification, InputSource, Multitask, Regression, Segmentation, Task
 from sfgkeras.config.text import section_id
-from sfgkeras.config.values import format_value
 from sfgkeras.errors import ConfigError
+from sfgkeras.values import format_value
 
 FREE: Mapping[type[Section], frozenset[str]] = {
     System: frozenset(("num_threads", "cuda_devices", "cache_dir")),

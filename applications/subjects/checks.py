@@ -10,11 +10,12 @@ from sfgkeras.applications.subjects.readiness import find_obstacles
 from sfgkeras.applications.tasks.result_names import name_problems
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.classes import find_module, is_class_path
-from sfgkeras.config import Config, choices
+from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_subjects
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.loaders import gives_values
 
 
 def refuse_problems(config: Config, cohort: Cohort, reporter: Reporter) -> None:
@@ -186,7 +187,7 @@ def _source_infos(config: Config) -> dict[str, SourceInfo]:
     infos = {}
     for name in dict.fromkeys([*config.image, *target_sources(config)]):
         source = config.sources[name]
-        if source.loader in choices.VALUE_LOADERS:
+        if gives_values(source.loader):
             continue
         is_labels = name in classes
         role = "image" if name in config.image else "labels" if is_labels else "map"

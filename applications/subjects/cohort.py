@@ -7,7 +7,7 @@ from typing import Any
 
 from sfgkeras.applications.records.files import make_writable
 from sfgkeras.applications.tasks.task import TaskType
-from sfgkeras.config import Config, choices
+from sfgkeras.config import Config
 from sfgkeras.data.file_search import find_files
 from sfgkeras.data.image_folder import read_attributes
 from sfgkeras.data.references import ImageRef, references
@@ -20,6 +20,7 @@ from sfgkeras.data.subjects import (
     write_split,
 )
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.tables.loaders import gives_values
 
 PHASES = ("training", "validation", "inference")
 
@@ -127,7 +128,7 @@ def target_sources(config: Config) -> list[str]:
 
 def _is_scalar(config: Config, source: str) -> bool:
     settings = config.sources[source]
-    return bool(settings.filename_attributes) or settings.loader in choices.VALUE_LOADERS
+    return bool(settings.filename_attributes) or gives_values(settings.loader)
 
 
 def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:

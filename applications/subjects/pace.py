@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from sfgkeras.config import Config, choices
+from sfgkeras.config import Config
+from sfgkeras.tables.sharing import SHARING
 
 BOUNDED_STEPS = frozenset({"adam", "nadam"})
 """Optimisers whose steps are hardly ever longer than the learning rate, however large the gradients."""
@@ -13,14 +14,14 @@ SPARE = 10.0
 
 def describe_pace(config: Config) -> list[str]:
     """Says where no filter can change its group within `max_iter`, and where the temperature hardly falls."""
-    if config.training.max_iter == 0 or config.network.sharing not in choices.DRAWN_SHARING:
+    if config.training.max_iter == 0 or not SHARING[config.network.sharing].drawn:
         return []
     return [text for text in (_describe_grouping(config), _describe_temperature(config)) if text]
 
 
 def _describe_grouping(config: Config) -> str:
     training, max_iter, num_tasks = config.training, config.training.max_iter, len(config.tasks)
-    if config.network.sharing not in choices.LEARNED_SHARING or config.multitask.random_p_init:
+    if not SHARING[config.network.sharing].learned or config.multitask.random_p_init:
         return ""
     key, rate = ("lr", training.lr) if training.grouping_lr is None else ("grouping_lr", training.grouping_lr)
     start = config.multitask.init_categorical or default_probabilities(num_tasks)

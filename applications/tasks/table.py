@@ -2,19 +2,14 @@
 
 from collections.abc import Mapping
 
-from sfgkeras.applications.tasks.classification import ClassificationTask
 from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
-from sfgkeras.applications.tasks.regression import RegressionTask
-from sfgkeras.applications.tasks.segmentation import SegmentationTask
 from sfgkeras.applications.tasks.task import TaskType
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
+from sfgkeras.tables.entry import LoadedTable
+from sfgkeras.tables.tasks import TASK_TYPES as ENTRIES
 
-TASK_TYPES: Mapping[str, type[TaskType]] = {
-    "classification": ClassificationTask,
-    "regression": RegressionTask,
-    "segmentation": SegmentationTask,
-}
+TASK_TYPES: Mapping[str, type[TaskType]] = LoadedTable(ENTRIES)
 
 
 def build_tasks(config: Config) -> dict[str, TaskType]:

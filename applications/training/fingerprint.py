@@ -18,8 +18,9 @@ from sfgkeras.applications.subjects.preprocessed import source_folder
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps, describe_steps
 from sfgkeras.applications.tasks.coverage import fill_value
 from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
-from sfgkeras.config import Config, choices
+from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.tables.sharing import SHARING
 
 IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
     "SYSTEM": ("seed", "mixed_precision"),
@@ -97,10 +98,10 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         "volume_padding": _padding(config),
         **{f"[{name}] {key}": value for name in config.image for key, value in _grid(config, name).items()},
     }
-    if network.sharing in choices.LEARNED_SHARING:
+    if SHARING[network.sharing].learned:
         # Without grouping logits there is no second optimiser, whatever the INI says.
         found["grouping_lr"] = config.training.grouping_lr is not None
-    if network.sharing in (*choices.DRAWN_SHARING, "constant_mask"):
+    if SHARING[network.sharing].drawn or network.sharing == "constant_mask":
         found |= {"group_connection": multitask.group_connection, "mask_residual": network.mask_residual}
     if has_mapping(config):
         found["labels"] = {name: list(labels) for name, labels in read_mapping(config).items()}

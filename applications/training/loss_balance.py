@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from sfgkeras.config import Config, choices
+from sfgkeras.config import Config
+from sfgkeras.tables.balancing import BALANCING
 
 FACTOR = 100.0
 
@@ -24,7 +25,7 @@ def describe_imbalance(config: Config, losses: Mapping[str, float]) -> str:
     ratio = weighed[large] / weighed[small]
     if ratio < FACTOR:
         return ""
-    others = [name for name in choices.BALANCING if name != "fixed"]
+    others = [name for name in BALANCING if name != "fixed"]
     remedies = [f"weight = {config.tasks[large].weight / ratio:.1g} in [TASK {large}]"]
     if config.tasks[large].type == "regression" and config.sources[config.tasks[large].target].scaling == "none":
         remedies.append(f"a smaller scale there (now {config.tasks[large].scale:g})")

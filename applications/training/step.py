@@ -1,47 +1,43 @@
 """One training step and one validation pass, compiled once and run under any tf.distribute strategy."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from sfgkeras.errors import Problems, lookup
+from sfgkeras.settings import build_settings, setting_values
+from sfgkeras.tables.entry import LoadedTable
+from sfgkeras.tables.optimisers import OPTIMISERS, BuildOptimiser
+
 TOTAL = "loss"
 REGULARISATION = "regularisation"
 
 
-def build_optimizer(name: str, learning_rate: float, precision: str = "none") -> keras.optimizers.Optimizer:
+def build_optimizer(
+    name: str, learning_rate: float, precision: str = "none", settings: Mapping[str, Any] | None = None
+) -> keras.optimizers.Optimizer:
     """Builds a Keras optimiser by its INI name; float16 gets dynamic loss scaling.
 
     Args:
-        name: A key of `OPTIMIZERS`; `momentum` and `nesterov` have NiftyNet's 0.9.
+        name: A key of `OPTIMIZERS`.
         learning_rate: Positive.
         precision: `none`, `float16` or `bfloat16`.
-    """
-    from sfgkeras.errors import lookup
+        settings: Settings of the optimiser by name (`sfgkeras.tables.optimisers`); others have their defaults there.
 
-    build = lookup(OPTIMIZERS, name, "optimiser")
-    optimizer = build(learning_rate)
+    Raises:
+        ConfigError: If there is no such optimiser, or it has no such setting.
+    """
+    entry = lookup(OPTIMISERS, name, "optimiser")
+    chosen, problems = build_settings(entry.settings_class(), settings or {})
+    if problems:
+        raise Problems(problems)
+    optimizer = entry.load()(learning_rate, **setting_values(chosen))
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "float16" else optimizer
 
 
-def _momentum(learning_rate: float) -> keras.optimizers.Optimizer:
-    return keras.optimizers.SGD(learning_rate, momentum=0.9)
-
-
-def _nesterov(learning_rate: float) -> keras.optimizers.Optimizer:
-    return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True)
-
-
-OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
-    "adam": keras.optimizers.Adam,
-    "adagrad": keras.optimizers.Adagrad,
-    "momentum": _momentum,
-    "nadam": keras.optimizers.Nadam,
-    "nesterov": _nesterov,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": keras.optimizers.SGD,
-}
+OPTIMIZERS: Mapping[str, BuildOptimiser] = LoadedTable(OPTIMISERS)
 
 
 class TrainingStep:

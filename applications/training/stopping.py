@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from sfgkeras.tables.entry import LoadedTable
+from sfgkeras.tables.stopping import STOPPING
+
 MIN_DELTA = 0.03
 
 
@@ -48,15 +51,7 @@ def above_smoothed_median(losses: Sequence[float]) -> bool:
     return bool(smooth[-1] > np.median(smooth[:-1]) + MIN_DELTA)
 
 
-EARLY_STOPPING: Mapping[str, Callable[[Sequence[float]], bool]] = {
-    "best": no_new_best,
-    "mean": above_mean,
-    "robust_mean": above_robust_mean,
-    "median": above_median,
-    "generalisation_loss": generalisation_loss,
-    "validation_up": rising,
-    "median_smoothing": above_smoothed_median,
-}
+EARLY_STOPPING: Mapping[str, Callable[[Sequence[float]], bool]] = LoadedTable(STOPPING)
 
 
 def should_stop(losses: Sequence[float], patience: int, rule: Callable[[Sequence[float]], bool]) -> bool:

@@ -1,13 +1,17 @@
 """What must hold between keys: each check reads a settled draft and collects its mistakes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
 from sfgkeras.config.settle import Draft, label_sources
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import suggestion
+from sfgkeras.tables.loaders import gives_values
+from sfgkeras.tables.losses import LOSSES
+from sfgkeras.tables.metrics import METRICS
+from sfgkeras.tables.sharing import SHARING
 
 GROUPING_WINDOW = 10_000
 """Iterations over which the grouping probabilities must stand still (`callbacks.GroupingConvergence`)."""
@@ -42,7 +46,7 @@ def check_images(draft: Draft) -> None:
     """The image has a window that every volume shares, and every volume lies on the first image's grid."""
     ini, images = draft.ini, [name for name in draft.application.multitask.image if name in draft.sources]
     for name in images:
-        if draft.sources[name].loader in choices.VALUE_LOADERS:
+        if gives_values(draft.sources[name].loader):
             ini.add(name, "loader", "reads numbers, and an image is needed; choose nibabel, simpleitk or pillow")
     window = draft.window
     if window is None:
@@ -84,9 +88,9 @@ def _listed(numbers: tuple[object, ...]) -> str:
 def check_tasks(draft: Draft) -> None:
     """Every task has a loss, metrics, classes and a target that fit its type and the network."""
     for name, task in draft.application.tasks.items():
-        _check_named(draft, name, "loss", task.loss, choices.LOSSES[task.type], task.type)
+        _check_named(draft, name, "loss", task.loss, LOSSES, task.type)
         for metric in task.metrics:
-            _check_named(draft, name, "metrics", metric, choices.METRICS[task.type], task.type)
+            _check_named(draft, name, "metrics", metric, METRICS, task.type)
         _check_classes(draft, name, task)
         _check_distances(draft, name, task)
         if task.scale == 0 or (task.scale != 1 and task.type != "regression"):
@@ -97,21 +101,21 @@ def check_tasks(draft: Draft) -> None:
             _check_target(draft, name, task)
 
 
-def _check_named(draft: Draft, task: str, key: str, word: str, known: tuple[str, ...], task_type: str) -> None:
+def _check_named(
+    draft: Draft, task: str, key: str, word: str, table: Mapping[str, Mapping[str, object]], task_type: str
+) -> None:
+    known, usual = table[task_type], next(iter(table[task_type]))
     if word in known or (key == "loss" and is_class_path(word)):
         return
     if key == "loss" and word in choices.NOT_BUILT_LOSSES:
         remedy = choices.NOT_BUILT_LOSSES[word]
         draft.ini.add(*draft.application.place(task, key), f"does not exist in this version; {remedy}")
         return
-    others = [other for other in choices.TASK_TYPES if word in getattr(choices, _TABLES[key])[other]]
+    others = [other for other in table if word in table[other]]
     what = f"belongs to {' and '.join(others)}, not {task_type}" if others else "is not known"
     hint = "" if others else suggestion(word, list(known))
-    message = f"{what}{hint or ';'} choose one of {', '.join(known)}" if word else f"is empty; choose {known[0]}"
+    message = f"{what}{hint or ';'} choose one of {', '.join(known)}" if word else f"is empty; choose {usual}"
     draft.ini.add(*draft.application.place(task, key), message)
-
-
-_TABLES = {"loss": "LOSSES", "metrics": "METRICS"}
 
 
 def _check_classes(draft: Draft, name: str, task: Task) -> None:
@@ -272,7 +276,7 @@ def _check_grouping_convergence(draft: Draft) -> None:
     ini, network, training = draft.ini, draft.sections["network"], draft.sections["training"]
     if not training.stop_when_grouping_converges:
         return
-    if network.sharing not in choices.LEARNED_SHARING:
+    if not SHARING[network.sharing].learned:
         message = f"never happens with [NETWORK] sharing = {network.sharing}; use sharing = sfg, or no"
         ini.add("TRAINING", "stop_when_grouping_converges", message)
     elif training.grouping_every_n > GROUPING_WINDOW // FEWEST_NOTES:
@@ -289,7 +293,7 @@ def check_monte_carlo(draft: Draft) -> None:
     ini, network, inference = draft.ini, draft.sections["network"], draft.sections["inference"]
     if inference.monte_carlo == 1:
         ini.add("INFERENCE", "monte_carlo", "has no spread; write 2 or more passes, or 0")
-    elif inference.monte_carlo and network.sharing not in choices.DRAWN_SHARING:
+    elif inference.monte_carlo and not SHARING[network.sharing].drawn:
         ini.add(
             "INFERENCE",
             "monte_carlo",

@@ -1,12 +1,11 @@
-"""What may be chosen in INI files, by name; the objects behind the names live in the rooms that make them.
+"""Words of INI files that have no entry in `sfgkeras.tables`, because no object of their own is behind them.
 
 Names are lower case. Those in the tables `NOT_BUILT_...` are part of the interface but have no code yet, so
-that they are refused before any data is read; building one moves its name up.
+that they are refused before any data is read; building one makes it a line of a table.
 """
 
 from collections.abc import Mapping
 
-NETWORKS = ("highresnet", "vgg11")
 # NiftyNet's other networks, by their short names and by the modules of their classes.
 NOT_BUILT_NETWORKS = {
     **dict.fromkeys(
@@ -19,43 +18,12 @@ NOT_BUILT_NETWORKS = {
     "interventional_dense_net": "register the images before training, with sfgkeras preprocess",
     "interventional_affine_net": "register the images before training, with sfgkeras preprocess",
 }
-# Networks that give one output per window; the others give one per voxel.
-WINDOW_NETWORKS = frozenset({"vgg11"})
-
-SHARING = ("sfg", "hard_sharing", "single_task", "constant_mask", "constant_p", "cross_stitch")
-LEARNED_SHARING = frozenset({"sfg"})
-DRAWN_SHARING = frozenset({"sfg", "constant_p"})
-CONSTANT_SHARING = frozenset({"hard_sharing", "single_task", "constant_mask", "cross_stitch"})
-
-TASK_TYPES = ("regression", "segmentation", "classification")
 NOT_BUILT_TASK_TYPES = {
     "bounding_box": "use segmentation",
     "reconstruction": "use regression with the image's own section as target",
     "landmarks": "use regression with one heat map per landmark",
 }
 
-LOSSES: Mapping[str, tuple[str, ...]] = {
-    "regression": ("rmse", "mae", "mse", "l1loss", "l2loss", "huber", "smoothl1", "cosine"),
-    "segmentation": (
-        "dicecrossentropy",
-        "dice",
-        "dice_ns",
-        "crossentropy",
-        "gdsc",
-        "wgdl",
-        "tversky",
-        "sensspec",
-    ),
-    "classification": ("crossentropy",),
-}
-# NiftyNet's other names; its dense losses take one-hot maps, which all losses here do.
-LOSS_ALIASES = {
-    "diceplusxent": "dicecrossentropy",
-    "dice_dense": "dice",
-    "dice_dense_ns": "dice_ns",
-    "crossentropy_dense": "crossentropy",
-    "ohcrossentropy": "crossentropy",
-}
 # NiftyNet's losses without code here, lower case, each with what to use instead.
 NOT_BUILT_LOSSES = {
     "volenforcement": "use gdsc, which weighs small labels up",
@@ -64,14 +32,6 @@ NOT_BUILT_LOSSES = {
     "variability": "use crossentropy",
     "consistency": "use crossentropy",
 }
-DEFAULT_LOSS = {"regression": "rmse", "segmentation": "dicecrossentropy", "classification": "crossentropy"}
-
-METRICS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("mae", "rmse"),
-    "segmentation": ("dice", "accuracy"),
-    "classification": ("accuracy",),
-}
-
 EVALUATIONS: Mapping[str, tuple[str, ...]] = {
     "regression": ("mae", "rmse", "me", "psnr", "ssim", "mse", "r2"),
     "segmentation": (
@@ -161,23 +121,10 @@ WEIGHT_INITIALIZERS = (
 BIAS_INITIALIZERS = ("zeros", "ones", "random_normal", "random_uniform", "truncated_normal")
 
 PADDING_MODES = ("minimum", "maximum", "mean", "median", "constant", "edge", "reflect", "symmetric", "wrap")
-WINDOW_SAMPLING = ("uniform", "weighted", "balanced", "resize")
 NOT_BUILT_WINDOW_SAMPLING = {"selective": "use balanced, with sampler set to the section of the labels"}
 NORM_TYPES = ("percentile", "quartile", "median")
 FOREGROUND_TYPES = ("otsu_plus", "otsu_minus", "threshold_plus", "threshold_minus", "mean_plus")
 FOREGROUND_ALIASES = {"thresh_plus": "threshold_plus", "thresh_minus": "threshold_minus", "mean": "mean_plus"}
-
-OPTIMISERS = ("adam", "nadam", "adagrad", "rmsprop", "momentum", "nesterov", "sgd")
-OPTIMISER_ALIASES = {"gradientdescent": "sgd"}
-EARLY_STOPPING_MODES = (
-    "best",
-    "mean",
-    "robust_mean",
-    "median",
-    "generalisation_loss",
-    "median_smoothing",
-    "validation_up",
-)
 
 REMATERIALISATIONS = ("none", "activations", "blocks")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
@@ -192,10 +139,6 @@ PRECISION_ALIASES = {
 
 LAYOUTS = ("flat", "subject_folders", "tree")
 
-LOADERS = ("nibabel", "simpleitk", "pillow", "table", "voxel")
-# Those that read one value per subject.
-VALUE_LOADERS = frozenset({"table", "voxel"})
 NOT_BUILT_LOADERS = {"opencv": "use pillow", "skimage": "use pillow", "dummy": "leave the line out"}
 
-BALANCING = ("fixed",)
 NOT_BUILT_BALANCING = {"uncertainty": "use fixed and give each task its weight"}

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import sfgkeras
 from sfgkeras.classes import is_class_path
-from sfgkeras.config import choices
 from sfgkeras.config.known import ONE_TASK_SECTIONS, RUN_SECTIONS
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.settle import output_paths
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.translate import TARGET_KEYS
-from sfgkeras.config.values import format_value
+from sfgkeras.tables.loaders import gives_values
+from sfgkeras.tables.networks import gives_only
+from sfgkeras.values import format_value
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Config:
     def is_window_network(self) -> bool:
         """Whether the network gives one output per window; a class of the user's own gives what its tasks need."""
         name, kinds = self.network.name, {self.target_kind(task) for task in self.tasks}
-        return name in choices.WINDOW_NETWORKS or (is_class_path(name) and kinds <= {"value", "class"})
+        return gives_only(name, "vector") or (is_class_path(name) and kinds <= {"value", "class"})
 
     @property
     def spatial_rank(self) -> int:
@@ -80,7 +81,7 @@ class Config:
     def target_kind(self, task: str) -> str:
         """Returns the kind of a task's reference: `map`, `labels` per voxel, `value`, `class` per subject."""
         source = self.sources[self.tasks[task].target]
-        if source.loader in choices.VALUE_LOADERS or source.filename_attributes:
+        if gives_values(source.loader) or source.filename_attributes:
             return "class" if self.tasks[task].type == "classification" else "value"
         return "labels" if self.tasks[task].type == "segmentation" else "map"
 

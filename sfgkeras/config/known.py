@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from sfgkeras.config.foreign import meaning_of
-from sfgkeras.config.quoting import unquote
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.task_sections import (
     Classification,
@@ -17,8 +16,9 @@ from sfgkeras.config.task_sections import (
     Segmentation,
     Task,
 )
-from sfgkeras.config.text import IniSection, IniText, closest, section_id
-from sfgkeras.errors import suggestion
+from sfgkeras.config.text import IniSection, IniText, section_id
+from sfgkeras.errors import closest, suggestion
+from sfgkeras.quoting import unquote
 
 # A new section is one line here; `Config` holds it under its name in lower case.
 RUN_SECTIONS: Mapping[str, type[Section]] = {

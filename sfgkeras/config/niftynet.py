@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sfgkeras.config.known import ONE_TASK_SECTIONS, REFUSED_KEYS, SECTIONS
-from sfgkeras.config.quoting import unquote
 from sfgkeras.config.text import Entry, IniSection, IniText
-from sfgkeras.config.values import parse_whole, parse_yes_no
+from sfgkeras.quoting import unquote
+from sfgkeras.values import parse_whole, parse_yes_no
 
 _PAPERS = "the network of the paper; NiftyNet's VGG-16 has more layers"
 _ONE_SIZE = "there is one size, the paper's; width makes it narrower or wider"

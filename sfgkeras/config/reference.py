@@ -10,7 +10,10 @@ from sfgkeras.config import choices
 from sfgkeras.config.known import NOT_BUILT_SECTIONS, ONE_TASK_SECTIONS, REFUSED_KEYS, RUN_SECTIONS
 from sfgkeras.config.sections import Preprocessing, Section
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
-from sfgkeras.config.values import Reads, format_value
+from sfgkeras.tables.losses import LOSSES, loss_aliases
+from sfgkeras.tables.metrics import METRICS
+from sfgkeras.tables.tasks import TASK_TYPES
+from sfgkeras.values import Reads, format_value
 
 _INTRODUCTION = """\
 # Configuration
@@ -155,10 +158,10 @@ def _names_by_type() -> str:
         "| type | `loss` | `metrics` (validation) | `evaluations` |",
         "|---|---|---|---|",
     ]
-    for kind in choices.TASK_TYPES:
-        cells = (choices.LOSSES[kind], choices.METRICS[kind], choices.EVALUATIONS[kind])
+    for kind in TASK_TYPES:
+        cells = (LOSSES[kind], METRICS[kind], choices.EVALUATIONS[kind])
         rows.append(f"| {kind} | " + " | ".join(", ".join(f"`{name}`" for name in cell) for cell in cells) + " |")
-    other_names = {**choices.LOSS_ALIASES, **choices.EVALUATION_ALIASES}
+    other_names = {**loss_aliases(), **choices.EVALUATION_ALIASES}
     aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in other_names.items())
     return "\n".join(rows) + f"\n\nThe first loss of a type is its default; {aliases}."
 

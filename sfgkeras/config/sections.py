@@ -8,8 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sfgkeras.config import choices, values
-from sfgkeras.config.values import Reads, choice
+from sfgkeras import values
+from sfgkeras.config import choices
+from sfgkeras.tables.balancing import BALANCING
+from sfgkeras.tables.entry import aliases_of
+from sfgkeras.tables.networks import NETWORKS
+from sfgkeras.tables.optimisers import OPTIMISERS
+from sfgkeras.tables.samplers import SAMPLERS
+from sfgkeras.tables.sharing import SHARING
+from sfgkeras.tables.stopping import STOPPING
+from sfgkeras.values import Reads, choice
 
 YES_NO = Reads(values.parse_yes_no, "yes / no")
 WHOLE = Reads(values.parse_whole, "whole number")
@@ -87,7 +95,7 @@ class System(Section):
 class Network(Section):
     """`[NETWORK]`: the network, its windows and the intensities it is fed."""
 
-    name: Annotated[str, choice(choices.NETWORKS, not_built=choices.NOT_BUILT_NETWORKS, classes=True)] = Field(
+    name: Annotated[str, choice(NETWORKS, not_built=choices.NOT_BUILT_NETWORKS, classes=True)] = Field(
         description="`highresnet` gives maps (one output per voxel), `vgg11` one output per window; "
         "`my.module.Class` is a class of your own (docs/niftynet.md)."
     )
@@ -108,13 +116,11 @@ class Network(Section):
     volume_padding_mode: Annotated[str, choice(choices.PADDING_MODES)] = Field(
         default="minimum", description="What the added voxels hold, in NumPy's words."
     )
-    window_sampling: Annotated[str, choice(choices.WINDOW_SAMPLING, not_built=choices.NOT_BUILT_WINDOW_SAMPLING)] = (
-        Field(
-            default="uniform",
-            description="Where windows lie: anywhere, in proportion to the sampler section's values "
-            "(`weighted`), each of its labels equally often (`balanced`), or the whole volume at the window's "
-            "size (`resize`).",
-        )
+    window_sampling: Annotated[str, choice(SAMPLERS, not_built=choices.NOT_BUILT_WINDOW_SAMPLING)] = Field(
+        default="uniform",
+        description="Where windows lie: anywhere, in proportion to the sampler section's values "
+        "(`weighted`), each of its labels equally often (`balanced`), or the whole volume at the window's "
+        "size (`resize`).",
     )
     histogram_ref_file: Annotated[Path | None, OUTPUT_PATH] = Field(
         default=None,
@@ -160,7 +166,7 @@ class Network(Section):
         default="pad",
         description="A last batch of inference that is not full: filled up and its surplus dropped, or run as it is.",
     )
-    sharing: Annotated[str, choice(choices.SHARING)] = Field(
+    sharing: Annotated[str, choice(SHARING)] = Field(
         default="sfg",
         description="How tasks share filters: learned groups (`sfg`), all (`hard_sharing`), none "
         "(`single_task`), groups drawn once (`constant_mask`), groups drawn each step from fixed "
@@ -184,7 +190,7 @@ class Network(Section):
 class Training(Section):
     """`[TRAINING]`: optimisation, augmentation, validation and checkpoints."""
 
-    optimiser: Annotated[str, choice(choices.OPTIMISERS, choices.OPTIMISER_ALIASES)] = Field(
+    optimiser: Annotated[str, choice(OPTIMISERS, aliases_of(OPTIMISERS))] = Field(
         default="adam",
         description="Optimiser; `adam` with beta 0.9 and 0.999, `momentum` and `nesterov` with 0.9.",
     )
@@ -199,7 +205,7 @@ class Training(Section):
         default=None,
         description="Loss of a one-task application; in `[MULTITASK]` each task has its own `loss`.",
     )
-    balancing: Annotated[str, choice(choices.BALANCING, not_built=choices.NOT_BUILT_BALANCING)] = Field(
+    balancing: Annotated[str, choice(BALANCING, not_built=choices.NOT_BUILT_BALANCING)] = Field(
         default="fixed", description="How the tasks' losses are weighed: by each task's `weight`. (new)"
     )
     max_iter: Annotated[int, WHOLE] = Field(default=10000, ge=0, description="Iterations in all, from 0.")
@@ -272,7 +278,7 @@ class Training(Section):
         ge=0,
         description="Validations that must fail to improve before training stops; 0 never stops early.",
     )
-    early_stopping_mode: Annotated[str, choice(choices.EARLY_STOPPING_MODES)] = Field(
+    early_stopping_mode: Annotated[str, choice(STOPPING)] = Field(
         default="mean", description="What counts as improving, over the last `patience` validations."
     )
     restore_from: Annotated[Path | None, PATH] = Field(

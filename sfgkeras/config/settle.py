@@ -10,6 +10,11 @@ from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
+from sfgkeras.tables.loaders import gives_values
+from sfgkeras.tables.losses import default_loss, loss_aliases
+from sfgkeras.tables.metrics import METRICS
+from sfgkeras.tables.networks import gives_only
+from sfgkeras.tables.sharing import SHARING
 
 
 @dataclass
@@ -33,12 +38,12 @@ class Draft:
     def is_scalar(self, source: str) -> bool:
         """Says whether a source gives one value per subject rather than a volume."""
         found = self.sources.get(source)
-        return found is not None and (found.loader in choices.VALUE_LOADERS or bool(found.filename_attributes))
+        return found is not None and (gives_values(found.loader) or bool(found.filename_attributes))
 
     def is_window_network(self) -> bool:
         """Says whether the network gives one output per window: a class of the user's own as its tasks need it."""
         name = self.sections["network"].name
-        return name in choices.WINDOW_NETWORKS or (
+        return gives_only(name, "vector") or (
             is_class_path(name) and all(self.is_scalar(task.target) for task in self.application.tasks.values())
         )
 
@@ -86,11 +91,11 @@ def _settle_sharing(draft: Draft) -> None:
             sharing = "constant_mask"
         elif not multitask.learn_categorical:
             sharing = "constant_p"
-    is_learned = sharing in choices.LEARNED_SHARING
+    is_learned = SHARING[sharing].learned
     if ini.has("MULTITASK", "learn_categorical") and multitask.learn_categorical != is_learned:
         remedy = "remove it" if is_learned else "use sharing = sfg"
         ini.add("MULTITASK", "learn_categorical", f"contradicts [NETWORK] sharing = {sharing}; {remedy}")
-    is_constant = sharing in choices.CONSTANT_SHARING
+    is_constant = SHARING[sharing].constant
     if ini.has("MULTITASK", "constant_grouping") and multitask.constant_grouping != is_constant:
         remedy = "remove it" if is_constant else "use sharing = constant_mask"
         ini.add("MULTITASK", "constant_grouping", f"contradicts [NETWORK] sharing = {sharing}; {remedy}")
@@ -121,7 +126,7 @@ def _settle_voxels(draft: Draft) -> None:
     A classification has no other volume for a target; a value per subject is told by a window of 1, 1, 1.
     """
     images, network = draft.application.multitask.image, draft.sections["network"].name
-    if network not in choices.WINDOW_NETWORKS and not is_class_path(network):
+    if not gives_only(network, "vector") and not is_class_path(network):
         return
     for task in draft.application.tasks.values():
         source = draft.sources.get(task.target)
@@ -164,8 +169,8 @@ def _settle_tasks(draft: Draft) -> None:
     for name, task in application.tasks.items():
         word = task.loss if is_class_path(task.loss) else task.loss.lower()
         changes: dict[str, Any] = {
-            "loss": choices.LOSS_ALIASES.get(word, word) or choices.DEFAULT_LOSS[task.type],
-            "metrics": tuple(metric.lower() for metric in task.metrics) or choices.METRICS[task.type],
+            "loss": loss_aliases().get(word, word) or default_loss(task.type),
+            "metrics": tuple(metric.lower() for metric in task.metrics) or tuple(METRICS[task.type]),
         }
         if draft.is_scalar(task.target) and task.attribute is None:
             changes["attribute"] = name if application.name == "multi_task" else task.target.lower()

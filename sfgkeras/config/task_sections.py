@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sfgkeras.config import choices, values
+from sfgkeras import values
+from sfgkeras.config import choices
 from sfgkeras.config.sections import (
     NAMES,
     NUMBER,
@@ -18,7 +19,9 @@ from sfgkeras.config.sections import (
     YES_NO,
     Section,
 )
-from sfgkeras.config.values import Reads, choice
+from sfgkeras.tables.loaders import LOADERS
+from sfgkeras.tables.tasks import TASK_TYPES
+from sfgkeras.values import Reads, choice
 
 PROBABILITIES = Reads(values.parse_numbers, "list of fractions")
 DISTANCES = Reads(values.parse_numbers, "list of numbers")
@@ -66,7 +69,7 @@ class InputSource(Section):
         default=None,
         description="Window of training. One size of 1 makes slices, in 2-D; two sizes are taken as `A, B, 1`.",
     )
-    loader: Annotated[str | None, choice(choices.LOADERS, not_built=choices.NOT_BUILT_LOADERS)] = Field(
+    loader: Annotated[str | None, choice(LOADERS, not_built=choices.NOT_BUILT_LOADERS)] = Field(
         default=None,
         description="What reads the files; empty chooses by their ending. `pillow` for photographs, `table` "
         "for numbers in a CSV file, `voxel` for images of 1 x 1 x 1, whose voxel is a value or a class.",
@@ -94,7 +97,7 @@ class InputSource(Section):
 class Task(Section):
     """`[TASK name]`: one prediction target of the network."""
 
-    type: Annotated[str, choice(choices.TASK_TYPES, not_built=choices.NOT_BUILT_TASK_TYPES)] = Field(
+    type: Annotated[str, choice(TASK_TYPES, not_built=choices.NOT_BUILT_TASK_TYPES)] = Field(
         description="What is predicted: a quantity, a label per voxel, or a class per window."
     )
     target: Annotated[str, TEXT] = Field(description="Input source of the reference.")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sfgkeras.config.quoting import end_of_quotes, unquote
-from sfgkeras.errors import ConfigError, suggestion
+from sfgkeras.errors import ConfigError
+from sfgkeras.quoting import end_of_quotes, unquote
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _HEADER = re.compile(r"\[(?P<name>[^\]]*)\]\s*(?P<rest>.*)")
@@ -269,9 +269,3 @@ def _unusable(value: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in value):
         return "bytes that are not UTF-8; rename the file, e.g. with convmv, or set the terminal to UTF-8"
     return ""
-
-
-def closest(name: str, known: Sequence[str]) -> str | None:
-    """Returns the known name that is closest to `name`, or None."""
-    hint = suggestion(name, list(known))
-    return next((candidate for candidate in known if f"{candidate!r}?" in hint), None) if hint else None

@@ -14,10 +14,10 @@ from sfgkeras.config.known import (
     read_model,
     refuse_unknown_keys,
 )
-from sfgkeras.config.quoting import split_list
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.text import IniSection, IniText, section_id
 from sfgkeras.errors import suggestion
+from sfgkeras.quoting import split_list
 
 # The task types that the authors' code assumes where task_1_type and task_2_type are left out.
 _AUTHORS_TYPES = {1: "regression", 2: "classification"}

@@ -13,6 +13,8 @@ import numpy as np
 
 from sfgkeras.data.prepared import PreparedSubject
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.tables.entry import LoadedTable
+from sfgkeras.tables.samplers import SAMPLERS as ENTRIES
 
 
 def window_axes(window_size: Sequence[int]) -> tuple[int, ...]:
@@ -266,9 +268,4 @@ def _voxels(shape: np.ndarray) -> str:
     return " x ".join(str(size) for size in shape)
 
 
-SAMPLERS: Mapping[str, type[Sampler]] = {
-    "uniform": UniformSampler,
-    "weighted": WeightedSampler,
-    "balanced": BalancedSampler,
-    "resize": ResizeSampler,
-}
+SAMPLERS: Mapping[str, type[Sampler]] = LoadedTable(ENTRIES)

@@ -1,4 +1,4 @@
-"""Losses that take spatial masks, and the tables that name them in INI files."""
+"""Losses that take spatial masks, by the names that INI files have for them (`sfgkeras.tables.losses`)."""
 
 from collections.abc import Mapping
 
@@ -23,31 +23,12 @@ from sfgkeras.losses.regression import (
     SmoothL1,
 )
 from sfgkeras.losses.segmentation import CrossEntropy, DiceCrossEntropy, DiceLoss
+from sfgkeras.tables.entry import LoadedTable
+from sfgkeras.tables.losses import LOSSES
 
-REGRESSION_LOSSES: Mapping[str, type[TaskLoss]] = {
-    "rmse": RootMeanSquaredError,
-    "mae": MeanAbsoluteError,
-    "l1loss": MeanAbsoluteError,
-    "mse": MeanSquaredError,
-    "l2loss": L2Loss,
-    "huber": Huber,
-    "smoothl1": SmoothL1,
-    "cosine": CosineLoss,
-}
-
-SEGMENTATION_LOSSES: Mapping[str, type[TaskLoss]] = {
-    "dice": SquaredDiceLoss,
-    "dice_ns": DiceLoss,
-    "crossentropy": CrossEntropy,
-    "dicecrossentropy": DiceCrossEntropy,
-    "diceplusxent": DiceCrossEntropy,
-    "gdsc": GeneralisedDiceLoss,
-    "wgdl": WassersteinDiceLoss,
-    "tversky": TverskyLoss,
-    "sensspec": SensitivitySpecificityLoss,
-}
-
-CLASSIFICATION_LOSSES: Mapping[str, type[TaskLoss]] = {"crossentropy": ClassificationCrossEntropy}
+REGRESSION_LOSSES: Mapping[str, type[TaskLoss]] = LoadedTable(LOSSES["regression"])
+SEGMENTATION_LOSSES: Mapping[str, type[TaskLoss]] = LoadedTable(LOSSES["segmentation"])
+CLASSIFICATION_LOSSES: Mapping[str, type[TaskLoss]] = LoadedTable(LOSSES["classification"])
 
 __all__ = [
     "CLASSIFICATION_LOSSES",

@@ -1,4 +1,4 @@
-"""Streaming metrics that take spatial masks, and the tables that name them in INI files."""
+"""Streaming metrics that take spatial masks, by the names that INI files have for them (`sfgkeras.tables.metrics`)."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,11 @@ from sfgkeras.metrics.base import StreamingMetric
 from sfgkeras.metrics.boxes import BoxOverlap
 from sfgkeras.metrics.labels import Accuracy, Dice, Jaccard
 from sfgkeras.metrics.regression import MeanAbsoluteError, RootMeanSquaredError
+from sfgkeras.tables.entry import LoadedTable
+from sfgkeras.tables.metrics import METRICS as ENTRIES
 
-# By type of task, then by INI name. Dice alone needs an argument, `num_classes`.
 METRICS: Mapping[str, Mapping[str, type[StreamingMetric]]] = {
-    "regression": {"mae": MeanAbsoluteError, "rmse": RootMeanSquaredError},
-    "segmentation": {"dice": Dice, "accuracy": Accuracy},
-    "classification": {"accuracy": Accuracy},
+    task_type: LoadedTable(entries) for task_type, entries in ENTRIES.items()
 }
 
 __all__ = [

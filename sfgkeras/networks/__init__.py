@@ -11,11 +11,10 @@ from sfgkeras.networks.highresnet import HighResNet
 from sfgkeras.networks.recalibration import recalibrate
 from sfgkeras.networks.vgg import VGG11
 from sfgkeras.sharing import SHARING
+from sfgkeras.tables.entry import LoadedTable
+from sfgkeras.tables.networks import NETWORKS as ENTRIES
 
-NETWORKS: Mapping[str, type[MultiTaskNetwork]] = {
-    "highresnet": HighResNet,
-    "vgg11": VGG11,
-}
+NETWORKS: Mapping[str, type[MultiTaskNetwork]] = LoadedTable(ENTRIES)
 
 __all__ = [
     "NETWORKS",

@@ -11,10 +11,10 @@ from sfgkeras.sharing.cross_stitch import CrossStitch
 from sfgkeras.sharing.hard_sharing import HardSharing
 from sfgkeras.sharing.sfg import SFG
 from sfgkeras.sharing.single_task import SingleTask
+from sfgkeras.tables.entry import LoadedTable
+from sfgkeras.tables.sharing import SHARING as ENTRIES
 
-SHARING: Mapping[str, type[Sharing]] = {
-    mechanism.name: mechanism for mechanism in (SFG, ConstantP, ConstantMask, HardSharing, SingleTask, CrossStitch)
-}
+SHARING: Mapping[str, type[Sharing]] = LoadedTable(ENTRIES)
 
 
 def find_sharing(sharing: str | Sharing, settings: Mapping[str, Any]) -> Sharing:

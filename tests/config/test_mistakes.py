@@ -122,12 +122,12 @@ ONE_LINE = [
     ("NETWORK", "normalisation = yes", "[NETWORK] needs histogram_ref_file"),
     ("NETWORK", "window_sampling = balanced", "needs a source to draw by; set sampler in [MULTITASK]"),
     ("NETWORK", "window_sampling = weighted", "needs a source to draw by; set sampler in [MULTITASK]"),
-    ("NETWORK", "window_sampling = patch", "is not known, choose one of uniform, weighted, balanced, resize"),
+    ("NETWORK", "window_sampling = patch", "is not known; choose one of uniform, weighted, balanced, resize"),
     ("NETWORK", "activation_function = rellu", "is not known, did you mean 'relu'?"),
     ("NETWORK", "sharing = cross_stich", "is not known, did you mean 'cross_stitch'?"),
     ("NETWORK", "width = -1", "width = '-1' must be above 0"),
     ("SYSTEM", "strategy = multiworker", "is not known, did you mean 'multi_worker'?"),
-    ("SYSTEM", "mixed_precision = yes", "is not known, choose one of none, float16, bfloat16"),
+    ("SYSTEM", "mixed_precision = yes", "is not known; choose one of none, float16, bfloat16"),
     ("SYSTEM", "cuda_devices = -1", "for the CPU write num_gpus = 0"),
     ("TRAINING", "balancing = uncertainty", "does not exist in this version; use fixed"),
     ("TRAINING", "rotation_angle = 10, -10", "has its low end above its high end; write -10, 10"),
@@ -160,7 +160,7 @@ ONE_LINE = [
     (
         "INFERENCE",
         "dataset_to_infer = test",
-        "is not known, choose one of inference, training, validation, all",
+        "is not known; choose one of inference, training, validation, all",
     ),
     ("EVALUATION", "intensity_bounds = bone 200 3000", "is not a list of NAME: LOW, HIGH"),
     ("EVALUATION", "intensity_bounds = bone: 3000, 200", "has its low end above its high end"),
@@ -483,7 +483,7 @@ WHOLE = {
     ),
     "a mistake in a task that is not chosen": (
         changed("tasks = ct, organs", "tasks = organs").replace("mae, dice", "dice").replace("= regression", "= x"),
-        ["run.ini:25: [TASK ct] type = 'x' is not known, choose one of regression, segmentation"],
+        ["run.ini:25: [TASK ct] type = 'x' is not known; choose one of regression, segmentation"],
     ),
 }
 

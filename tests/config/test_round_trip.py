@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from sfgkeras.config import find_config, list_configs, read_config
 from sfgkeras.config.known import SECTIONS
-from sfgkeras.config.quoting import split_list, unquote
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.config.text import parse_ini
-from sfgkeras.config.values import (
+from sfgkeras.errors import ConfigError
+from sfgkeras.quoting import split_list, unquote
+from sfgkeras.values import (
     format_value,
     parse_bounds,
     parse_names,
@@ -19,7 +20,6 @@ from sfgkeras.config.values import (
     parse_numbers,
     parse_text,
 )
-from sfgkeras.errors import ConfigError
 
 FULL = """\
 [A source, odd]

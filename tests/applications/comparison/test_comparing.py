@@ -7,9 +7,9 @@ import pytest
 
 from sfgkeras.applications.comparison.plan import plan_files, plan_sharing
 from sfgkeras.applications.comparison.runs import compare
-from sfgkeras.config import choices
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError
+from sfgkeras.tables.sharing import SHARING
 
 SMALL = [("TRAINING.max_iter", "1"), ("TRAINING.validation_every_n", "-1"), ("TRAINING.save_every_n", "0")]
 
@@ -22,8 +22,8 @@ def ini(make_config):
 
 def test_runs_of_one_seed_differ_in_their_masks_only(ini, tmp_path):
     plan = plan_sharing(ini, [], 2, tmp_path / "out", SMALL)
-    assert {planned.network for planned in plan} == set(choices.SHARING)
-    assert len(plan) == 2 * len(choices.SHARING)
+    assert {planned.network for planned in plan} == set(SHARING)
+    assert len(plan) == 2 * len(SHARING)
     assert len({planned.config.system.model_dir for planned in plan}) == len(plan)
     assert len({planned.config.system.dataset_split_file for planned in plan}) == 1
     by_name = {planned.network: planned.config for planned in plan if planned.seed == 0}

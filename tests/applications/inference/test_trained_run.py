@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from sfgkeras.applications.inference.trained_run import read_trained_run
-from sfgkeras.config.values import format_value
 from sfgkeras.errors import ConfigError
+from sfgkeras.values import format_value
 
 WHOLE = "is part of what was trained"
 NO_EFFECT = "has no effect on predictions"

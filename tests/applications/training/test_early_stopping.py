@@ -3,7 +3,6 @@ import pytest
 import scipy.ndimage
 
 from sfgkeras.applications.training.stopping import EARLY_STOPPING, should_stop
-from sfgkeras.config import choices
 
 FALLING = [1.0, 0.8, 0.6, 0.5, 0.4, 0.3]
 RISING = [0.3, 0.31, 0.5, 0.8, 1.2, 1.9]
@@ -25,10 +24,6 @@ def test_the_default_patience_counts_validations_since_the_best_one():
     losses = [0.5, 0.4, 0.41, 0.42, 0.43]
     assert not should_stop(losses, patience=4, rule=EARLY_STOPPING["best"])
     assert should_stop(losses, patience=3, rule=EARLY_STOPPING["best"])
-
-
-def test_the_configuration_offers_exactly_the_rules_that_exist():
-    assert set(choices.EARLY_STOPPING_MODES) == set(EARLY_STOPPING)
 
 
 GOES_ON, STOPS = False, True

@@ -2,6 +2,8 @@
 
 import re
 
+from sfgkeras.errors import Problem
+
 _INLINE_COMMENT = re.compile(r"\s[#;]")
 
 
@@ -38,14 +40,14 @@ def _without_brackets(text: str) -> str:
         depth += (character == opening) - (character == closing)
         if depth == 0:
             return text[1:-1] if position == len(text) - 1 else text
-    raise ValueError(f"opens a bracket and does not close it; end it with {closing}")
+    raise Problem("opens a bracket and does not close it", f"end it with {closing}")
 
 
 def split_list(text: str) -> list[str]:
     """Splits `a, b`, `(a, b)` or `"a", "b,c"` at its commas, outside quotes; a comma at the end is allowed.
 
     Raises:
-        ValueError: If an element between two commas is empty or a bracket is not closed.
+        Problem: If an element between two commas is empty or a bracket is not closed.
     """
     text = _without_brackets(text)
     parts, start, position = [], 0, 0
@@ -60,7 +62,7 @@ def split_list(text: str) -> list[str]:
     if len(parts) > 1 and not parts[-1].strip():
         parts.pop()
     if len(parts) > 1 and not all(part.strip() for part in parts):
-        raise ValueError("has nothing between two commas; remove one of them")
+        raise Problem("has nothing between two commas", "remove one of them")
     return [unquote(part) for part in parts if part.strip()]
 
 

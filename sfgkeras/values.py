@@ -1,18 +1,21 @@
-"""The values of INI files: text to Python and back, with messages that say what would be right."""
+"""The values of INI files: text to Python and back, with messages that say what would be right.
+
+One set of parsers for all sections, for the settings of what they choose, and for the steps of preprocessing.
+"""
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from typing import TYPE_CHECKING, Any
 
 from sfgkeras.classes import is_class_path
-from sfgkeras.config.quoting import quoted, split_list, unquote
-from sfgkeras.errors import suggestion
+from sfgkeras.errors import Problem, closest
+from sfgkeras.quoting import quoted, split_list, unquote
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -22,23 +25,30 @@ _FALSE = frozenset({"no", "false", "0", "n", "f", "off"})
 _OPPOSITE_DIRECTIONS = ("LR", "PA", "IS")
 
 
-@dataclass(frozen=True)
 class Reads:
-    """Tells pydantic how a field's INI text is read; values that are not text pass through.
+    """How the INI text of a value is read; values that are not text pass through.
 
     Attributes:
-        parse: Text to value; raises ValueError with the second half of a sentence (`is not a number`).
-        form: What the reference calls such a value.
+        parse: Text to value; raises `Problem`, what is wrong and what to do, without a key.
     """
 
-    parse: Callable[[str], Any]
-    form: str
+    def __init__(self, parse: Callable[[str], Any], form: str | Callable[[], str]) -> None:
+        self.parse = parse
+        self._form = form
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    @property
+    def form(self) -> str:
+        """What the reference calls such a value."""
+        return self._form if isinstance(self._form, str) else self._form()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
         """Puts `parse` before pydantic's own validation."""
-        return core_schema.no_info_before_validator_function(self._read, handler(source))
+        from pydantic_core import core_schema
 
-    def _read(self, value: Any) -> Any:
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def read(self, value: Any) -> Any:
+        """Returns the value of a text; what is no text as it is."""
         return self.parse(value) if isinstance(value, str) else value
 
 
@@ -49,7 +59,7 @@ def parse_yes_no(text: str) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise ValueError("is neither yes nor no; write yes or no")
+    raise Problem("is neither yes nor no", "write yes or no")
 
 
 def parse_whole(text: str) -> int:
@@ -58,8 +68,8 @@ def parse_whole(text: str) -> int:
     if _WHOLE.fullmatch(text):
         return int(text)
     if _NUMBER.fullmatch(text) and math.isfinite(float(text)) and float(text).is_integer():
-        raise ValueError(f"is not written as a whole number; write {int(float(text))}")
-    raise ValueError(f"is not a whole number{_or_empty(text)}")
+        raise Problem("is not written as a whole number", f"write {int(float(text))}")
+    raise Problem("is not a whole number", _if_empty(text))
 
 
 def parse_number(text: str) -> float:
@@ -69,15 +79,15 @@ def parse_number(text: str) -> float:
     if slash and _NUMBER.fullmatch(numerator) and _NUMBER.fullmatch(denominator) and float(denominator):
         return float(numerator) / float(denominator)
     if not _NUMBER.fullmatch(text):
-        hint = f"; write {text.replace(',', '.')}" if re.fullmatch(r"-?[0-9]+,[0-9]+", text) else _or_empty(text)
-        raise ValueError(f"is not a number{hint}")
+        has_comma = re.fullmatch(r"-?[0-9]+,[0-9]+", text)
+        raise Problem("is not a number", f"write {text.replace(',', '.')}" if has_comma else _if_empty(text))
     if not math.isfinite(float(text)):
-        raise ValueError("is too large for a number; write a finite one")
+        raise Problem("is too large for a number", "write a finite one")
     return float(text)
 
 
-def _or_empty(text: str) -> str:
-    return "" if text else "; give one, or remove the line for the default"
+def _if_empty(text: str) -> str:
+    return "" if text else "give one, or remove the line for the default"
 
 
 def parse_outside(text: str) -> str | float:
@@ -88,7 +98,7 @@ def parse_outside(text: str) -> str | float:
     try:
         return parse_number(text)
     except ValueError as error:
-        raise ValueError("is neither auto, none nor a value; write e.g. -3024") from error
+        raise Problem("is neither auto, none nor a value", "write e.g. -3024") from error
 
 
 def parse_text(text: str) -> str:
@@ -107,7 +117,7 @@ def parse_pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"is not a regular expression ({error}); put a backslash before special characters") from error
+        raise Problem(f"is not a regular expression ({error})", "put a backslash before special characters") from error
     return text
 
 
@@ -115,11 +125,11 @@ def parse_path(text: str) -> Path:
     """Reads a path; `~` becomes the home folder."""
     text = unquote(text)
     if not text:
-        raise ValueError("is empty; give a path, or remove the line for the default")
+        raise Problem("is empty", "give a path, or remove the line for the default")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise ValueError("names a home folder that cannot be found; write the whole path") from error
+        raise Problem("names a home folder that cannot be found", "write the whole path") from error
 
 
 def parse_paths(text: str) -> tuple[Path, ...]:
@@ -132,8 +142,8 @@ def _each(parse: Callable[[str], Any], parts: Iterable[str]) -> tuple[Any, ...]:
     for part in parts:
         try:
             values.append(parse(part))
-        except ValueError as error:
-            raise ValueError(f"has an element {part!r} that {error}") from error
+        except Problem as problem:
+            raise Problem(f"has an element {part!r} that {problem.what}", problem.remedy) from problem
     return tuple(values)
 
 
@@ -153,7 +163,7 @@ def parse_axes(text: str) -> tuple[int, ...]:
     if axes == (-1,):
         return ()
     if not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
-        raise ValueError("is not a choice of the axes 0, 1 and 2; write e.g. 0, 1")
+        raise Problem("is not a choice of the axes 0, 1 and 2", "write e.g. 0, 1")
     return axes
 
 
@@ -163,9 +173,9 @@ def parse_window(text: str) -> tuple[int, ...]:
     if len(size) == 2:
         size = (*size, 1)
     if len(size) != 3:
-        raise ValueError(f"has {len(size)} of the three sizes; write e.g. 128, 128, 1")
+        raise Problem(f"has {len(size)} of the three sizes", "write e.g. 128, 128, 1")
     if min(size) < 1:
-        raise ValueError("has a size below 1; give every axis its number of voxels")
+        raise Problem("has a size below 1", "give every axis its number of voxels")
     return size
 
 
@@ -173,7 +183,7 @@ def parse_inference_window(text: str) -> tuple[int, ...]:
     """Reads a window size whose 0, or NiftyNet's -1, is the volume's whole extent along that axis, here 0."""
     sizes = parse_wholes(text)
     if sizes and min(sizes) < -1:
-        raise ValueError("has a size below -1; write 0 for the whole axis")
+        raise Problem("has a size below -1", "write 0 for the whole axis")
     whole = [size < 1 for size in sizes]
     known = parse_window(", ".join("2" if is_whole else str(size) for is_whole, size in zip(whole, sizes, strict=True)))
     return tuple(0 if axis < len(whole) and whole[axis] else size for axis, size in enumerate(known))
@@ -183,7 +193,7 @@ def parse_border(text: str) -> tuple[int, ...]:
     """Reads voxels along three axes; fewer numbers are continued with the last one, as in NiftyNet."""
     sizes = parse_wholes(text)
     if not 1 <= len(sizes) <= 3 or min(sizes) < 0:
-        raise ValueError("is not one to three whole numbers from 0 up; write e.g. 8, 8, 0")
+        raise Problem("is not one to three whole numbers from 0 up", "write e.g. 8, 8, 0")
     return (*sizes, *[sizes[-1]] * (3 - len(sizes)))
 
 
@@ -191,7 +201,7 @@ def parse_spacing(text: str) -> tuple[float, ...]:
     """Reads a voxel size in mm, three positive numbers."""
     spacing = parse_numbers(text)
     if len(spacing) != 3 or min(spacing) <= 0:
-        raise ValueError("is not three positive lengths in mm; write e.g. 1.46, 1.46, 1.46")
+        raise Problem("is not three positive lengths in mm", "write e.g. 1.46, 1.46, 1.46")
     return spacing
 
 
@@ -199,9 +209,9 @@ def parse_range(text: str) -> tuple[float, ...]:
     """Reads `low, high`."""
     ends = parse_numbers(text)
     if len(ends) != 2:
-        raise ValueError(f"has {len(ends)} of the two ends of a range; write e.g. -10, 10")
+        raise Problem(f"has {len(ends)} of the two ends of a range", "write e.g. -10, 10")
     if ends[0] > ends[1]:
-        raise ValueError(f"has its low end above its high end; write {ends[1]:g}, {ends[0]:g}")
+        raise Problem("has its low end above its high end", f"write {ends[1]:g}, {ends[0]:g}")
     return ends
 
 
@@ -210,9 +220,9 @@ def parse_cutoff(text: str) -> tuple[float, ...]:
     low, high = parse_range(text)
     if not 0 <= low <= high <= 1:
         percent = f": 1 % is 0.01, so write {low / 100:g}, {high / 100:g}" if 0 <= low < high <= 100 else ""
-        raise ValueError(f"lies outside [0, 1]; cutoffs are fractions{percent}")
+        raise Problem("lies outside [0, 1]", f"cutoffs are fractions{percent}")
     if low == high:
-        raise ValueError("leaves nothing between its ends; write e.g. 0.01, 0.99")
+        raise Problem("leaves nothing between its ends", "write e.g. 0.01, 0.99")
     return low, high
 
 
@@ -221,7 +231,7 @@ def parse_axcodes(text: str) -> tuple[str, ...]:
     letters = [part.upper() for part in split_list(text)]
     letters = list(letters[0]) if len(letters) == 1 else letters
     if [sum(letters.count(c) for c in pair) for pair in _OPPOSITE_DIRECTIONS] != [1, 1, 1] or len(letters) != 3:
-        raise ValueError("is not one each of L/R, P/A and I/S; write e.g. R, A, S")
+        raise Problem("is not one each of L/R, P/A and I/S", "write e.g. R, A, S")
     return tuple(letters)
 
 
@@ -229,7 +239,7 @@ def parse_devices(text: str) -> str:
     """Reads GPU numbers `0, 2`."""
     numbers = parse_wholes(text)
     if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        raise ValueError("is not a list of different GPU numbers from 0 up; for the CPU write num_gpus = 0")
+        raise Problem("is not a list of different GPU numbers from 0 up", "for the CPU write num_gpus = 0")
     return ",".join(str(number) for number in numbers)
 
 
@@ -240,9 +250,9 @@ def parse_iteration(text: str) -> int | str:
     try:
         iteration = parse_whole(text)
     except ValueError:
-        raise ValueError("is neither an iteration nor 'best'; write -1 for the newest") from None
+        raise Problem("is neither an iteration nor 'best'", "write -1 for the newest") from None
     if iteration < -1:
-        raise ValueError("is below -1; write -1 for the newest")
+        raise Problem("is below -1", "write -1 for the newest")
     return iteration
 
 
@@ -254,10 +264,10 @@ def parse_bounds(text: str) -> dict[str, tuple[float, float]]:
     while position < len(text):
         match = _BOUNDS.match(text, position)
         if not match:
-            raise ValueError("is not a list of NAME: LOW, HIGH; write e.g. bone: 200, 3000")
+            raise Problem("is not a list of NAME: LOW, HIGH", "write e.g. bone: 200, 3000")
         name = match[1].lower()
         if name in bounds:
-            raise ValueError(f"gives {name!r} twice; remove one of them")
+            raise Problem(f"gives {name!r} twice", "remove one of them")
         low, high = parse_range(f"{match[2]}, {match[3]}")
         bounds[name] = (low, high)
         separator = re.compile(r"\s*,?\s*").match(text, match.end())
@@ -266,7 +276,7 @@ def parse_bounds(text: str) -> dict[str, tuple[float, float]]:
 
 
 def choice(
-    names: Sequence[str],
+    names: Collection[str],
     aliases: Mapping[str, str] | None = None,
     not_built: Mapping[str, str] | None = None,
     classes: bool = False,
@@ -274,27 +284,37 @@ def choice(
     """Makes the reader of a choice, whatever the case of its letters.
 
     Args:
-        names: What may be chosen, as the result spells it.
+        names: What may be chosen, as the result spells it; a table is looked at whenever a text is read.
         aliases: Other spellings, lower case.
         not_built: Names that are known but do not exist yet, lower case, each with what to use instead.
         classes: Whether the path of a class, `my.module.Class`, may be chosen too.
     """
-    table = {name.lower(): name for name in names} | dict(aliases or {})
 
     def parse(text: str) -> str:
         word = unquote(text).lower()
+        table = {name.lower(): name for name in names} | dict(aliases or {})
         if word in table:
             return table[word]
         if classes and is_class_path(unquote(text)):
             return unquote(text)
         if word in (not_built or {}):
-            raise ValueError(f"does not exist in this version; {(not_built or {})[word]}")
+            raise Problem("does not exist in this version", (not_built or {})[word])
         if not word:
-            raise ValueError(f"is empty; choose one of {', '.join(names)}, or remove the line for the default")
-        raise ValueError(f"is not known{suggestion(word, list(names)) or ','} choose one of {', '.join(names)}")
+            raise Problem("is empty", f"choose one of {', '.join(names)}, or remove the line for the default")
+        raise Problem("is not known", choose(word, names))
 
-    form = " / ".join(f"`{name}`" for name in names)
-    return Reads(parse, f"{form} / `my.module.Class`" if classes else form)
+    def form() -> str:
+        known = " / ".join(f"`{name}`" for name in names)
+        return f"{known} / `my.module.Class`" if classes else known
+
+    return Reads(parse, form)
+
+
+def choose(word: str, names: Collection[str]) -> str:
+    """Returns the remedy for a word that is none of the names: the closest one, and all of them."""
+    close = closest(word, names)
+    everything = f"choose one of {', '.join(names)}"
+    return everything if close is None else f"did you mean {close!r}? {everything}"
 
 
 def format_value(value: Any) -> str:

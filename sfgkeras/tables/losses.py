@@ -1,0 +1,241 @@
+"""The losses that a task may choose, by the type of the task; the first of a type is its default."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sfgkeras import values
+from sfgkeras.settings import Settings, setting
+from sfgkeras.tables.entry import Entry, aliases_of
+from sfgkeras.values import Reads
+
+if TYPE_CHECKING:
+    from sfgkeras.losses.base import TaskLoss
+
+
+@dataclass(frozen=True)
+class LossEntry(Entry["type[TaskLoss]"]):
+    """A loss; its class takes the fields of its settings as arguments.
+
+    Attributes:
+        likelihood: What the loss is the negative logarithm of, up to its scale: `gaussian` for quantities,
+            `categorical` for classes; balancing by uncertainty depends on it.
+    """
+
+    likelihood: Literal["gaussian", "categorical"] = "gaussian"
+
+
+@dataclass(frozen=True)
+class HuberSettings(Settings):
+    """Settings of `huber`."""
+
+    delta: float = setting(1.0, "Residual from which on the loss is linear, in units of what is learned.", gt=0)
+
+
+@dataclass(frozen=True)
+class SmoothL1Settings(Settings):
+    """Settings of `smoothl1`."""
+
+    beta: float = setting(1.0, "Residual below which the loss is quadratic, in units of what is learned.", gt=0)
+
+
+@dataclass(frozen=True)
+class DiceSettings(Settings):
+    """Settings of `dice_ns` and `dicecrossentropy`."""
+
+    include_background: bool = setting(True, "Whether class 0 counts in the average of Dice over the classes.")
+
+
+@dataclass(frozen=True)
+class WassersteinSettings(Settings):
+    """Settings of `wgdl`."""
+
+    distances: tuple[float, ...] | None = setting(
+        None,
+        "How far apart labels are, 0-1, 0-2, ..., 1-2, ...; empty for 1 everywhere.",
+        gt=0,
+        reads=Reads(values.parse_numbers, "list of numbers"),
+    )
+
+
+@dataclass(frozen=True)
+class TverskySettings(Settings):
+    """Settings of `tversky`."""
+
+    false_positives: float = setting(0.5, "Weight of false positives, the paper's alpha.", ge=0)
+    false_negatives: float = setting(0.5, "Weight of false negatives, the paper's beta.", ge=0)
+
+
+@dataclass(frozen=True)
+class SensitivitySettings(Settings):
+    """Settings of `sensspec`."""
+
+    sensitivity_ratio: float = setting(
+        0.05, "Weight of the errors on the label, the paper's r, which suggests 0.01 to 0.1.", ge=0, le=1
+    )
+
+
+def _rmse() -> "type[TaskLoss]":
+    from sfgkeras.losses.regression import RootMeanSquaredError
+
+    return RootMeanSquaredError
+
+
+def _mae() -> "type[TaskLoss]":
+    from sfgkeras.losses.regression import MeanAbsoluteError
+
+    return MeanAbsoluteError
+
+
+def _mse() -> "type[TaskLoss]":
+    from sfgkeras.losses.regression import MeanSquaredError
+
+    return MeanSquaredError
+
+
+def _l2() -> "type[TaskLoss]":
+    from sfgkeras.losses.regression import L2Loss
+
+    return L2Loss
+
+
+def _huber() -> "type[TaskLoss]":
+    from sfgkeras.losses.regression import Huber
+
+    return Huber
+
+
+def _smooth_l1() -> "type[TaskLoss]":
+    from sfgkeras.losses.regression import SmoothL1
+
+    return SmoothL1
+
+
+def _cosine() -> "type[TaskLoss]":
+    from sfgkeras.losses.regression import CosineLoss
+
+    return CosineLoss
+
+
+def _dice_cross_entropy() -> "type[TaskLoss]":
+    from sfgkeras.losses.segmentation import DiceCrossEntropy
+
+    return DiceCrossEntropy
+
+
+def _squared_dice() -> "type[TaskLoss]":
+    from sfgkeras.losses.overlap import SquaredDiceLoss
+
+    return SquaredDiceLoss
+
+
+def _dice() -> "type[TaskLoss]":
+    from sfgkeras.losses.segmentation import DiceLoss
+
+    return DiceLoss
+
+
+def _cross_entropy() -> "type[TaskLoss]":
+    from sfgkeras.losses.segmentation import CrossEntropy
+
+    return CrossEntropy
+
+
+def _generalised_dice() -> "type[TaskLoss]":
+    from sfgkeras.losses.overlap import GeneralisedDiceLoss
+
+    return GeneralisedDiceLoss
+
+
+def _wasserstein() -> "type[TaskLoss]":
+    from sfgkeras.losses.overlap import WassersteinDiceLoss
+
+    return WassersteinDiceLoss
+
+
+def _tversky() -> "type[TaskLoss]":
+    from sfgkeras.losses.overlap import TverskyLoss
+
+    return TverskyLoss
+
+
+def _sensitivity() -> "type[TaskLoss]":
+    from sfgkeras.losses.overlap import SensitivitySpecificityLoss
+
+    return SensitivitySpecificityLoss
+
+
+def _class_cross_entropy() -> "type[TaskLoss]":
+    from sfgkeras.losses.classification import ClassificationCrossEntropy
+
+    return ClassificationCrossEntropy
+
+
+LOSSES: dict[str, dict[str, LossEntry]] = {
+    "regression": {
+        "rmse": LossEntry(_rmse, "root of the mean squared residual of each sample"),
+        "mae": LossEntry(_mae, "mean absolute residual"),
+        "mse": LossEntry(_mse, "mean squared residual"),
+        "l1loss": LossEntry(_mae, "mean absolute residual, NiftyNet's name"),
+        "l2loss": LossEntry(_l2, "half the sum of squared residuals, NiftyNet's L2Loss"),
+        "huber": LossEntry(_huber, "quadratic for small residuals, linear for large ones", HuberSettings),
+        "smoothl1": LossEntry(_smooth_l1, "Huber's loss divided by where it turns linear", SmoothL1Settings),
+        "cosine": LossEntry(_cosine, "one minus the cosine between vectors of channels"),
+    },
+    "segmentation": {
+        "dicecrossentropy": LossEntry(
+            _dice_cross_entropy,
+            "soft Dice plus cross-entropy",
+            DiceSettings,
+            ("diceplusxent",),
+            likelihood="categorical",
+        ),
+        "dice": LossEntry(
+            _squared_dice,
+            "Dice with squares in the denominator, NiftyNet's Dice",
+            aliases=("dice_dense",),
+            likelihood="categorical",
+        ),
+        "dice_ns": LossEntry(
+            _dice, "Dice without squares, NiftyNet's Dice_NS", DiceSettings, ("dice_dense_ns",), "categorical"
+        ),
+        "crossentropy": LossEntry(
+            _cross_entropy,
+            "cross-entropy of every voxel",
+            aliases=("crossentropy_dense", "ohcrossentropy"),
+            likelihood="categorical",
+        ),
+        "gdsc": LossEntry(
+            _generalised_dice, "generalised Dice, which weighs small labels up", likelihood="categorical"
+        ),
+        "wgdl": LossEntry(
+            _wasserstein,
+            "Wasserstein Dice, by distances between labels",
+            WassersteinSettings,
+            likelihood="categorical",
+        ),
+        "tversky": LossEntry(
+            _tversky, "Dice with weights of false positives and negatives", TverskySettings, likelihood="categorical"
+        ),
+        "sensspec": LossEntry(
+            _sensitivity, "squared errors on and off each label", SensitivitySettings, likelihood="categorical"
+        ),
+    },
+    "classification": {
+        "crossentropy": LossEntry(
+            _class_cross_entropy,
+            "cross-entropy of the class",
+            aliases=("crossentropy_dense", "ohcrossentropy"),
+            likelihood="categorical",
+        ),
+    },
+}
+
+
+def default_loss(task_type: str) -> str:
+    """Returns the loss of a type of task that names none."""
+    return next(iter(LOSSES[task_type]))
+
+
+def loss_aliases() -> dict[str, str]:
+    """Returns the other names of losses, NiftyNet's among them, whatever the type of the task."""
+    return {alias: name for entries in LOSSES.values() for alias, name in aliases_of(entries).items()}

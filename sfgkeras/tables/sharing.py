@@ -1,0 +1,78 @@
+"""The sharing mechanisms that `[NETWORK] sharing` may choose."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sfgkeras.tables.entry import Entry
+
+if TYPE_CHECKING:
+    from sfgkeras.sharing.base import Sharing
+
+
+@dataclass(frozen=True)
+class SharingEntry(Entry["type[Sharing]"]):
+    """A sharing mechanism; its class holds its settings and knows no Keras.
+
+    Attributes:
+        learned: Whether probabilities of groups are learned.
+        drawn: Whether masks are drawn at every step.
+        constant: Whether every filter belongs to what it belongs to for good.
+    """
+
+    learned: bool = False
+    drawn: bool = False
+    constant: bool = False
+
+    def settings_class(self) -> type | None:
+        """Returns the mechanism itself: its fields are its settings."""
+        return self.load()
+
+
+def _sfg() -> "type[Sharing]":
+    from sfgkeras.sharing.sfg import SFG
+
+    return SFG
+
+
+def _hard_sharing() -> "type[Sharing]":
+    from sfgkeras.sharing.hard_sharing import HardSharing
+
+    return HardSharing
+
+
+def _single_task() -> "type[Sharing]":
+    from sfgkeras.sharing.single_task import SingleTask
+
+    return SingleTask
+
+
+def _constant_mask() -> "type[Sharing]":
+    from sfgkeras.sharing.constant_mask import ConstantMask
+
+    return ConstantMask
+
+
+def _constant_p() -> "type[Sharing]":
+    from sfgkeras.sharing.constant_p import ConstantP
+
+    return ConstantP
+
+
+def _cross_stitch() -> "type[Sharing]":
+    from sfgkeras.sharing.cross_stitch import CrossStitch
+
+    return CrossStitch
+
+
+SHARING: dict[str, SharingEntry] = {
+    "sfg": SharingEntry(_sfg, "filter groups with learned probabilities", learned=True, drawn=True),
+    "hard_sharing": SharingEntry(_hard_sharing, "all filters serve all tasks", constant=True),
+    "single_task": SharingEntry(_single_task, "an independent narrow network per task", constant=True),
+    "constant_mask": SharingEntry(
+        _constant_mask, "one allocation of filters to groups, drawn once or given", constant=True
+    ),
+    "constant_p": SharingEntry(_constant_p, "filter groups drawn from probabilities that are not trained", drawn=True),
+    "cross_stitch": SharingEntry(
+        _cross_stitch, "a narrow network per task, joined by learned mixtures of features", constant=True
+    ),
+}

@@ -1,0 +1,53 @@
+"""The types of tasks that `[TASK name] type` may choose."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sfgkeras.tables.entry import Entry
+
+if TYPE_CHECKING:
+    from sfgkeras.applications.tasks.task import TaskType
+
+
+@dataclass(frozen=True)
+class TaskEntry(Entry["type[TaskType]"]):
+    """A type of task.
+
+    Attributes:
+        of_volume: The kind of its targets where their source gives volumes (`map`, `labels`); None: it takes none.
+        of_value: The kind where the source gives one value per subject (`value`, `class`); None: it takes none.
+        has_classes: Whether it needs `num_classes`, and may name them.
+        has_unit: Whether its target is a quantity with `scale` and `unit`.
+    """
+
+    of_volume: str | None = None
+    of_value: str | None = None
+    has_classes: bool = False
+    has_unit: bool = False
+
+
+def _regression() -> "type[TaskType]":
+    from sfgkeras.applications.tasks.regression import RegressionTask
+
+    return RegressionTask
+
+
+def _segmentation() -> "type[TaskType]":
+    from sfgkeras.applications.tasks.segmentation import SegmentationTask
+
+    return SegmentationTask
+
+
+def _classification() -> "type[TaskType]":
+    from sfgkeras.applications.tasks.classification import ClassificationTask
+
+    return ClassificationTask
+
+
+TASK_TYPES: dict[str, TaskEntry] = {
+    "regression": TaskEntry(
+        _regression, "a quantity per voxel or per subject", of_volume="map", of_value="value", has_unit=True
+    ),
+    "segmentation": TaskEntry(_segmentation, "a label per voxel", of_volume="labels", has_classes=True),
+    "classification": TaskEntry(_classification, "a class per subject", of_value="class", has_classes=True),
+}
