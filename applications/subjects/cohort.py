@@ -231,7 +231,7 @@ def find_source(name: str, source: Any) -> dict[str, ImageRef]:
 
 
 def _reader(source: Any) -> str | None:
-    return None if source.loader in choices.VALUE_LOADERS else source.loader
+    return None if gives_values(source.loader) else source.loader
 
 
 def _match(config: Config, images: Mapping[str, Mapping[str, ImageRef]]) -> dict[str, Subject]:
