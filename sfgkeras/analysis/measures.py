@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sfgkeras.analysis import counts
+from sfgkeras.analysis.box_overlap import box_giou, box_iou, centre_distance
 from sfgkeras.analysis.counts import Counts, count_voxels, dice, jaccard, sensitivity, specificity
 from sfgkeras.analysis.similarity import mean_similarity, similarity_map
 from sfgkeras.analysis.surface import average_distance, hausdorff, hausdorff95, surface_distances
@@ -128,17 +129,17 @@ class Evaluation:
     """One measure that an INI file can ask for.
 
     Attributes:
-        kind: Type of task: `"regression"`, `"segmentation"` or `"classification"`.
-        function: Takes `Residuals`, values of a `similarity_map`, `Counts`, `SurfaceDistances`, `SurfaceElements` or a
-            confusion matrix, as `needs` says.
-        needs: `"residuals"`, `"similarity"`, `"counts"`, `"distances"`, `"elements"` or `"matrix"`.
+        kind: Type of task: `"regression"`, `"segmentation"`, `"classification"` or `"bounding_box"`.
+        function: Takes `Residuals`, values of a `similarity_map`, `Counts`, `SurfaceDistances`, `SurfaceElements`, a
+            confusion matrix, or true and predicted boxes, as `needs` says.
+        needs: `"residuals"`, `"similarity"`, `"counts"`, `"distances"`, `"elements"`, `"matrix"` or `"boxes"`.
         higher_is_better: Whether a larger value is a better one; None where neither is.
         unit: `"target"` for that of the target, `"target^2"` for its square, `"mm"`, `"dB"`, or empty.
         usual: Whether it is measured where no measure is named.
     """
 
     kind: str
-    function: Callable[[Any], Any]
+    function: Callable[..., Any]
     needs: str
     higher_is_better: bool | None
     unit: str = ""
@@ -188,6 +189,9 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "accuracy": Evaluation("classification", accuracy, "matrix", True),
     "balanced_accuracy": Evaluation("classification", balanced_accuracy, "matrix", True),
     "confusion_matrix": Evaluation("classification", _as_lists, "matrix", None),
+    "box_iou": Evaluation("bounding_box", box_iou, "boxes", True),
+    "centre_distance": Evaluation("bounding_box", centre_distance, "boxes", False, "target"),
+    "box_giou": Evaluation("bounding_box", box_giou, "boxes", True, usual=False),
 }
 
 
@@ -385,3 +389,23 @@ def evaluate_classification(
     matrix = confusion_matrix(np.asarray(truth), np.asarray(prediction), num_classes)
     values = {measure: evaluation.function(matrix) for measure, evaluation in chosen.items()}
     return {"num_subjects": int(matrix.sum()), **values}
+
+
+def evaluate_boxes(
+    truth: np.ndarray, prediction: np.ndarray, names: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Measures predicted boxes, box by box.
+
+    Args:
+        truth: The low and the high corner of each, `(boxes, 2 * rank)`.
+        prediction: The same.
+        names: Which measures, keys of `EVALUATIONS`; None for the usual ones of bounding boxes.
+
+    Returns:
+        The values of all boxes, `(boxes,)`, by measure.
+
+    Raises:
+        ValueError: If shapes do not fit or a measure is unknown.
+    """
+    chosen = _chosen(names, "bounding_box")
+    return {measure: evaluation.function(truth, prediction) for measure, evaluation in chosen.items()}
