@@ -240,6 +240,7 @@ def test_the_table_knows_the_direction_of_every_measure():
         "regression",
         "segmentation",
         "classification",
+        "bounding_box",
     }
 
 
