@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 SECTION = "PREPROCESSING"
 
 
-def read_run(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Config:
-    """Reads an INI file as `read_config` does, and checks the steps of `[PREPROCESSING]` with all else.
+def read_run(path: Path | str, overrides: Sequence[tuple[str, str]] = (), row: str | None = None) -> Config:
+    """Reads an INI file, or a row of its `[COMPARE]`, as `read_config` does; checks the steps of `[PREPROCESSING]` too.
 
     Raises:
         ConfigError: Every mistake at once; see `read_config`.
     """
-    return read_config(path, overrides, checks=(check_steps,))
+    return read_config(path, overrides, checks=(check_steps,), row=row)
 
 
 def check_steps(draft: Draft) -> None:

@@ -148,7 +148,9 @@ def demo(context: click.Context, output: Path, seed: int) -> None:
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same files.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.pass_context
-def phantom(context: click.Context, kind: str, output: Path, subjects: int, layout: str | None, **options: Any) -> None:
+def phantom(
+    context: click.Context, /, kind: str, output: Path, subjects: int, layout: str | None, **options: Any
+) -> None:
     """Write a synthetic cohort whose truth is known."""
     layouts = KINDS[kind].layouts
     layout = layout or next(iter(layouts))

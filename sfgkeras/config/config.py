@@ -38,6 +38,7 @@ class Config:
         path: The file it was read from.
         text: That file's text.
         warnings: What looks wrong but can be used.
+        rows: Names of the rows of `[COMPARE]`; see `read_config`.
     """
 
     application: str
@@ -55,6 +56,7 @@ class Config:
     path: Path = field(default=Path(), compare=False)
     text: str = field(default="", compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    rows: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def window_size(self) -> tuple[int, int, int]:

@@ -118,7 +118,7 @@ def sort_sections(ini: IniText) -> tuple[list[IniSection], list[IniSection]]:
 
 
 def _refuse_section(ini: IniText, section: IniSection) -> None:
-    close = closest(section.name, list(SECTIONS))
+    close = closest(section.name, [*SECTIONS, "COMPARE"])
     home = max(SECTIONS, key=lambda name: len(set(SECTIONS[name].model_fields) & set(section.entries)))
     if section_id(section.name).startswith("TASK"):
         hint = ", did you mean [TASK name]?"

@@ -1,10 +1,12 @@
 """INI file to `Config`: text, sections, tasks, defaults, checks, and then every mistake at once."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sfgkeras.config.checks import CHECKS
+from sfgkeras.config.compare import apply_row, take_rows
 from sfgkeras.config.config import Config
 from sfgkeras.config.known import (
     RUN_SECTIONS,
@@ -20,7 +22,7 @@ from sfgkeras.config.settle import Draft, settle
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, apply_overrides, parse_ini
 from sfgkeras.config.translate import read_application
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import ConfigError, suggestion
 
 # A section without which there is no object to hold the configuration; None stands for "not asked for".
 _OPTIONAL_SECTIONS = frozenset({"PREPROCESSING"})
@@ -33,7 +35,10 @@ _PLACEHOLDERS: dict[str, dict[str, Any]] = {
 
 
 def read_config(
-    path: Path | str, overrides: Sequence[tuple[str, str]] = (), checks: Sequence[Callable[[Draft], None]] = ()
+    path: Path | str,
+    overrides: Sequence[tuple[str, str]] = (),
+    checks: Sequence[Callable[[Draft], None]] = (),
+    row: str | None = None,
 ) -> Config:
     """Reads and checks an INI file; nothing but the file itself is touched.
 
@@ -46,6 +51,8 @@ def read_config(
         overrides: Values from the command line, `("SECTION.KEY", "VALUE")`, which replace the file's.
         checks: Checks of higher layers, which know what this room cannot, such as the settings of preprocessing
             steps; they collect their mistakes with all others.
+        row: A row of `[COMPARE]`, whose values replace the file's too. Without it the file is read as it stands, and
+            every row is tried.
 
     Raises:
         ConfigError: If anything in it is wrong; one line for each mistake, with file, line, section, key,
@@ -53,16 +60,13 @@ def read_config(
     """
     path = Path(path)
     text = read_text(path)
-    ini = parse_ini(text, str(path))
-    refuse_strays(ini)
-    apply_overrides(ini, overrides)
-    told = [change.message(ini.file) for change in adapt(ini) if change.is_told]
-    draft = _read_draft(ini)
-    draft.warnings[:0] = told
-    settle(draft)
-    for check in (*CHECKS, *checks):
-        check(draft)
-    ini.raise_problems()
+    draft = _read_checked(text, path, overrides, checks, row)
+    problems = draft.ini.problems()
+    for other in () if row is not None else draft.rows.values():
+        found = _read_checked(text, path, overrides, checks, other.name).ini.problems()
+        problems += [other.problem(message) for message in found if message not in problems]
+    if problems:
+        raise ConfigError("\n".join(problems))
     application = draft.application
     return Config(
         application=application.name,
@@ -74,8 +78,39 @@ def read_config(
         path=path,
         text=text,
         warnings=tuple(draft.warnings),
+        rows=tuple(draft.rows),
         **draft.sections,
     )
+
+
+def _read_checked(
+    text: str,
+    path: Path,
+    overrides: Sequence[tuple[str, str]],
+    checks: Sequence[Callable[[Draft], None]],
+    row: str | None,
+) -> Draft:
+    """Reads the text of a file, with a row or as it stands; the mistakes are in the draft's `ini`.
+
+    Raises:
+        ConfigError: If there is no such row.
+    """
+    ini = parse_ini(text, str(path))
+    refuse_strays(ini)
+    apply_overrides(ini, overrides)
+    rows = take_rows(ini)
+    if row is not None:
+        if row not in rows:
+            hint = suggestion(row, list(rows)) or f"; it has {', '.join(rows) or 'none'}"
+            raise ConfigError(f"{path}: [COMPARE] has no row {row!r}{hint}")
+        apply_row(ini, rows[row])
+    told = [change.message(ini.file) for change in adapt(ini) if change.is_told]
+    draft = replace(_read_draft(ini), rows=rows, row=row)
+    draft.warnings[:0] = told
+    settle(draft)
+    for check in (*CHECKS, *checks):
+        check(draft)
+    return draft
 
 
 def read_text(path: Path) -> str:

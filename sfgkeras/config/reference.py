@@ -100,6 +100,26 @@ the task's name in files and scores is the section's in lower case, and the netw
 = hard_sharing`)."""
 
 
+_COMPARE = """\
+The rows of a study, one on a line: a name, and what is changed in the file for it. `sfgkeras compare -c FILE` trains
+all of them over seeds, on the same subjects, and writes one table; the other verbs read the file as it stands.
+
+    [COMPARE]
+    base = tasks: mask
+    mtl-rec = tasks: mask, class, rec; weights: 0.8, 0.2, 1e-5
+    shallow = tasks: mask; network.unet_levels: 3; training.lr: 1e-3
+
+| in a row | what it sets |
+|---|---|
+| `tasks: A, B` | `[MULTITASK] tasks` |
+| `weights: 0.8, 0.2` | `weight` of each task of the row, in order |
+| `SECTION.KEY: VALUE` | any other key, e.g. `network.width: 0.5`, `task.mask.loss: dice` |
+
+Settings are parted by `;`, which begins no comment here. The first row is what the others are tested against. Names
+have letters, digits and `- _ + .`. The command line goes before a row. Every row is checked whenever the file is read.
+Measures of tasks that a row leaves out are left out too."""
+
+
 def reference_markdown() -> str:
     """Returns the reference of sections, keys, defaults and refusals as Markdown."""
     parts = [_INTRODUCTION, "## Input sources", _SOURCES, _table(InputSource)]
@@ -117,6 +137,7 @@ def reference_markdown() -> str:
     parts += ["## One-task applications", _ONE_TASK]
     for name, model in ONE_TASK_SECTIONS.items():
         parts += [f"### [{name}]", _sentence(model), _table(model)]
+    parts += ["## [COMPARE]", _COMPARE]
     parts += ["## Losses, metrics and measures", _names_by_type()]
     parts += ["## What is refused", _refusals()]
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -1,11 +1,13 @@
 """Fills in what one section leaves to another: sharing, losses, label sources, paths below `model_dir`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
+from sfgkeras.config.compare import Row
 from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, section_id
@@ -27,6 +29,8 @@ class Draft:
         sections: Models of the sections of a run, by lower-case name.
         application: What is learned.
         warnings: What looks wrong but can be used.
+        rows: Rows of `[COMPARE]` by name.
+        row: Which of them is read, if any.
     """
 
     ini: IniText
@@ -34,6 +38,8 @@ class Draft:
     sections: dict[str, Any]
     application: Application
     warnings: list[str]
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    row: str | None = None
 
     def is_scalar(self, source: str) -> bool:
         """Says whether a source gives one value per subject rather than a volume."""
@@ -189,13 +195,21 @@ def _settle_tasks(draft: Draft) -> None:
     evaluation = draft.sections["evaluation"]
     measures = (measure.lower() for measure in evaluation.evaluations)
     aliases = dict(choices.EVALUATION_ALIASES)
-    if {task.type for task in application.tasks.values()} == {"segmentation"}:
+    learned = {task.type for task in application.tasks.values()}
+    # What is asked for of a task that a row of a study leaves out is not asked for.
+    unlearned = application.unlearned_types - learned if draft.row else set()
+    if learned | unlearned == {"segmentation"}:
         # NiftyNet's accuracy of a segmentation counts voxels.
         aliases["accuracy"] = "voxel_accuracy"
     evaluations = tuple(dict.fromkeys(aliases.get(measure, measure) for measure in measures))
+    unasked = {measure for kind in unlearned for measure in choices.EVALUATIONS[kind]}
+    unasked -= {measure for kind in learned for measure in choices.EVALUATIONS[kind]}
+    evaluations = tuple(measure for measure in evaluations if measure not in unasked)
+    bounds = {} if "regression" in unlearned else evaluation.intensity_bounds
     by_id = {section_id(name): name for name in draft.sources}
     mask = evaluation.mask and by_id.get(section_id(evaluation.mask), evaluation.mask)
-    draft.sections["evaluation"] = evaluation.model_copy(update={"evaluations": evaluations, "mask": mask})
+    changes = {"evaluations": evaluations, "mask": mask, "intensity_bounds": bounds}
+    draft.sections["evaluation"] = evaluation.model_copy(update=changes)
 
 
 def label_sources(draft: Draft) -> list[str]:

@@ -45,6 +45,10 @@ class IniSection:
     line: int | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
 
+    def put(self, key: str, value: str, line: int | None, option: str | None) -> None:
+        """Gives a key a value, in place of one that it has."""
+        self.entries[key.lower()] = Entry(key.lower(), value.strip(), line, option)
+
 
 def section_id(name: str) -> str:
     """Returns a section's name as it is compared: upper case, single spaces."""
@@ -126,14 +130,18 @@ class IniText:
         found = self.sections.get(section_id(section))
         return found is not None and key in found.entries and unquote(found.entries[key].value) != ""
 
+    def problems(self) -> list[str]:
+        """Returns all mistakes, in the order of the file, those of the command line last."""
+        return [message for _, message in sorted(self._problems, key=lambda item: item[0])]
+
     def raise_problems(self) -> None:
-        """Raises all mistakes at once, in the order of the file, those of the command line last.
+        """Raises all mistakes at once.
 
         Raises:
             ConfigError: If there is any.
         """
-        if self._problems:
-            raise ConfigError("\n".join(message for _, message in sorted(self._problems, key=lambda item: item[0])))
+        if found := self.problems():
+            raise ConfigError("\n".join(found))
 
 
 def parse_ini(text: str, file: str) -> IniText:
@@ -194,7 +202,7 @@ class _Parser:
             section.entries[self._last_key] = Entry(entry.key, value, entry.line)
             return
         self._last_key = None
-        match = _ASSIGNMENT.fullmatch(_without_comment(line))
+        match = _ASSIGNMENT.fullmatch(_without_comment(line, _marks(section)))
         if match is None or not match["key"]:
             where = f"[{section.name}] " if section else ""
             self._ini.add_at_line(number, f"{where}{line!r} has no value; write KEY = VALUE, or # before a comment")
@@ -214,7 +222,7 @@ class _Parser:
             self._last_key, self._indent = key, indent
 
     def _value(self, number: int, section: IniSection, key: str, value: str) -> str:
-        value = _without_comment(value)
+        value = _without_comment(value, _marks(section))
         if _INTERPOLATION.search(value):
             message = "refers to another key with %(...)s, which is not supported; write the value out"
             self._ini.add_at_line(number, f"[{section.name}] {key} = {value!r} {message}")
@@ -222,14 +230,19 @@ class _Parser:
         return value.replace("%%", "%")
 
 
-def _without_comment(text: str) -> str:
-    """Cuts an inline comment, a # or ; after white space, outside quotes."""
+def _marks(section: IniSection | None) -> str:
+    """Returns what begins a comment within a line: in rows of a study ; parts one setting from the next."""
+    return "#" if section is not None and section_id(section.name) == "COMPARE" else "#;"
+
+
+def _without_comment(text: str, marks: str) -> str:
+    """Cuts an inline comment, a mark after white space, outside quotes."""
     position, starts_element = 0, True
     while position < len(text):
         character = text[position]
         if character in "\"'" and starts_element:
             position = end_of_quotes(text, position) or position
-        elif character in "#;" and position and text[position - 1].isspace():
+        elif character in marks and position and text[position - 1].isspace():
             return text[:position].rstrip()
         if not character.isspace():
             starts_element = character in ",([=:"
@@ -257,7 +270,7 @@ def apply_overrides(ini: IniText, overrides: Sequence[tuple[str, str]]) -> None:
         prefix, _, rest = section_name.partition(".")
         section_name = f"{prefix} {rest}" if prefix.upper() == "TASK" and rest else section_name
         section = ini.sections.setdefault(section_id(section_name), IniSection(section_name))
-        section.entries[key.lower()] = Entry(key.lower(), value.strip(), None, f"--{name}")
+        section.put(key, value, None, f"--{name}")
 
 
 def _unusable(value: str) -> str:

@@ -38,6 +38,7 @@ class Application:
         section: Name of the section that says so.
         multitask: Its settings; `image`, `weight` and `sampler` name existing sources.
         tasks: By name, in order.
+        unlearned_types: Types of the tasks that the file has and `[MULTITASK] tasks` leaves out.
         places: Where a task's field stands in the file, `(section, key)`.
         complete: Whether every task that the file names could be read, so that tasks may be counted.
         authors_spelling: Whether the authors' two-task keys are used.
@@ -48,6 +49,7 @@ class Application:
     section: str = "MULTITASK"
     multitask: Multitask = field(default_factory=lambda: Multitask())
     tasks: dict[str, Task] = field(default_factory=dict)
+    unlearned_types: set[str] = field(default_factory=set)
     places: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     complete: bool = True
     authors_spelling: bool = False
@@ -129,7 +131,8 @@ def _read_task_sections(ini: IniText, task_sections: Sequence[IniSection], appli
     for name, section in by_name.items():
         refuse_unknown_keys(ini, section, Task)
         if name not in chosen:
-            read_model(ini, section.name, Task, fields_of(section, Task))
+            left_out = read_model(ini, section.name, Task, fields_of(section, Task))
+            application.unlearned_types |= {left_out.type} if left_out is not None else set()
             application.warnings.append(f"[{section.name}] is not among [MULTITASK] tasks and is not learned")
 
 

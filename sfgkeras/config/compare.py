@@ -1,0 +1,158 @@
+"""`[COMPARE]`: the rows of a study, each a name and what it changes in the file."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sfgkeras.config.quoting import end_of_quotes, split_list
+from sfgkeras.config.text import IniSection, IniText, section_id
+from sfgkeras.errors import suggestion
+
+SECTION = "COMPARE"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
+_SHORT = ("tasks", "weights")
+# What `sfgkeras compare` sets, so that all rows have the same subjects and each a folder of its own.
+_SET_BY_COMPARE: Mapping[str, str] = {
+    "SYSTEM.MODEL_DIR": "every run has a folder below that of the comparison",
+    "SYSTEM.SEED": "every row is trained with each of --seeds",
+    "SYSTEM.DATASET_SPLIT_FILE": "all rows have the same subjects",
+    "SYSTEM.CACHE_DIR": "all rows share one",
+    "NETWORK.HISTOGRAM_REF_FILE": "all rows share one",
+    "PREPROCESSING.OUTPUT": "all rows share one",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a study.
+
+    Attributes:
+        name: What it is called in tables and folders.
+        changes: What it changes, `("SECTION.KEY", "VALUE")`.
+        line: Its line in the file; None where it comes from the command line.
+        place: What messages call that line, `pets.ini:80` or `--COMPARE.base`.
+        text: As written, behind the `=`.
+    """
+
+    name: str
+    changes: tuple[tuple[str, str], ...]
+    line: int | None
+    place: str
+    text: str
+
+    def problem(self, message: str) -> str:
+        """Words a mistake of the settings in which the row is the reason."""
+        said = message.removeprefix(f"{self.place}: ")
+        return f"{self.place}: [{SECTION}] {self.name} = {self.text!r} cannot be used: {said}"
+
+
+def take_rows(ini: IniText) -> dict[str, Row]:
+    """Takes `[COMPARE]` out of a file and returns its rows by name; mistakes in their form are collected."""
+    section = ini.sections.get(SECTION)
+    if section is None:
+        return {}
+    rows = {}
+    for key, entry in section.entries.items():
+        place = entry.option or f"{ini.file}:{entry.line}"
+        if not _NAME.fullmatch(key):
+            ini.add(SECTION, key, "is no row: a row's name has letters, digits and - _ + . only; write e.g. mtl-rec")
+            continue
+        try:
+            changes = tuple(_changes(ini, entry.value))
+        except ValueError as error:
+            ini.add(SECTION, key, str(error))
+        else:
+            rows[key] = Row(key, changes, entry.line, place, entry.value)
+    if not section.entries:
+        ini.add(SECTION, None, "has no row; write one on a line, e.g. base = tasks: mask, or remove the section")
+    del ini.sections[SECTION]
+    return rows
+
+
+def _changes(ini: IniText, text: str) -> Iterator[tuple[str, str]]:
+    """Yields what a row changes.
+
+    Raises:
+        ValueError: Goes on after `[COMPARE] name = 'text'`.
+    """
+    parts = [_parted(part) for part in _split(text) if part.strip()]
+    keys = [key.upper() for key, _ in parts]
+    for key, value in parts:
+        if keys.count(key.upper()) > 1:
+            raise ValueError(f"sets {key} twice; keep one of them")
+        if not value:
+            raise ValueError(f"gives {key} no value; write {key}: VALUE, or leave it out")
+        if "." not in key and key.lower() not in _SHORT:
+            hint = suggestion(key, list(_SHORT)) or "; write SECTION.KEY: VALUE, e.g. training.lr: 1e-4"
+            raise ValueError(f"sets {key!r}, which names no section{hint}")
+        if reason := _SET_BY_COMPARE.get(key.upper()):
+            raise ValueError(f"sets {key}, which sfgkeras compare sets ({reason}); leave it out")
+    own = {key.lower(): value for key, value in parts}
+    for key, value in parts:
+        if key.lower() == "tasks":
+            yield "MULTITASK.tasks", _needing_tasks(ini, key, value)
+        elif key.lower() == "weights":
+            weights = _weights(_tasks(ini, own.get("tasks")), _needing_tasks(ini, key, value))
+            # That a task does not exist is said of `tasks`.
+            yield from (
+                (f"TASK {task}.weight", weight) for task, weight in weights if f"TASK {task.upper()}" in ini.sections
+            )
+        else:
+            yield key, value
+
+
+def _needing_tasks(ini: IniText, key: str, value: str) -> str:
+    if "MULTITASK" not in ini.sections:
+        raise ValueError(f"sets {key}, and the file has one task; write training.KEY: VALUE and the like")
+    return value
+
+
+def _tasks(ini: IniText, own: str | None) -> list[str]:
+    """Returns the tasks of a row: its own, else those of the file."""
+    if own is None and ini.has("MULTITASK", "tasks"):
+        own = ini.sections["MULTITASK"].entries["tasks"].value
+    if own is not None:
+        return split_list(own)
+    return [section.name.split(maxsplit=1)[1] for key, section in ini.sections.items() if key.startswith("TASK ")]
+
+
+def _weights(tasks: Sequence[str], value: str) -> list[tuple[str, str]]:
+    numbers = split_list(value)
+    if len(numbers) != len(tasks):
+        raise ValueError(f"has {len(numbers)} weights for {len(tasks)} tasks ({', '.join(tasks)}); give one for each")
+    return list(zip(tasks, numbers, strict=True))
+
+
+def _split(text: str) -> list[str]:
+    """Splits text at its semicolons, outside quotes."""
+    parts, start, position = [], 0, 0
+    while position < len(text):
+        if text[position] in "\"'" and text[:position].rstrip()[-1:] in ("", ",", ":", ";", "(", "["):
+            position = end_of_quotes(text, position) or position
+        elif text[position] == ";":
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
+    return [*parts, text[start:]]
+
+
+def _parted(part: str) -> tuple[str, str]:
+    key, colon, value = part.partition(":")
+    if not colon or not key.strip():
+        raise ValueError(
+            f"holds {part.strip()!r}, which sets nothing; write KEY: VALUE; KEY: VALUE, where KEY is tasks, weights or "
+            "SECTION.KEY"
+        )
+    return " ".join(key.split()), value.strip()
+
+
+def apply_row(ini: IniText, row: Row) -> None:
+    """Puts what a row changes over the values of the file, but not over those of the command line."""
+    for name, value in row.changes:
+        section_name, _, key = (part.strip() for part in name.rpartition("."))
+        prefix, _, rest = section_name.partition(".")
+        section_name = f"{prefix} {rest}" if prefix.upper() == "TASK" and rest else section_name
+        section = ini.sections.setdefault(section_id(section_name), IniSection(section_name, row.line))
+        given = section.entries.get(key.lower())
+        if given is None or given.option is None:
+            section.put(key, value, row.line, None if row.line else row.place)
