@@ -68,12 +68,54 @@ def plan_sharing(
     plan = []
     for fraction in fractions:
         for name in names:
-            label = name if fraction == 1 else f"{name}, {fraction:g} of the data"
+            label = _label(name, fraction)
             for seed in range(seeds):
                 changes = [*overrides, *_common(base, path.stem, splits[fraction], output, fraction)]
                 changes += _of_sharing(base, name) + _of_run(output, label, seed)
                 plan.append(PlannedRun(label, seed, read_run(path, changes)))
     return sorted(plan, key=lambda planned: planned.seed)
+
+
+def plan_rows(
+    path: Path,
+    names: Sequence[str],
+    seeds: int,
+    output: Path,
+    overrides: Overrides = (),
+    fractions: Sequence[float] = (1.0,),
+) -> list[PlannedRun]:
+    """Plans the rows of an INI file's `[COMPARE]`, all of them on the subjects that have every target of the file.
+
+    Run number n of every row has seed n, and with it the same windows in the same order, where the row does not change
+    how they are drawn.
+
+    Args:
+        path: The INI file.
+        names: Names of the rows; empty for all.
+        seeds: Runs per row.
+        output: Folder of the comparison.
+        overrides: Further `("SECTION.KEY", "VALUE")` for all runs.
+        fractions: Parts of the training subjects to train on, each a network of its own in the tables.
+
+    Raises:
+        ConfigError: If there is no such row, or the file has none.
+    """
+    base = read_run(path, overrides)
+    if not base.rows:
+        raise ConfigError(f"{path}: has no [COMPARE] with rows to compare; add one, e.g. base = tasks: mask")
+    splits = _write_splits(base, path.stem, output, fractions)
+    plan = []
+    for fraction in fractions:
+        common = [*overrides, *_common(base, path.stem, splits[fraction], output, fraction)]
+        for name in dict.fromkeys(names or base.rows):
+            label = _label(name, fraction)
+            for seed in range(seeds):
+                plan.append(PlannedRun(label, seed, read_run(path, [*common, *_of_run(output, label, seed)], name)))
+    return sorted(plan, key=lambda planned: planned.seed)
+
+
+def _label(name: str, fraction: float) -> str:
+    return name if fraction == 1 else f"{name}, {fraction:g} of the data"
 
 
 def plan_files(paths: Sequence[Path], seeds: int, output: Path, overrides: Overrides = ()) -> list[PlannedRun]:

@@ -187,16 +187,16 @@ def window_shape(config: Config) -> tuple[int, ...]:
 def _show_sizes(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
     """Shows what every network costs before any is trained; this also finds most mistakes."""
     lines = []
-    sessions: dict[Path, tuple[Session, int]] = {}
+    sessions: dict[tuple[Path, tuple[str, ...]], tuple[Session, int]] = {}
     for planned in {planned.network: planned for planned in reversed(plan)}.values():
         config = planned.config
-        split = config.system.dataset_split_file
-        if split not in sessions:
+        place = config.system.dataset_split_file, tuple(config.tasks)
+        if place not in sessions:
             session = open_session(config, SilentReporter(), training=True)
             subject = session.cohort.phase("training")[0]
             session.preprocess([subject], SilentReporter())
-            sessions[split] = session, session.preparation.image(subject).shape[-1]
-        session, channels = sessions[split]
+            sessions[place] = session, session.preparation.image(subject).shape[-1]
+        session, channels = sessions[place]
         network = build_network(config, session.tasks, channels)
         multiplies = count_multiplies(network, (*window_shape(config), channels))
         lines.append([planned.network, f"{count_parameters(network):,}", f"{multiplies:,}"])

@@ -81,6 +81,11 @@ def parse_slice(text: str) -> tuple[str, int]:
     return subject, int(number)
 
 
+def parse_names(text: str) -> list[str]:
+    """Reads names between commas; there may be none."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def parse_fractions(text: str) -> list[float]:
     """Reads numbers between commas.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from sfgkeras.cli.arguments import parse_fractions, parse_overrides, parse_slice, split_inputs
+from sfgkeras.cli.arguments import parse_fractions, parse_names, parse_overrides, parse_slice, split_inputs
 from sfgkeras.cli.group import DATASETS, OVERRIDES, commands, load_tensorflow, read_configuration, with_config
 from sfgkeras.cli.summary import (
     Summary,
@@ -183,7 +183,12 @@ def export(context: click.Context, /, config_name: str, **options: Any) -> None:
     metavar="FILE",
     help="INI file; several are compared.",
 )
-@click.option("--sharing", default="", help="Mechanisms to compare, e.g. sfg,hard_sharing; default for one file: all.")
+@click.option("--rows", default="", help="Rows of [COMPARE], e.g. base,mtl-rec; default where there are any: all.")
+@click.option(
+    "--sharing",
+    default="",
+    help="Mechanisms to compare, e.g. sfg,hard_sharing; default for one file without rows: all.",
+)
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each.")
 @click.option("--fractions", default="1", show_default=True, help="Parts of the training subjects, e.g. 1,0.25.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder; default: comparison in model_dir.")
@@ -191,31 +196,38 @@ def export(context: click.Context, /, config_name: str, **options: Any) -> None:
 def compare(
     context: click.Context,
     config_names: tuple[str, ...],
+    rows: str,
     sharing: str,
     seeds: int,
     fractions: str,
     output: Path | None,
 ) -> None:
-    """Train sharing mechanisms (or several INI files) over seeds on the same data; write one table.
+    """Train rows of a study over seeds on the same data; write one table.
 
-    Resumes where it was stopped: runs that are done are not made again.
+    Rows are those of the INI file's [COMPARE], sharing mechanisms, or several INI files. Resumes where it was stopped:
+    runs that are done are not made again.
     """
-    from sfgkeras.applications.comparison.plan import plan_files, plan_sharing
+    from sfgkeras.applications.comparison.plan import plan_files, plan_rows, plan_sharing
     from sfgkeras.config import find_config
 
     overrides = parse_overrides(context.args)
     paths = [find_config(name) for name in config_names]
-    names = [name.strip() for name in sharing.split(",") if name.strip()]
+    mechanisms, named = parse_names(sharing), [name.lower() for name in parse_names(rows)]
     parts = parse_fractions(fractions)
-    if len(paths) > 1 and (names or parts != [1.0]):
+    if len(paths) > 1 and (mechanisms or named or parts != [1.0]):
         raise ConfigError(
-            f"--sharing and --fractions vary one INI file, not {len(paths)}; leave them out, or give one -c"
+            f"--rows, --sharing and --fractions vary one INI file, not {len(paths)}; leave them out, or give one -c"
         )
-    output = output or read_configuration(config_names[0], context.args).system.model_dir / "comparison"
+    if mechanisms and named:
+        raise ConfigError("--rows stands beside --sharing; give one of them, or rows with network.sharing: NAME")
+    first = read_configuration(config_names[0], context.args)
+    output = output or first.system.model_dir / "comparison"
     if len(paths) > 1:
         plan = plan_files(paths, seeds, output, overrides)
+    elif named or (first.rows and not mechanisms):
+        plan = plan_rows(paths[0], named, seeds, output, overrides, parts)
     else:
-        plan = plan_sharing(paths[0], names, seeds, output, overrides, parts)
+        plan = plan_sharing(paths[0], mechanisms, seeds, output, overrides, parts)
     load_tensorflow()
     from sfgkeras.applications.comparison.runs import compare as compare_runs
 

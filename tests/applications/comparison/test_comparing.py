@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from sfgkeras.applications.comparison.plan import plan_files, plan_sharing
+from sfgkeras.applications.comparison.plan import plan_files, plan_rows, plan_sharing
 from sfgkeras.applications.comparison.runs import compare
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError
@@ -41,6 +41,38 @@ def test_a_fraction_keeps_some_of_the_training_subjects_and_all_others(ini, tmp_
     assert set(half["training"]) < set(whole["training"])
     assert len(half["training"]) == len(whole["training"]) // 2
     assert half["inference"] == whole["inference"]
+
+
+ROWS = """
+[COMPARE]
+both = tasks: ct, organs; weights: 0.25, 0.75
+organs-only = tasks: organs; training.lr: 0.5
+"""
+
+
+def test_rows_are_planned_on_the_same_subjects_with_what_they_change(make_config, tmp_path):
+    path = make_config(extra=ROWS).path
+    plan = plan_rows(path, [], 2, tmp_path / "out", SMALL)
+    assert [(planned.network, planned.seed) for planned in plan] == [
+        ("both", 0), ("organs-only", 0), ("both", 1), ("organs-only", 1),
+    ]  # fmt: skip
+    assert len({planned.config.system.model_dir for planned in plan}) == 4
+    assert len({planned.config.system.dataset_split_file for planned in plan}) == 1
+    assert [planned.config.system.seed for planned in plan] == [0, 0, 1, 1]
+    both, organs = plan[0].config, plan[1].config
+    assert {name: task.weight for name, task in both.tasks.items()} == {"ct": 0.25, "organs": 0.75}
+    assert (tuple(organs.tasks), organs.training.lr) == (("organs",), 0.5)
+    assert organs.training.max_iter == 1
+    assert [planned.network for planned in plan_rows(path, ["organs-only"], 1, tmp_path / "out", SMALL, [1, 0.5])] == [
+        "organs-only", "organs-only, 0.5 of the data",
+    ]  # fmt: skip
+
+
+def test_rows_that_are_not_there_are_refused(ini, make_config, tmp_path):
+    with pytest.raises(ConfigError, match=r"has no \[COMPARE\] with rows to compare; add one"):
+        plan_rows(ini, [], 1, tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"\[COMPARE\] has no row 'organ', did you mean 'organs-only'"):
+        plan_rows(make_config(extra=ROWS).path, ["organ"], 1, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
