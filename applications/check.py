@@ -11,7 +11,7 @@ from sfgkeras.applications.subjects.pace import describe_pace
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.readiness import find_obstacles
 from sfgkeras.applications.tasks.table import build_tasks
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem
 from sfgkeras.errors import ConfigError, DataError, counted
@@ -48,7 +48,7 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> b
     return errors == 0
 
 
-def _check_labels(tasks: Mapping[str, TaskType], cohort: Cohort, reporter: Reporter) -> list[Problem]:
+def _check_labels(tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter) -> list[Problem]:
     """Finds the labels that `label_normalisation` will number, and says where there are more than classes."""
     problems = []
     for task in tasks.values():

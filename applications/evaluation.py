@@ -14,7 +14,8 @@ from sfgkeras.applications.records.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.regions import evaluation_masks
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.targets import ImageTarget, VoxelTarget
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.workers.team import Team
 from sfgkeras.config import Config
 from sfgkeras.data.references import ImageFile, ImageRef
@@ -49,7 +50,7 @@ def refuse_foreign_tables(paths: Sequence[Path]) -> None:
 
 
 def evaluate_task(
-    session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter, team: Team | None = None
+    session: Session, task: Task, subjects: Sequence[Subject], reporter: Reporter, team: Team | None = None
 ) -> list[dict[str, Any]]:
     """Evaluates one task over the subjects that have its target.
 
@@ -73,15 +74,17 @@ def evaluate_task(
     """
     team = team or Team()
     known = team.together(lambda: _with_target(session, task, subjects, reporter))
-    if task.is_scalar:
-        own = team.together(lambda: _evaluate_values(session, task, known, reporter) if team.is_chief else [])
+    if isinstance(task, ImageTarget):
+        own = team.together(lambda: _evaluate_values(session, task, known) if team.is_chief else [])
         return team.together(lambda: _finish(session, task, own, reporter) if team.is_chief else [])
+    if not isinstance(task, VoxelTarget):
+        raise TypeError(f"task {task.name!r} has a target that is neither per voxel nor per image")
     parts = team.together(lambda: _evaluate_volumes(session, task, team.share(known), reporter))
     rows = _in_order(team.gather(json.dumps(parts).encode()), len(known))
     return team.together(lambda: _finish(session, task, rows, reporter) if team.is_chief else [])
 
 
-def _with_target(session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter) -> list[Subject]:
+def _with_target(session: Session, task: Task, subjects: Sequence[Subject], reporter: Reporter) -> list[Subject]:
     known = [subject for subject in subjects if session.cohort.has_targets(subject, [task.source])]
     if not known:
         raise DataError(
@@ -108,9 +111,7 @@ def _in_order(gathered: Sequence[bytes], num_subjects: int) -> list[dict[str, An
     return [row for place, worker in places for row in of_workers[worker][place]]
 
 
-def _finish(
-    session: Session, task: TaskType, rows: Sequence[dict[str, Any]], reporter: Reporter
-) -> list[dict[str, Any]]:
+def _finish(session: Session, task: Task, rows: Sequence[dict[str, Any]], reporter: Reporter) -> list[dict[str, Any]]:
     """Writes and shows the rows of all subjects; returns the summary."""
     folder = session.config.evaluation.save_csv_dir
     write_csv(folder / f"{task.name}_subjects.csv", rows)
@@ -122,7 +123,7 @@ def _finish(
 
 
 def _described(
-    entry: dict[str, Any], rows: Sequence[dict[str, Any]], groups: Sequence[str], task: TaskType
+    entry: dict[str, Any], rows: Sequence[dict[str, Any]], groups: Sequence[str], task: Task
 ) -> dict[str, Any]:
     """Returns a line of the summary with the measure's unit, and how many of the missing values are failures.
 
@@ -143,7 +144,7 @@ def _measures(rows: Sequence[dict[str, Any]], groups: Sequence[str]) -> list[str
 
 
 def _evaluate_volumes(
-    session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter
+    session: Session, task: VoxelTarget, subjects: Sequence[Subject], reporter: Reporter
 ) -> list[list[dict[str, Any]]]:
     """Returns the rows of every subject."""
     rows = []
@@ -158,7 +159,7 @@ def _evaluate_volumes(
 
 
 def read_pair(
-    config: Config, task: TaskType, subject: Subject
+    config: Config, task: VoxelTarget, subject: Subject
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
     """Reads a subject's truth and prediction on the grid of the prediction.
 
@@ -194,36 +195,49 @@ def read_pair(
     return truth, predicted.array, valid, spacing
 
 
-def _evaluate_values(
-    session: Session, task: TaskType, subjects: Sequence[Subject], reporter: Reporter
-) -> list[dict[str, Any]]:
+def _evaluate_values(session: Session, task: ImageTarget, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     path = session.config.inference.save_seg_dir / VALUES_FILE
-    predicted = _read_values(path, task.name)
+    predicted = _read_values(path, task.columns)
     missing = [subject.subject_id for subject in subjects if subject.subject_id not in predicted]
     if missing:
         raise DataError(
             f"{path}: has no result for subject {missing[0]!r} and {len(missing) - 1} more; run inference "
             "first, with the same --dataset"
         )
-    truth = [session.cohort.value(subject, task, task.parse_number) for subject in subjects]
-    results = [predicted[subject.subject_id] for subject in subjects]
+    truth = np.stack([session.cohort.value(subject, task, task.read_value) for subject in subjects])
+    results = np.stack([predicted[subject.subject_id] for subject in subjects]).reshape(truth.shape)
     pairs = [
-        {"subject_id": subject.subject_id, "truth": true, "prediction": result}
+        {"subject_id": subject.subject_id, **_named("truth", task, true), **_named("prediction", task, result)}
         for subject, true, result in zip(subjects, truth, results, strict=True)
     ]
     write_csv(session.config.evaluation.save_csv_dir / f"{task.name}_pairs.csv", pairs)
     return task.evaluate_values(truth, results, session.config.evaluation)
 
 
-def _read_values(path: Path, task: str) -> dict[str, float]:
+def _named(what: str, task: ImageTarget, numbers: np.ndarray) -> dict[str, float]:
+    """Returns a subject's numbers by the names of their columns."""
+    return dict(zip(pair_columns(what, task), np.atleast_1d(numbers).tolist(), strict=True))
+
+
+def pair_columns(what: str, task: ImageTarget) -> list[str]:
+    """Returns the columns of `<task>_pairs.csv` that hold the `truth` or the `prediction`."""
+    return [f"{what}_{part}" for part in task.parts] or [what]
+
+
+def _read_values(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Reads some columns of the table of values, `(columns,)` by subject."""
     if not path.is_file():
         raise DataError(f"{path}: no results; run inference first")
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["subject_id"]: float(row[task]) for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    missing = [name for name in columns if rows and name not in rows[0]]
+    if missing:
+        raise DataError(f"{path}: has no column {missing[0]!r}, only {', '.join(rows[0])}; run inference again")
+    return {row["subject_id"]: np.array([float(row[name]) for name in columns]) for row in rows}
 
 
 def _show(
-    task: TaskType,
+    task: Task,
     rows: Sequence[dict[str, Any]],
     summary: Sequence[dict[str, Any]],
     groups: Sequence[str],

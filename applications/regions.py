@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from sfgkeras.applications.records.files import prediction_path
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_header
 from sfgkeras.data.subjects import Subject
@@ -15,7 +15,7 @@ from sfgkeras.preprocessing.resampling import resample_like
 BODY = "body"
 
 
-def evaluation_masks(config: Config, task: TaskType, subject: Subject) -> dict[str, np.ndarray]:
+def evaluation_masks(config: Config, task: Task, subject: Subject) -> dict[str, np.ndarray]:
     """Reads the masks of `[EVALUATION]` on the grid of a subject's prediction, `(x, y, z)` bool by name.
 
     Raises:

@@ -70,8 +70,16 @@ def test_every_initialiser_builds_and_follows_its_seed(name):
 
 
 @pytest.mark.parametrize("name", TASK_TYPES)
-def test_a_type_of_task_has_its_name_a_default_loss_and_metrics(name):
-    assert TASK_TYPES[name].load().type_name == name
+def test_a_type_of_task_has_a_class_for_each_kind_of_its_targets_a_default_loss_and_metrics(name):
+    from sfgkeras.applications.tasks.table import class_for
+
+    entry, kinds = TASK_TYPES[name], []
+    for gives_values in (False, True):
+        found = class_for(name, gives_values)
+        settings = Task(type=name, target="A", attribute="a" if gives_values else None, num_classes=2)
+        kinds.append(found and found("a", "A", settings, InputSource()).target_kind)
+    assert kinds == [entry.of_volume, entry.of_value]
+    assert all(each.measured_as == name for each in entry.load())
     assert LOSSES[name]
     assert METRICS[name]
 

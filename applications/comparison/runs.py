@@ -19,12 +19,13 @@ from sfgkeras.analysis.page import table_html
 from sfgkeras.analysis.tables import write_csv
 from sfgkeras.applications import run
 from sfgkeras.applications.comparison.plan import PlannedRun
+from sfgkeras.applications.evaluation import pair_columns
 from sfgkeras.applications.records.files import RunFolder, digest, make_writable, write_text
 from sfgkeras.applications.records.lock import holding
 from sfgkeras.applications.records.logs import read_log
 from sfgkeras.applications.report.facts import page_facts
 from sfgkeras.applications.subjects.session import Session, open_session
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.targets import ImageTarget
 from sfgkeras.applications.training.network import build_network
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, counted
@@ -132,7 +133,7 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
     """Reads what the evaluation of a run wrote, a score per subject wherever a measure is a mean over subjects."""
     folder = session.config.evaluation.save_csv_dir
     for name, task in session.tasks.items():
-        by_subject = dict(_pair_scores(folder / f"{name}_pairs.csv", task)) if task.is_scalar else {}
+        by_subject = _pair_scores(folder / f"{name}_pairs.csv", task) if isinstance(task, ImageTarget) else {}
         for row in _read_csv(folder / f"{name}_subjects.csv"):
             if row.get("label") and row.get("region", "all") != "all":
                 continue  # a label within a mask: its mean over labels would mix regions
@@ -149,13 +150,18 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
                     yield Score(*key, float(text), row.get("subject_id") or "", unit=unit)
 
 
-def _pair_scores(path: Path, task: TaskType) -> Iterator[tuple[str, dict[str, float]]]:
-    """Returns, for tasks of one value per subject, the measures that are means over the subjects, by subject."""
-    pairs = {row["subject_id"]: (float(row["truth"]), float(row["prediction"])) for row in _read_csv(path)}
-    if task.type_name == "regression":
-        yield "mae", {subject: abs(truth - predicted) for subject, (truth, predicted) in pairs.items()}
-    else:
-        yield "accuracy", {subject: float(truth == predicted) for subject, (truth, predicted) in pairs.items()}
+def _pair_scores(path: Path, task: ImageTarget) -> dict[str, dict[str, float]]:
+    """Returns, for a task of values, the measures that are means over the subjects, by measure and subject."""
+    rows = _read_csv(path)
+    truth, prediction = (
+        np.array([[float(row[name]) for name in pair_columns(what, task)] for row in rows])
+        for what in ("truth", "prediction")
+    )
+    if not task.parts:
+        truth, prediction = truth[:, 0], prediction[:, 0]
+    subjects = [row["subject_id"] for row in rows]
+    scores = task.score_subjects(truth, prediction)
+    return {name: dict(zip(subjects, values.tolist(), strict=True)) for name, values in scores.items()}
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

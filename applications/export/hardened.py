@@ -171,7 +171,7 @@ def in_float32(network: Any) -> Any:
 def window_shape(session: Session, image_shape: Sequence[int]) -> tuple[int, ...]:
     """Returns the shape of one window of inference, `(*spatial, channels)`, with the frame of `loss_border`."""
     config = session.config
-    is_scalar = all(task.is_scalar for task in session.tasks.values())
+    is_scalar = all(task.writes == "row" for task in session.tasks.values())
     wanted = config.window_size if is_scalar else config.inference_window_size
     # A whole axis has no size of its own: any will do.
     size = tuple(length or own for length, own in zip(wanted, config.window_size, strict=True))

@@ -62,7 +62,7 @@ def infer_subjects(
     Raises:
         DataError: If the folder cannot be written, a foreign result is in the way or an image cannot be used.
     """
-    config, scalar = session.config, all(task.is_scalar for task in session.tasks.values())
+    config, scalar = session.config, all(task.writes == "row" for task in session.tasks.values())
     if not scalar:
         subjects = subjects[place.index :: place.count]
     if not subjects or (scalar and place.index):

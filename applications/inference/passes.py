@@ -7,7 +7,7 @@ import numpy as np
 
 from sfgkeras.analysis.uncertainty import Allocate, PassStatistics
 from sfgkeras.applications.inference.predictor import Region
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 
 Outputs = Mapping[str, np.ndarray]
@@ -30,7 +30,7 @@ class Passes:
         self.count = count
         self._start = start
 
-    def predict(self, tasks: Mapping[str, TaskType], predict: Callable[[], Outputs]) -> tuple[Outputs, Spreads]:
+    def predict(self, tasks: Mapping[str, Task], predict: Callable[[], Outputs]) -> tuple[Outputs, Spreads]:
         """Runs the passes over outputs that fit into memory.
 
         Args:
@@ -51,7 +51,7 @@ class Passes:
         return means, {name: collected.spread() for name, collected in statistics.items()}
 
     def slabs(
-        self, tasks: Mapping[str, TaskType], predict: Callable[[], Iterable[Slab]], allocate: Allocate
+        self, tasks: Mapping[str, Task], predict: Callable[[], Iterable[Slab]], allocate: Allocate
     ) -> Iterator[tuple[str, Region, np.ndarray, dict[str, np.ndarray]]]:
         """Runs the passes over volumes that come slab by slab, the same slabs in every pass.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.applications.inference.activation_memory import VoxelLimit
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.aggregators import SlabAggregator, grid_starts, slab_axis
 
 Region = tuple[slice, slice, slice]
@@ -38,7 +38,7 @@ class Predictor:
     def __init__(
         self,
         network: Any,
-        tasks: Mapping[str, TaskType],
+        tasks: Mapping[str, Task],
         window_size: Sequence[int],
         border: Sequence[int],
         blending: str,

@@ -19,6 +19,7 @@ from sfgkeras.applications.inference.result_maps import MapFinisher
 from sfgkeras.applications.records.files import VALUES_FILE, Provenance, digest, prediction_path, write_text
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks import result_names
+from sfgkeras.applications.tasks.table import image_tasks, voxel_tasks
 from sfgkeras.data.grids import Grid
 from sfgkeras.data.interpolation import resize_linear
 from sfgkeras.data.nifti import Header, write_image
@@ -126,7 +127,7 @@ def _predict(
         name: MapFinisher(
             task, found.grid, found.native, order, task.outside_value if constant is None else constant, scratch
         )
-        for name, task in session.tasks.items()
+        for name, task in voxel_tasks(session.tasks).items()
     }
     predict = functools.partial(predictor.slabs, found.image)
     for name, region, outputs, spread in passes.slabs(session.tasks, predict, scratch.empty):
@@ -198,7 +199,7 @@ def infer_values(
             means, spreads = passes.predict(session.tasks, functools.partial(predictor.values, windows))
             for i, subject in enumerate(chunk):
                 row: dict[str, Any] = {"subject_id": subject.subject_id}
-                for name, task in session.tasks.items():
+                for name, task in image_tasks(session.tasks).items():
                     row |= task.finish_value(means[name][i])
                     row |= task.finish_value_spread({ending: values[i] for ending, values in spreads[name].items()})
                 rows.append(row)

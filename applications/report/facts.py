@@ -16,7 +16,7 @@ from sfgkeras.applications.records.training_record import (
     software_versions,
     time_text,
 )
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.training.fingerprint import same_settings
 from sfgkeras.config import Config
 from sfgkeras.errors import DataError
@@ -66,9 +66,7 @@ def best_iteration(run: RunFolder) -> int | None:
     return None if progress.get("best_score") is None else int(progress["best_iteration"])
 
 
-def predicting_checkpoint(
-    config: Config, run: RunFolder, tasks: Mapping[str, TaskType], subjects: Sequence[str]
-) -> str:
+def predicting_checkpoint(config: Config, run: RunFolder, tasks: Mapping[str, Task], subjects: Sequence[str]) -> str:
     """Returns which checkpoint the predictions come from, in words; empty where there are none.
 
     Inference notes a digest of checkpoint and settings beside its results, so that this can be told for certain.
@@ -77,7 +75,7 @@ def predicting_checkpoint(
         path
         for name, task in tasks.items()
         for path in (prediction_path(config, subject, name) for subject in subjects)
-        if not task.is_scalar and path.is_file()
+        if task.writes == "volume" and path.is_file()
     ]
     found = _settings_of(config.inference.save_seg_dir, paths)
     if not found:

@@ -17,6 +17,7 @@ from sfgkeras.applications.report.facts import best_iteration, validation_rows
 from sfgkeras.applications.report.slices import show_subjects
 from sfgkeras.applications.report.tables import curve_columns, evaluation_html
 from sfgkeras.applications.report.volumes import RunData, inferred_subjects
+from sfgkeras.applications.tasks.table import voxel_tasks
 from sfgkeras.callbacks import read_grouping_history
 from sfgkeras.config import Config
 from sfgkeras.pages import elements
@@ -99,7 +100,7 @@ def subjects_section(
     name, title = "slices", "Subjects"
     if data is None:
         return Section(name, title, elements.notice(f"The images cannot be shown: {problem}."))
-    if all(task.is_scalar for task in data.tasks.values()):
+    if not voxel_tasks(data.tasks):
         text = "The tasks predict one value per subject: there are no predicted images. Values are under Evaluation."
         return Section(name, title, elements.paragraph(text))
     found = inferred_subjects(data)

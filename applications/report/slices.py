@@ -17,6 +17,9 @@ from sfgkeras.applications.report.volumes import (
     common_windows,
     read_subject_volumes,
 )
+from sfgkeras.applications.tasks.labelled import LabelledTask
+from sfgkeras.applications.tasks.targets import VoxelTarget
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
@@ -83,8 +86,8 @@ def show_subjects(run: RunData, subjects: Sequence[Subject], reporter: Reporter)
             stage.advance(1, subject.subject_id)
     legend: dict[str, str] = {}
     for task in run.tasks.values():
-        if task.target_kind == "labels":
-            legend |= _legend(run, task.name)
+        if isinstance(task, LabelledTask) and isinstance(task, VoxelTarget):
+            legend |= _legend(task)
     return ShownSubjects(viewers, packed, windows, legend)
 
 
@@ -108,7 +111,7 @@ def build_viewer(run: RunData, found: ShownSubject, windows: Mapping[str, Window
             panels.append(SlicePanel(volume.title, images, window.texts, volume.colours))
     for task, maps in outlined.items():
         outlines = {owner: [outline_paths(image) for image in cut(volume.array)] for owner, volume in maps.items()}
-        legend = _legend(run, task)
+        legend = _legend(run.tasks[task])
         panels.append(SlicePanel(f"{task}: outlines", panels[0].images, None, "grey", outlines, legend))
     rows, columns = cut(grey)[0].shape
     return SliceViewer(found.name, _place_names(grey, found), (columns, rows), ratio * columns / rows, panels)
@@ -121,9 +124,11 @@ def _place_names(grey: np.ndarray, found: ShownSubject) -> list[str]:
     return [f"{PLANE} {index + 1} of {count}" for index in _shown_slices(count)] if count > 1 else ["the image"]
 
 
-def _legend(run: RunData, task: str) -> dict[str, str]:
-    shown = run.tasks[task]
-    names = shown.class_names if shown.settings.class_names else [f"label {label}" for label in shown.class_labels]
+def _legend(task: Task) -> dict[str, str]:
+    """Returns the colour of every label but the background, by its name; none where a task has no labels."""
+    if not isinstance(task, LabelledTask):
+        return {}
+    names = task.class_names if task.settings.class_names else [f"label {label}" for label in task.class_labels]
     return {name: label_colour(number) for number, name in enumerate(names) if number > 0}
 
 

@@ -10,7 +10,10 @@ from sfgkeras.analysis.windows import Window, WindowSamples
 from sfgkeras.applications.evaluation import read_pair
 from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.subjects.cohort import Cohort
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.labelled import LabelledTask
+from sfgkeras.applications.tasks.table import voxel_tasks
+from sfgkeras.applications.tasks.targets import VoxelTarget
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.data.subjects import Subject
@@ -38,7 +41,7 @@ class RunData:
     """
 
     config: Config
-    tasks: Mapping[str, TaskType]
+    tasks: Mapping[str, Task]
     cohort: Cohort
 
 
@@ -87,7 +90,7 @@ class ShownSubject:
 
 def inferred_subjects(run: RunData) -> list[Subject]:
     """Returns the subjects with a predicted volume of any task, those that were kept for inference first."""
-    maps = [name for name, task in run.tasks.items() if not task.is_scalar]
+    maps = voxel_tasks(run.tasks)
     return [
         subject
         for subject in run.cohort.phase("inference", "validation", "training")
@@ -106,9 +109,9 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
     image = subject.images[source].read()
     grey = image.array.mean(axis=-1) if image.array.ndim == 4 else image.array
     volumes = [ShownVolume(source, IMAGE, grey, source)]
-    for task in run.tasks.values():
+    for task in voxel_tasks(run.tasks).values():
         path = prediction_path(config, subject.subject_id, task.name)
-        if task.is_scalar or not path.is_file():
+        if not path.is_file():
             continue
         truth, prediction, known = _read_pair(run, task, subject)
         if prediction.shape != grey.shape:
@@ -116,7 +119,7 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
                 f"{path}: has {prediction.shape} voxels, its image {subject.images[source]} {grey.shape}; "
                 "run inference again"
             )
-        if task.target_kind == "labels":
+        if isinstance(task, LabelledTask):
             volumes += _label_volumes(task, truth, prediction)
         else:
             volumes += _map_volumes(task, truth, prediction, known)
@@ -127,7 +130,7 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
 
 
 def _read_pair(
-    run: RunData, task: TaskType, subject: Subject
+    run: RunData, task: VoxelTarget, subject: Subject
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
     """Returns truth (None where there is none), prediction, and which voxels the truth knows, on one grid."""
     if task.source in subject.images:
@@ -138,7 +141,7 @@ def _read_pair(
 
 
 def _map_volumes(
-    task: TaskType, truth: np.ndarray | None, prediction: np.ndarray, known: np.ndarray | None
+    task: Task, truth: np.ndarray | None, prediction: np.ndarray, known: np.ndarray | None
 ) -> list[ShownVolume]:
     """Returns truth, prediction and difference of a regression, the first two in one window.
 
@@ -155,7 +158,7 @@ def _map_volumes(
     return volumes
 
 
-def _label_volumes(task: TaskType, truth: np.ndarray | None, prediction: np.ndarray) -> list[ShownVolume]:
+def _label_volumes(task: LabelledTask, truth: np.ndarray | None, prediction: np.ndarray) -> list[ShownVolume]:
     maps = {"truth": truth, "prediction": prediction}
     return [
         ShownVolume(f"{task.name}: {owner}", LABELS, task.class_numbers(labels), owner=owner, task=task.name)
@@ -164,7 +167,7 @@ def _label_volumes(task: TaskType, truth: np.ndarray | None, prediction: np.ndar
     ]
 
 
-def _spread_volumes(run: RunData, task: TaskType, subject: Subject, shape: tuple[int, ...]) -> list[ShownVolume]:
+def _spread_volumes(run: RunData, task: Task, subject: Subject, shape: tuple[int, ...]) -> list[ShownVolume]:
     """Returns the uncertainty maps that inference has written."""
     volumes = []
     for ending, name in SPREADS.items():

@@ -8,7 +8,7 @@ from sfgkeras.applications.subjects.cohort import Cohort, target_sources
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.readiness import find_obstacles
 from sfgkeras.applications.tasks.result_names import name_problems
-from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.applications.tasks.table import build_tasks, image_tasks
 from sfgkeras.classes import find_module, is_class_path
 from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_subjects
@@ -157,12 +157,12 @@ def refuse_missing_modules(config: Config) -> None:
 def _check_values(config: Config, cohort: Cohort) -> list[Problem]:
     """Finds scalar targets that training or validation cannot use."""
     problems = []
-    for task in build_tasks(config).values():
-        for subject in cohort.phase("training", "validation") if task.is_scalar else ():
+    for task in image_tasks(build_tasks(config)).values():
+        for subject in cohort.phase("training", "validation"):
             try:
                 # Which labels there are, training will find; before it, any whole number may be one.
-                is_open = task.settings.type == "classification" and task.settings.label_normalisation
-                cohort.value(subject, task, task.parse_label if is_open else task.prepare_value)
+                read = task.parse_label if task.settings.label_normalisation else task.prepare_value
+                cohort.value(subject, task, read)
             except DataError as error:
                 problems.append(Problem("error", cohort.value_path(subject, task), str(error)))
     return problems

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.records.files import make_writable
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.targets import ImageTarget
 from sfgkeras.config import Config
 from sfgkeras.data.file_search import find_files
 from sfgkeras.data.image_folder import read_attributes
@@ -56,38 +56,38 @@ class Cohort:
             for source in sources
         )
 
-    def value_path(self, subject: Subject, task: TaskType) -> Path:
+    def value_path(self, subject: Subject, task: ImageTarget) -> Path:
         """Returns the table or photo that a subject's scalar target is read from."""
         if task.source in self.tables:
             return self.tables[task.source]
         return subject.images[task.source].path if task.source in subject.images else Path()
 
-    def value(self, subject: Subject, task: TaskType, read: Callable[[str], Any]) -> Any:
-        """Reads the scalar target of a subject, e.g. with the task's `prepare_value`.
+    def value(self, subject: Subject, task: ImageTarget, read: Callable[..., Any]) -> Any:
+        """Reads the target of a subject that is given by numbers, e.g. with the task's `prepare_value`.
 
         Raises:
             DataError: If there is none or it cannot be used; names the table or photo.
         """
         if task.source_settings.loader == "voxel":
             return self._voxel(subject, task, read)
-        row, attribute = self.values[task.source].get(subject.subject_id), task.settings.attribute
-        path = self.value_path(subject, task)
+        row, path = self.values[task.source].get(subject.subject_id), self.value_path(subject, task)
         if row is None:
             raise DataError(
                 f"{path}: [{task.source}] has no values for subject {subject.subject_id!r}; add them, or give the "
                 "subject the phase 'inference' in dataset_split_file"
             )
-        if attribute not in row:
+        missing = [attribute for attribute in task.attributes if attribute not in row]
+        if missing:
             raise DataError(
-                f"{path}: has no {attribute!r} for subject {subject.subject_id!r}, only {', '.join(row)}; correct "
+                f"{path}: has no {missing[0]!r} for subject {subject.subject_id!r}, only {', '.join(row)}; correct "
                 f"attribute of task {task.name!r}"
             )
         try:
-            return read(row[attribute])
+            return read(*(row[attribute] for attribute in task.attributes))
         except DataError as error:
             raise DataError(f"{path}: subject {subject.subject_id!r}: {error}") from None
 
-    def _voxel(self, subject: Subject, task: TaskType, read: Callable[[str], Any]) -> Any:
+    def _voxel(self, subject: Subject, task: ImageTarget, read: Callable[..., Any]) -> Any:
         """Reads a value or class from an image of one voxel."""
         image = subject.images.get(task.source)
         if image is None:

@@ -9,7 +9,8 @@ import numpy as np
 from sfgkeras.applications.records.files import write_text
 from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.tasks.label_mapping import mapping_file, read_entries
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.targets import ImageTarget
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
@@ -17,7 +18,7 @@ from sfgkeras.reporter import Reporter
 
 
 def fit_missing_mappings(
-    config: Config, tasks: Mapping[str, TaskType], cohort: Cohort, reporter: Reporter
+    config: Config, tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter
 ) -> dict[str, tuple[int, ...]]:
     """Reads the labels of earlier training, or finds them in the label maps of the training subjects and writes them.
 
@@ -46,7 +47,7 @@ def fit_missing_mappings(
     return {name: tuple(known[name]["labels"]) for name in wanted}
 
 
-def find_labels(task: TaskType, cohort: Cohort, subjects: Sequence[Subject], reporter: Reporter) -> list[int]:
+def find_labels(task: Task, cohort: Cohort, subjects: Sequence[Subject], reporter: Reporter) -> list[int]:
     """Returns all labels of a task's reference in some subjects, in order.
 
     Raises:
@@ -55,7 +56,7 @@ def find_labels(task: TaskType, cohort: Cohort, subjects: Sequence[Subject], rep
     labels: set[int] = set()
     with reporter.stage(f"finding the labels of {task.name}", len(subjects)) as stage:
         for subject in subjects:
-            if task.is_scalar:
+            if isinstance(task, ImageTarget):
                 labels.add(cohort.value(subject, task, task.parse_label))
             elif task.source in subject.images:
                 labels |= set(np.unique(subject.images[task.source].read_labels().array).tolist())
@@ -63,7 +64,7 @@ def find_labels(task: TaskType, cohort: Cohort, subjects: Sequence[Subject], rep
     return sorted(int(label) for label in labels)
 
 
-def refuse_too_many(task: TaskType, labels: Sequence[int]) -> None:
+def refuse_too_many(task: Task, labels: Sequence[int]) -> None:
     """Refuses more labels than classes.
 
     Raises:
@@ -77,7 +78,7 @@ def refuse_too_many(task: TaskType, labels: Sequence[int]) -> None:
         )
 
 
-def describe_labels(task: TaskType, labels: Sequence[int]) -> str:
+def describe_labels(task: Task, labels: Sequence[int]) -> str:
     """Says which labels become which classes."""
     shown = ", ".join(map(str, labels[:10])) + (", ..." if len(labels) > 10 else "")
     unused = task.num_outputs - len(labels)
@@ -85,12 +86,12 @@ def describe_labels(task: TaskType, labels: Sequence[int]) -> str:
     return f"labels {shown} are learned as 0 to {len(labels) - 1}{rest}"
 
 
-def _identity(cohort: Cohort, task: TaskType, subjects: Sequence[Subject]) -> str:
+def _identity(cohort: Cohort, task: Task, subjects: Sequence[Subject]) -> str:
     """Returns what the labels were found in, by content."""
     parts = []
     for subject in subjects:
         if task.source in subject.images:
             parts.append(f"{subject.subject_id}@{subject.images[task.source].fingerprint()}")
-        elif task.is_scalar:
+        elif isinstance(task, ImageTarget):
             parts.append(f"{subject.subject_id}={cohort.value(subject, task, task.parse_label)}")
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.data.grids import resampled_shape, turned_grid
@@ -71,7 +71,7 @@ def total_memory() -> int | None:
     return min(limits, default=None)
 
 
-def refuse_large_batch(config: Config, tasks: Mapping[str, TaskType]) -> None:
+def refuse_large_batch(config: Config, tasks: Mapping[str, Task]) -> None:
     """Refuses a training batch that cannot fit into memory.
 
     Raises:
@@ -103,7 +103,7 @@ def refuse_large_batch(config: Config, tasks: Mapping[str, TaskType]) -> None:
     )
 
 
-def training_batch(config: Config, tasks: Mapping[str, TaskType]) -> BatchSize:
+def training_batch(config: Config, tasks: Mapping[str, Task]) -> BatchSize:
     """Returns what the memory of a training batch on this machine depends on."""
     network = config.network
     workers = find_place(config, required=False).count
@@ -114,13 +114,13 @@ def training_batch(config: Config, tasks: Mapping[str, TaskType]) -> BatchSize:
         config.multitask.loss_border,
         len(config.image),
         # What a GPU holds does not count here: how much memory it has is TensorFlow's to say.
-        {name: 0 if on_device or task.is_scalar else task.num_outputs for name, task in tasks.items()},
+        {name: 0 if on_device or task.writes == "row" else task.num_outputs for name, task in tasks.items()},
         0 if on_device else max(1, int(LEAST_FILTERS.get(network.name, 0) * network.width)),
         FLOAT if config.system.mixed_precision == "none" else FLOAT // 2,
     )
 
 
-def refuse_large_window(config: Config, tasks: Mapping[str, TaskType], subjects: Iterable[Subject]) -> None:
+def refuse_large_window(config: Config, tasks: Mapping[str, Task], subjects: Iterable[Subject]) -> None:
     """Refuses an inference of which a single window, or the image of a subject, cannot fit into memory.
 
     Raises:
@@ -143,7 +143,7 @@ def refuse_large_window(config: Config, tasks: Mapping[str, TaskType], subjects:
         tuple(size for size, full in zip(window, config.inference_window_size, strict=True) if full != 1),
         config.multitask.loss_border,
         len(config.image),
-        {name: 0 if task.is_scalar else task.num_outputs for name, task in tasks.items()},
+        {name: 0 if task.writes == "row" else task.num_outputs for name, task in tasks.items()},
         max(1, int(FIRST_FILTERS.get(network.name, 0) * network.width)),
         FLOAT if config.system.mixed_precision == "none" else FLOAT // 2,
     )

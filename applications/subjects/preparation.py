@@ -13,7 +13,8 @@ import sfgkeras
 from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.subjects.preprocessed import PreprocessedImages
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.targets import ImageTarget, Move, PointTarget, VoxelTarget
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.grids import Grid
 from sfgkeras.data.nifti import reorient
@@ -48,7 +49,7 @@ class Preparation:
     def __init__(
         self,
         config: Config,
-        tasks: Mapping[str, TaskType],
+        tasks: Mapping[str, Task],
         cohort: Cohort,
         landmarks: Mapping[str, NyulLandmarks] | None = None,
         preprocessed: PreprocessedImages | None = None,
@@ -107,6 +108,11 @@ class Preparation:
         affine = inner.affine.copy()
         affine[:3, 3] -= affine[:3, :3] @ padding
         return Grid(tuple(int(n) for n in np.asarray(inner.shape) + 2 * padding), affine)
+
+    def point_map(self, subject: Subject) -> Move:
+        """Returns what takes points `(n, 3)` of the subject's own grid to voxels of the grid that the network sees."""
+        between = np.linalg.inv(self.grid(subject).affine) @ self.native_grid(subject).affine
+        return lambda points: np.asarray(points) @ between[:3, :3].T + between[:3, 3]
 
     def _inner_grid(self, subject: Subject) -> Grid:
         name = self._config.image[0]
@@ -282,10 +288,13 @@ class Preparation:
             **more,
         }
 
-    def _target(self, subject: Subject, task: TaskType, grid: Grid) -> tuple[np.ndarray, np.ndarray | None]:
+    def _target(self, subject: Subject, task: Task, grid: Grid) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns a task's target, and the voxels `(x, y, z)` that it knows something about: None for all."""
-        if task.is_scalar:
-            return self._cohort.value(subject, task, task.prepare_value), None
+        if isinstance(task, ImageTarget):
+            value = self._cohort.value(subject, task, task.prepare_value)
+            return (task.place(value, self.point_map(subject)) if isinstance(task, PointTarget) else value), None
+        if not isinstance(task, VoxelTarget):
+            raise TypeError(f"task {task.name!r} has a target that is neither per voxel nor per image")
         name = task.source
         if name not in subject.images:
             raise DataError(

@@ -13,7 +13,7 @@ from sfgkeras.applications.subjects.preprocessed import PreprocessedImages
 from sfgkeras.applications.subjects.reads import files_read, refuse_own_places
 from sfgkeras.applications.tasks.label_mapping import has_mapping, mapping_file
 from sfgkeras.applications.tasks.table import build_tasks
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
 from sfgkeras.data.windows import PreparedSubject
@@ -34,7 +34,7 @@ class Session:
     """
 
     config: Config
-    tasks: dict[str, TaskType]
+    tasks: dict[str, Task]
     cohort: Cohort
     preparation: Preparation
     preprocessed: PreprocessedImages
@@ -80,8 +80,8 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
 
 
 def _with_labels(
-    config: Config, tasks: dict[str, TaskType], cohort: Cohort, reporter: Reporter, training: bool
-) -> dict[str, TaskType]:
+    config: Config, tasks: dict[str, Task], cohort: Cohort, reporter: Reporter, training: bool
+) -> dict[str, Task]:
     """Returns the tasks with the labels that `label_normalisation` numbers: found when `training`, else required."""
     if training:
         fit_missing_mappings(config, tasks, cohort, reporter)

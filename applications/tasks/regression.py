@@ -1,33 +1,27 @@
 """Regression: a continuous map (synthetic CT, ADC, clean image) or one number per subject."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS, evaluate_regression, evaluations_of
 from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
-from sfgkeras.applications.tasks.task import Resample, TaskType, build_named_loss, select_measures
+from sfgkeras.applications.tasks.targets import ImageTarget, Resample, VoxelTarget
+from sfgkeras.applications.tasks.task import Task, build_named_loss
 from sfgkeras.data.scaling import convert_in_blocks
 from sfgkeras.preprocessing.ct import AIR, HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
 
 
-@dataclass(frozen=True)
-class RegressionTask(TaskType):
-    """Predicts `scale * target`; a target with `scaling = ct` is learned as CT/1024 + 1 and written in HU."""
+class RegressionTask(Task):
+    """Predicts `scale * target`, whatever the kind of target."""
 
-    type_name: ClassVar[str] = "regression"
+    measured_as: ClassVar[str] = "regression"
 
     @property
     def num_outputs(self) -> int:
         """One channel."""
         return 1
-
-    @property
-    def target_kind(self) -> str:
-        """`value` for one number per subject, else `map`."""
-        return "value" if self.is_scalar else "map"
 
     def build_loss(self) -> Any:
         """Builds the loss named in the INI file."""
@@ -37,18 +31,13 @@ class RegressionTask(TaskType):
 
     @property
     def unit(self) -> str:
-        """`HU` with `scaling = ct`, else what the INI file says."""
-        return "HU" if self.is_ct else self.settings.unit
+        """What the INI file says."""
+        return self.settings.unit
 
     @property
-    def outside_value(self) -> float:
-        """Air for a CT, for 0 HU is water."""
-        return AIR if self.is_ct else 0.0
-
-    @property
-    def is_ct(self) -> bool:
-        """Whether the target is a CT in Hounsfield units, learned as CT/1024 + 1."""
-        return self.source_settings.scaling == "ct" and not self.is_scalar
+    def units_learned(self) -> tuple[float, float]:
+        """Factor and offset from the target, times `scale`, to its unit in files."""
+        return 1.0, 0.0
 
     @property
     def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:
@@ -58,26 +47,61 @@ class RegressionTask(TaskType):
         errors = [name for name, metric in METRICS["regression"].items() if metric.has_target_unit]
         return {name: {"factor": self.spread_factor} for name in errors}
 
-    def prepare_map(self, volume: np.ndarray) -> np.ndarray:
-        """Scales HU where asked and multiplies by `scale`."""
-        values = scale_ct(volume) if self.is_ct else np.asarray(volume, np.float32)
-        return values * np.float32(self.settings.scale)
-
-    def prepare_value(self, text: str) -> np.ndarray:
-        """Multiplies by `scale`."""
-        return np.asarray([self.parse_number(text) * self.settings.scale], np.float32)
-
     def activate(self, outputs: np.ndarray) -> np.ndarray:
         """Returns the outputs; regression has no activation."""
         return outputs
 
     def describe_output(self) -> dict[str, Any]:
         """Adds how the output becomes the target's own quantity: `multiply * output + add`."""
+        factor, offset = self.units_learned
         return super().describe_output() | {
             "unit": self.unit or f"as [{self.source}]",
-            "multiply": (HU_PER_UNIT if self.is_ct else 1.0) / self.settings.scale,
-            "add": -HU_PER_UNIT if self.is_ct else 0.0,
+            "multiply": factor / self.settings.scale,
+            "add": offset,
         }
+
+    def build_statistics(self, allocate: Allocate = in_memory) -> Moments:
+        """Mean and standard deviation."""
+        return Moments(allocate)
+
+    @property
+    def spread_factor(self) -> float:
+        """Undoes the factors of what is learned; a spread has no offset."""
+        return self.units_learned[0] / abs(self.settings.scale)
+
+
+class MapRegression(RegressionTask, VoxelTarget):
+    """Predicts a map; a target with `scaling = ct` is learned as CT/1024 + 1 and written in HU."""
+
+    @property
+    def target_kind(self) -> str:
+        """`map`."""
+        return "map"
+
+    @property
+    def unit(self) -> str:
+        """`HU` with `scaling = ct`, else what the INI file says."""
+        return "HU" if self.is_ct else self.settings.unit
+
+    @property
+    def units_learned(self) -> tuple[float, float]:
+        """1024 and -1024 with `scaling = ct`."""
+        return (HU_PER_UNIT, -HU_PER_UNIT) if self.is_ct else (1.0, 0.0)
+
+    @property
+    def outside_value(self) -> float:
+        """Air for a CT, for 0 HU is water."""
+        return AIR if self.is_ct else 0.0
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether the target is a CT in Hounsfield units, learned as CT/1024 + 1."""
+        return self.source_settings.scaling == "ct"
+
+    def prepare_map(self, volume: np.ndarray) -> np.ndarray:
+        """Scales HU where asked and multiplies by `scale`."""
+        values = scale_ct(volume) if self.is_ct else np.asarray(volume, np.float32)
+        return values * np.float32(self.settings.scale)
 
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Undoes `prepare_map`, then resamples."""
@@ -87,16 +111,6 @@ class RegressionTask(TaskType):
     def _in_own_units(self, learned: np.ndarray) -> np.ndarray:
         values = learned / np.float32(self.settings.scale)
         return unscale_ct(values) if self.is_ct else values
-
-    def build_statistics(self, allocate: Allocate = in_memory) -> Moments:
-        """Mean and standard deviation."""
-        return Moments(allocate)
-
-    @property
-    def spread_factor(self) -> float:
-        """Undoes the factors of `prepare_map` and `prepare_value`; a spread has no offset."""
-        unit = HU_PER_UNIT if self.is_ct else 1.0
-        return unit / abs(self.settings.scale)
 
     def evaluate_map(
         self,
@@ -113,23 +127,38 @@ class RegressionTask(TaskType):
         return evaluate_regression(
             truth,
             prediction,
-            select_measures(evaluation.evaluations, "regression"),
+            self.measures(evaluation.evaluations),
             evaluation.intensity_bounds,
             valid=valid,
             masks=masks,
         )
 
-    def evaluate_values(
-        self, truth: Sequence[float], prediction: Sequence[float], evaluation: Any
-    ) -> list[dict[str, Any]]:
-        """Measures all subjects, and those whose true value lies within each intensity bound."""
-        names = select_measures(evaluation.evaluations, "regression")
-        if names is None:
-            names = [name for name in evaluations_of("regression") if EVALUATIONS[name].usual]
-        # One number has no structure.
-        names = [name for name in names if EVALUATIONS[name].needs != "similarity"]
-        return evaluate_regression(np.asarray(truth), np.asarray(prediction), names, evaluation.intensity_bounds)
+
+class ValueRegression(RegressionTask, ImageTarget):
+    """Predicts one number per subject, such as an age."""
+
+    @property
+    def target_kind(self) -> str:
+        """`value`."""
+        return "value"
+
+    def prepare_value(self, *texts: str) -> np.ndarray:
+        """Multiplies by `scale`."""
+        return np.asarray([float(self.read_value(*texts)) * self.settings.scale], np.float32)
 
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Undoes `prepare_value`."""
         return {self.name: float(outputs[0]) / self.settings.scale}
+
+    def evaluate_values(self, truth: np.ndarray, prediction: np.ndarray, evaluation: Any) -> list[dict[str, Any]]:
+        """Measures all subjects, and those whose true value lies within each intensity bound."""
+        names = self.measures(evaluation.evaluations)
+        if names is None:
+            names = [name for name in evaluations_of("regression") if EVALUATIONS[name].usual]
+        # One number has no structure.
+        names = [name for name in names if EVALUATIONS[name].needs != "similarity"]
+        return evaluate_regression(truth, prediction, names, evaluation.intensity_bounds)
+
+    def score_subjects(self, truth: np.ndarray, prediction: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Returns the error of every subject."""
+        return {"mae": np.abs(truth - prediction)}

@@ -5,23 +5,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from sfgkeras.applications.records.files import prediction_path
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.table import voxel_tasks
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.errors import DataError
 from sfgkeras.files import LONGEST_NAME
 
 
-def result_paths(config: Config, tasks: Mapping[str, TaskType], subject_id: str) -> list[Path]:
+def result_paths(config: Config, tasks: Mapping[str, Task], subject_id: str) -> list[Path]:
     """Returns the files that the inference of one subject writes."""
     return [
         prediction_path(config, subject_id, name, ending)
-        for name, task in tasks.items()
-        if not task.is_scalar
+        for name, task in voxel_tasks(tasks).items()
         for ending in (*task.map_endings, *spread_endings(config, task))
     ]
 
 
-def name_problems(config: Config, tasks: Mapping[str, TaskType], subject_ids: Iterable[str]) -> Iterator[str]:
+def name_problems(config: Config, tasks: Mapping[str, Task], subject_ids: Iterable[str]) -> Iterator[str]:
     """Yields why results cannot be named: two of one name, or one too long for a file; one line each.
 
     Names count as one where they differ in the case of letters only, which some file systems do not tell apart.
@@ -43,7 +43,7 @@ def name_problems(config: Config, tasks: Mapping[str, TaskType], subject_ids: It
                 )
 
 
-def refuse_unusable_names(config: Config, tasks: Mapping[str, TaskType], subject_ids: Iterable[str]) -> None:
+def refuse_unusable_names(config: Config, tasks: Mapping[str, Task], subject_ids: Iterable[str]) -> None:
     """Refuses results that cannot be named; see `name_problems`.
 
     Raises:
@@ -54,6 +54,6 @@ def refuse_unusable_names(config: Config, tasks: Mapping[str, TaskType], subject
         raise DataError("\n".join(problems))
 
 
-def spread_endings(config: Config, task: TaskType) -> Iterable[str]:
+def spread_endings(config: Config, task: Task) -> Iterable[str]:
     """Returns the endings of the maps of uncertainty that inference writes for a task."""
     return task.build_statistics().endings if config.inference.monte_carlo else ()

@@ -1,31 +1,24 @@
 """Segmentation: one label per voxel."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import softmax
 
 from sfgkeras.analysis.measures import evaluate_segmentation
-from sfgkeras.analysis.uncertainty import Allocate, Information, in_memory
-from sfgkeras.applications.tasks.task import Resample, TaskType, build_named_loss, select_measures
+from sfgkeras.applications.tasks.labelled import LabelledTask
+from sfgkeras.applications.tasks.targets import Resample, VoxelTarget
+from sfgkeras.applications.tasks.task import build_named_loss
 from sfgkeras.data.scaling import BLOCK
 from sfgkeras.errors import DataError
 
 PROBABILITIES = "_probabilities"
 
 
-@dataclass(frozen=True)
-class SegmentationTask(TaskType):
+class SegmentationTask(LabelledTask, VoxelTarget):
     """Predicts labels 0 .. `num_classes` - 1; writes a label map, or probabilities with `output_prob`."""
 
-    type_name: ClassVar[str] = "segmentation"
-
-    @property
-    def num_outputs(self) -> int:
-        """One channel per class."""
-        return int(self.settings.num_classes)
+    measured_as: ClassVar[str] = "segmentation"
 
     @property
     def target_kind(self) -> str:
@@ -72,21 +65,6 @@ class SegmentationTask(TaskType):
             )
         return places.astype(np.uint8 if self.num_outputs <= 256 else np.int32)
 
-    def prepare_value(self, text: str) -> np.ndarray:
-        """Refuses: a segmentation has no scalar target."""
-        raise DataError(
-            f"task {self.name!r} is a segmentation and cannot learn the scalar {text!r}; use type = classification"
-        )
-
-    def activate(self, outputs: np.ndarray) -> np.ndarray:
-        """Returns class probabilities."""
-        return softmax(outputs, axis=-1)
-
-    def describe_output(self) -> dict[str, Any]:
-        """Adds how logits become probabilities, and the names of the classes."""
-        values = "logits; probabilities are softmax(channels)"
-        return super().describe_output() | {"values": values, "classes": self.class_names}
-
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Returns the most probable label, and the probabilities besides where the INI asks for them.
 
@@ -117,10 +95,6 @@ class SegmentationTask(TaskType):
         """The label map, and the probabilities where the INI asks for them."""
         return ("", PROBABILITIES) if self.settings.output_prob else ("",)
 
-    def build_statistics(self, allocate: Allocate = in_memory) -> Information:
-        """Mean probabilities, their entropy, and mutual information."""
-        return Information(allocate)
-
     def evaluate_map(
         self,
         truth: np.ndarray,
@@ -142,20 +116,10 @@ class SegmentationTask(TaskType):
             prediction,
             spacing,
             labels,
-            select_measures(evaluation.evaluations, "segmentation"),
+            self.measures(evaluation.evaluations),
             evaluation.surface_tolerance,
             masks,
         )
-
-    def evaluate_values(
-        self, truth: Sequence[float], prediction: Sequence[float], evaluation: Any
-    ) -> list[dict[str, Any]]:
-        """Refuses: a segmentation has no scalar result."""
-        raise DataError(f"task {self.name!r} is a segmentation and has no scalar result")
-
-    def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
-        """Refuses: a segmentation has no scalar result."""
-        raise DataError(f"task {self.name!r} is a segmentation; the network must give one output per voxel")
 
 
 def _most_probable(probabilities: np.ndarray, integers: np.dtype) -> np.ndarray:

@@ -3,43 +3,54 @@
 from collections.abc import Mapping
 
 from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.targets import ImageTarget, VoxelTarget
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
 from sfgkeras.tables.entry import LoadedTable
 from sfgkeras.tables.tasks import TASK_TYPES as ENTRIES
 
-TASK_TYPES: Mapping[str, type[TaskType]] = LoadedTable(ENTRIES)
+TASK_TYPES: Mapping[str, tuple[type[Task], ...]] = LoadedTable(ENTRIES)
+"""The classes of each type, one for every kind of target that it can have."""
 
 
-def build_tasks(config: Config) -> dict[str, TaskType]:
+def build_tasks(config: Config) -> dict[str, Task]:
     """Builds the tasks of a run, by name, in the order of the INI file.
 
     Raises:
-        ConfigError: If a task's target does not fit the network's kind of output.
+        ConfigError: If a task cannot have a target of the kind that its source gives.
     """
     labels = read_mapping(config) if has_mapping(config) else {}
-    tasks = {
-        name: lookup(TASK_TYPES, settings.type, "task type")(
-            name,
-            settings.target,
-            settings,
-            config.sources[settings.target],
-            labels.get(name, ()) if settings.label_normalisation else (),
-        )
-        for name, settings in config.tasks.items()
-    }
-    per_image = config.is_window_network
-    for name, task in tasks.items():
-        if per_image and not task.is_scalar:
+    tasks = {}
+    for name, settings in config.tasks.items():
+        task_class = class_for(settings.type, settings.attribute is not None)
+        if task_class is None:
+            gives = "one value per subject" if settings.attribute is not None else "volumes"
             raise ConfigError(
-                f"[NETWORK] name = {config.network.name!r} gives one output per image, but task {name!r} "
-                f"has the volume [{task.source}] as target; use name = highresnet, or set attribute in "
-                f"[TASK {name}]"
+                f"[TASK {name}] target = {settings.target!r} gives {gives}, and no {settings.type} learns these; "
+                "choose another target or type"
             )
-        if task.is_scalar and not per_image:
-            raise ConfigError(
-                f"[NETWORK] name = {config.network.name!r} gives one output per voxel, but task {name!r} "
-                "has one value per subject as target; use name = vgg11"
-            )
+        found = labels.get(name, ()) if settings.label_normalisation else ()
+        tasks[name] = task_class(name, settings.target, settings, config.sources[settings.target], found)
     return tasks
+
+
+def class_for(type_name: str, gives_values: bool) -> type[Task] | None:
+    """Returns the class of a type whose target is given by values, or by volumes; None where it has none.
+
+    Args:
+        type_name: A key of `TASK_TYPES`.
+        gives_values: Whether the source of the target gives numbers for each subject.
+    """
+    kind = ImageTarget if gives_values else VoxelTarget
+    return next((each for each in lookup(TASK_TYPES, type_name, "task type") if issubclass(each, kind)), None)
+
+
+def voxel_tasks(tasks: Mapping[str, Task]) -> dict[str, VoxelTarget]:
+    """Returns the tasks whose results are images."""
+    return {name: task for name, task in tasks.items() if isinstance(task, VoxelTarget)}
+
+
+def image_tasks(tasks: Mapping[str, Task]) -> dict[str, ImageTarget]:
+    """Returns the tasks whose results are rows of the table of values."""
+    return {name: task for name, task in tasks.items() if isinstance(task, ImageTarget)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.augmentation import Augmentation
 from sfgkeras.data.samplers import SAMPLERS
@@ -15,7 +15,7 @@ VALIDATION_SEED_OFFSET = 7919
 
 def build_window_source(
     config: Config,
-    tasks: Mapping[str, TaskType],
+    tasks: Mapping[str, Task],
     subjects: Sequence[PreparedSubject],
     augment: bool,
     validation: bool = False,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.records.files import RunFolder, write_text
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.applications.training.fine_tuning import freeze_variables, restore_variables
 from sfgkeras.applications.training.network import build_network, set_precision
@@ -50,7 +50,7 @@ def prepare_devices(config: Config, team: Team | None = None) -> Any:
 
 def build_trainer(
     config: Config,
-    tasks: Mapping[str, TaskType],
+    tasks: Mapping[str, Task],
     image_channels: int,
     strategy: Any,
     has_validation: bool,
@@ -175,7 +175,7 @@ class Batches:
 
 def build_batches(
     config: Config,
-    tasks: Mapping[str, TaskType],
+    tasks: Mapping[str, Task],
     subjects: Sequence[PreparedSubject],
     held_out: Sequence[PreparedSubject],
     strategy: Any,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sfgkeras.applications.tasks.task import TaskType
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.classes import is_class_path, load_class
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
@@ -23,7 +23,7 @@ def set_precision(config: Config) -> None:
     keras.mixed_precision.set_global_policy(PRECISIONS[config.system.mixed_precision])
 
 
-def build_network(config: Config, tasks: Mapping[str, TaskType], image_channels: int) -> Any:
+def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int) -> Any:
     """Builds the network of a configuration, with all variables made.
 
     Args:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from sfgkeras.tables.entry import Entry
 
 if TYPE_CHECKING:
-    from sfgkeras.applications.tasks.task import TaskType
+    from sfgkeras.applications.tasks.task import Task
 
 
 @dataclass(frozen=True)
-class TaskEntry(Entry["type[TaskType]"]):
-    """A type of task.
+class TaskEntry(Entry["tuple[type[Task], ...]"]):
+    """A type of task: one class for every kind of target that it can have.
 
     Attributes:
         of_volume: The kind of its targets where their source gives volumes (`map`, `labels`); None: it takes none.
@@ -26,22 +26,22 @@ class TaskEntry(Entry["type[TaskType]"]):
     has_unit: bool = False
 
 
-def _regression() -> "type[TaskType]":
-    from sfgkeras.applications.tasks.regression import RegressionTask
+def _regression() -> "tuple[type[Task], ...]":
+    from sfgkeras.applications.tasks.regression import MapRegression, ValueRegression
 
-    return RegressionTask
+    return MapRegression, ValueRegression
 
 
-def _segmentation() -> "type[TaskType]":
+def _segmentation() -> "tuple[type[Task], ...]":
     from sfgkeras.applications.tasks.segmentation import SegmentationTask
 
-    return SegmentationTask
+    return (SegmentationTask,)
 
 
-def _classification() -> "type[TaskType]":
+def _classification() -> "tuple[type[Task], ...]":
     from sfgkeras.applications.tasks.classification import ClassificationTask
 
-    return ClassificationTask
+    return (ClassificationTask,)
 
 
 TASK_TYPES: dict[str, TaskEntry] = {

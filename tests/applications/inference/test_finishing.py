@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sfgkeras.applications.inference.result_maps import MapFinisher, view_of
-from sfgkeras.applications.tasks.regression import RegressionTask
+from sfgkeras.applications.tasks.regression import MapRegression
 from sfgkeras.applications.tasks.segmentation import SegmentationTask
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.data.grids import Grid
@@ -46,7 +46,7 @@ def segmentation(**settings):
 
 
 TASKS = {
-    "ct": RegressionTask("ct", "CT", Task(type="regression", target="CT", scale=2.0), InputSource(scaling="ct")),
+    "ct": MapRegression("ct", "CT", Task(type="regression", target="CT", scale=2.0), InputSource(scaling="ct")),
     "organs": segmentation(),
     "probabilities": segmentation(output_prob=True),
 }

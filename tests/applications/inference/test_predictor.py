@@ -11,7 +11,7 @@ from sfgkeras.applications.inference.activation_memory import VoxelLimit, bytes_
 from sfgkeras.applications.inference.passes import Passes
 from sfgkeras.applications.inference.predictor import Predictor
 from sfgkeras.applications.inference.result_maps import MapFinisher
-from sfgkeras.applications.tasks.regression import RegressionTask
+from sfgkeras.applications.tasks.regression import MapRegression
 from sfgkeras.applications.tasks.segmentation import SegmentationTask
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.data.aggregators import grid_starts
@@ -19,7 +19,7 @@ from sfgkeras.data.grids import Grid
 from sfgkeras.data.scratch import Scratch
 
 TASKS = {
-    "ct": RegressionTask("ct", "CT", Task(type="regression", target="CT"), InputSource()),
+    "ct": MapRegression("ct", "CT", Task(type="regression", target="CT"), InputSource()),
     "organs": SegmentationTask(
         "organs", "ORGANS", Task(type="segmentation", target="ORGANS", num_classes=3), InputSource()
     ),

@@ -121,7 +121,6 @@ def test_labels_of_other_training_files_are_noticed(folder):
 
 
 def test_the_report_shows_classes_by_their_numbers_and_names_them_by_their_labels(folder):
-    from sfgkeras.applications.report.page import RunData
     from sfgkeras.applications.report.slices import _legend
 
     config = configure(folder)
@@ -129,7 +128,7 @@ def test_the_report_shows_classes_by_their_numbers_and_names_them_by_their_label
     (folder / "model" / FILE).write_text(json.dumps({"segmentation": {"labels": [0, 4, 300], "fitted_on": "x"}}))
     tasks = build_tasks(config)
     np.testing.assert_array_equal(tasks["segmentation"].class_numbers(np.array([300, 0, 4, 7])), [2, 0, 1, 0])
-    assert list(_legend(RunData(config, tasks, find_cohort(config)), "segmentation")) == ["label 4", "label 300"]
+    assert list(_legend(tasks["segmentation"])) == ["label 4", "label 300"]
 
 
 def test_the_foreground_is_what_is_not_the_smallest_label(folder):

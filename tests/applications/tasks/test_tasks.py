@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import zoom
 
 from sfgkeras.applications.tasks.classification import ClassificationTask
-from sfgkeras.applications.tasks.regression import RegressionTask
+from sfgkeras.applications.tasks.regression import MapRegression, ValueRegression
 from sfgkeras.applications.tasks.segmentation import SegmentationTask
-from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.applications.tasks.table import TASK_TYPES, build_tasks, class_for
 from sfgkeras.applications.tasks.task import select_measures
 from sfgkeras.applications.training.fingerprint import network_fingerprint, refuse_other_network
 from sfgkeras.config import find_config, read_config
@@ -22,7 +22,8 @@ from sfgkeras.errors import ConfigError, DataError
 
 
 def regression(scaling="none", **settings):
-    return RegressionTask("ct", "CT", Task(type="regression", target="CT", **settings), InputSource(scaling=scaling))
+    kind = ValueRegression if "attribute" in settings else MapRegression
+    return kind("ct", "CT", Task(type="regression", target="CT", **settings), InputSource(scaling=scaling))
 
 
 def segmentation(num_classes=3, **settings):
@@ -176,16 +177,31 @@ def test_a_class_is_written_with_its_probabilities():
     }  # fmt: skip
 
 
-def test_types_refuse_what_they_cannot_learn_or_write():
-    volume = np.zeros((2, 2, 2))
-    with pytest.raises(DataError, match="one class per subject"):
-        classification().prepare_map(volume)
-    with pytest.raises(DataError, match="vgg11"):
-        classification().finish_map(volume[..., None], same_grid, 1, 0.0)
-    with pytest.raises(DataError, match="use type = classification"):
-        segmentation().prepare_value("1")
-    with pytest.raises(DataError, match="one output per voxel"):
-        segmentation().finish_value(np.zeros(3))
+def test_a_type_has_a_class_for_every_kind_of_target_that_it_can_learn_and_no_other():
+    found = {name: [class_for(name, gives_values) for gives_values in (False, True)] for name in TASK_TYPES}
+    assert found == {
+        "regression": [MapRegression, ValueRegression],
+        "segmentation": [SegmentationTask, None],
+        "classification": [None, ClassificationTask],
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "gives"), [({"type": "segmentation", "attribute": "age"}, "one value per subject"),
+                            ({"type": "classification"}, "volumes")],
+)  # fmt: skip
+def test_a_target_of_the_other_kind_is_refused(settings, gives):
+    config = SimpleNamespace(sources={"CT": InputSource()}, tasks={"ct": Task(target="CT", num_classes=3, **settings)})
+    with pytest.raises(
+        ConfigError, match=rf"\[TASK ct\] target = 'CT' gives {gives}, and no {settings['type']} learns"
+    ):
+        build_tasks(config)
+
+
+def test_what_is_written_follows_from_the_target():
+    tasks = [regression(), regression(attribute="age"), segmentation(), classification()]
+    assert [task.writes for task in tasks] == ["volume", "row", "volume", "row"]
+    assert [task.head for task in tasks] == ["map", "vector", "map", "vector"]
 
 
 def test_a_ct_is_measured_where_it_is_covered_and_within_the_range_that_is_learned():
@@ -244,20 +260,6 @@ def test_every_task_of_the_shipped_files_builds():
     }.items():  # fmt: skip
         tasks = build_tasks(read_config(find_config(name)))
         assert {name: task.target_kind for name, task in tasks.items()} == kinds
-
-
-@pytest.mark.parametrize(
-    ("network", "attribute", "remedy"), [("vgg11", None, "highresnet"), ("highresnet", "age", "vgg11")]
-)
-def test_a_network_of_the_other_kind_of_output_is_refused(network, attribute, remedy):
-    config = SimpleNamespace(
-        network=SimpleNamespace(name=network),
-        is_window_network=network == "vgg11",
-        sources={"CT": InputSource()},
-        tasks={"ct": Task(type="regression", target="CT", attribute=attribute)},
-    )
-    with pytest.raises(ConfigError, match=f"{network}.*'ct'.*{remedy}"):
-        build_tasks(config)
 
 
 def test_errors_of_a_ct_are_measured_in_hu_during_training(make_config):
