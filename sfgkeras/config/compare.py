@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sfgkeras.config.quoting import end_of_quotes, split_list
 from sfgkeras.config.text import IniSection, IniText, section_id
 from sfgkeras.errors import suggestion
+from sfgkeras.quoting import end_of_quotes, split_list
 
 SECTION = "COMPARE"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
