@@ -77,7 +77,7 @@ def test_every_block_of_the_guide_runs_after_the_ones_before(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     blocks = blocks_of(ROOT / "docs" / "python.md")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for block in blocks:

@@ -24,6 +24,7 @@ class LayerSettings:
     activation: str = "prelu"
     statistics: str = "recalibrated"
     kernel_initializer: Any = "he_normal"
+    bias_initializer: Any = "zeros"
     kernel_regularizer: Any = None
     rematerialise: str = "none"
     dtype: Any = None
@@ -46,22 +47,35 @@ class LayerSettings:
         """Returns the kernel initialiser with the next seed, so that no two kernels start equal."""
         return seeded_initializer(self.kernel_initializer, self.next_seed())
 
-    def build_convolution(self, filters: int, kernel_size: int, name: str) -> Convolution:
-        """Builds a convolution of these settings."""
+    def bias_of(self, stage: Stage) -> Any:
+        """Returns the initialiser of a bias of a stage with the next seed, if its convolutions have one."""
+        if stage.normalisation != "none":
+            return "zeros"
+        return seeded_initializer(self.bias_initializer, self.next_seed())
+
+    def build_convolution(self, stage: Stage, filters: int, name: str) -> Convolution:
+        """Builds a convolution of a stage, with so many of its filters."""
         return Convolution(
             self.spatial_rank,
             filters,
-            kernel_size,
+            stage.kernel_size,
+            use_bias=stage.normalisation == "none",
             kernel_initializer=self.initializer(),
+            bias_initializer=self.bias_of(stage),
             kernel_regularizer=self.kernel_regularizer,
             dtype=self.dtype,
             name=name,
         )
 
-    def build_activation(self, name: str) -> MaskedActivation:
-        """Builds a normalisation and activation of these settings."""
+    def build_activation(self, stage: Stage, name: str) -> MaskedActivation:
+        """Builds a normalisation and activation of a stage."""
         return MaskedActivation(
-            self.activation, statistics=self.statistics, rematerialise=self.rematerialise, dtype=self.dtype, name=name
+            self.activation,
+            statistics=self.statistics,
+            rematerialise=self.rematerialise,
+            normalisation=stage.normalisation,
+            dtype=self.dtype,
+            name=name,
         )
 
     def build_section(self, stage: Stage, channels: int, name: str, folds_masks: bool = True) -> ResidualSection:
@@ -85,6 +99,8 @@ class LayerSettings:
                 kernel_initializers=(self.initializer(), self.initializer()),
                 kernel_regularizer=self.kernel_regularizer,
                 rematerialise=self.rematerialise,
+                normalisation=stage.normalisation,
+                bias_initializers=(self.bias_of(stage), self.bias_of(stage)),
                 dtype=self.dtype,
                 name=f"{name}_block_{number}",
             )

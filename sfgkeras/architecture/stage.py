@@ -18,6 +18,8 @@ class Stage:
             of that level had.
         skip: Name of an earlier stage of the same level whose streams, before its pooling, are concatenated to what the
             convolution reads: every stream to its own.
+        normalisation: What stands between convolutions and activations of the stage, `batch` or `none`; with `none` its
+            convolutions have a bias.
         per_task: Whether every task has a stage of its own here, whatever the sharing mechanism. All later stages
             must be of this kind, too.
     """
@@ -31,6 +33,7 @@ class Stage:
     upsamples: bool = False
     skip: str = ""
     per_task: bool = False
+    normalisation: str = "batch"
 
     def scaled(self, width: float) -> "Stage":
         """Returns the stage with `width` times the filters, at least one."""

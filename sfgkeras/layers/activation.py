@@ -6,7 +6,7 @@ import keras
 
 from sfgkeras.layers.backend import prelu
 from sfgkeras.layers.convolution import apply_mask
-from sfgkeras.layers.normalization import StreamNormalization
+from sfgkeras.layers.normalization import StreamNormalization, check_normalisation
 from sfgkeras.layers.recomputation import recomputed, rematerialises
 
 POSITIVELY_HOMOGENEOUS = ("prelu", "relu", "leaky_relu", "linear")
@@ -68,6 +68,7 @@ class MaskedActivation(keras.layers.Layer):
         epsilon: See `StreamNormalization`.
         momentum: See `StreamNormalization`.
         statistics: See `StreamNormalization`.
+        normalisation: `batch`, or `none`: then features are activated as they are.
         folds_masks: Whether a mask per filter may be multiplied into scale and offset.
         rematerialise: `none`, or with any other name of `REMATERIALISATIONS` training keeps no normalised features.
     """
@@ -80,25 +81,32 @@ class MaskedActivation(keras.layers.Layer):
         statistics: str = "recalibrated",
         folds_masks: bool = True,
         rematerialise: str = "none",
+        normalisation: str = "batch",
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.rematerialise = rematerialise
+        self.normalisation = check_normalisation(normalisation)
+        self._averaging = {"momentum": momentum, "epsilon": epsilon, "statistics": statistics}
         self._recomputes = rematerialises(rematerialise, "activations")
         self.activation_name = activation.lower()
         self.folds_masks = folds_masks
-        self.normalization = StreamNormalization(
-            momentum=momentum,
-            epsilon=epsilon,
-            statistics=statistics,
-            dtype=self.dtype_policy,
-            name="normalization",
+        self.normalization = (
+            StreamNormalization(**self._averaging, dtype=self.dtype_policy, name="normalization")
+            if normalisation == "batch"
+            else None
         )
         self.activation = build_activation(self.activation_name, dtype=self.dtype_policy, name="activation")
 
+    @property
+    def statistics(self) -> str | None:
+        """Statistics that inference normalises with, see `StreamNormalization`; None where nothing is normalised."""
+        return None if self.normalization is None else self.normalization.statistics
+
     def build(self, input_shape: Any) -> None:
         """Builds normalisation and activation."""
-        self.normalization.build(input_shape)
+        if self.normalization is not None:
+            self.normalization.build(input_shape)
         self.activation.build(input_shape)
 
     def call(self, inputs: Any, filter_mask: Any = None, training: bool | None = None) -> Any:
@@ -118,19 +126,20 @@ class MaskedActivation(keras.layers.Layer):
 
         if not (training and self._recomputes):
             return call(inputs, filter_mask)
-        return recomputed(
-            [self.normalization, self.activation], call, inputs, *([] if filter_mask is None else [filter_mask])
-        )
+        layers = [layer for layer in (self.normalization, self.activation) if layer is not None]
+        return recomputed(layers, call, inputs, *([] if filter_mask is None else [filter_mask]))
 
     def _run(self, inputs: Any, filter_mask: Any, training: bool | None) -> Any:
         folds = (
             filter_mask is not None
+            and self.normalization is not None
             and self.folds_masks
             and len(filter_mask.shape) == 1
             and self.activation_name in POSITIVELY_HOMOGENEOUS
         )
-        normalized = self.normalization(inputs, filter_mask=filter_mask if folds else None, training=training)
-        outputs = self.activation(normalized)
+        if self.normalization is not None:
+            inputs = self.normalization(inputs, filter_mask=filter_mask if folds else None, training=training)
+        outputs = self.activation(inputs)
         return outputs if filter_mask is None or folds else apply_mask(outputs, filter_mask)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -139,11 +148,14 @@ class MaskedActivation(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return super().get_config() | {
-            "activation": self.activation_name,
-            "momentum": self.normalization.momentum,
-            "epsilon": self.normalization.epsilon,
-            "statistics": self.normalization.statistics,
-            "folds_masks": self.folds_masks,
-            "rematerialise": self.rematerialise,
-        }
+        return (
+            super().get_config()
+            | self._averaging
+            | {
+                "activation": self.activation_name,
+                "statistics": self.statistics or self._averaging["statistics"],
+                "folds_masks": self.folds_masks,
+                "rematerialise": self.rematerialise,
+                "normalisation": self.normalisation,
+            }
+        )

@@ -9,6 +9,7 @@ from keras import ops
 
 from sfgkeras.errors import suggestion
 from sfgkeras.layers.backend import batch_normalize, normalize
+from sfgkeras.tables.normalisations import NORMALISATIONS
 
 STATISTICS = ("batch", "population", "recalibrated")
 
@@ -46,6 +47,18 @@ def check_statistics(statistics: str) -> str:
         hint = suggestion(str(statistics), list(STATISTICS)) or f"; use one of {', '.join(STATISTICS)}"
         raise ValueError(f"unknown normalisation statistics {statistics!r}{hint}")
     return statistics
+
+
+def check_normalisation(normalisation: str) -> str:
+    """Returns the name of a normalisation, or refuses it.
+
+    Raises:
+        ValueError: If the name is none of `NORMALISATIONS`.
+    """
+    if normalisation not in NORMALISATIONS:
+        hint = suggestion(str(normalisation), list(NORMALISATIONS)) or f"; use one of {', '.join(NORMALISATIONS)}"
+        raise ValueError(f"unknown normalisation {normalisation!r}{hint}")
+    return normalisation
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")

@@ -35,6 +35,8 @@ class ResidualBlock(keras.layers.Layer):
         kernel_regularizer: Keras regulariser of both kernels.
         rematerialise: What training makes again for its gradients: `none`, `activations` (what normalisations and
             activations give; only inputs and results of convolutions are kept) or `blocks` (see `ResidualSection`).
+        normalisation: See `MaskedActivation`; with `none` both convolutions have a bias.
+        bias_initializers: Keras initialisers of the two biases, where there are any.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class ResidualBlock(keras.layers.Layer):
         kernel_initializers: Any = ("he_normal", "he_normal"),
         kernel_regularizer: Any = None,
         rematerialise: str = "none",
+        normalisation: str = "batch",
+        bias_initializers: Any = ("zeros", "zeros"),
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -63,6 +67,7 @@ class ResidualBlock(keras.layers.Layer):
                 activation,
                 statistics=statistics,
                 folds_masks=folds_masks,
+                normalisation=normalisation,
                 dtype=self.dtype_policy,
                 name=f"activation_{number}",
             )
@@ -74,12 +79,16 @@ class ResidualBlock(keras.layers.Layer):
                 filters,
                 kernel_size,
                 dilation=dilation,
+                use_bias=normalisation == "none",
                 kernel_initializer=initializer,
+                bias_initializer=bias_initializer,
                 kernel_regularizer=kernel_regularizer,
                 dtype=self.dtype_policy,
                 name=f"convolution_{number}",
             )
-            for number, initializer in zip((1, 2), kernel_initializers, strict=True)
+            for number, initializer, bias_initializer in zip(
+                (1, 2), kernel_initializers, bias_initializers, strict=True
+            )
         ]
 
     def build(self, input_shape: Any) -> None:
@@ -136,11 +145,11 @@ class ResidualBlock(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "dilation": self.dilation,
             "activation": self.activations[0].activation_name,
-            "statistics": self.activations[0].normalization.statistics,
-            "folds_masks": self.activations[0].folds_masks,
+            **{name: self.activations[0].get_config()[name] for name in ("statistics", "folds_masks", "normalisation")},
             "kernel_initializers": [
                 keras.initializers.serialize(layer.kernel_initializer) for layer in self.convolutions
             ],
+            "bias_initializers": [keras.initializers.serialize(layer.bias_initializer) for layer in self.convolutions],
             "kernel_regularizer": keras.regularizers.serialize(self.convolutions[0].kernel_regularizer),
             "rematerialise": self.rematerialise,
         }

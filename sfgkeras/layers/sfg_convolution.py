@@ -34,7 +34,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
         routing: How the streams that come in are merged first: `mixed`, `separate` (they already are what
             each group reads) or `dense`; see `routing.groups_read`.
         activation: `"prelu"` or any name that Keras knows.
-        use_bias: Whether b is there. The normalisation cancels it, so by default it is not.
+        use_bias: Whether b is there. A normalisation cancels it, so by default it is there without one.
         initial_probabilities: See `grouping.initial_probabilities`.
         assignment: See `FilterGrouping`, as for `per_sample`, `learn_grouping` and `entropy_decay`.
         per_sample: See `FilterGrouping`.
@@ -52,6 +52,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
         seed: Seed of the masks; None draws one.
         strides: See `Convolution`.
         padding: See `Convolution`.
+        normalisation: See `MaskedActivation`.
     """
 
     spatial_rank: int
@@ -64,7 +65,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
         dilation: int | Sequence[int] = 1,
         routing: str = "mixed",
         activation: str = "prelu",
-        use_bias: bool = False,
+        use_bias: bool | None = None,
         initial_probabilities: str | Sequence[float] | None = None,
         assignment: str = "soft",
         per_sample: bool = False,
@@ -80,6 +81,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
         seed: int | None = None,
         strides: int | Sequence[int] = 1,
         padding: str = "same",
+        normalisation: str = "batch",
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -113,7 +115,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
             filters,
             kernel_size,
             dilation=dilation,
-            use_bias=use_bias,
+            use_bias=normalisation == "none" if use_bias is None else use_bias,
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
             kernel_regularizer=kernel_regularizer,
@@ -128,6 +130,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
                 statistics=statistics,
                 folds_masks=assignment == "soft",
                 rematerialise=rematerialise,
+                normalisation=normalisation,
                 dtype=self.dtype_policy,
                 name=f"activation_{group}",
             )
@@ -262,8 +265,10 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
                 "activation": self.activations[0].activation_name,
                 "masks": self.masks,
                 "temperature": None if self.temperature is None else list(self.temperature),
-                "statistics": self.activations[0].normalization.statistics,
-                "rematerialise": self.activations[0].rematerialise,
+                **{
+                    name: self.activations[0].get_config()[name]
+                    for name in ("statistics", "rematerialise", "normalisation")
+                },
             }
         )  # fmt: skip
 

@@ -53,7 +53,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         rematerialise: What training makes again for its gradients, to spare memory: `none`, `activations` (what
             normalisations and activations give) or `blocks` (everything in residual blocks, too).
         kernel_initializer: Keras initialiser of all kernels.
-        bias_initializer: Keras initialiser of the heads' biases.
+        bias_initializer: Keras initialiser of all biases: of the heads, and of convolutions without normalisation.
         dropout: Probability of dropping a feature before the heads in training.
         heads: Heads by task name, for tasks whose head is not the network's usual one: a `Head`, or in short its kind,
             `map` or `vector`; `vector@NAME` or `map@NAME` puts it on the stage of that name.
@@ -118,6 +118,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             activation=activation,
             statistics=self._batch_norm,
             kernel_initializer=self._kernel_initializer,
+            bias_initializer=self._bias_initializer,
             kernel_regularizer=self._kernel_regularizer,
             rematerialise=rematerialise,
             dtype=self.dtype_policy,
@@ -259,6 +260,11 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             return
         for line in summary_lines(self):
             (print_fn or print)(line)
+
+    @property
+    def statistics_fit(self) -> bool:
+        """Whether nothing was trained since the normalisation statistics were measured, or there are none."""
+        return not self.normalizations() or super().statistics_fit
 
     @property
     def undecided_filters(self) -> float:

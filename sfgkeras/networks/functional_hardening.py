@@ -75,7 +75,7 @@ def harden_functional(
     if data is None:
         for layer in layers:
             if layer.temperature is not None:
-                refuse_stale_statistics(layer, layer.activations[0].normalization.statistics)
+                refuse_stale_statistics(layer, layer.activations[0].statistics)
         return _Hardening(model, fold, keep_prelu).run(task)
     batches = list(itertools.islice(iter(data), BATCHES))
     with _measured_in_mode(model, layers, batches):
@@ -186,7 +186,7 @@ class _Hardening:
         return whole
 
     def _plain_layers(self, layer: SFGConvolution) -> PlainLayers:
-        folds = self._fold and layer.activations[0].normalization.statistics != "batch"
+        folds = self._fold and layer.activations[0].statistics != "batch"
         key = hash((layer.spatial_rank, folds, layer.dtype_policy.name))
         if key not in self._plain:
             self._plain[key] = PlainLayers(layer.spatial_rank, folds, layer.dtype_policy, self._keep_prelu)

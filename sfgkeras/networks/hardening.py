@@ -12,6 +12,7 @@ from sfgkeras.architecture.walk import Streams, walk
 from sfgkeras.errors import suggestion
 from sfgkeras.grouping import mode_assignment
 from sfgkeras.layers.activation import MaskedActivation
+from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.networks.base import MultiTaskNetwork, describe_sharing
 from sfgkeras.networks.functional_hardening import harden_functional
@@ -87,13 +88,14 @@ def _copy_trunk(masked: MaskedTrunk, grouped: GroupedTrunk) -> None:
     for index, stage in enumerate(architecture.stages):
         for group in connections.stage_groups(index):
             key = f"{index}_{group}"
+            owned: np.ndarray | None = None
             if stage.per_task:
-                convolution, activation, owned = masked.own.convolutions[key], masked.own.activations[key], None
+                convolution, activation = masked.own.convolutions[key], masked.own.activations[key]
             else:
-                convolution, owned = masked.convolutions[index], connections.filters_of(index, group)
+                convolution, owned = masked.convolutions[index].convolution, connections.filters_of(index, group)
                 activation = masked.convolutions[index].activations[group]
             read = [_held(masked, grouped, source, group) for source in architecture.sources(index)]
-            grouped.convolutions[key].kernel.assign(_take_kernel(convolution.kernel, read, owned))
+            _copy_convolution(convolution, grouped.convolutions[key], read, owned)
             _copy_activation(activation, grouped.activations[key], owned)
         for reader in connections.readers(index):
             key = f"{index}_{reader}"
@@ -111,9 +113,17 @@ def _held(masked: MaskedTrunk, grouped: GroupedTrunk, index: int, reader: int) -
 def _copy_section(source: ResidualSection, target: ResidualSection, held: _Held) -> None:
     for old, new in zip(source.blocks, target.blocks, strict=True):
         for old_layer, new_layer in zip(old.convolutions, new.convolutions, strict=True):
-            new_layer.kernel.assign(_take_kernel(old_layer.kernel, [held], held.channels))
+            _copy_convolution(old_layer, new_layer, [held], held.channels)
         for old_layer, new_layer in zip(old.activations, new.activations, strict=True):
             _copy_activation(old_layer, new_layer, held.channels)
+
+
+def _copy_convolution(source: Convolution, target: Convolution, read: Sequence[_Held], owned: np.ndarray | None) -> None:
+    """Copies the part of a convolution for the channels read and the filters owned; see `_take_kernel`."""
+    target.kernel.assign(_take_kernel(source.kernel, read, owned))
+    if source.bias is not None:
+        bias = ops.convert_to_numpy(source.bias)
+        target.bias.assign(bias if owned is None else bias[owned])
 
 
 def _copy_activation(source: MaskedActivation, target: MaskedActivation, channels: np.ndarray | None) -> None:

@@ -12,7 +12,7 @@ from sfgkeras.grouping import DECIDED_PROBABILITY
 from sfgkeras.layers.statistics_record import StatisticsRecord
 
 
-def refuse_stale_statistics(owner: StatisticsRecord, statistics: str) -> None:
+def refuse_stale_statistics(owner: StatisticsRecord, statistics: str | None) -> None:
     """Refuses what was trained after its normalisation statistics were measured.
 
     Args:

@@ -80,15 +80,17 @@ class PlainLayers:
         kernel = kernel if factor is None else kernel * factor[:, None]
         bias = None if convolution.bias is None else ops.convert_to_numpy(convolution.bias)
         geometry: tuple[Any, Any, str] = convolution.dilation, convolution.strides, convolution.padding
-        if not self.folds:
+        if not self.folds or activation.normalization is None:
             return self.normalize_and_activate(self.convolve(inputs, kernel, bias, *geometry), activation)
         kernel, bias = fold_behind(kernel, bias, activation.normalization)
         outputs = self.convolve(inputs, kernel, bias, *geometry)
         return self.activate(outputs, activation)
 
     def normalize_and_activate(self, inputs: Any, activation: MaskedActivation) -> Any:
-        """Normalises by the given layer's statistics and activates."""
+        """Normalises by the given layer's statistics, if it has any, and activates."""
         source = activation.normalization
+        if source is None:
+            return self.activate(inputs, activation)
         if source.statistics == "batch":
             layer: keras.layers.Layer = StreamNormalization.from_config(
                 source.get_config() | {"name": self._name("normalization")}
@@ -132,14 +134,16 @@ class PlainLayers:
                 factor, shift = split
                 features = self.activate(self.shift(inputs, shift), block.activations[0])
             features = self.convolve_and_activate(features, first, block.activations[1], factor)
-            features = self.convolve(features, ops.convert_to_numpy(second.kernel), None, second.dilation)
+            bias = None if second.bias is None else ops.convert_to_numpy(second.bias)
+            features = self.convolve(features, ops.convert_to_numpy(second.kernel), bias, second.dilation)
             inputs = keras.layers.Add(dtype=self.dtype, name=self._name("add"))([inputs, features])
         return inputs
 
     def _split(self, activation: MaskedActivation) -> tuple[np.ndarray, np.ndarray] | None:
         """Splits a normalisation before an activation; never in half precision, which a shift would use up."""
         is_float32 = keras.dtype_policies.get(self.dtype).compute_dtype == "float32"
-        return split_preactivation(activation) if self.folds and is_float32 else None
+        normalises = activation.normalization is not None
+        return split_preactivation(activation) if self.folds and is_float32 and normalises else None
 
     def cross_stitch(self, streams: Mapping[int, Any], unit: CrossStitch) -> dict[int, Any]:
         """Mixes the streams of all tasks by the weights of a cross-stitch unit."""

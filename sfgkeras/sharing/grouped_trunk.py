@@ -53,8 +53,8 @@ class GroupedTrunk(Trunk):
                 filters = self.connections.filters_of(index, group).size
                 suffix = f"{index + 1}_{names[group]}"
                 key = f"{index}_{group}"
-                self.convolutions[key] = settings.build_convolution(filters, stage.kernel_size, f"convolution_{suffix}")
-                self.activations[key] = settings.build_activation(f"activation_{suffix}")
+                self.convolutions[key] = settings.build_convolution(stage, filters, f"convolution_{suffix}")
+                self.activations[key] = settings.build_activation(stage, f"activation_{suffix}")
             for reader in self.connections.readers(index):
                 if stage.num_blocks and self.connections.channels(index, reader).size:
                     self.sections[f"{index}_{reader}"] = settings.build_section(

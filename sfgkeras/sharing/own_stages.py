@@ -29,10 +29,8 @@ class OwnStages(keras.layers.Layer):
         for index, stage in list(enumerate(architecture.stages))[first:]:
             for task in architecture.tasks_behind(index):
                 key, suffix = f"{index}_{task}", f"{index + 1}_{names[task]}"
-                self.convolutions[key] = settings.build_convolution(
-                    stage.filters, stage.kernel_size, f"convolution_{suffix}"
-                )
-                self.activations[key] = settings.build_activation(f"activation_{suffix}")
+                self.convolutions[key] = settings.build_convolution(stage, stage.filters, f"convolution_{suffix}")
+                self.activations[key] = settings.build_activation(stage, f"activation_{suffix}")
                 if stage.num_blocks:
                     self.sections[key] = settings.build_section(stage, stage.filters, f"blocks_{suffix}")
 
