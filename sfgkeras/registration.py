@@ -47,6 +47,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.metrics.labels": ("Accuracy", "Dice", "Jaccard"),
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),
     "sfgkeras.networks.highresnet": ("HighResNet",),
+    "sfgkeras.networks.unet": ("UNet",),
     "sfgkeras.networks.vgg": ("VGG11",),
 }
 """Classes that saved files may hold, by their module."""

@@ -9,6 +9,7 @@ from sfgkeras.networks.hardening import build_plain_model, group_network, harden
 from sfgkeras.networks.heads import Head
 from sfgkeras.networks.highresnet import HighResNet
 from sfgkeras.networks.recalibration import recalibrate
+from sfgkeras.networks.unet import UNet
 from sfgkeras.networks.vgg import VGG11
 from sfgkeras.sharing import SHARING
 from sfgkeras.tables.entry import LoadedTable
@@ -22,6 +23,7 @@ __all__ = [
     "Head",
     "HighResNet",
     "MultiTaskNetwork",
+    "UNet",
     "VGG11",
     "build_plain_model",
     "count_multiplies",

@@ -35,6 +35,12 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     calls for the temperature. `fit` measures the normalisation statistics that inference uses, before every validation
     and at its end; after a training loop of another kind `networks.recalibrate` does it.
 
+    Attributes:
+        stages: What the network consists of.
+        usual_head: Kind of the heads of tasks that `heads` does not name.
+        usual_taps: Name of the stage that heads of a kind read unless they say otherwise; for kinds that are not here
+            it is the last one.
+
     Args:
         tasks: Output channels by task name; the order is the order of the groups.
         sharing: A mechanism of `sfgkeras.sharing`, or its name in `SHARING`.
@@ -111,7 +117,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.spatial_rank = spatial_rank
         described = [find_head((heads or {}).get(name, self.usual_head)) for name in self.tasks]
         taps = [head.tap or self.usual_taps.get(head.kind) for head in described]
-        architecture = build_architecture(self.stages, width, taps)
+        architecture = build_architecture(self.choose_stages(taps), width, taps)
         common = LayerSettings(
             spatial_rank=spatial_rank,
             num_tasks=len(self.tasks),
@@ -131,6 +137,14 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.image_size: tuple[int | None, ...] = (None,) * spatial_rank
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
+
+    def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
+        """Returns the stages at full width; a subclass whose stages depend on its arguments makes them here.
+
+        Args:
+            taps: For every task the name of the stage that its head reads; None is the last one.
+        """
+        return self.stages
 
     def _build_head(self, task: int, head: Head, settings: LayerSettings) -> TaskHead:
         name, architecture = self.task_names[task], self.trunk.architecture

@@ -118,7 +118,9 @@ def _copy_section(source: ResidualSection, target: ResidualSection, held: _Held)
             _copy_activation(old_layer, new_layer, held.channels)
 
 
-def _copy_convolution(source: Convolution, target: Convolution, read: Sequence[_Held], owned: np.ndarray | None) -> None:
+def _copy_convolution(
+    source: Convolution, target: Convolution, read: Sequence[_Held], owned: np.ndarray | None
+) -> None:
     """Copies the part of a convolution for the channels read and the filters owned; see `_take_kernel`."""
     target.kernel.assign(_take_kernel(source.kernel, read, owned))
     if source.bias is not None:

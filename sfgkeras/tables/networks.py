@@ -1,9 +1,13 @@
 """The networks that `[NETWORK] name` may choose."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sfgkeras.errors import Problem, suggestion
+from sfgkeras.settings import Settings, setting
 from sfgkeras.tables.entry import Entry
+from sfgkeras.tables.normalisations import NORMALISATIONS
 
 if TYPE_CHECKING:
     from sfgkeras.networks.base import MultiTaskNetwork
@@ -20,10 +24,57 @@ class NetworkEntry(Entry["type[MultiTaskNetwork]"]):
     outputs: frozenset[str] = frozenset({"map"})
 
 
+UPSAMPLINGS: Mapping[str, str] = {
+    "repeat": "every voxel is repeated over 2 per axis, and the first convolution of the level reads that",
+    "convolution": "a convolution over 2 voxels per axis, with the filters of the level, comes in between",
+}
+
+
+@dataclass(frozen=True)
+class UNetSettings(Settings):
+    """Settings of `unet`."""
+
+    levels: int = setting(4, "How often the image is halved; filters are 64, 128, 256, ... from the top.", ge=1)
+    convolutions: int = setting(2, "Convolutions of every level, down and up, and at the bottom.", ge=1)
+    normalisation: str = setting(
+        "batch", "Between convolution and activation; without one, convolutions have a bias.", choices=NORMALISATIONS
+    )
+    skips: bool = setting(True, "Whether every level on the way up reads the features of its level on the way down.")
+    upsampling: str = setting("repeat", "How the way up returns to a finer level.", choices=UPSAMPLINGS)
+    decoder_start: str | None = setting(
+        None,
+        "From where on every task has convolutions of its own, whatever is shared: decoder (a way up for each task), "
+        "the name of a level (encoder_1, ..., encoding, ..., decoder_1), or encoder (everything); empty for nowhere.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        places = self.decoder_starts
+        if self.decoder_start is not None and self.decoder_start not in places:
+            hint = suggestion(self.decoder_start, list(places)).removeprefix(", ")
+            raise Problem(
+                "is no part of the network", hint or f"use one of {', '.join(places)}",
+                key="decoder_start", value=self.decoder_start,
+            )  # fmt: skip
+
+    @property
+    def decoder_starts(self) -> tuple[str, ...]:
+        """What `decoder_start` may be."""
+        down = [f"encoder_{level}" for level in range(1, self.levels + 1)]
+        up = [f"decoder_{level}" for level in range(self.levels, 0, -1)]
+        return ("decoder", "encoder", *down, "encoding", *up)
+
+
 def _highresnet() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.highresnet import HighResNet
 
     return HighResNet
+
+
+def _unet() -> "type[MultiTaskNetwork]":
+    from sfgkeras.networks.unet import UNet
+
+    return UNet
 
 
 def _vgg11() -> "type[MultiTaskNetwork]":
@@ -34,6 +85,12 @@ def _vgg11() -> "type[MultiTaskNetwork]":
 
 NETWORKS: dict[str, NetworkEntry] = {
     "highresnet": NetworkEntry(_highresnet, "residual blocks of growing dilation at full resolution"),
+    "unet": NetworkEntry(
+        _unet,
+        "a way down, and a way up that reads its levels; one way up for all tasks, or one for each",
+        settings=UNetSettings,
+        outputs=frozenset({"map", "vector"}),
+    ),
     "vgg11": NetworkEntry(_vgg11, "convolutions and pooling, then an average", outputs=frozenset({"vector"})),
 }
 
