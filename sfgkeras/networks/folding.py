@@ -56,10 +56,13 @@ def split_preactivation(activation: MaskedActivation) -> tuple[np.ndarray, np.nd
         activation: Normalisation and activation.
 
     Returns:
-        Factor and shift, float32 `(channels,)`; None where this is not the same, or not to float32 precision: another
-        activation, a factor that is not positive, or a shift beside which the values would be rounded away.
+        Factor and shift, float32 `(channels,)`; None where this is not the same, or not to float32 precision: no
+        normalisation, another activation, a factor that is not positive, or a shift beside which the values would be
+        rounded away.
     """
     normalization = activation.normalization
+    if normalization is None:
+        return None
     factor, shift = affine(normalization)
     if activation.activation_name not in POSITIVELY_HOMOGENEOUS or not (factor > 0).all():
         return None

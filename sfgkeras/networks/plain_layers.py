@@ -142,8 +142,7 @@ class PlainLayers:
     def _split(self, activation: MaskedActivation) -> tuple[np.ndarray, np.ndarray] | None:
         """Splits a normalisation before an activation; never in half precision, which a shift would use up."""
         is_float32 = keras.dtype_policies.get(self.dtype).compute_dtype == "float32"
-        normalises = activation.normalization is not None
-        return split_preactivation(activation) if self.folds and is_float32 and normalises else None
+        return split_preactivation(activation) if self.folds and is_float32 else None
 
     def cross_stitch(self, streams: Mapping[int, Any], unit: CrossStitch) -> dict[int, Any]:
         """Mixes the streams of all tasks by the weights of a cross-stitch unit."""

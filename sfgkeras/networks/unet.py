@@ -76,7 +76,7 @@ class UNet(MultiTaskNetwork):
             return stages
         return stages[: 1 + max(names.index(str(tap)) for tap in taps)]
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, with the seed that was drawn."""
         return super().get_config() | setting_values(self.shape)
 
