@@ -1,5 +1,6 @@
 """`sfgkeras predict`: a trained network's results for new patients, from its model folder alone."""
 
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +27,6 @@ from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError
-from sfgkeras.preprocessing.folder.landmarks import LANDMARKS
 from sfgkeras.reporter import Reporter, SilentReporter
 
 SHOWN = 10
@@ -139,7 +139,7 @@ def _open(run: TrainedRun, config: Config, subjects: Sequence[Subject], reporter
         split={"inference": [subject.subject_id for subject in subjects]},
         images={},
     )
-    _bring_step_landmarks(run, config)
+    _bring_fitted(run, config)
     preprocessed = PreprocessedImages(config, cohort)
     preparation = Preparation(config, tasks, cohort, preprocessed=preprocessed)
     path = config.network.histogram_ref_file
@@ -153,22 +153,22 @@ def _open(run: TrainedRun, config: Config, subjects: Sequence[Subject], reporter
     return Session(config, tasks, cohort, preparation, preprocessed)
 
 
-def _bring_step_landmarks(run: TrainedRun, config: Config) -> None:
-    """Copies the landmarks that a step of `[PREPROCESSING]` fitted in training to where new images are preprocessed."""
+def _bring_fitted(run: TrainedRun, config: Config) -> None:
+    """Copies what steps of `[PREPROCESSING]` were fitted to in training to where new images are preprocessed."""
     pipeline, trained = build_steps(config), run.trained.preprocessing
     if pipeline is None or config.preprocessing is None or trained is None:
         return
-    if pipeline.histogram is None or pipeline.histogram.ref_file is not None:
-        return
-    for name in config.preprocessing.sources:
-        kept, place = source_folder(trained, name) / LANDMARKS, source_folder(config.preprocessing, name)
+    for step, name in itertools.product(pipeline.fitted, config.preprocessing.sources):
+        if step.settings.ref_file is not None:
+            continue
+        kept, place = step.file_in(source_folder(trained, name)), source_folder(config.preprocessing, name)
         if not kept.is_file():
             raise DataError(
-                f"{kept}: the histogram landmarks of the training are not there; copy the file from where the network "
-                "was trained"
+                f"{kept}: the {step.prefix} {step.step.file.what} of the training are not there; copy the file from "
+                "where the network was trained"
             )
         place.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept, place / LANDMARKS)
+        shutil.copyfile(kept, step.file_in(place))
 
 
 def _measuring(

@@ -5,14 +5,15 @@ Transactions on Medical Imaging 19(2), 2000. Percentiles, standard scale and the
 are NiftyNet's. The file of landmarks is `landmark_file.py`'s.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from sfgkeras import __version__
 from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.preprocessing.fitted import FittedSettings
 from sfgkeras.preprocessing.foreground import describe_rule, measuring_mask, measuring_rule
 from sfgkeras.preprocessing.percentiles import compact_integers, exact_percentiles
 from sfgkeras.preprocessing.volume import StepContext, Volume
@@ -72,6 +73,29 @@ class NyulLandmarks:
     def cutoff(self) -> tuple[float, float]:
         """The outermost percentiles as fractions, e.g. `(0.01, 0.99)`."""
         return float(self.percentiles[0]) / 100, float(self.percentiles[-1]) / 100
+
+    def described(self) -> dict[str, list[float]]:
+        """Returns percentiles and values as lists."""
+        return {"percentiles": self.percentiles.tolist(), "values": self.values.tolist()}
+
+    def originating(
+        self, settings: "HistogramSettings", modality: str, fitted_on: tuple[str, ...], preparation: str
+    ) -> Self:
+        """Returns the same landmarks with what they were fitted on, and the foreground rule."""
+        return replace(self, modality=modality, foreground=settings.rule, fitted_on=fitted_on, preparation=preparation)
+
+    def differences(self, settings: "HistogramSettings") -> list[str]:
+        """Names cut-off and foreground rule of then and now where they differ."""
+        return self.measured_otherwise(settings.cutoff, settings.rule)
+
+    def measured_otherwise(self, cutoff: tuple[float, float] | None, foreground: str | None) -> list[str]:
+        """Names what differs from a cut-off and a foreground rule; None and what is unknown is not compared."""
+        found = []
+        if cutoff is not None and not np.allclose(self.cutoff, cutoff, rtol=0, atol=1e-9):
+            found.append(f"cutoff {self.cutoff}, now {tuple(cutoff)}")
+        if foreground is not None and self.foreground and self.foreground != foreground:
+            found.append(f"foreground rule {self.foreground!r}, now {foreground!r}")
+        return found
 
     def _state(self) -> tuple[object, ...]:
         arrays = tuple(self.percentiles.tolist()), tuple(self.values.tolist())
@@ -261,7 +285,7 @@ def describe_bounded(mapped: np.ndarray, landmarks: NyulLandmarks) -> str:
 
 
 @dataclass(frozen=True)
-class HistogramSettings:
+class HistogramSettings(FittedSettings):
     """Settings of the step `histogram`.
 
     Attributes:
@@ -274,8 +298,6 @@ class HistogramSettings:
         threshold: Intensity for the threshold rules.
     """
 
-    ref_file: Path | None = None
-    modality: str | None = None
     cutoff: tuple[float, float] = (0.01, 0.99)
     norm_type: str = "percentile"
     foreground: str = "otsu_plus"
@@ -298,15 +320,20 @@ def histogram_percentiles(volume: Volume, settings: HistogramSettings) -> np.nda
     return foreground_percentiles(volume.array if mask is None else volume.array[mask], settings.cutoff)
 
 
+def fit_histogram(measured: Sequence[np.ndarray], settings: HistogramSettings) -> NyulLandmarks:
+    """Fits the landmarks of a cohort; see `mean_landmarks`."""
+    return mean_landmarks(measured, settings.cutoff)
+
+
 def histogram_step(volume: Volume, settings: HistogramSettings, context: StepContext) -> Volume:
     """Standardises one subject's image with the landmarks of its cohort; see `apply_landmarks`.
 
     Raises:
         DataError: If there are no landmarks; they are never fitted on the subject itself.
     """
-    if context.landmarks is None:
+    if context.fitted is None:
         raise DataError("there are no landmarks; fit them on the training subjects first, or name histogram_ref_file")
     mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
-    mapped = apply_landmarks(volume.array, context.landmarks, settings.norm_type, mask)
-    note = describe_bounded(mapped, context.landmarks)
+    mapped = apply_landmarks(volume.array, context.fitted, settings.norm_type, mask)
+    note = describe_bounded(mapped, context.fitted)
     return volume.with_array(mapped, *([note] if note else []))

@@ -12,10 +12,10 @@ import numpy as np
 
 from sfgkeras.errors import DataError
 from sfgkeras.files import replacing
+from sfgkeras.preprocessing.fitted import FittedFile, check_fitted
 from sfgkeras.preprocessing.histogram import NyulLandmarks, landmark_percentiles
 
 FORMAT = "Nyul landmarks of sfgkeras, version 1"
-DEFAULT_MODALITY = "image"
 
 
 def write_landmarks(path: str | Path, landmarks: Mapping[str, NyulLandmarks]) -> None:
@@ -116,74 +116,21 @@ def check_landmarks(
 ) -> None:
     """Refuses landmarks that do not fit what they are to be used for; None is not compared.
 
-    What a file does not tell (NiftyNet's tell neither rule nor subjects) cannot contradict and passes.
-
     Args:
         path: Their file, for the message.
         landmarks: As read.
         cutoff: The cut-off now asked for.
         foreground: The foreground rule now asked for, `"all"` for every voxel.
-        fitted_on: The training subjects of now, `id@hash` or `id`; the hash counts where there is one.
+        fitted_on: The training subjects of now; see `check_fitted`.
         preparation: Steps and settings that run before, as text.
 
     Raises:
         DataError: Names everything that differs.
     """
-    differences = []
-    if cutoff is not None and not _same_numbers(landmarks.cutoff, cutoff):
-        differences.append(f"cutoff {landmarks.cutoff}, now {tuple(cutoff)}")
-    if foreground is not None and landmarks.foreground and landmarks.foreground != foreground:
-        differences.append(f"foreground rule {landmarks.foreground!r}, now {foreground!r}")
-    if preparation is not None and landmarks.preparation and landmarks.preparation != preparation:
-        differences.append(f"steps before {landmarks.preparation!r}, now {preparation!r}")
-    then, now = ({image_identity(name): name for name in names} for names in (landmarks.fitted_on, fitted_on or ()))
-    if fitted_on is not None and then and then.keys() != now.keys():
-        added = sorted(now[name] for name in now.keys() - then.keys())
-        missing = sorted(then[name] for name in then.keys() - now.keys())
-        parts = [f"{sign} {_shortened(ids)}" for sign, ids in (("without", added), ("with", missing)) if ids]
-        differences.append(f"training subjects {' and '.join(parts)}")
-    if differences:
-        raise DataError(
-            f"{path}: these landmarks are stale, fitted with {'; '.join(differences)}; "
-            "delete the file to fit them anew, or name another histogram_ref_file"
-        )
+    differences = landmarks.measured_otherwise(cutoff, foreground)
+    check_fitted(path, landmarks, differences, fitted_on, preparation, LANDMARK_FILE.what, "histogram")
 
 
-def image_identity(name: str) -> str:
-    """Returns what identifies a training subject `id@hash`: its image's content, whatever id it goes by."""
-    return name.rpartition("@")[2]
-
-
-def choose_modality(
-    path: str | Path, found: Mapping[str, NyulLandmarks], modality: str | None, is_only: bool = True
-) -> NyulLandmarks:
-    """Returns the landmarks of a modality from a file.
-
-    Args:
-        path: The file, for messages.
-        found: What it holds.
-        modality: Name of the modality; None takes the only one.
-        is_only: Whether no other modality is asked for: then a file of one modality without a name of its own
-            (`image`, of a folder run) will do.
-
-    Raises:
-        DataError: If the file has none of that modality, or several and no name is given.
-    """
-    if modality is None and len(found) > 1:
-        raise DataError(f"{path}: has landmarks of {', '.join(found)}; name one by histogram_modality")
-    name = next(iter(found)) if modality is None or (is_only and list(found) == [DEFAULT_MODALITY]) else modality
-    if name not in found:
-        raise DataError(
-            f"{path}: has no landmarks of {modality!r}, only of {', '.join(found)}; name another file, or delete this "
-            "one to have them fitted"
-        )
-    return found[name]
-
-
-def _same_numbers(one: Sequence[float], other: Sequence[float]) -> bool:
-    return len(one) == len(other) and all(abs(a - b) < 1e-9 for a, b in zip(one, other, strict=True))
-
-
-def _shortened(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+LANDMARK_FILE = FittedFile(
+    lambda path, settings: read_landmarks(path, settings.cutoff), write_landmarks, "landmarks", "landmarks.json"
+)

@@ -1,74 +1,33 @@
-"""The table of steps, and a pipeline: which steps run in which order with which settings."""
+"""A pipeline: which steps run in which order with which settings, and what they were fitted to."""
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from sfgkeras.classes import is_class_path, load_class
-from sfgkeras.errors import ConfigError, DataError, suggestion
-from sfgkeras.preprocessing.bias_field import BiasFieldSettings, bias_field_step
-from sfgkeras.preprocessing.clipping import ClipSettings, clip_step
-from sfgkeras.preprocessing.conversion import ConvertSettings, convert_step
-from sfgkeras.preprocessing.cropping import CropSettings, crop_step
-from sfgkeras.preprocessing.ct import CtSettings, ct_step
-from sfgkeras.preprocessing.histogram import HistogramSettings, histogram_step
-from sfgkeras.preprocessing.orientation import ReorientSettings, reorient_step
-from sfgkeras.preprocessing.registration import RegisterSettings, register_step
-from sfgkeras.preprocessing.resample_steps import (
-    ResampleLikeSettings,
-    ResampleSettings,
-    resample_like_step,
-    resample_step,
-)
+import numpy as np
+
+from sfgkeras.classes import is_class_path
+from sfgkeras.errors import DataError, suggestion
+from sfgkeras.preprocessing.fitted import Fitted, check_fitted, choose_modality
 from sfgkeras.preprocessing.settings import SettingProblems, build_settings, describe
-from sfgkeras.preprocessing.steps import OwnStep
+from sfgkeras.preprocessing.table import (
+    ALIASES,
+    STEPS,
+    Step,
+    all_keys,
+    find_step,
+    own_problem,
+    setting_prefixes,
+    short_name,
+    step_name,
+)
 from sfgkeras.preprocessing.volume import StepContext, Volume
-from sfgkeras.preprocessing.whitening import WhitenSettings, whiten_step
 
-
-@dataclass(frozen=True)
-class Step:
-    """One line of the table of steps.
-
-    Attributes:
-        apply: Function of volume, settings and context.
-        settings: Its frozen dataclass of settings; every field has a default.
-        summary: What it does, for help texts.
-        changes: `values` on the same grid; `grid`, with every voxel at its place in space; or `place`, which moves the
-            image in space.
-    """
-
-    apply: Callable[[Volume, Any, StepContext], Volume]
-    settings: type
-    summary: str
-    changes: Literal["values", "grid", "place"] = "values"
-
-
-STEPS: Mapping[str, Step] = {
-    "bias_field": Step(bias_field_step, BiasFieldSettings, "N4 bias field correction of MR"),
-    "histogram": Step(histogram_step, HistogramSettings, "Nyul histogram standardisation of MR"),
-    "ct": Step(ct_step, CtSettings, "CT / 1024 + 1, clipped"),
-    "resample": Step(resample_step, ResampleSettings, "to a given spacing", "grid"),
-    "resample_like": Step(resample_like_step, ResampleLikeSettings, "onto another image's grid", "grid"),
-    "register": Step(register_step, RegisterSettings, "rigid, affine or SyN registration to another image", "place"),
-    "whiten": Step(whiten_step, WhitenSettings, "zero mean, unit variance"),
-    "clip": Step(clip_step, ClipSettings, "intensities between limits or percentiles"),
-    "crop_foreground": Step(crop_step, CropSettings, "the box around the foreground", "grid"),
-    "reorient": Step(reorient_step, ReorientSettings, "axes permuted and flipped", "grid"),
-    "convert": Step(convert_step, ConvertSettings, "data type of the output"),
-}
-ALIASES: Mapping[str, str] = {
-    "n4": "bias_field",
-    "nyul": "histogram",
-    "whitening": "whiten",
-    "crop": "crop_foreground",
-    "registration": "register",
-    "isotropic": "resample",
-}
-# Steps after which intensities have no logarithm any more.
 _SIGNED = ("whiten", "ct")
 # Settings that leave the image as it is.
 _BESIDE_THE_IMAGE = frozenset({"label_method", "save_field", "save_transform"})
@@ -85,6 +44,79 @@ class ConfiguredStep:
 
     name: str
     settings: Any
+
+    @property
+    def prefix(self) -> str:
+        """What its settings begin with: its name, for a class that of the class in lower case."""
+        return short_name(self.name)
+
+    @property
+    def step(self) -> Step:
+        """Its line of the table."""
+        return find_step(self.name)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it is fitted on the cohort."""
+        return self.step.fit is not None
+
+    def measure(self, volume: Volume) -> np.ndarray:
+        """Measures one training subject for the fit, `(n,)`.
+
+        Args:
+            volume: The subject as the steps before left it.
+        """
+        assert self.step.measure is not None
+        return self.step.measure(volume, self.settings)
+
+    def fit(self, measured: Sequence[np.ndarray], modality: str, fitted_on: Sequence[str], preparation: str) -> Fitted:
+        """Fits the step.
+
+        Args:
+            measured: What `measure` returned for the training subjects.
+            modality: What it goes by, if the settings name no other.
+            fitted_on: The training subjects, `id@hash`.
+            preparation: Steps and settings before, as `Pipeline.preparation_text` has them.
+        """
+        assert self.step.fit is not None
+        fitted: Fitted = self.step.fit(measured, self.settings)
+        return fitted.originating(self.settings, self.settings.modality or modality, tuple(fitted_on), preparation)
+
+    def read_all(self, path: Path) -> Mapping[str, Fitted]:
+        """Reads what the step was fitted to, by modality.
+
+        Raises:
+            DataError: If the file is missing or damaged.
+        """
+        return self.step.file.read(path, self.settings)
+
+    def read_fitted(
+        self, path: Path, preparation: str, fitted_on: Callable[[Fitted], Sequence[str]] | None = None
+    ) -> Fitted:
+        """Reads what the step was fitted to.
+
+        Args:
+            path: The file.
+            preparation: Steps and settings before, as `Pipeline.preparation_text` has them.
+            fitted_on: Returns the training subjects that it should have been fitted on; None does not ask.
+
+        Raises:
+            DataError: If the file is missing, damaged or stale.
+        """
+        file, key = self.step.file, self.prefix
+        fitted = choose_modality(path, self.read_all(path), self.settings.modality, file.what, key)
+        expected = None if fitted_on is None else fitted_on(fitted)
+        check_fitted(path, fitted, fitted.differences(self.settings), expected, preparation, file.what, key)
+        return fitted
+
+    @property
+    def file_name(self) -> str:
+        """Name beside the output of the file with what it was fitted to."""
+        return self.step.file.name or f"{self.prefix}.json"
+
+    def file_in(self, folder: Path) -> Path:
+        """Returns the file of what it was fitted to, for the output in a folder."""
+        return self.settings.ref_file or folder / self.file_name
 
     def describe(self) -> dict[str, Any]:
         """Returns name and settings as values that JSON can hold."""
@@ -107,21 +139,31 @@ class Pipeline:
         return tuple(step.name for step in self.steps)
 
     @property
-    def histogram(self) -> HistogramSettings | None:
-        """Settings of the step `histogram`, None without it."""
-        return next((step.settings for step in self.steps if step.name == "histogram"), None)
+    def fitted(self) -> tuple[ConfiguredStep, ...]:
+        """The steps that are fitted on the cohort."""
+        return tuple(step for step in self.steps if step.is_fitted)
+
+    def of_modality(self, modality: str) -> "Pipeline":
+        """Returns the pipeline for a modality: what its steps are fitted to goes by that name, if by no other."""
+        steps = [
+            replace(step, settings=replace(step.settings, modality=modality))
+            if step.is_fitted and step.settings.modality is None
+            else step
+            for step in self.steps
+        ]
+        return Pipeline(tuple(steps))
 
     def changing(self, what: str) -> tuple[str, ...]:
         """Names of the steps that change `values`, `grid` or `place`; see `Step`."""
         return tuple(name for name in self.names if find_step(name).changes == what)
 
-    def before_histogram(self) -> "Pipeline":
-        """Returns the steps that run before the histogram is measured."""
-        return Pipeline(self.steps[: self.names.index("histogram")])
+    def before(self, name: str) -> "Pipeline":
+        """Returns the steps that run before a step."""
+        return Pipeline(self.steps[: self.names.index(name)])
 
-    def from_histogram(self) -> "Pipeline":
-        """Returns the steps from `histogram` on."""
-        return Pipeline(self.steps[self.names.index("histogram") :])
+    def since(self, name: str) -> "Pipeline":
+        """Returns a step and those after it."""
+        return Pipeline(self.steps[self.names.index(name) :])
 
     def describe(self) -> list[dict[str, Any]]:
         """Returns steps and settings as values that JSON can hold."""
@@ -135,7 +177,7 @@ class Pipeline:
         )
 
     def preparation_text(self) -> str:
-        """Returns what landmarks remember of the steps before their fit: all that changes intensities, or `none`."""
+        """Returns what a fit remembers of the steps before it: all that changes intensities, or `none`."""
         parts = []
         for step in self.steps:
             settings = {key: value for key, value in describe(step.settings).items() if key not in _BESIDE_THE_IMAGE}
@@ -147,23 +189,29 @@ class Pipeline:
         """Returns a hash of steps and settings."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
-    def apply(self, volume: Volume, context: StepContext, watch: Callable[[str, float], None] | None = None) -> Volume:
+    def apply(
+        self,
+        volume: Volume,
+        context: StepContext,
+        watch: Callable[[str, float], None] | None = None,
+        fitted: Mapping[str, Fitted] | None = None,
+    ) -> Volume:
         """Runs the steps on one subject.
 
         Args:
             volume: The subject's image and label maps.
-            context: Its companions and the cohort's landmarks.
+            context: Its companions.
             watch: Called after every step with its name and the seconds it took.
+            fitted: What steps were fitted to on the training subjects, by their names.
 
         Raises:
             DataError: From the step that cannot use the volume, with the name of the step.
         """
         for step in self.steps:
             began = time.perf_counter()
-            try:
-                volume = find_step(step.name).apply(volume, step.settings, context)
-            except DataError as error:
-                raise DataError(f"step {step.name}: {error}") from error
+            known = (fitted or {}).get(step.name)
+            with naming_step(step.name):
+                volume = step.step.apply(volume, step.settings, replace(context, fitted=known))
             if watch is not None:
                 watch(step.name, time.perf_counter() - began)
         return volume
@@ -178,39 +226,13 @@ def _in_words(value: Any) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def find_step(name: str) -> Step:
-    """Returns a step of the table, or one of the user's own by the path of its class.
-
-    Raises:
-        ConfigError: If the class cannot be imported, or is no `OwnStep`.
-    """
-    if name in STEPS:
-        return STEPS[name]
-    own = load_class(name, "steps", OwnStep)
-    summary = (own.__doc__ or name).strip().partition("\n")[0]
-    return Step(_apply_own, own, summary, own.changes)  # type: ignore[attr-defined]
-
-
-def _apply_own(volume: Volume, settings: OwnStep, context: StepContext) -> Volume:
-    return settings.apply(volume, context)
-
-
-def _prefixes(names: Sequence[str]) -> dict[str, str]:
-    """Returns what settings of steps begin with, with the name of the step."""
-    own = {name.rpartition(".")[2].lower(): name for name in names if is_class_path(name)}
-    return {**{name: name for name in STEPS}, **ALIASES, **own}
-
-
-def step_name(name: str) -> str | None:
-    """Returns the name of a step in the table for a name or alias, None if there is none.
-
-    The path of a class, `my.module.Class`, is its own name.
-    """
-    if is_class_path(name.strip()):
-        return name.strip()
-    name = name.strip().lower()
-    name = ALIASES.get(name, name)
-    return name if name in STEPS else None
+@contextmanager
+def naming_step(name: str) -> Iterator[None]:
+    """Puts the name of a step before what it says of the data."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"step {name}: {error}") from error
 
 
 def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None = None) -> Pipeline:
@@ -236,7 +258,7 @@ def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None
             problems.append(("steps", f"steps: unknown step {each.strip()!r}{hint}"))
         elif name in names:
             problems.append(("steps", f"steps: {each.strip()!r} is there twice; name each step once"))
-        elif is_class_path(name) and (reason := _own_problem(name)):
+        elif is_class_path(name) and (reason := own_problem(name)):
             problems.append(("steps", reason))
         else:
             names.append(name)
@@ -255,15 +277,6 @@ def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None
     return Pipeline(tuple(configured))
 
 
-def _own_problem(name: str) -> str:
-    """Says why a step of the user's own cannot be used, or returns an empty string."""
-    try:
-        find_step(name)
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
 def _order_problems(names: Sequence[str]) -> list[tuple[str, str]]:
     if "bias_field" not in names:
         return []
@@ -280,12 +293,12 @@ def _sort_options(
     """Splits `<step>_<setting>` into settings by step."""
     sorted_options: dict[str, dict[str, tuple[str, Any]]] = {name: {} for name in names}
     problems = []
-    known = _prefixes(names)
+    known = setting_prefixes(names)
     for key, value in options.items():
         # The longest step name first: `resample_like_order` belongs to resample_like, not to resample.
         prefixes = sorted((p for p in known if key.lower().startswith(f"{p}_")), key=len, reverse=True)
         if not prefixes:
-            hint = suggestion(key, _all_keys()) or "; settings are named <step>_<setting>"
+            hint = suggestion(key, all_keys()) or "; settings are named <step>_<setting>"
             problems.append((key, f"unknown setting {key!r}{hint}"))
             continue
         name = known[prefixes[0]]
@@ -297,31 +310,3 @@ def _sort_options(
         else:
             sorted_options[name][setting] = (key, value)
     return sorted_options, problems
-
-
-def _all_keys() -> list[str]:
-    return [f"{name}_{each}" for name in STEPS for each in setting_names(name)]
-
-
-def known_keys(steps: Sequence[str] = ()) -> list[str]:
-    """Returns every setting, `<step>_<setting>`, under the names and the aliases of the steps.
-
-    Args:
-        steps: Steps of a run, of which those of the user's own have settings too.
-    """
-    own = {name.rpartition(".")[2].lower(): name for name in steps if is_class_path(name) and not _own_problem(name)}
-    aliases = [f"{alias}_{each}" for alias, name in ALIASES.items() for each in setting_names(name)]
-    return [*_all_keys(), *aliases, *(f"{short}_{each}" for short, name in own.items() for each in setting_names(name))]
-
-
-def setting_names(step: str) -> list[str]:
-    """Returns the names of a step's settings."""
-    return [each.name for each in fields(find_step(step).settings)]
-
-
-def explain_steps() -> list[tuple[str, str, str]]:
-    """Lists name, aliases and summary of every step, for help texts."""
-    return [
-        (name, ", ".join(alias for alias, target in ALIASES.items() if target == name), step.summary)
-        for name, step in STEPS.items()
-    ]

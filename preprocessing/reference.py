@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 from typing import Any
 
-from sfgkeras.preprocessing.pipeline import ALIASES, STEPS
+from sfgkeras.preprocessing.table import ALIASES, STEPS
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 

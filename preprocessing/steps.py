@@ -1,8 +1,12 @@
 """What a preprocessing step of the user's own is."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
+from sfgkeras.preprocessing.fitted import FittedSettings
 from sfgkeras.preprocessing.volume import StepContext, Volume
 
 
@@ -29,3 +33,28 @@ class OwnStep:
             context: The subject's id and companion files.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks apply")
+
+
+@dataclass(frozen=True)
+class OwnFittedStep(FittedSettings, OwnStep):
+    """Base of a step of the user's own that learns from the training subjects.
+
+    Every training subject is measured as the steps before leave it, what `fit` makes of all of them is kept in a file,
+    and `apply` finds it in `context.fitted.numbers`.
+    """
+
+    def measure(self, volume: Volume) -> np.ndarray:
+        """Returns what is measured of one training subject, `(n,)`; every subject gives as many numbers.
+
+        Args:
+            volume: The subject as the steps before left it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lacks measure")
+
+    def fit(self, measured: Sequence[np.ndarray]) -> Mapping[str, float | Sequence[float]]:
+        """Returns what the step learns, by name: numbers, or lists of them.
+
+        Args:
+            measured: What `measure` returned, by training subject.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lacks fit")

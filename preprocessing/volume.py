@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from sfgkeras.data.nifti import Image, image_suffix, read_image
 from sfgkeras.errors import DataError
-
-if TYPE_CHECKING:
-    from sfgkeras.preprocessing.histogram import NyulLandmarks
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +70,11 @@ class StepContext:
 
     Attributes:
         subject_id: Identifier of the subject, to find its companion files.
-        landmarks: Landmarks of the cohort, for `histogram`.
+        fitted: What the step was fitted to on the training subjects (`Fitted`); None for the other steps.
     """
 
     subject_id: str
-    landmarks: "NyulLandmarks | None" = None
+    fitted: Any = None
 
     def companion(self, place: Path) -> Path:
         """Returns the subject's file in a folder, the one named like its id, or `place` if that is a file.

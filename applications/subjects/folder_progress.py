@@ -1,4 +1,4 @@
-"""Shows a run over a folder of images as bars: measuring histograms where that is needed, then the subjects."""
+"""Shows a run over a folder of images as bars: measuring training subjects for steps that are fitted, then all."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -30,8 +30,8 @@ class FolderProgress:
     def show(self, done: int, total: int, subject_id: str, status: str) -> None:
         """Moves the bar."""
         # A training subject that fails in measuring is told twice: then, and as failed of all subjects.
-        phase = "measuring histograms" if status == MEASURED else self._title
-        if phase != self._shown[0]:
+        phase = "measuring training subjects" if status == MEASURED else self._title
+        if phase != self._shown[0] or done < self._shown[1]:  # several steps may be fitted, one after the other
             self._stack.close()
             self._stage = self._stack.enter_context(self._reporter.stage(phase, total))
             self._shown = phase, 0

@@ -14,10 +14,10 @@ from sfgkeras.applications.tasks.coverage import fill_value
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError, counted
+from sfgkeras.preprocessing.fitted import choose_modality
 from sfgkeras.preprocessing.histogram import NyulLandmarks, foreground_percentiles, mean_landmarks
 from sfgkeras.preprocessing.landmark_file import (
     check_landmarks,
-    choose_modality,
     read_landmarks,
     write_landmarks,
 )
@@ -79,7 +79,10 @@ def read_required_landmarks(
 def _read(config: Config, preparation: Preparation, subjects: list[Subject] | None) -> dict[str, NyulLandmarks]:
     path = _landmark_file(config)
     found = read_landmarks(path, config.network.cutoff)
-    chosen = {name: choose_modality(path, found, name, is_only=len(config.image) == 1) for name in config.image}
+    chosen = {
+        name: choose_modality(path, found, name, "landmarks", "histogram", is_only=len(config.image) == 1)
+        for name in config.image
+    }
     for name, landmarks in chosen.items():
         check_landmarks(
             path,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sfgkeras.applications.records.files import make_writable
@@ -17,7 +17,7 @@ from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.reporter import Reporter, SilentReporter
 
 if TYPE_CHECKING:
-    from sfgkeras.preprocessing.folder import FolderResult
+    from sfgkeras.preprocessing.folder.run import Fitting, FolderResult
 
 
 class PreprocessedImages:
@@ -26,8 +26,8 @@ class PreprocessedImages:
     Args:
         config: The configuration; without `[PREPROCESSING]` there is nothing to make.
         cohort: The subjects.
-        fit: Whether histogram landmarks may be fitted, on the training subjects, which `make` is then first called
-            with; else they must be there.
+        fit: Whether steps may be fitted, on the training subjects, which `make` is then first called
+            with; else what they were fitted to must be there.
 
     Attributes:
         images: What has been made: `{source: {subject id: image}}`, for the sources that are preprocessed.
@@ -58,8 +58,8 @@ class PreprocessedImages:
             reporter: Shows progress.
 
         Raises:
-            DataError: If a subject cannot be preprocessed (each is named; the others are kept), or landmarks are
-                missing or stale.
+            DataError: If a subject cannot be preprocessed (each is named; the others are kept), or what a step was
+                fitted to is missing or stale.
         """
         failed: dict[str, str] = {}
         for name, made in self.images.items():
@@ -86,7 +86,7 @@ def preprocess_source(
     images: Mapping[str, Path],
     cohort: Cohort,
     reporter: Reporter,
-    landmarks: Literal["fit", "fit on all", "require"],
+    fitting: "Fitting",
     restart: bool = False,
     overwrite: bool = False,
 ) -> "FolderResult":
@@ -98,7 +98,7 @@ def preprocess_source(
         images: Its files by subject id.
         cohort: Knows the training subjects.
         reporter: Shows progress.
-        landmarks: As in `run_folder`.
+        fitting: As in `run_folder`.
         restart: Whether all is done anew.
         overwrite: Whether files that something else made, and results of other steps, are replaced.
     """
@@ -107,24 +107,20 @@ def preprocess_source(
     section, pipeline = config.preprocessing, build_steps(config)
     assert section is not None
     assert pipeline is not None
-    settings: dict[str, Any] = dict(section.settings)
-    if pipeline.histogram is not None and pipeline.histogram.modality is None:
-        settings["histogram_modality"] = name
     folder = source_folder(section, name)
     make_writable(folder)
     with FolderProgress(reporter, f"preprocessing {name}") as progress:
         result = run_folder(
             images,
             folder,
-            section.steps,
-            settings,
+            pipeline.of_modality(name),
             training_subjects=list(cohort.split.get("training", ())),
             workers=section.workers,
             scheduler=section.scheduler,
             pictures=section.pictures,
             restart=restart,
             progress=progress.show,
-            landmarks=landmarks,
+            fitting=fitting,
             loader=config.sources[name].loader,
             # Workers of one run want the same folder; what the first has done, the others find.
             wait=config.system.strategy == "multi_worker",
@@ -149,7 +145,7 @@ def preprocess(config: Config, reporter: Reporter | None = None, restart: bool =
     Args:
         config: The configuration, with `[PREPROCESSING]`.
         reporter: Shows progress.
-        restart: Whether all is done anew, and histogram landmarks are fitted again.
+        restart: Whether all is done anew, and steps are fitted again.
         overwrite: Whether files that something else made, and results of other steps, are replaced.
 
     Returns:
@@ -166,8 +162,8 @@ def preprocess(config: Config, reporter: Reporter | None = None, restart: bool =
             f"{config.path}: has no [{SECTION}]; add it with a line steps = n4, ... (docs/preprocessing.md), or "
             "preprocess a folder with --input, --output and --steps"
         )
-    # Landmarks need the split, and a split the subjects with targets; all else can do without.
-    fits = pipeline.histogram is not None and pipeline.histogram.ref_file is None
+    # A fit needs the split, and a split the subjects with targets; all else can do without.
+    fits = any(step.settings.ref_file is None for step in pipeline.fitted)
     cohort = find_cohort(config, needs_targets=fits)
     for warning in (*config.warnings, *cohort.warnings):
         reporter.warning(warning)

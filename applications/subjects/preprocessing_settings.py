@@ -29,8 +29,9 @@ def check_steps(draft: Draft) -> None:
     section, preprocessing = draft.ini.sections.get(SECTION), draft.sections.get("preprocessing")
     if section is None or preprocessing is None:
         return
-    from sfgkeras.preprocessing.pipeline import build_pipeline, known_keys
+    from sfgkeras.preprocessing.pipeline import build_pipeline
     from sfgkeras.preprocessing.settings import SettingProblems
+    from sfgkeras.preprocessing.table import known_keys
 
     known = known_keys(preprocessing.steps)
     refuse_unknown_keys(draft.ini, section, Preprocessing, known)
@@ -75,7 +76,7 @@ def _contradictions(draft: Draft, pipeline: "Pipeline") -> list[str]:
             f"has {moving[0]}, which moves the image away from its targets and from where results belong; register "
             "the folder beforehand, with sfgkeras preprocess --input, and name its output in path_to_search"
         )
-    if pipeline.histogram is not None and draft.sections["network"].normalisation:
+    if "histogram" in pipeline.names and draft.sections["network"].normalisation:
         remedies.append("has histogram beside [NETWORK] normalisation = yes; keep one of them")
     scaled = [
         name

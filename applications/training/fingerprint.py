@@ -7,8 +7,9 @@ versions carry fewer of them; what a state does not tell is not compared.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sfgkeras.applications.tasks.coverage import fill_value
 from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.preprocessing.fitted import Fitted
 from sfgkeras.tables.sharing import SHARING
 
 IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
@@ -105,7 +107,7 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         found |= {"group_connection": multitask.group_connection, "mask_residual": network.mask_residual}
     if has_mapping(config):
         found["labels"] = {name: list(labels) for name, labels in read_mapping(config).items()}
-    return found | _landmarks(config)
+    return found | _fitted(config)
 
 
 def refuse_other_network(config: Config, saved: Mapping[str, Any], folder: Path) -> None:
@@ -221,26 +223,25 @@ def _targets(config: Config) -> Sequence[str]:
     return [name for name in dict.fromkeys(names) if name not in config.image]
 
 
-def _landmarks(config: Config) -> dict[str, str]:
-    """Returns a digest of the histogram landmarks in effect, by file: edited ones give intensities another meaning."""
+def _fitted(config: Config) -> dict[str, str]:
+    """Returns a digest of what steps were fitted to, by file: an edited one gives intensities another meaning."""
     from sfgkeras.preprocessing.landmark_file import read_landmarks
 
-    files: dict[str, Path] = {}
+    files: dict[str, tuple[Path, Callable[[Path], Mapping[str, Fitted]]]] = {}
     if config.network.normalisation and config.network.histogram_ref_file is not None:
-        files["landmarks"] = config.network.histogram_ref_file
+        files["landmarks"] = config.network.histogram_ref_file, lambda path: read_landmarks(path, config.network.cutoff)
     pipeline, section = build_steps(config), config.preprocessing
-    if section is not None and pipeline is not None and pipeline.histogram is not None:
-        for name in section.sources:
-            files[f"landmarks of [{name}]"] = (
-                pipeline.histogram.ref_file or source_folder(section, name) / "landmarks.json"
-            )
+    if section is not None and pipeline is not None:
+        for step, name in itertools.product(pipeline.fitted, section.sources):
+            key = f"{Path(step.file_name).stem} of [{name}]"
+            files[key] = step.file_in(source_folder(section, name)), step.read_all
     found = {}
-    for name, path in files.items():
+    for name, (path, read) in files.items():
         try:
-            landmarks = read_landmarks(path, config.network.cutoff)
+            fitted = read(path)
         except DataError:
-            continue  # none yet, or damaged: who needs them says so
-        values = {key: [list(each.percentiles), list(each.values)] for key, each in landmarks.items()}
+            continue  # none yet, or damaged: who needs it says so
+        values = {key: list(each.described().values()) for key, each in fitted.items()}
         found[name] = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
     return found
 

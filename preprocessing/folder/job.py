@@ -21,15 +21,14 @@ from sfgkeras.data.nifti import Header, read_header, write_image
 from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.files import replacing
+from sfgkeras.preprocessing.fitted import Fitted
 from sfgkeras.preprocessing.folder.half_way import read_volume, write_volume
 from sfgkeras.preprocessing.folder.inputs import read_subject
 from sfgkeras.preprocessing.folder.manifest import DONE, FAILED, SKIPPED, Record
 from sfgkeras.preprocessing.folder.picture import draw_quality
-from sfgkeras.preprocessing.histogram import NyulLandmarks, histogram_percentiles
-from sfgkeras.preprocessing.pipeline import Pipeline
+from sfgkeras.preprocessing.pipeline import Pipeline, naming_step
 from sfgkeras.preprocessing.volume import SideResult, StepContext, Volume
 
-MEASURE, FINISH = "measure", "finish"
 PROVENANCE, PICTURES, WORK = "provenance", "pictures", ".work"
 SOFTWARE = ("sfgkeras", "numpy", "scipy", "SimpleITK", "antspyx", "nibabel")
 
@@ -46,8 +45,8 @@ class Job:
         output: Result below `folder`.
         label_outputs: Results of the label maps below `folder`, by name.
         pipeline: All steps.
-        landmarks: Landmarks of the cohort, if `histogram` is among the steps.
-        purpose: `measure` (steps before `histogram`, then percentiles) or `finish`.
+        fitted: What steps were fitted to on the cohort, by their names.
+        measures: The fitted step before which the subject is measured; empty to run all steps and write the result.
         recorded: What the manifest tells of the subject.
         threads: Threads that ITK may use; None leaves the setting alone.
         picture: Whether to draw the quality picture.
@@ -61,17 +60,16 @@ class Job:
     output: str
     label_outputs: Mapping[str, str]
     pipeline: Pipeline
-    landmarks: NyulLandmarks | None = None
-    purpose: str = FINISH
+    fitted: Mapping[str, Fitted] = field(default_factory=dict)
+    measures: str = ""
     recorded: Record | None = None
     threads: int | None = None
     picture: bool = True
     loader: str | None = None
 
     def settings_hash(self) -> str:
-        """Returns a hash over steps, settings, landmarks and the version of this package."""
-        landmarks = self.landmarks
-        fitted = [] if landmarks is None else [landmarks.percentiles.tolist(), landmarks.values.tolist()]
+        """Returns a hash over steps, settings, what steps were fitted to, and the version of this package."""
+        fitted = [numbers for each in self.fitted.values() for numbers in each.described().values()]
         return _digest([__version__, self.pipeline.digest(), fitted])
 
 
@@ -82,13 +80,13 @@ class JobResult:
     Attributes:
         record: Row for the manifest; its status is `done`, `skipped` or `failed`.
         notes: Sentences for the log.
-        percentiles: What `measure` found.
+        measured: What was measured for a fit.
         details: Traceback of an unexpected error.
     """
 
     record: Record
     notes: tuple[str, ...] = ()
-    percentiles: tuple[float, ...] | None = None
+    measured: tuple[float, ...] | None = None
     details: str = ""
 
 
@@ -116,7 +114,7 @@ def run_job(job: Job) -> JobResult:
     try:
         _limit_threads(job.threads)
         input_hash = hash_inputs(job)
-        if job.purpose == MEASURE:
+        if job.measures:
             return _measure(job, input_hash, clock)
         if skipped := _skipped(job, input_hash):
             return skipped
@@ -133,33 +131,23 @@ def run_job(job: Job) -> JobResult:
 
 
 def _measure(job: Job, input_hash: str, clock: _Clock) -> JobResult:
-    settings = job.pipeline.histogram
-    assert settings is not None
-    place = _half_way(job, input_hash)
-    volume = read_volume(place)
-    if volume is None:
-        volume = read_subject(job.image, job.labels, job.loader)
-        volume = job.pipeline.before_histogram().apply(volume, StepContext(job.subject_id), clock.note)
-        write_volume(place, volume)
-    try:
-        percentiles = histogram_percentiles(volume, settings)
-    except DataError as error:
-        raise DataError(f"step histogram: {error}") from error
+    (step,) = (each for each in job.pipeline.fitted if each.name == job.measures)
+    kept, left = _half_way(job, input_hash, step.name)
+    volume = read_subject(job.image, job.labels, job.loader) if kept is None else kept
+    if kept is None or left.steps:
+        volume = left.apply(volume, StepContext(job.subject_id), clock.note, job.fitted)
+        write_volume(_half_way_file(job, input_hash, step.name), volume)
+    with naming_step(step.name):
+        measured = step.measure(volume)
     record = Record(job.subject_id, DONE, str(job.image), input_hash, seconds=str(clock.total()))
-    return JobResult(record, percentiles=tuple(percentiles.tolist()))
+    return JobResult(record, measured=tuple(float(number) for number in measured))
 
 
 def _finish(job: Job, input_hash: str, clock: _Clock) -> JobResult:
     header = read_header(job.image, job.loader)
     before = read_subject(job.image, job.labels, job.loader)
-    context = StepContext(job.subject_id, job.landmarks)
-    half_way = None
-    if job.pipeline.histogram is not None:
-        half_way = read_volume(_half_way(job, input_hash))
-    if half_way is not None:
-        after = job.pipeline.from_histogram().apply(half_way, context, clock.note)
-    else:
-        after = job.pipeline.apply(before, context, clock.note)
+    kept, left = _half_way(job, input_hash)
+    after = left.apply(before if kept is None else kept, StepContext(job.subject_id), clock.note, job.fitted)
     if not np.all(np.isfinite(after.array)):
         raise DataError("the result has values that are not finite; look at the steps and the image")
     written = _write_outputs(job, header, after)
@@ -168,9 +156,9 @@ def _finish(job: Job, input_hash: str, clock: _Clock) -> JobResult:
         draw_quality(_side_path(job, PICTURES, ".png"), before, after, f"{job.subject_id}: {steps}")
     hashes = {name: file_fingerprint(job.folder / name) for name in written}
     _write_provenance(job, input_hash, before, after, hashes, clock)
-    if half_way is not None:
+    for step in job.pipeline.fitted:
         with contextlib.suppress(OSError):
-            _half_way(job, input_hash).unlink(missing_ok=True)
+            _half_way_file(job, input_hash, step.name).unlink(missing_ok=True)
     record = Record(
         job.subject_id, DONE, str(job.image), input_hash, job.settings_hash(), job.output,
         _digest(sorted(hashes.items())), str(clock.total()), "; ".join(after.notes),
@@ -210,8 +198,8 @@ def hash_inputs(job: Job) -> str:
     for step in job.pipeline.steps:
         for each in fields(step.settings):
             place = getattr(step.settings, each.name)
-            # Landmarks belong to the cohort; settings_hash has them by value.
-            if isinstance(place, Path) and step.name != "histogram":
+            # What a step was fitted to belongs to the cohort; settings_hash has it by value.
+            if isinstance(place, Path) and not (step.is_fitted and each.name == "ref_file"):
                 hashes[f"{step.name} {each.name}"] = file_fingerprint(context.companion(place))
     return _digest(sorted(hashes.items()))
 
@@ -251,9 +239,30 @@ def _is_done(job: Job, input_hash: str) -> bool:
     return job.output in names and recorded.output_hash == _digest(hashes)
 
 
-def _half_way(job: Job, input_hash: str) -> Path:
-    """Names the file of the subject as it is before `histogram`, by content."""
-    return job.folder / WORK / f"{_digest([input_hash, job.pipeline.before_histogram().digest()])}.npz"
+def _half_way(job: Job, input_hash: str, until: str = "") -> tuple[Volume | None, Pipeline]:
+    """Returns the subject as it was last kept before a fitted step, None where it was not, and the steps left.
+
+    Args:
+        job: The work on the subject.
+        input_hash: What `hash_inputs` returned.
+        until: The fitted step before which to stop; empty to go to the end.
+    """
+    names = job.pipeline.names
+    wanted = job.pipeline.before(until) if until else job.pipeline
+    for step in reversed(job.pipeline.fitted):
+        place = names.index(step.name)
+        if place <= len(wanted.steps):
+            volume = read_volume(_half_way_file(job, input_hash, step.name))
+            if volume is not None:
+                return volume, Pipeline(wanted.steps[place:])
+    return None, wanted
+
+
+def _half_way_file(job: Job, input_hash: str, name: str) -> Path:
+    """Names the file of the subject as it is before a fitted step, by content."""
+    before = job.pipeline.before(name)
+    fitted = [job.fitted[step.name].described() for step in before.fitted]
+    return job.folder / WORK / f"{_digest([input_hash, before.digest(), fitted])}.npz"
 
 
 def _side_path(job: Job, folder: str, suffix: str) -> Path:
@@ -290,7 +299,6 @@ def _write_side(path: Path, side: SideResult) -> None:
 def _write_provenance(
     job: Job, input_hash: str, before: Volume, after: Volume, hashes: Mapping[str, str], clock: _Clock
 ) -> None:
-    landmarks = job.landmarks
     content: dict[str, Any] = {
         "subject_id": job.subject_id,
         "input": str(job.image),
@@ -298,9 +306,7 @@ def _write_provenance(
         "labels": {name: str(path) for name, path in job.labels.items()},
         "input_hash": input_hash,
         "steps": job.pipeline.describe(),
-        "landmarks": None
-        if landmarks is None
-        else {"percentiles": landmarks.percentiles.tolist(), "values": landmarks.values.tolist()},
+        "fitted": {name: fitted.described() for name, fitted in job.fitted.items()},
         "settings_hash": job.settings_hash(),
         "outputs": dict(sorted(hashes.items())),
         "before": _geometry(before),

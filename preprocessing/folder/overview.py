@@ -15,19 +15,20 @@ from sfgkeras.pages.elements import Cell, cells_html, code, facts_html, link, pa
 from sfgkeras.pages.page import Header, Section, page_html
 from sfgkeras.preprocessing.folder.job import PICTURES, PROVENANCE
 from sfgkeras.preprocessing.folder.manifest import FAILED, Record
+from sfgkeras.preprocessing.pipeline import Pipeline
 
 OVERVIEW = "overview.html"
 THUMBNAIL = 560
 
 
-def write_overview(folder: Path, records: Mapping[str, Record], steps: str, landmarks: Path | None) -> Path:
+def write_overview(folder: Path, records: Mapping[str, Record], pipeline: Pipeline, fitted: Mapping[str, Path]) -> Path:
     """Writes `overview.html` in an output folder.
 
     Args:
         folder: The output folder; pictures are linked from there.
         records: The last row of every subject.
-        steps: The steps with their settings, as text.
-        landmarks: The file of landmarks, if any.
+        pipeline: The steps with their settings.
+        fitted: The files of what steps were fitted to, by step.
 
     Returns:
         The page.
@@ -36,9 +37,10 @@ def write_overview(folder: Path, records: Mapping[str, Record], steps: str, land
     failed = [record for record in rows if record.status == FAILED]
     done = [record for record in rows if record.status != FAILED]
     count = f"{len(done)} of {counted(len(rows), 'subject')} done, {len(failed)} failed"
-    steps_text = paragraph(Markup("Steps: {}").format(code(steps)))
-    if landmarks is not None:
-        steps_text += paragraph(Markup("Landmarks: {}").format(code(str(landmarks))))
+    steps_text = paragraph(Markup("Steps: {}").format(code(pipeline.text())))
+    for step in pipeline.fitted:
+        what = f"{step.step.file.what.capitalize()} of {step.name}"
+        steps_text += paragraph(Markup("{}: {}").format(what, code(str(fitted[step.name]))))
     facts = {"Done": str(len(done)), "Failed": str(len(failed)), "Time in all": f"{_seconds(done):.0f} s"}
     sections = [Section("settings", "What was done", facts_html(facts) + steps_text)]
     if failed:

@@ -1,8 +1,8 @@
 """The one loop over a folder: NIfTI files or DICOM series in, NIfTI files of the same names out.
 
 An output folder holds the images, `manifest.csv` (what is done, with hashes), `preprocess.log`,
-`overview.html`, `provenance/` and `pictures/` with one file per subject, `landmarks.json` where landmarks
-were fitted, and `labels/`, `bias_field/`, `transforms/` where asked for.
+`overview.html`, `provenance/` and `pictures/` with one file per subject, what steps were fitted to (`landmarks.json`),
+and `labels/`, `bias_field/`, `transforms/` where asked for.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.files import writing_problem
 from sfgkeras.preprocessing.folder.cluster import ClusterRunner
+from sfgkeras.preprocessing.folder.fitting import fit_on_cohort
 from sfgkeras.preprocessing.folder.inputs import MANIFEST, find_inputs, output_name
 from sfgkeras.preprocessing.folder.job import WORK, Job, JobResult, skip_job
-from sfgkeras.preprocessing.folder.landmarks import LANDMARKS, CohortLandmarks, cohort_landmarks
 from sfgkeras.preprocessing.folder.manifest import DONE, FAILED, SKIPPED, Manifest
 from sfgkeras.preprocessing.folder.outputs import OutputFolder, refuse_foreign, refuse_other_steps
 from sfgkeras.preprocessing.folder.overview import OVERVIEW, write_overview
@@ -34,6 +34,7 @@ from sfgkeras.protection import ReadFiles, inside
 
 LABELS, LOG, LOCK = "labels", "preprocess.log", ".lock"
 
+Fitting = Literal["fit", "fit on all", "require"]
 Progress = Callable[[int, int, str, str], None]
 
 
@@ -48,7 +49,7 @@ class FolderResult:
         outputs: Image written for every subject done or skipped.
         label_outputs: Label map written, for those that have one.
         ignored: Files of the input folder that are no volumes.
-        landmarks: File of the landmarks, if the histogram was standardised.
+        fitted: File of what a step was fitted to, by the names of the fitted steps.
         overview: The overview page.
         left_out: Folders below the input that hold label maps, or what an earlier run wrote.
     """
@@ -59,7 +60,7 @@ class FolderResult:
     outputs: Mapping[str, Path]
     label_outputs: Mapping[str, Path]
     ignored: tuple[Path, ...]
-    landmarks: Path | None
+    fitted: Mapping[str, Path]
     overview: Path
     left_out: tuple[Path, ...] = ()
 
@@ -72,7 +73,7 @@ class FolderResult:
 def run_folder(
     inputs: str | Path | Mapping[str, Path],
     output: str | Path,
-    steps: str | Sequence[str],
+    steps: str | Sequence[str] | Pipeline,
     settings: Mapping[str, Any] | None = None,
     labels: str | Path | Mapping[str, Path] | None = None,
     split: str | Path | None = None,
@@ -83,7 +84,7 @@ def run_folder(
     restart: bool = False,
     progress: Progress | None = None,
     log: Callable[[str], None] | None = None,
-    landmarks: Literal["fit", "fit on all", "require"] = "fit",
+    fitting: Fitting = "fit",
     loader: str | None = None,
     wait: bool = False,
     overwrite: bool = False,
@@ -97,19 +98,20 @@ def run_folder(
     Args:
         inputs: Folder of NIfTI files or DICOM series, searched to its depths; or files by subject id.
         output: Folder of the results; made if missing, never the input folder.
-        steps: Steps in order, e.g. `"n4, resample, nyul, whiten"`; see `pipeline.STEPS`.
+        steps: Steps in order, e.g. `"n4, resample, nyul, whiten"`; see `table.STEPS`. Or a pipeline of them, with
+            its settings.
         settings: Settings by `<step>_<setting>`, e.g. `{"resample_spacing": "1, 1, 1"}`.
         labels: Folder of label maps named as their images, or files by subject id; written to `labels/`.
-        split: File `subject_id,phase`; its training subjects are those that landmarks are fitted on.
+        split: File `subject_id,phase`; its training subjects are those that steps are fitted on.
         training_subjects: The same as ids; used if `split` is None.
         workers: Processes on this machine; their threads together fill its cores once.
         scheduler: Address of a dask scheduler to run on instead.
         pictures: Draw the quality pictures.
-        restart: Do all subjects again, and fit the landmarks again.
+        restart: Do all subjects again, and fit the steps again.
         progress: Called with done, total, subject id and status (`done`, `skipped`, `failed`; `measured`
-            while histograms are; `started` with no id when their phase begins).
+            while that is for a fit; `started` with no id when their phase begins).
         log: Called with every sentence that goes to `preprocess.log`.
-        landmarks: What happens where `histogram` has none yet: they are fitted on those training subjects that can be
+        fitting: What happens where a step is not fitted yet: it is fitted on those training subjects that can be
             measured; on all of them, or it is an error; or it is an error anyway, and the training subjects need not
             be among the inputs.
         loader: What reads the images: `nibabel`, `simpleitk`; None chooses by their ending.
@@ -122,9 +124,10 @@ def run_folder(
 
     Raises:
         ConfigError: If steps, settings or folders cannot be used: every mistake of the settings at once.
-        DataError: If landmarks are missing, stale or cannot be fitted, or the output cannot be written.
+        DataError: If what a step was fitted to is missing or stale, a step cannot be fitted, or the output not be
+            written.
     """
-    pipeline = build_pipeline(steps, settings)
+    pipeline = steps if isinstance(steps, Pipeline) else build_pipeline(steps, settings)
     output = Path(output).resolve()
     files, ignored, left_out = _find(inputs, output, labels)
     label_files, strangers = _find_labels(labels, files)
@@ -133,13 +136,15 @@ def run_folder(
         training_subjects = read_split(split)["training"]
     read = ReadFiles([*files.values(), *label_files.values(), *strangers, *reads, *_companions(pipeline, files, split)])
 
+    refitted = [step.file_in(output) for step in pipeline.fitted if restart and step.settings.ref_file is None]
+
     def plan() -> tuple[Manifest, list[Job], OutputFolder, list[Path]]:
         manifest = Manifest(output / MANIFEST)
         jobs = [
             _job(subject_id, image, label_files.get(subject_id), output, pipeline, manifest, pictures, loader)
             for subject_id, image in files.items()
         ]
-        owned = OutputFolder(output, manifest, (OVERVIEW, LOG, MANIFEST, *((LANDMARKS,) if restart else ())))
+        owned = OutputFolder(output, manifest, (OVERVIEW, LOG, MANIFEST, *(path.name for path in refitted)))
         read.refuse(owned.planned(jobs), "choose another output folder")
         foreign = owned.foreign(jobs)
         if not overwrite:
@@ -155,7 +160,8 @@ def run_folder(
             write_log(f"replaced, made by something else: {path}")
         if restart:
             manifest.records.clear()
-            (output / LANDMARKS).unlink(missing_ok=True)
+            for path in refitted:
+                path.unlink(missing_ok=True)
             jobs = [replace(job, recorded=None) for job in jobs]
         write_log(f"{counted(len(jobs), 'subject')}, steps: {pipeline.text()}")
         for path in ignored:
@@ -164,15 +170,14 @@ def run_folder(
             write_log(f"left out, holds label maps or what an earlier run wrote: {path}")
         for path in strangers:
             write_log(f"ignored, a label map without an image: {path}")
-        run = _Run(manifest, write_log, progress or _no_progress, landmarks, overwrite)
-        found = run.work(jobs, training_subjects, runner)
+        run = _Run(manifest, write_log, progress or _no_progress, fitting, overwrite)
+        fitted = run.work(jobs, training_subjects, runner)
         manifest.compact()
         shutil.rmtree(output / WORK, ignore_errors=True)
         # Files by subject may be a part of those that the folder is for: one phase of a split.
         is_part = isinstance(inputs, Mapping)
         present = {name: record for name, record in manifest.records.items() if is_part or name in files}
-        landmark_file = None if found is None else found.path
-        overview = write_overview(output, present, pipeline.text(), landmark_file)
+        overview = write_overview(output, present, pipeline, fitted)
         write_log(f"{len(run.done)} done, {len(run.skipped)} skipped, {len(run.failed)} failed; see {overview}")
     succeeded = [job for job in jobs if job.subject_id not in run.failed]
     return FolderResult(
@@ -182,7 +187,7 @@ def run_folder(
         {job.subject_id: output / job.output for job in succeeded},
         {job.subject_id: output / name for job in succeeded for name in job.label_outputs.values()},
         ignored,
-        landmark_file,
+        fitted,
         overview,
         left_out,
     )
@@ -192,26 +197,29 @@ class _Run:
     """Runs the jobs of a folder and keeps the books."""
 
     def __init__(
-        self, manifest: Manifest, log: Callable[[str], None], progress: Progress, landmarks: str, overwrite: bool
+        self, manifest: Manifest, log: Callable[[str], None], progress: Progress, fitting: Fitting, overwrite: bool
     ) -> None:
-        self._manifest, self._log, self._progress, self._landmarks = manifest, log, progress, landmarks
+        self._manifest, self._log, self._progress, self._fitting = manifest, log, progress, fitting
         self._overwrite = overwrite
         self.done: list[str] = []
         self.skipped: list[str] = []
         self.failed: dict[str, str] = {}
 
-    def work(
-        self, jobs: Sequence[Job], training_subjects: Sequence[str] | None, runner: Runner
-    ) -> CohortLandmarks | None:
-        """Fits landmarks if need be, then does every subject; returns the landmarks."""
-        found = None
+    def work(self, jobs: Sequence[Job], training_subjects: Sequence[str] | None, runner: Runner) -> dict[str, Path]:
+        """Fits the steps that need it, then does every subject; returns the files of what was fitted, by step."""
+        files = {}
         waiting = list(jobs)
-        if jobs[0].pipeline.histogram is not None:
-            found = cohort_landmarks(
-                jobs, training_subjects, runner, self._manifest.records, self._log, self._progress,
-                fit=self._landmarks != "require", complete=self._landmarks == "fit on all",
+        for step in jobs[0].pipeline.fitted:
+            found = fit_on_cohort(
+                step, waiting, training_subjects, runner, self._manifest.records, self._log, self._progress,
+                fit=self._fitting != "require", complete=self._fitting == "fit on all",
             )  # fmt: skip
-            waiting = [replace(job, landmarks=found.landmarks) for job in jobs if job.subject_id not in found.failed]
+            files[step.name] = found.path
+            waiting = [
+                replace(job, fitted={**job.fitted, step.name: found.fitted})
+                for job in waiting
+                if job.subject_id not in found.failed
+            ]
             for result in found.failed.values():
                 self._book(result, len(jobs))
         self._progress(len(self.failed), len(jobs), "", "started")
@@ -226,7 +234,7 @@ class _Run:
             refuse_other_steps(jobs[0].folder, waiting)
         for result in runner.run(waiting) if waiting else ():
             self._book(result, len(jobs))
-        return found
+        return files
 
     def _book(self, result: JobResult, total: int) -> None:
         record = result.record

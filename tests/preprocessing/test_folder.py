@@ -59,7 +59,7 @@ def test_landmarks_are_fitted_on_the_training_subjects_alone(cohort):
     images = {name: read_image(cohort / "images" / f"{name}.nii.gz").array for name in ("s0", "s1", "s2", "s3")}
     masks = {name: foreground_mask(image) for name, image in images.items()}
     expected = fit_landmarks(images[name][masks[name]] for name in ("s0", "s2"))
-    (found,) = read_landmarks(result.landmarks).values()
+    (found,) = read_landmarks(result.fitted["histogram"]).values()
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-12)
     assert [name.split("@")[0] for name in found.fitted_on] == ["s0", "s2"]
     assert found.foreground == "otsu_plus"
@@ -78,7 +78,7 @@ def test_landmarks_are_measured_after_the_steps_before(cohort):
         image = read_image(cohort / "images" / f"{name}.nii.gz")
         resampled.append(resample_to_spacing(image.array, image.affine, 3.0)[0])
     expected = fit_landmarks(image[foreground_mask(image)] for image in resampled)
-    (found,) = read_landmarks(result.landmarks).values()
+    (found,) = read_landmarks(result.fitted["histogram"]).values()
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
     assert found.preparation == "resample(spacing=3 3 3, order=1, antialias=yes)"
     assert not (cohort / "out" / ".work").exists()
@@ -150,12 +150,12 @@ def test_stale_and_missing_landmarks_are_refused(cohort):
 
 
 def test_landmarks_of_a_named_file_are_used_and_never_changed(cohort, tmp_path):
-    landmarks = run(cohort, "nyul").landmarks
+    landmarks = run(cohort, "nyul").fitted["histogram"]
     kept = landmarks.rename(tmp_path / "trained.json")
     before = kept.read_bytes()
     (cohort / "images" / "s3.nii.gz").unlink()
     result = run_folder(cohort / "images", tmp_path / "new", "nyul", {"nyul_ref_file": str(kept)}, pictures=False)
-    assert result.landmarks == kept
+    assert result.fitted["histogram"] == kept
     assert kept.read_bytes() == before
     assert result.done == ("s0", "s1", "s2")
     assert contents(tmp_path / "new").items() <= contents(cohort / "out").items()
@@ -164,7 +164,7 @@ def test_landmarks_of_a_named_file_are_used_and_never_changed(cohort, tmp_path):
 def test_niftynets_landmarks_are_used_as_ours(cohort, tmp_path):
     settings = {"nyul_foreground": "all"}
     ours = run(cohort, "nyul", settings=settings)
-    (found,) = read_landmarks(ours.landmarks).values()
+    (found,) = read_landmarks(ours.fitted["histogram"]).values()
     text = tmp_path / "histogram_ref.txt"
     values = " ".join(repr(float(value)) for value in found.values)
     text.write_text(f"FLAIR {values}\nT2 {values}\n")
@@ -174,7 +174,7 @@ def test_niftynets_landmarks_are_used_as_ours(cohort, tmp_path):
     result = run_folder(
         cohort / "images", tmp_path / "new", "nyul", {**settings, "nyul_ref_file": str(text)}, pictures=False
     )
-    assert result.landmarks == text
+    assert result.fitted["histogram"] == text
     assert contents(tmp_path / "new") == contents(cohort / "out")
 
 
@@ -192,18 +192,18 @@ def test_a_training_subject_that_was_repaired_makes_landmarks_without_it_stale(c
 
 def test_landmarks_can_be_required_and_every_training_subject_be_measured(cohort):
     with pytest.raises(DataError, match=r"landmarks\.json: there are no landmarks; train first"):
-        run(cohort, "nyul", landmarks="require")
+        run(cohort, "nyul", fitting="require")
     path = cohort / "images" / "s1.nii.gz"
     good = path.read_bytes()
     path.write_bytes(b"\x1f\x8b no image")
     with pytest.raises(DataError, match=r"s1\.nii\.gz.*\n1 of 4 training subjects cannot be used"):
-        run(cohort, "nyul", landmarks="fit on all")
+        run(cohort, "nyul", fitting="fit on all")
     path.write_bytes(good)
-    assert run(cohort, "nyul", landmarks="fit on all", training_subjects=["s0", "s1"]).exit_code == 0
+    assert run(cohort, "nyul", fitting="fit on all", training_subjects=["s0", "s1"]).exit_code == 0
     # Those that the landmarks were fitted on need not be there any more.
     (cohort / "images" / "s0.nii.gz").unlink()
     path.unlink()
-    result = run(cohort, "nyul", landmarks="require", training_subjects=["s0", "s1"])
+    result = run(cohort, "nyul", fitting="require", training_subjects=["s0", "s1"])
     assert result.skipped == ("s2", "s3")
 
 
@@ -262,7 +262,7 @@ def test_every_subject_gets_provenance_and_picture_and_the_page_links_them(cohor
     assert record["input"] == str(cohort / "images" / "s1.nii.gz")
     assert set(record["outputs"]) == {"s1.nii.gz", "bias_field/s1.nii.gz"}
     assert set(record["software"]) >= {"sfgkeras", "numpy", "SimpleITK", "python"}
-    assert len(record["landmarks"]["values"]) == 13
+    assert len(record["fitted"]["histogram"]["values"]) == 13
     assert set(record["seconds"]) == {"bias_field", "histogram", "total"} - {"bias_field"}
     assert (out / "pictures" / "s1.png").read_bytes().startswith(b"\x89PNG")
     page = result.overview.read_text(encoding="utf-8")

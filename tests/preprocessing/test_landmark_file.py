@@ -28,6 +28,27 @@ def test_what_is_written_is_read(tmp_path, landmarks):
     assert [p.name for p in path.parent.iterdir()] == ["landmarks.json"]
 
 
+def test_the_format_stays_what_it_is(tmp_path):
+    path = tmp_path / "landmarks.json"
+    landmarks = NyulLandmarks(
+        [1, 50, 99], [0, 40, 100], "T2", "otsu_plus", software="sfgkeras 0", fitted_on=("a@1",), preparation="none"
+    )
+    write_landmarks(path, {"T2": landmarks})
+    assert json.loads(path.read_text()) == {
+        "format": "Nyul landmarks of sfgkeras, version 1",
+        "modalities": {
+            "T2": {
+                "percentiles": [1.0, 50.0, 99.0],
+                "values": [0.0, 40.0, 100.0],
+                "foreground": "otsu_plus",
+                "software": "sfgkeras 0",
+                "fitted_on": ["a@1"],
+                "preparation": "none",
+            }
+        },
+    }
+
+
 def test_niftynets_text_file_is_read(tmp_path):
     path = tmp_path / "histogram_ref.txt"
     path.write_text("T1 " + " ".join(map(str, VALUES)) + "\n\nFLAIR " + " ".join(map(str, VALUES)) + "\n")

@@ -6,14 +6,9 @@ import pytest
 
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.ct import scale_ct
-from sfgkeras.preprocessing.pipeline import (
-    ALIASES,
-    STEPS,
-    build_pipeline,
-    explain_steps,
-    setting_names,
-)
+from sfgkeras.preprocessing.pipeline import build_pipeline
 from sfgkeras.preprocessing.settings import SettingProblems
+from sfgkeras.preprocessing.table import ALIASES, STEPS, setting_names
 from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.preprocessing.whitening import whiten
 
@@ -28,15 +23,15 @@ def test_steps_run_in_the_order_written_and_aliases_are_understood():
     pipeline = build_pipeline("n4, Resample,nyul , whiten")
     assert pipeline.names == ("bias_field", "resample", "histogram", "whiten")
     assert build_pipeline(["n4", "nyul"]).names == ("bias_field", "histogram")
-    assert pipeline.before_histogram().names == ("bias_field", "resample")
-    assert pipeline.from_histogram().names == ("histogram", "whiten")
+    assert pipeline.before("histogram").names == ("bias_field", "resample")
+    assert pipeline.since("histogram").names == ("histogram", "whiten")
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_every_step_builds_with_its_defaults_and_is_explained(name):
     pipeline = build_pipeline(name, NEEDED.get(name))
     assert pipeline.names == (name,)
-    assert name in {row[0] for row in explain_steps()}
+    assert STEPS[name].summary
     assert pipeline.digest() == build_pipeline(name, NEEDED.get(name)).digest()
 
 

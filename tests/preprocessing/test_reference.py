@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from sfgkeras.preprocessing.pipeline import STEPS, setting_names
 from sfgkeras.preprocessing.reference import setting_meanings, with_reference
+from sfgkeras.preprocessing.table import STEPS, setting_names
 
 PAGE = Path(__file__).parents[2] / "docs" / "preprocessing.md"
 

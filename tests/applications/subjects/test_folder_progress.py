@@ -28,6 +28,7 @@ def test_measuring_and_preprocessing_have_a_bar_each_that_begins_with_the_work()
         ):  # fmt: skip
             progress.show(*event)
     assert reporter.events == [
-        ("open", "measuring histograms", 2), (1, "a measured"), (1, "b measured"), ("close", "measuring histograms"),
+        ("open", "measuring training subjects", 2), (1, "a measured"), (1, "b measured"),
+        ("close", "measuring training subjects"),
         ("open", "preprocessing MR", 3), (1, "c skipped"), (2, "a done"), ("close", "preprocessing MR"),
     ]  # fmt: skip

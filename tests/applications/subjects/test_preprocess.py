@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,11 +20,15 @@ from sfgkeras.applications.subjects.session import open_session, prepare_phase
 from sfgkeras.applications.training import fingerprint
 from sfgkeras.data.nifti import read_header, read_image, read_label_map, write_image
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.preprocessing import table
+from sfgkeras.preprocessing.fitted import read_values, write_values
 from sfgkeras.preprocessing.folder import run_folder
 from sfgkeras.preprocessing.landmark_file import read_landmarks
 from sfgkeras.preprocessing.resampling import resample_like, resample_to_spacing
 from sfgkeras.preprocessing.whitening import whiten
 from sfgkeras.reporter import SilentReporter
+
+from ...preprocessing.cohort_score import COHORT_SCORE
 
 SHAPE = (26, 28, 22)
 # Stored LPS, off the origin and 10 degrees oblique.
@@ -112,6 +117,12 @@ def by_folder_command(folder, steps, settings=None, **options):
     files = {name: folder / "images" / f"{name}_mr.nii.gz" for name in SPLIT}
     options = {"split": folder / "split.csv", "pictures": False, **options}
     return run_folder(files, folder / "by_folder", steps, settings, **options)
+
+
+@pytest.fixture
+def score(monkeypatch):
+    """A step from outside the package, one more line in the table."""
+    monkeypatch.setitem(table.STEPS, "cohort_score", COHORT_SCORE)
 
 
 def stamps(folder):
@@ -291,6 +302,30 @@ def test_what_is_done_needs_no_scheduler_and_no_worker(folder, monkeypatch):
     open_at(folder, "whiten", PREPROCESSING__scheduler="tcp://127.0.0.1:9")
 
 
+def test_a_fitted_step_from_outside_stands_in_an_ini_file_like_any_other(folder, score):
+    with pytest.raises(ConfigError, match=r"\[PREPROCESSING\] has no option 'cohort_score_abov', did you mean"):
+        config_of(folder, "cohort_score", PREPROCESSING__cohort_score_abov=1)
+    place = folder / "model" / "preprocessed" / "MR"
+    session = open_at(folder, "cohort_score", training=False)
+    with pytest.raises(DataError, match=r"cohort_score\.json: there are no values; train first"):
+        session.preprocessed.make(session.cohort.phase("inference"), SilentReporter())
+    session = open_at(folder, "cohort_score", PREPROCESSING__cohort_score_above=30)
+    (kept,) = read_values(place / "cohort_score.json").values()
+    measured = [read_image(folder / "images" / f"{name}_mr.nii.gz").array for name in ("a", "b")]
+    assert kept.modality == "MR"
+    assert kept.numbers["mean"] == pytest.approx(np.mean([image[image > 30].mean() for image in measured]), rel=1e-5)
+    image = session.preparation.image(session.cohort.subjects["c"])[..., 0]
+    original = read_image(folder / "images" / "c_mr.nii.gz").array
+    np.testing.assert_allclose(
+        image, (original - kept.numbers["mean"]) / kept.numbers["deviation"], rtol=1e-4, atol=1e-4
+    )
+    config = session.config
+    before = fingerprint.network_fingerprint(config)
+    write_values(place / "cohort_score.json", {"MR": replace(kept, numbers={**kept.numbers, "mean": 1.0})})
+    after = fingerprint.network_fingerprint(config)
+    assert {key for key in before if before[key] != after[key]} == {"cohort_score of [MR]"}
+
+
 def test_inference_takes_the_landmarks_of_training_and_never_fits_any(folder):
     place = folder / "model" / "preprocessed" / "MR"
     session = open_at(folder, "nyul", training=False)
@@ -462,12 +497,12 @@ def test_landmarks_of_a_folder_run_serve_training_and_those_of_training_a_folder
     steps, settings = "reorient, resample, nyul", {"resample_spacing": "3", "nyul_foreground": "all"}
     by_folder = by_folder_command(folder, steps, settings)
     trained = open_at(folder, **LANDMARKS, **RESAMPLED).preparation.landmarks["MR"]
-    (found,) = read_landmarks(by_folder.landmarks).values()
+    (found,) = read_landmarks(by_folder.fitted["histogram"]).values()
     np.testing.assert_allclose(trained.values, found.values, atol=1e-3)
     assert (trained.preparation, trained.foreground) == (found.preparation, found.foreground)
     own = folder / "model" / "landmarks.json"
 
-    own.write_bytes(by_folder.landmarks.read_bytes())
+    own.write_bytes(by_folder.fitted["histogram"].read_bytes())
     assert open_at(folder, **LANDMARKS, **RESAMPLED).preparation.landmarks["MR"] == found
     with pytest.raises(DataError, match=r"stale, fitted with steps before 'reorient\(axcodes=R A S\); .*', now 'none'"):
         open_at(folder, **LANDMARKS)
@@ -477,7 +512,8 @@ def test_landmarks_of_a_folder_run_serve_training_and_those_of_training_a_folder
     own.unlink()
     open_at(folder, **LANDMARKS, **RESAMPLED)
     settings["nyul_ref_file"] = str(own)
-    assert by_folder_command(folder, steps, settings, training_subjects=["a", "b"], split=None).landmarks == own
+    by_folder = by_folder_command(folder, steps, settings, training_subjects=["a", "b"], split=None)
+    assert by_folder.fitted == {"histogram": own}
     with pytest.raises(DataError, match="training subjects without c@"):
         by_folder_command(folder, steps, settings, training_subjects=["a", "b", "c"], split=None)
     with pytest.raises(DataError, match="stale, fitted with steps before"):
