@@ -25,11 +25,13 @@ class PlannedRun:
         network: Its name in the tables.
         seed: Its seed.
         config: Its configuration, with a `model_dir` of its own.
+        is_row: Whether it is a row of `[COMPARE]`.
     """
 
     network: str
     seed: int
     config: Config
+    is_row: bool = False
 
 
 def plan_sharing(
@@ -110,7 +112,8 @@ def plan_rows(
         for name in dict.fromkeys(names or base.rows):
             label = _label(name, fraction)
             for seed in range(seeds):
-                plan.append(PlannedRun(label, seed, read_run(path, [*common, *_of_run(output, label, seed)], name)))
+                changes = [*common, *_of_run(output, label, seed)]
+                plan.append(PlannedRun(label, seed, read_run(path, changes, name), is_row=True))
     return sorted(plan, key=lambda planned: planned.seed)
 
 

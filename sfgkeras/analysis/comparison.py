@@ -9,9 +9,10 @@ import numpy as np
 from sfgkeras.analysis.measures import EVALUATIONS, NAN
 from sfgkeras.analysis.tables import spread_text, with_unit
 
-MEAN_LABEL = "mean of labels"
+MEAN_LABEL = "mean"
 LEAST_SEEDS, LEAST_SUBJECTS = 3, 6
 HEADLINES = ("mae", "psnr", "dice", "accuracy")
+_NAMES = {"dice": "Dice", "jaccard": "IoU"}
 Quantity = tuple[str, str, str]
 
 
@@ -116,9 +117,10 @@ def compare_scores(scores: Iterable[Score], candidates: Collection[str] = ("sfg"
         candidates: Networks that are no baselines, unless there are no others.
 
     Returns:
-        A row per quantity and network: `task`, `group`, `measure`, `network`, `mean` and `std` over seeds,
+        A row per quantity and network: `network`, `task`, `region` or `label` (the other one is empty; `MEAN_LABEL`
+        for the mean over labels), `measure`, `unit`, `mean` and `std` over seeds, `n` (values that the mean is of),
         `seeds`, `subjects`, `n_missed` (values that the network should have and has not), `baseline` (the best one),
-        `p_seeds`, `p_subjects` (None where they cannot be had), `is_best` and `unit`.
+        `p_seeds`, `p_subjects` (None where they cannot be had) and `is_best`.
     """
     scores = list(scores)
     rows = []
@@ -128,9 +130,13 @@ def compare_scores(scores: Iterable[Score], candidates: Collection[str] = ("sfg"
             missed = {name: sum(s.num_missed for s in of_labels if s.network == name) for name in by_network}
         else:
             missed = {name: len(_missed(name, by_network, quantity[2])) for name in by_network}
-        rows += _compare_quantity(quantity, by_network, missed, candidates)
-    units = _units(scores)
-    return [{**row, "unit": units[row["task"], row["group"], row["measure"]]} for row in rows]
+        rows += _compare_quantity(quantity, by_network, missed, candidates, _units(scores)[quantity])
+    return rows
+
+
+def quantity_of(row: Mapping[str, Any]) -> Quantity:
+    """Returns what a row of `compare_scores` is about."""
+    return row["task"], row["label"] or row["region"], row["measure"]
 
 
 def _units(scores: Iterable[Score]) -> dict[Quantity, str]:
@@ -150,8 +156,11 @@ def _compare_quantity(
     by_network: Mapping[str, Mapping[tuple[int, str], float]],
     missed: Mapping[str, int],
     candidates: Collection[str],
+    unit: str,
 ) -> list[dict[str, Any]]:
     """Returns the rows of one quantity, a network each."""
+    task, group, measure = quantity
+    has_labels = EVALUATIONS[measure].kind == "segmentation"
     common = set(_common(by_network))
     values = {name: {case: v for case, v in own.items() if case in common} for name, own in by_network.items()}
     seeds = {name: _by(own, 0) for name, own in values.items()}
@@ -159,17 +168,22 @@ def _compare_quantity(
     means = {name: float(np.mean(list(own.values()))) if own else NAN for name, own in seeds.items()}
     if all(np.isnan(mean) for mean in means.values()) and not any(missed.values()):
         return []  # undefined for everybody
-    best, baseline = (_best(quantity[2], means, missed, left_out) for left_out in ((), candidates))
+    best, baseline = (_best(measure, means, missed, left_out) for left_out in ((), candidates))
     rows = []
     for name, mean in means.items():
         of_seeds = list(seeds[name].values())
         other = None if baseline in (None, name) else baseline
         rows.append(
             {
-                **dict(zip(("task", "group", "measure"), quantity, strict=True)),
                 "network": name,
+                "task": task,
+                "region": "" if has_labels else group,
+                "label": group if has_labels else "",
+                "measure": measure,
+                "unit": unit,
                 "mean": mean,
                 "std": float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else NAN,
+                "n": len(values[name]),
                 "seeds": len(of_seeds),
                 "subjects": len(subjects[name].keys() - {""}),
                 "n_missed": missed[name],
@@ -228,10 +242,10 @@ def signed_rank(first: Mapping[str, float], second: Mapping[str, float]) -> floa
     return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
-def headlines(rows: Sequence[Mapping[str, Any]]) -> list[Quantity]:
-    """Returns the quantities of the paper's tables: MAE and PSNR by region, Dice by label, accuracy."""
-    found = dict.fromkeys((row["task"], row["group"], row["measure"]) for row in rows)
-    return [quantity for quantity in found if quantity[2] in HEADLINES]
+def headlines(rows: Sequence[Mapping[str, Any]], measures: Collection[str] = HEADLINES) -> list[Quantity]:
+    """Returns the quantities of some measures; by default the paper's: MAE, PSNR, Dice, accuracy."""
+    found = dict.fromkeys(quantity_of(row) for row in rows)
+    return [quantity for quantity in found if quantity[2] in measures]
 
 
 def quantity_name(quantity: Quantity, unit: str = "") -> str:
@@ -239,21 +253,32 @@ def quantity_name(quantity: Quantity, unit: str = "") -> str:
     task, group, measure = quantity
     higher = EVALUATIONS[measure].higher_is_better
     arrow = "" if higher is None else " ↑" if higher else " ↓"
-    name = measure.upper() if measure != "dice" else "Dice"
+    name = _NAMES.get(measure) or (measure.upper() if len(measure) < 6 else measure.replace("_", " "))
     return f"{task}{'' if group == 'all' else f' {group}'} {with_unit(name, unit)}{arrow}"
 
 
-def main_table(rows: Sequence[Mapping[str, Any]], costs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Lays out one line per network: headline quantities as `mean ± std`, then what it costs.
+def main_table(
+    rows: Sequence[Mapping[str, Any]],
+    costs: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    measures: Collection[str] = HEADLINES,
+) -> list[dict[str, Any]]:
+    """Lays out one line per network: quantities as `mean ± std`, then what it costs.
 
     A star marks p < 0.05 over seeds against the best baseline, a plus p < 0.05 over subjects.
+
+    Args:
+        rows: What `compare_scores` returns.
+        costs: Columns at the end, by network.
+        settings: Columns after the network's name, by network.
+        measures: Which measures are shown.
     """
-    cells = {(row["network"], (row["task"], row["group"], row["measure"])): row for row in rows}
-    quantities = headlines(rows)
-    units = {(row["task"], row["group"], row["measure"]): row["unit"] for row in rows}
+    cells = {(row["network"], quantity_of(row)): row for row in rows}
+    quantities = headlines(rows, measures)
+    units = {quantity_of(row): row["unit"] for row in rows}
     lines = []
     for name in dict.fromkeys(row["network"] for row in rows):
-        line: dict[str, Any] = {"network": name}
+        line: dict[str, Any] = {"network": name, **(settings or {}).get(name, {})}
         for quantity in quantities:
             row = cells.get((name, quantity))
             line[quantity_name(quantity, units[quantity])] = "-" if row is None else cell(row)
@@ -282,8 +307,8 @@ def markdown_table(lines: Sequence[Mapping[str, Any]]) -> str:
     return head + "".join(f"| {' | '.join(text(line.get(name, '-')) for name in columns)} |\n" for line in lines)
 
 
-def comparison_figure(scores: Sequence[Score], title: str) -> Any:
-    """Draws every run as a point, a panel per headline quantity; returns a matplotlib figure without a window.
+def comparison_figure(scores: Sequence[Score], title: str, measures: Collection[str] = HEADLINES) -> Any:
+    """Draws every run as a point, a panel per quantity of some measures; returns a matplotlib figure without a window.
 
     As in `compare_scores`, a point is the mean over what all networks have a value for.
     """
@@ -292,7 +317,7 @@ def comparison_figure(scores: Sequence[Score], title: str) -> Any:
 
     from sfgkeras.analysis.style import SHARED_COLOUR, TRAINING_COLOUR
 
-    tables = {quantity: values for quantity, values in _by_quantity(scores).items() if quantity[2] in HEADLINES}
+    tables = {quantity: values for quantity, values in _by_quantity(scores).items() if quantity[2] in measures}
     units = _units(scores)
     networks = list(dict.fromkeys(score.network for score in scores))
     columns = min(3, max(1, len(tables)))

@@ -233,5 +233,7 @@ def compare(
 
     reporter = build_reporter()
     compare_runs(plan, output, reporter)
-    reporter.message(f"wrote {output}: comparison.csv, runs.csv, comparison.md, comparison.png and a folder per run")
+    reporter.message(
+        f"wrote {output}: table.csv, comparison.csv, runs.csv, curves.csv, comparison.md, figures, all runs"
+    )
     Summary(context, reporter).page(output / "comparison.html")

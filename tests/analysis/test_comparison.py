@@ -136,7 +136,7 @@ def test_a_network_that_misses_everything_stays_in_the_table():
 def test_the_mean_of_labels_is_over_labels_that_all_networks_found():
     easy = [s for name in ("a", "b") for s in scores_of(name, [[1.0]], "hausdorff", group="bladder")]
     hard = scores_of("a", [[7.0]], "hausdorff") + scores_of("b", [[np.inf]], "hausdorff")
-    rows = {row["network"]: row for row in compare_scores(add_label_means(easy + hard)) if row["group"] == MEAN_LABEL}
+    rows = {row["network"]: row for row in compare_scores(add_label_means(easy + hard)) if row["label"] == MEAN_LABEL}
     assert rows["a"]["mean"] == rows["b"]["mean"] == 1.0
     assert (rows["a"]["n_missed"], rows["b"]["n_missed"]) == (0, 1)
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from sfgkeras.analysis.comparison import Score
-from sfgkeras.applications.comparison.runs import Result, write_comparison
+from sfgkeras.applications.comparison.plan import PlannedRun
+from sfgkeras.applications.comparison.results import Result
+from sfgkeras.applications.comparison.tables import write_comparison
 from sfgkeras.applications.report.page import write_report
 from sfgkeras.preprocessing.folder import run_folder
 
@@ -65,7 +67,7 @@ def test_axe_finds_nothing_on_the_report(finished, axe, launch_browser):
 
 
 @pytest.mark.slow
-def test_axe_finds_nothing_on_the_comparison(tmp_path, axe, launch_browser):
+def test_axe_finds_nothing_on_the_comparison(make_config, tmp_path, axe, launch_browser):
     rng = np.random.default_rng(0)
     costs = {
         "parameters": 1000,
@@ -86,8 +88,9 @@ def test_axe_finds_nothing_on_the_comparison(tmp_path, axe, launch_browser):
                     ("organs", "prostate", "dice", ""),
                 )
             ]
-            results[network, seed] = Result(scores, costs)
-    write_comparison(results, tmp_path)
+            results[network, seed] = Result(scores, costs, {"ct": 1.0, "organs": 0.5}, 3.0)
+    config = make_config()
+    write_comparison([PlannedRun(network, seed, config) for network, seed in results], results, tmp_path)
     page = tmp_path / "comparison.html"
     assert "ct MAE [HU] ↓" in page.read_text(encoding="utf-8")
     check(page, axe, launch_browser)

@@ -1,0 +1,196 @@
+"""The tables, figures and page of a comparison, from the runs that are done."""
+
+import base64
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sfgkeras
+from sfgkeras.analysis import comparison
+from sfgkeras.analysis.epoch_curves import curve_rows, draw_epoch_curves
+from sfgkeras.analysis.page import table_html
+from sfgkeras.analysis.tables import write_csv
+from sfgkeras.applications.comparison.curves import read_epoch_curves
+from sfgkeras.applications.comparison.plan import PlannedRun
+from sfgkeras.applications.comparison.results import Result
+from sfgkeras.applications.records.files import write_text
+from sfgkeras.applications.report.facts import page_facts
+from sfgkeras.errors import counted
+from sfgkeras.files import replacing
+from sfgkeras.pages.elements import paragraph, picture_html
+from sfgkeras.pages.page import Header, Section, page_html
+
+Results = Mapping[tuple[str, int], Result]
+
+
+def mean_costs(results: Results) -> dict[str, dict[str, Any]]:
+    """Returns the costs of each network; times are medians over the seeds."""
+    found = {}
+    for network, runs in _by_network(results).items():
+        costs = [result.costs for result in runs]
+        median = float(np.median([cost["s / iteration"] for cost in costs]))
+        shown = {name: costs[0][name] for name in ("parameters", "multiplies in training")}
+        # The allocation, and with it the cost of a hardened network, differs from seed to seed.
+        shown["multiplies at inference"] = int(np.median([cost["multiplies at inference"] for cost in costs]))
+        found[network] = shown | {"s / iteration": float(f"{median:.3g}")}
+    return found
+
+
+def mean_settings(results: Results) -> dict[str, dict[str, str]]:
+    """Returns the weight of every task and the epochs of each network, means over the seeds, as text.
+
+    Weights are left out where all networks have the same, epochs where they are not known.
+    """
+    by_network = _by_network(results)
+    weights = {name: _means([result.weights for result in runs]) for name, runs in by_network.items()}
+    epochs = {name: [r.epochs for r in runs if np.isfinite(r.epochs)] for name, runs in by_network.items()}
+    tasks = list(dict.fromkeys(task for own in weights.values() for task in own))
+    differ = len({tuple(own.items()) for own in weights.values()}) > 1
+    found: dict[str, dict[str, str]] = {name: {} for name in by_network}
+    for name, line in found.items():
+        if differ:
+            line |= {f"weight {task}": _weight(weights[name].get(task)) for task in tasks}
+        if any(epochs.values()):
+            line["epochs"] = f"{round(float(np.mean(epochs[name])), 1):g}" if epochs[name] else "-"
+    return found
+
+
+def _weight(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([each[name] for each in values])) for name in values[0]}
+
+
+def _by_network(results: Results) -> dict[str, list[Result]]:
+    found: dict[str, list[Result]] = {}
+    for (network, _), result in results.items():
+        found.setdefault(network, []).append(result)
+    return found
+
+
+def is_study(plan: Sequence[PlannedRun]) -> bool:
+    """Says whether what is compared are rows of `[COMPARE]`."""
+    return any(planned.is_row for planned in plan)
+
+
+def baselines_left_out(plan: Sequence[PlannedRun]) -> Collection[str]:
+    """Returns the networks that are no baselines: all but the first row of a study, else the one with filter groups."""
+    names = list(dict.fromkeys(planned.network for planned in plan))
+    return names[1:] if is_study(plan) else ("sfg",)
+
+
+def shown_measures(plan: Sequence[PlannedRun]) -> Collection[str]:
+    """Returns the measures of the main table: of a study those that the INI file names, else the usual ones."""
+    named = [measure for planned in plan for measure in planned.config.evaluation.evaluations]
+    return list(dict.fromkeys(named)) if is_study(plan) and named else comparison.HEADLINES
+
+
+def main_lines(plan: Sequence[PlannedRun], results: Results, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the main table, a line per network: weights, epochs, measures, costs."""
+    return comparison.main_table(rows, mean_costs(results), mean_settings(results), shown_measures(plan))
+
+
+def write_comparison(plan: Sequence[PlannedRun], results: Results, output: Path) -> list[dict[str, Any]]:
+    """Writes all tables and figures of the runs that are done.
+
+    Files in `output`: `comparison.csv` (every quantity with its tests), `runs.csv` (every run), `table.csv`,
+    `comparison.md` and `comparison.html` (one line per network), `comparison.png` (a point per run), `curves.csv` and
+    `curves.png` (validation scores against epochs).
+
+    Args:
+        plan: All runs.
+        results: What is known of them, by network and seed.
+        output: The folder.
+
+    Returns:
+        The rows of `comparison.csv`.
+    """
+    scores = comparison.add_label_means(score for result in results.values() for score in result.scores)
+    rows = comparison.compare_scores(scores, baselines_left_out(plan))
+    lines = main_lines(plan, results, rows)
+    write_csv(output / "comparison.csv", rows)
+    write_csv(output / "runs.csv", [asdict(score) for score in scores])
+    write_csv(output / "table.csv", lines)
+    figure = comparison.comparison_figure(scores, "One point per seed, the bar is their mean", shown_measures(plan))
+    _write_figure(output / "comparison.png", figure)
+    curves = read_epoch_curves([planned for planned in plan if (planned.network, planned.seed) in results])
+    pictures = ["comparison.png"]
+    if curves:
+        write_csv(output / "curves.csv", curve_rows(curves))
+        _write_figure(output / "curves.png", draw_epoch_curves(curves))
+        pictures.append("curves.png")
+    note = _note(plan, results)
+    shown = "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in pictures)
+    write_text(output / "comparison.md", f"{comparison.markdown_table(lines)}\n{note}\n{shown}")
+    write_text(output / "comparison.html", _page(lines, rows, output, note, results, pictures))
+    return rows
+
+
+def _write_figure(path: Path, figure: Any) -> None:
+    with replacing(path) as stream:
+        figure.savefig(stream, format="png", dpi=150)
+
+
+def _note(plan: Sequence[PlannedRun], results: Results) -> str:
+    seeds = sorted({seed for _, seed in results})
+    baseline = (
+        f"{plan[0].network}, or the best row where that has no such task" if is_study(plan) else "the best baseline"
+    )
+    weights = " Weights that are learned are the last ones of the training." if is_study(plan) else ""
+    return (
+        f"Mean ± standard deviation over {counted(len(seeds), 'seed')}. Against {baseline}: * p < 0.05 over "
+        "seeds (paired t-test, from 3 seeds), + p < 0.05 over subjects (Wilcoxon signed-rank test, from 6 subjects); "
+        "not corrected for the number of comparisons. All networks are compared on the subjects for which each of them "
+        "has a value; (n missed) counts the values that a network should have and has not, such as the distance to an "
+        f"organ that it did not find, and none of those that missed more than others is the best.{weights}"
+    )
+
+
+def _page(
+    lines: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    output: Path,
+    note: str,
+    results: Results,
+    pictures: Sequence[str],
+) -> str:
+    sources = {
+        name: f"data:image/png;base64,{base64.b64encode((output / name).read_bytes()).decode()}" for name in pictures
+    }
+    shown = [
+        {name: f"{value:,}" if isinstance(value, int) else value for name, value in line.items()} for line in lines
+    ]
+    sections = [
+        Section(
+            "summary",
+            "Summary",
+            paragraph(note) + table_html(shown, "Headline measures and costs, one line per network"),
+        ),
+        Section(
+            "runs",
+            "Every run",
+            picture_html(sources["comparison.png"], "Scores of every run", "Arrows show what is better.", 900),
+        ),
+    ]
+    if "curves.png" in sources:
+        caption = "Thick lines are means over seeds as far as all of them were trained, thin ones single runs."
+        picture = picture_html(sources["curves.png"], "Validation scores against epochs", caption, 900)
+        sections.append(Section("curves", "While training", picture))
+    sections.append(
+        Section(
+            "details",
+            "Every quantity",
+            paragraph("Tests are against the baseline of each quantity; - where there are too few pairs.")
+            + table_html([{k: v for k, v in row.items() if k != "is_best"} for row in rows], "All measures"),
+        )
+    )
+    seeds = sorted({seed for _, seed in results})
+    networks = len({line["network"] for line in lines})
+    subtitle = f"{counted(networks, 'network')}, {counted(len(results), 'run')}, seeds {', '.join(map(str, seeds))}"
+    header = Header("Comparison", subtitle, page_facts(), str(output.resolve()))
+    return page_html(header, sections, f"Written by sfgkeras {sfgkeras.__version__}.")
