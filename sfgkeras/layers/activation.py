@@ -87,7 +87,7 @@ class MaskedActivation(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.rematerialise = rematerialise
         self.normalisation = check_normalisation(normalisation)
-        self._averaging = {"momentum": momentum, "epsilon": epsilon, "statistics": statistics}
+        self._averaging: dict[str, Any] = {"momentum": momentum, "epsilon": epsilon, "statistics": statistics}
         self._recomputes = rematerialises(rematerialise, "activations")
         self.activation_name = activation.lower()
         self.folds_masks = folds_masks
