@@ -6,7 +6,12 @@ from typing import Any
 
 from sfgkeras.applications.subjects.checks import find_problems, refuse_missing_modules
 from sfgkeras.applications.subjects.cohort import PHASES, Cohort, find_cohort, target_sources
-from sfgkeras.applications.subjects.label_fitting import describe_labels, find_labels, refuse_too_many
+from sfgkeras.applications.subjects.label_fitting import (
+    describe_labels,
+    find_labels,
+    labels_to_find,
+    refuse_too_many,
+)
 from sfgkeras.applications.subjects.pace import describe_pace
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.readiness import find_obstacles
@@ -51,9 +56,7 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> b
 def _check_labels(tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter) -> list[Problem]:
     """Finds the labels that `label_normalisation` will number, and says where there are more than classes."""
     problems = []
-    for task in tasks.values():
-        if not task.settings.label_normalisation:
-            continue
+    for task in labels_to_find(tasks).values():
         labels = find_labels(task, cohort, cohort.phase("training"), reporter)
         try:
             refuse_too_many(task, labels)

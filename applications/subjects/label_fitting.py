@@ -9,6 +9,7 @@ import numpy as np
 from sfgkeras.applications.records.files import write_text
 from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.tasks.label_mapping import mapping_file, read_entries
+from sfgkeras.applications.tasks.labelled import LabelledTask
 from sfgkeras.applications.tasks.targets import ImageTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
@@ -28,7 +29,7 @@ def fit_missing_mappings(
     Raises:
         DataError: If the file belongs to other label maps, or there are more labels than classes.
     """
-    wanted = {name: task for name, task in tasks.items() if task.settings.label_normalisation}
+    wanted = labels_to_find(tasks)
     path, subjects = mapping_file(config), cohort.phase("training")
     known = read_entries(path)
     for name, task in wanted.items():
@@ -47,7 +48,16 @@ def fit_missing_mappings(
     return {name: tuple(known[name]["labels"]) for name in wanted}
 
 
-def find_labels(task: Task, cohort: Cohort, subjects: Sequence[Subject], reporter: Reporter) -> list[int]:
+def labels_to_find(tasks: Mapping[str, Task]) -> dict[str, LabelledTask]:
+    """Returns the tasks whose labels are numbered as training finds them."""
+    return {
+        name: task
+        for name, task in tasks.items()
+        if isinstance(task, LabelledTask) and task.settings.label_normalisation
+    }
+
+
+def find_labels(task: LabelledTask, cohort: Cohort, subjects: Sequence[Subject], reporter: Reporter) -> list[int]:
     """Returns all labels of a task's reference in some subjects, in order.
 
     Raises:
@@ -64,25 +74,25 @@ def find_labels(task: Task, cohort: Cohort, subjects: Sequence[Subject], reporte
     return sorted(int(label) for label in labels)
 
 
-def refuse_too_many(task: Task, labels: Sequence[int]) -> None:
+def refuse_too_many(task: LabelledTask, labels: Sequence[int]) -> None:
     """Refuses more labels than classes.
 
     Raises:
         DataError: Names the labels.
     """
-    if len(labels) > task.num_outputs:
+    if len(labels) > task.num_classes:
         shown = ", ".join(map(str, labels[:10])) + (", ..." if len(labels) > 10 else "")
         raise DataError(
             f"[{task.source}] has {len(labels)} labels in the training subjects ({shown}), and task {task.name!r} has "
-            f"num_classes = {task.num_outputs}; write num_classes = {len(labels)}"
+            f"num_classes = {task.num_classes}; write num_classes = {len(labels)}"
         )
 
 
-def describe_labels(task: Task, labels: Sequence[int]) -> str:
+def describe_labels(task: LabelledTask, labels: Sequence[int]) -> str:
     """Says which labels become which classes."""
     shown = ", ".join(map(str, labels[:10])) + (", ..." if len(labels) > 10 else "")
-    unused = task.num_outputs - len(labels)
-    rest = f" ({unused} of num_classes = {task.num_outputs} are never seen)" if unused else ""
+    unused = task.num_classes - len(labels)
+    rest = f" ({unused} of num_classes = {task.num_classes} are never seen)" if unused else ""
     return f"labels {shown} are learned as 0 to {len(labels) - 1}{rest}"
 
 

@@ -36,7 +36,7 @@ class ClassificationTask(LabelledTask, ImageTarget):
         """
         label = self.parse_label(*texts)
         if label not in self.class_labels:
-            known = f"0 .. {self.num_outputs - 1}"
+            known = f"0 .. {self.num_classes - 1}"
             if self.labels:
                 known = f"{', '.join(map(str, self.labels))}, those of the training subjects"
             raise DataError(
@@ -52,7 +52,7 @@ class ClassificationTask(LabelledTask, ImageTarget):
         true_classes, predicted_classes = (
             [self._number(label, number) for label in given] for given in (truth, prediction)
         )
-        return [evaluate_classification(true_classes, predicted_classes, self.num_outputs, names)]
+        return [evaluate_classification(true_classes, predicted_classes, self.num_classes, names)]
 
     def score_subjects(self, truth: np.ndarray, prediction: np.ndarray) -> Mapping[str, np.ndarray]:
         """Returns 1 for each right class and 0 for each wrong one."""

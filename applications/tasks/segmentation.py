@@ -34,8 +34,8 @@ class SegmentationTask(LabelledTask, VoxelTarget):
 
     @property
     def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:
-        """Dice needs the number of classes."""
-        return {"dice": {"num_classes": self.num_outputs}}
+        """Measures of overlap need the number of classes."""
+        return {name: {"num_classes": self.num_classes} for name in ("dice", "jaccard")}
 
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Returns the labels as the smallest unsigned integers.
@@ -46,12 +46,12 @@ class SegmentationTask(LabelledTask, VoxelTarget):
         if self.labels:
             return self._numbered(volume)
         low, high = int(volume.min(initial=0)), int(volume.max(initial=0))
-        if low < 0 or high >= self.num_outputs:
+        if low < 0 or high >= self.num_classes:
             raise DataError(
-                f"label {high if high >= self.num_outputs else low} lies outside num_classes = "
-                f"{self.num_outputs} of task {self.name!r}; correct the label map or num_classes"
+                f"label {high if high >= self.num_classes else low} lies outside num_classes = "
+                f"{self.num_classes} of task {self.name!r}; correct the label map or num_classes"
             )
-        return volume.astype(np.uint8 if self.num_outputs <= 256 else np.int32)
+        return volume.astype(np.uint8 if self.num_classes <= 256 else np.int32)
 
     def _numbered(self, volume: np.ndarray) -> np.ndarray:
         """Returns the number of every voxel's label among those that training found."""
@@ -63,7 +63,7 @@ class SegmentationTask(LabelledTask, VoxelTarget):
                 f"label {unknown[0]} is in no training subject, and label_normalisation = yes numbers those that are "
                 f"({len(labels)} for task {self.name!r}); correct the label map, or move the subject to training"
             )
-        return places.astype(np.uint8 if self.num_outputs <= 256 else np.int32)
+        return places.astype(np.uint8 if self.num_classes <= 256 else np.int32)
 
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:
         """Returns the most probable label, and the probabilities besides where the INI asks for them.
@@ -79,7 +79,7 @@ class SegmentationTask(LabelledTask, VoxelTarget):
 
     def _most_probable(self, probabilities: np.ndarray) -> np.ndarray:
         """Returns the label of the largest probability, as files have it."""
-        integers = np.dtype(np.uint8 if self.num_outputs <= 256 else np.int16)
+        integers = np.dtype(np.uint8 if self.num_classes <= 256 else np.int16)
         if not self.labels:
             return _most_probable(probabilities, integers)
         # Classes beyond the labels found were never learned.

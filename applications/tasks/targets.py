@@ -172,7 +172,7 @@ class ImageTarget(Task):
         if value != int(value):
             raise DataError(
                 f"[{self.source}] {self.settings.attribute} = {texts[0]!r} is no class of task {self.name!r}: classes "
-                f"are 0 .. {self.num_outputs - 1}, whole numbers"
+                f"are 0 .. {int(self.settings.num_classes or 0) - 1}, whole numbers"
             )
         return int(value)
 

@@ -60,6 +60,11 @@ class Task(ABC):
         """Output channels of the network for this task."""
 
     @property
+    def num_activated(self) -> int:
+        """Channels of what `activate` returns."""
+        return self.num_outputs
+
+    @property
     @abstractmethod
     def target_kind(self) -> str:
         """How windows carry the target: a key of `data.windows.TASK_KINDS`."""

@@ -9,7 +9,7 @@ from sfgkeras.config.settle import Draft, label_sources
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import suggestion
 from sfgkeras.tables.loaders import gives_values
-from sfgkeras.tables.losses import LOSSES
+from sfgkeras.tables.losses import LOSSES, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.sharing import SHARING
 
@@ -133,6 +133,9 @@ def _check_classes(draft: Draft, name: str, task: Task) -> None:
         )
     elif task.num_classes is None:
         draft.ini.need(*place, f", the number of classes of the {task.type}, background included")
+    elif takes_one_logit(task.type, task.loss) and task.num_classes != 2:
+        remedy = "write 2, or leave the line out" if task.num_classes < 2 else "use crossentropy for more"
+        draft.ini.add(*place, f"does not fit the loss {task.loss}, whose one logit tells two classes apart; {remedy}")
     elif task.num_classes < 2:
         draft.ini.add(*place, f"is too small for a {task.type}; count the background too, which makes at least 2")
 

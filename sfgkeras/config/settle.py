@@ -13,8 +13,8 @@ from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
 from sfgkeras.tables.loaders import gives_values
-from sfgkeras.tables.losses import default_loss, loss_aliases
-from sfgkeras.tables.metrics import METRICS
+from sfgkeras.tables.losses import default_loss, loss_aliases, takes_one_logit
+from sfgkeras.tables.metrics import usual_metrics
 from sfgkeras.tables.networks import gives_only
 from sfgkeras.tables.sharing import SHARING
 
@@ -176,13 +176,15 @@ def _settle_tasks(draft: Draft) -> None:
         word = task.loss if is_class_path(task.loss) else task.loss.lower()
         changes: dict[str, Any] = {
             "loss": loss_aliases().get(word, word) or default_loss(task.type),
-            "metrics": tuple(metric.lower() for metric in task.metrics) or tuple(METRICS[task.type]),
+            "metrics": tuple(metric.lower() for metric in task.metrics) or usual_metrics(task.type),
         }
         if draft.is_scalar(task.target) and task.attribute is None:
             changes["attribute"] = name if application.name == "multi_task" else task.target.lower()
         if task.type == "regression" and task.num_classes == 1:
             # The authors' files give a regression one class.
             changes["num_classes"] = None
+        if task.num_classes is None and takes_one_logit(task.type, changes["loss"]):
+            changes["num_classes"] = 2
         application.tasks[name] = task.model_copy(update=changes)
     training = draft.sections["training"]
     if application.name != "multi_task":

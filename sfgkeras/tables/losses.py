@@ -19,9 +19,11 @@ class LossEntry(Entry["type[TaskLoss]"]):
     Attributes:
         likelihood: What the loss is the negative logarithm of, up to its scale: `gaussian` for quantities,
             `categorical` for classes; balancing by uncertainty depends on it.
+        one_logit: Whether it takes one output channel that tells two classes apart, in place of one for each.
     """
 
     likelihood: Literal["gaussian", "categorical"] = "gaussian"
+    one_logit: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,15 @@ class SensitivitySettings(Settings):
 
     sensitivity_ratio: float = setting(
         0.05, "Weight of the errors on the label, the paper's r, which suggests 0.01 to 0.1.", ge=0, le=1
+    )
+
+
+@dataclass(frozen=True)
+class BinarySettings(Settings):
+    """Settings of `binary_crossentropy`."""
+
+    positive_weight: float = setting(
+        1.0, "Factor of class 1; where it is rare, the ratio of the others to it makes both count alike.", gt=0
     )
 
 
@@ -170,6 +181,21 @@ def _class_cross_entropy() -> "type[TaskLoss]":
     return ClassificationCrossEntropy
 
 
+def _binary_cross_entropy() -> "type[TaskLoss]":
+    from sfgkeras.losses.binary import BinaryCrossEntropy
+
+    return BinaryCrossEntropy
+
+
+_BINARY = LossEntry(
+    _binary_cross_entropy,
+    "cross-entropy of one logit, which tells two classes apart",
+    BinarySettings,
+    ("bce", "binarycrossentropy"),
+    likelihood="categorical",
+    one_logit=True,
+)
+
 LOSSES: dict[str, dict[str, LossEntry]] = {
     "regression": {
         "rmse": LossEntry(_rmse, "root of the mean squared residual of each sample"),
@@ -219,6 +245,7 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
         "sensspec": LossEntry(
             _sensitivity, "squared errors on and off each label", SensitivitySettings, likelihood="categorical"
         ),
+        "binary_crossentropy": _BINARY,
     },
     "classification": {
         "crossentropy": LossEntry(
@@ -227,6 +254,7 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
             aliases=("crossentropy_dense", "ohcrossentropy"),
             likelihood="categorical",
         ),
+        "binary_crossentropy": _BINARY,
     },
 }
 
@@ -234,6 +262,12 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
 def default_loss(task_type: str) -> str:
     """Returns the loss of a type of task that names none."""
     return next(iter(LOSSES[task_type]))
+
+
+def takes_one_logit(task_type: str, loss: str) -> bool:
+    """Says whether a loss of a type of task takes one output channel for two classes; a class of the user's never."""
+    entry = LOSSES[task_type].get(loss)
+    return entry is not None and entry.one_logit
 
 
 def loss_aliases() -> dict[str, str]:

@@ -1,11 +1,23 @@
-"""The validation metrics that a task may have, by the type of the task; all of them are measured by default."""
+"""The validation metrics that a task may have, by the type of the task."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sfgkeras.tables.entry import Entry
 
 if TYPE_CHECKING:
     from sfgkeras.metrics.base import StreamingMetric
+
+
+@dataclass(frozen=True)
+class MetricEntry(Entry["type[StreamingMetric]"]):
+    """A metric.
+
+    Attributes:
+        usual: Whether it is measured where no metric is named.
+    """
+
+    usual: bool = True
 
 
 def _mae() -> "type[StreamingMetric]":
@@ -32,14 +44,28 @@ def _accuracy() -> "type[StreamingMetric]":
     return Accuracy
 
 
-METRICS: "dict[str, dict[str, Entry[type[StreamingMetric]]]]" = {
+def _jaccard() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.labels import Jaccard
+
+    return Jaccard
+
+
+METRICS: dict[str, dict[str, MetricEntry]] = {
     "regression": {
-        "mae": Entry(_mae, "mean absolute error over all voxels"),
-        "rmse": Entry(_rmse, "root of the mean squared error over all voxels"),
+        "mae": MetricEntry(_mae, "mean absolute error over all voxels"),
+        "rmse": MetricEntry(_rmse, "root of the mean squared error over all voxels"),
     },
     "segmentation": {
-        "dice": Entry(_dice, "Dice coefficient, averaged over the labels but the background"),
-        "accuracy": Entry(_accuracy, "fraction of the voxels with the right label"),
+        "dice": MetricEntry(_dice, "Dice coefficient, averaged over the labels but the background"),
+        "accuracy": MetricEntry(_accuracy, "fraction of the voxels with the right label"),
+        "jaccard": MetricEntry(
+            _jaccard, "intersection over union, averaged over the labels but the background", usual=False
+        ),
     },
-    "classification": {"accuracy": Entry(_accuracy, "fraction of the samples with the right class")},
+    "classification": {"accuracy": MetricEntry(_accuracy, "fraction of the samples with the right class")},
 }
+
+
+def usual_metrics(task_type: str) -> tuple[str, ...]:
+    """Returns the metrics of a type of task that names none."""
+    return tuple(name for name, entry in METRICS[task_type].items() if entry.usual)

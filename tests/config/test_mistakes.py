@@ -351,6 +351,27 @@ WHOLE = {
         changed("num_classes = 6", "num_classes = 1"),
         ["run.ini:30: [TASK organs] num_classes = '1' is too small"],
     ),
+    "one logit for many classes": (
+        changed("num_classes = 6", "num_classes = 6\nloss = binary_crossentropy"),
+        [
+            "run.ini:30: [TASK organs] num_classes = '6' does not fit the loss binary_crossentropy, whose one logit "
+            "tells two classes apart; use crossentropy for more"
+        ],
+    ),
+    "one logit for one class": (
+        changed("num_classes = 6", "num_classes = 1\nloss = bce"),
+        [
+            "run.ini:30: [TASK organs] num_classes = '1' does not fit the loss binary_crossentropy, whose one logit "
+            "tells two classes apart; write 2, or leave the line out"
+        ],
+    ),
+    "one logit for a quantity": (
+        changed("target = CT", "target = CT\nloss = binary_crossentropy"),
+        [
+            "run.ini:27: [TASK ct] loss = 'binary_crossentropy' belongs to segmentation and classification, not "
+            "regression; choose one of"
+        ],
+    ),
     "misspelt classes are reported once": (
         changed("num_classes = 6", "num_clases = 6"),
         ["run.ini:30: [TASK organs] has no option 'num_clases', did you mean 'num_classes'?"],

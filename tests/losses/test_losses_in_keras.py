@@ -96,7 +96,7 @@ def test_a_saved_network_remembers_its_losses(batch, tmp_path):
 @pytest.mark.parametrize("loss_class", CLASSES)
 def test_every_loss_survives_serialisation_with_its_arguments(loss_class):
     loss = loss_class(reduction="sum", name="mine")
-    for argument in ("delta", "beta", "sensitivity_ratio", "false_positives", "distances"):
+    for argument in ("delta", "beta", "sensitivity_ratio", "false_positives", "positive_weight", "distances"):
         if hasattr(loss, argument):
             value = [1.0, 2.0, 3.0] if argument == "distances" else 0.25
             loss = loss_class(**{argument: value}, reduction="sum", name="mine")

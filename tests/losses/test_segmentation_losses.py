@@ -4,8 +4,10 @@ import pytest
 from keras import ops
 
 from sfgkeras import losses
+from sfgkeras.tables.losses import takes_one_logit
 
-LOSSES = sorted(losses.SEGMENTATION_LOSSES)
+# Those of one logit have tests of their own.
+LOSSES = sorted(name for name in losses.SEGMENTATION_LOSSES if not takes_one_logit("segmentation", name))
 
 
 @pytest.fixture

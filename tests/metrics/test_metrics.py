@@ -74,7 +74,7 @@ def test_accuracy_counts_voxels_or_samples():
 
 def all_metrics():
     pairs = {(kind, name): metric for kind, table in metrics.METRICS.items() for name, metric in table.items()}
-    return [(metric(num_classes=3) if name == "dice" else metric()) for (_, name), metric in pairs.items()]
+    return [(metric(num_classes=3) if name in ("dice", "jaccard") else metric()) for (_, name), metric in pairs.items()]
 
 
 @pytest.mark.parametrize("metric", all_metrics(), ids=lambda metric: type(metric).__name__)
@@ -116,6 +116,7 @@ def test_every_metric_knows_its_direction_and_is_found_by_its_ini_name():
         ("regression", "rmse"): False,
         ("segmentation", "dice"): True,
         ("segmentation", "accuracy"): True,
+        ("segmentation", "jaccard"): True,
         ("classification", "accuracy"): True,
     }
     assert lookup(metrics.METRICS["segmentation"], "Dice", "metric") is metrics.Dice
