@@ -90,6 +90,12 @@ def correct_bias_field(
     Raises:
         DataError: If the image is not a finite volume, or has too few positive voxels in the foreground.
         ConfigError: If an option is out of range or not offered by the engine.
+
+    Example:
+        >>> image = np.full((12, 12, 12), 100.0) * np.linspace(0.8, 1.2, 12)  # brighter from front to back
+        >>> corrected, field = correct_bias_field(image, (1, 1, 1), np.ones(image.shape, bool))
+        >>> bool(corrected.std() < 0.2 * image.std()), bool(np.allclose(corrected * field, image))
+        (True, True)
     """
     image = np.asarray(image, dtype=np.float32)
     options = N4Options(
@@ -126,6 +132,10 @@ def shrink_factors(shape: Sequence[int], shrink_factor: int, num_voxels: int) ->
         shape: Shape of the volume.
         shrink_factor: The largest factor.
         num_voxels: Voxels of the foreground before shrinking.
+
+    Example:
+        >>> shrink_factors((256, 256, 20), 4, 500_000)  # the third axis is too short to be shrunk
+        (4, 4, 1)
     """
     for largest in range(shrink_factor, 0, -1):
         factors = tuple(max(1, min(largest, length // SHORTEST_AXIS)) for length in shape)

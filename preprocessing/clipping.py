@@ -56,6 +56,10 @@ def clip_intensities(
 
     Raises:
         DataError: If the image is not finite.
+
+    Example:
+        >>> clip_intensities(np.array([-5.0, 1.0, 9.0]), (0, 5)).tolist()
+        [0.0, 1.0, 5.0]
     """
     image = np.asarray(image)
     if limits is None:

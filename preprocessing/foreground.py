@@ -24,6 +24,10 @@ def otsu_threshold(image: np.ndarray, num_bins: int = 256) -> float:
 
     Raises:
         DataError: If the image is constant: there is nothing to separate.
+
+    Example:
+        >>> round(otsu_threshold(np.repeat([0.0, 10.0], 50)))  # in the middle of the gap
+        5
     """
     image = np.asarray(image, dtype=np.float32)
     flat = image.ravel(order="K")
@@ -87,7 +91,12 @@ FOREGROUND_ALIASES: Mapping[str, str] = {
 
 
 def foreground_rule(name: str) -> str:
-    """Returns the canonical name of a foreground rule; raises ConfigError for an unknown one."""
+    """Returns the canonical name of a foreground rule; raises ConfigError for an unknown one.
+
+    Example:
+        >>> foreground_rule("otsu")
+        'otsu_plus'
+    """
     name = name.strip().lower()
     name = FOREGROUND_ALIASES.get(name, name)
     lookup(FOREGROUND_RULES, name, "foreground_type")
@@ -98,18 +107,35 @@ EVERY_VOXEL = "all"
 
 
 def measuring_rule(name: str) -> str:
-    """Returns the canonical name of a foreground rule, or `all` (also written `none`) for every voxel."""
+    """Returns the canonical name of a foreground rule, or `all` (also written `none`) for every voxel.
+
+    Example:
+        >>> measuring_rule("none"), measuring_rule("Mean")
+        ('all', 'mean_plus')
+    """
     name = name.strip().lower()
     return EVERY_VOXEL if name in (EVERY_VOXEL, "none") else foreground_rule(name)
 
 
 def measuring_mask(image: np.ndarray, rule: str, threshold: float = 0.0) -> np.ndarray | None:
-    """Returns the foreground mask of a rule, or None for every voxel (rule `all`)."""
+    """Returns the foreground mask of a rule, or None for every voxel (rule `all`).
+
+    Example:
+        >>> measuring_mask(np.array([[[1.0, 5.0]]]), "threshold_plus", 3.0).tolist()
+        [[[False, True]]]
+        >>> measuring_mask(np.array([[[1.0, 5.0]]]), "all") is None
+        True
+    """
     return None if rule == EVERY_VOXEL else foreground_mask(image, rule, threshold)
 
 
 def describe_rule(rule: str, threshold: float = 0.0) -> str:
-    """Names a rule and, where it counts, its threshold: what landmarks remember of their foreground."""
+    """Names a rule and, where it counts, its threshold: what landmarks remember of their foreground.
+
+    Example:
+        >>> describe_rule("otsu_plus", 20), describe_rule("threshold_plus", 20)
+        ('otsu_plus', 'threshold_plus 20')
+    """
     return f"{rule} {threshold:g}" if rule.startswith("threshold") else rule
 
 
@@ -128,6 +154,13 @@ def foreground_mask(image: np.ndarray, rule: str = "otsu_plus", threshold: float
     Raises:
         DataError: If the image is not finite, constant, or has no voxel on the wanted side.
         ConfigError: If the rule is unknown.
+
+    Example:
+        >>> image = np.zeros((9, 9, 9))
+        >>> image[2:7, 2:7, 2:7] = 100
+        >>> image[4, 4, 4] = 0  # a hole, which is filled
+        >>> int(foreground_mask(image).sum())
+        125
     """
     image = np.asarray(image)
     rule = foreground_rule(rule)
@@ -146,7 +179,15 @@ def foreground_mask(image: np.ndarray, rule: str = "otsu_plus", threshold: float
 
 
 def drop_specks(mask: np.ndarray, smallest_share: float = SMALLEST_SPECK) -> np.ndarray:
-    """Removes unconnected pieces smaller than a share of the whole mask; the largest piece always stays."""
+    """Removes unconnected pieces smaller than a share of the whole mask; the largest piece always stays.
+
+    Example:
+        >>> mask = np.ones((2000, 1, 3), bool)
+        >>> mask[:, 0, 1] = False
+        >>> mask[1:, 0, 2] = False  # what is left there is one voxel on its own
+        >>> int(drop_specks(mask).sum())
+        2000
+    """
     from scipy import ndimage
 
     pieces, count = ndimage.label(mask)
@@ -160,7 +201,14 @@ def drop_specks(mask: np.ndarray, smallest_share: float = SMALLEST_SPECK) -> np.
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fills background that the mask encloses; an axis of one voxel does not open a hole to the outside."""
+    """Fills background that the mask encloses; an axis of one voxel does not open a hole to the outside.
+
+    Example:
+        >>> ring = np.ones((3, 3, 1), bool)
+        >>> ring[1, 1] = False
+        >>> bool(fill_holes(ring).all())
+        True
+    """
     from scipy import ndimage
 
     pieces, count = ndimage.label(~mask)
@@ -208,6 +256,11 @@ def fuse_foregrounds(masks: Sequence[np.ndarray], fusion: str = "or") -> np.ndar
     Raises:
         DataError: If the volumes differ in shape, or nothing is common to all modalities.
         ConfigError: If the fusion is unknown.
+
+    Example:
+        >>> masks = [np.array([[[True, False, False]]]), np.array([[[True, True, False]]])]
+        >>> fuse_foregrounds(masks, "or")[0, 0, :, 0].tolist(), fuse_foregrounds(masks, "and")[0, 0, :, 0].tolist()
+        ([True, True, False], [True, False, False])
     """
     shapes = {mask.shape for mask in masks}
     if len(shapes) != 1:

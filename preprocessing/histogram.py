@@ -113,6 +113,10 @@ def landmark_percentiles(cutoff: tuple[float, float] = (0.01, 0.99)) -> np.ndarr
 
     Raises:
         ConfigError: If the cut-off does not enclose the inner percentiles 10 to 90.
+
+    Example:
+        >>> landmark_percentiles((0.05, 0.95)).round(6).tolist()[:3]
+        [5.0, 10.0, 20.0]
     """
     low, high = (float(limit) for limit in cutoff)
     if not (0 <= low < 0.1 and 0.9 < high <= 1):
@@ -128,6 +132,10 @@ def foreground_percentiles(foreground: np.ndarray, cutoff: tuple[float, float] =
 
     Raises:
         DataError: If there are no voxels, values that are not finite, or no contrast between the cut-offs.
+
+    Example:
+        >>> foreground_percentiles(np.arange(101)).round(6).tolist()[:4]
+        [1.0, 10.0, 20.0, 25.0]
     """
     measured = exact_percentiles(foreground, landmark_percentiles(cutoff))
     if not measured[0] < measured[-1]:
@@ -147,6 +155,11 @@ def mean_landmarks(measured: Iterable[np.ndarray], cutoff: tuple[float, float] =
 
     Raises:
         DataError: If there is no subject.
+
+    Example:
+        >>> landmarks = mean_landmarks([foreground_percentiles(np.arange(101))])
+        >>> landmarks.values[[0, 6, -1]].round(6).tolist()  # of an even histogram: the median lies in the middle
+        [0.0, 50.0, 100.0]
     """
     rows = np.array([np.asarray(row, dtype=np.float64) for row in measured])
     if rows.size == 0:
@@ -171,6 +184,11 @@ def fit_landmarks(foregrounds: Iterable[np.ndarray], cutoff: tuple[float, float]
     Raises:
         DataError: If there is no subject, or one without voxels or contrast.
         ConfigError: If the cut-off does not enclose percentiles 10 to 90.
+
+    Example:
+        >>> landmarks = fit_landmarks([np.arange(101), 5 * np.arange(101) + 300])  # gain and offset do not matter
+        >>> landmarks.values[[0, 6, -1]].round(6).tolist()
+        [0.0, 50.0, 100.0]
     """
     return mean_landmarks((foreground_percentiles(values, cutoff) for values in foregrounds), cutoff)
 
@@ -203,6 +221,11 @@ def apply_landmarks(
     Raises:
         DataError: If the foreground is empty, constant or not finite, or the mask has another shape.
         ConfigError: If `norm_type` is unknown or its percentiles are not among the landmarks.
+
+    Example:
+        >>> landmarks = fit_landmarks([np.arange(101)])
+        >>> apply_landmarks(7 * np.arange(101), landmarks)[[1, 50, 99]].round(4).tolist()
+        [0.0, 50.0, 100.0]
     """
     image = np.asarray(image)
     foreground = image
@@ -270,6 +293,10 @@ def describe_bounded(mapped: np.ndarray, landmarks: NyulLandmarks) -> str:
     Args:
         mapped: What it returned.
         landmarks: The landmarks that it was given.
+
+    Example:
+        >>> describe_bounded(np.array([50.0, 200.0]), fit_landmarks([np.arange(101)]))[:64]
+        'histogram: 1 voxel is further from the scale 0 to 100 than its w'
     """
     bottom, top = landmarks.values[0], landmarks.values[-1]
     low, high = 2 * bottom - top, 2 * top - bottom
@@ -321,7 +348,13 @@ def histogram_percentiles(volume: Volume, settings: HistogramSettings) -> np.nda
 
 
 def fit_histogram(measured: Sequence[np.ndarray], settings: HistogramSettings) -> NyulLandmarks:
-    """Fits the landmarks of a cohort; see `mean_landmarks`."""
+    """Fits the landmarks of a cohort; see `mean_landmarks`.
+
+    Example:
+        >>> fitted = fit_histogram([foreground_percentiles(np.arange(101))], HistogramSettings())
+        >>> fitted.values[[0, 6, -1]].round(6).tolist()
+        [0.0, 50.0, 100.0]
+    """
     return mean_landmarks(measured, settings.cutoff)
 
 

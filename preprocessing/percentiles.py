@@ -17,6 +17,13 @@ def compact_integers(array: np.ndarray) -> tuple[np.ndarray, int, int] | None:
     Returns:
         Codes `array - lowest` (non-negative integers of the array's shape), the lowest value, and the number
         of codes; None where the values are not integers or their range is too long for a table.
+
+    Example:
+        >>> codes, lowest, count = compact_integers(np.array([-2.0, 3.0]))
+        >>> codes.tolist(), lowest, count
+        ([0, 5], -2, 6)
+        >>> compact_integers(np.array([0.5])) is None
+        True
     """
     array = np.asarray(array)
     if array.size == 0:
@@ -72,6 +79,10 @@ def exact_percentiles(values: np.ndarray, percentiles: np.ndarray) -> np.ndarray
 
     Raises:
         DataError: If there is no value, or one that is not finite.
+
+    Example:
+        >>> exact_percentiles(np.arange(5), np.array([25, 60])).round(6).tolist()
+        [1.0, 2.4]
     """
     values = np.asarray(values)
     if values.size == 0:

@@ -246,6 +246,10 @@ def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None
     Raises:
         SettingProblems: A ConfigError with every mistake: unknown and repeated steps, unknown settings,
             values that cannot be, settings of steps that do not run, N4 after whitening.
+
+    Example:
+        >>> build_pipeline("n4, resample, whiten", {"resample_spacing": "1"}).names
+        ('bias_field', 'resample', 'whiten')
     """
     written = [part for part in steps.split(",") if part.strip()] if isinstance(steps, str) else list(steps)
     problems: list[tuple[str, str]] = []

@@ -63,6 +63,11 @@ def resample_to_spacing(
     Raises:
         DataError: If the volume is not 3-D with optional channels, or not finite, or the affine is singular.
         ConfigError: If the spacing or the order cannot be.
+
+    Example:
+        >>> volume, affine = resample_to_spacing(np.ones((4, 4, 2)), np.eye(4), 2.0)
+        >>> volume.shape, affine[:3, 3].tolist()  # the outer faces stay where they are
+        ((2, 2, 1), [0.5, 0.5, 0.5])
     """
     volume, affine = _checked(volume, affine, order)
     shape, new_affine = spacing_grid(volume.shape, affine, spacing)
@@ -75,6 +80,10 @@ def spacing_grid(
     """Returns shape and affine of the grid with the given spacing that covers the box of an old grid.
 
     An axis too short for one new voxel keeps its centre; see `resample_to_spacing` for the rest.
+
+    Example:
+        >>> spacing_grid((256, 256, 20), np.diag([0.5, 0.5, 3.0, 1.0]), (1.0, 1.0, None))[0]
+        (128, 128, 20)
     """
     affine = _checked_affine(affine)
     old = np.linalg.norm(affine[:3, :3], axis=0)
@@ -112,6 +121,11 @@ def resample_like(
     Raises:
         DataError: If the volume is not 3-D with optional channels, or not finite, or an affine is singular.
         ConfigError: If the order cannot be.
+
+    Example:
+        >>> column = np.arange(4.0).reshape(4, 1, 1)
+        >>> resample_like(column, np.eye(4), (2, 1, 1), np.diag([2.0, 1.0, 1.0, 1.0]), order=0).ravel().tolist()
+        [0.0, 2.0]
     """
     volume, affine = _checked(volume, affine, order)
     shape = tuple(int(n) for n in reference_shape[:3])
@@ -156,6 +170,11 @@ def resample_labels_like(
     Raises:
         DataError: If the values are not integers, and as `resample_like`.
         ConfigError: If the method is unknown.
+
+    Example:
+        >>> labels = np.array([3, 7]).reshape(2, 1, 1)
+        >>> resample_labels_like(labels, np.eye(4), (4, 1, 1), np.diag([0.5, 1.0, 1.0, 1.0])).ravel().tolist()
+        [3, 7, 7, 0]
     """
     label_map = np.asarray(label_map)
     if label_map.dtype.kind not in "iub":
@@ -180,7 +199,13 @@ def resample_labels_to_spacing(
     spacing: float | Sequence[float | None],
     method: str = "nearest",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Resamples a label map to the grid of its image's `resample_to_spacing`, as `resample_labels_like`."""
+    """Resamples a label map to the grid of its image's `resample_to_spacing`, as `resample_labels_like`.
+
+    Example:
+        >>> labels, affine = resample_labels_to_spacing(np.array([3, 7]).reshape(2, 1, 1), np.eye(4), (0.5, None, None))
+        >>> labels.ravel().tolist()
+        [3, 3, 7, 7]
+    """
     shape, new_affine = spacing_grid(np.asarray(label_map).shape, affine, spacing)
     return resample_labels_like(label_map, affine, shape, new_affine, method), new_affine
 
@@ -191,6 +216,11 @@ def parallel_grid(to_old: np.ndarray, shape: Sequence[int]) -> ParallelGrid | No
     Args:
         to_old: 4 x 4, voxels of the new grid to voxels of the old.
         shape: Shape of the new grid.
+
+    Example:
+        >>> grid = parallel_grid(np.array([[0, 2.0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), (4, 4, 4))
+        >>> grid.sources, grid.steps
+        ((1, 0, 2), (1.0, 2.0, 1.0))
     """
     linear = to_old[:3, :3]
     sources = tuple(int(axis) for axis in np.argmax(np.abs(linear), axis=0))
@@ -251,6 +281,10 @@ def multiply_axis(matrix: np.ndarray, volume: np.ndarray, axis: int) -> np.ndarr
     """Multiplies a matrix `(new, old)` onto one axis of a volume, keeping the memory order of the volume.
 
     nibabel's arrays are Fortran-ordered; working on the transpose spares copying them.
+
+    Example:
+        >>> multiply_axis(np.array([[0.5, 0.5]]), np.array([1.0, 3.0]).reshape(2, 1, 1), 0).ravel().tolist()
+        [2.0]
     """
     if volume.flags.f_contiguous and not volume.flags.c_contiguous:
         return multiply_axis(matrix, volume.T, volume.ndim - 1 - axis).T

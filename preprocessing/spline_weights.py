@@ -22,6 +22,10 @@ def axis_weights(
 
     Returns:
         Weights `(new_length, old_length)` whose rows sum to 1.
+
+    Example:
+        >>> axis_weights(3, np.array([0.0, 1.25]), order=1).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.75, 0.25]]
     """
     positions = np.clip(np.asarray(positions, dtype=np.float64), -0.5, old_length - 0.5)
     if order == 1:
@@ -38,7 +42,12 @@ def axis_weights(
 
 
 def gaussian_matrix(length: int, sigma: float) -> np.ndarray:
-    """Builds the `(length, length)` matrix of a Gaussian of `sigma` voxels; borders repeat, rows sum to 1."""
+    """Builds the `(length, length)` matrix of a Gaussian of `sigma` voxels; borders repeat, rows sum to 1.
+
+    Example:
+        >>> gaussian_matrix(3, 0.5).round(2).tolist()
+        [[0.89, 0.11, 0.0], [0.11, 0.79, 0.11], [0.0, 0.11, 0.89]]
+    """
     radius = max(1, int(np.ceil(4 * sigma)))
     offsets = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
@@ -55,6 +64,10 @@ def point_spread_sigma(old_spacing: float, new_spacing: float) -> float:
 
     Both point spreads are taken as Gaussians whose full width at half maximum is the spacing (Cardoso et al.,
     "Scale factor point spread function matching", MICCAI 2015); 0 when the new voxels are not larger.
+
+    Example:
+        >>> round(point_spread_sigma(1.0, 2.0), 3), point_spread_sigma(2.0, 1.0)
+        (0.736, 0.0)
     """
     if new_spacing <= old_spacing * (1 + 1e-6):
         return 0.0

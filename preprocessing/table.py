@@ -89,6 +89,10 @@ def step_name(name: str) -> str | None:
     """Returns the name of a step in the table for a name or alias, None if there is none.
 
     The path of a class, `my.module.Class`, is its own name.
+
+    Example:
+        >>> step_name("n4"), step_name("nothing")
+        ('bias_field', None)
     """
     if is_class_path(name.strip()):
         return name.strip()
@@ -98,7 +102,12 @@ def step_name(name: str) -> str | None:
 
 
 def short_name(step: str) -> str:
-    """Returns what settings and files of a step begin with: its name, or that of the class in lower case."""
+    """Returns what settings and files of a step begin with: its name, or that of the class in lower case.
+
+    Example:
+        >>> short_name("my.module.Smooth")
+        'smooth'
+    """
     return step.rpartition(".")[2].lower()
 
 
@@ -107,6 +116,10 @@ def find_step(name: str) -> Step:
 
     Raises:
         ConfigError: If the class cannot be imported, or is no `OwnStep`.
+
+    Example:
+        >>> find_step("ct").changes
+        'values'
     """
     if name in STEPS:
         return STEPS[name]
@@ -160,5 +173,10 @@ def known_keys(steps: Sequence[str] = ()) -> list[str]:
 
 
 def setting_names(step: str) -> list[str]:
-    """Returns the names of a step's settings."""
+    """Returns the names of a step's settings.
+
+    Example:
+        >>> setting_names("whiten")
+        ['foreground', 'threshold']
+    """
     return [each.name for each in fields(find_step(step).settings)]

@@ -40,6 +40,10 @@ def whiten(image: np.ndarray, foreground_mask: np.ndarray | None = None, out: np
 
     Raises:
         DataError: If the foreground is empty, constant or not finite, or the mask has another shape.
+
+    Example:
+        >>> whiten(np.array([1.0, 3.0])).tolist()
+        [-1.0, 1.0]
     """
     image = np.asarray(image)
     foreground = image

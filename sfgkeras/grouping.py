@@ -39,6 +39,10 @@ def temperature_schedule(step: Any, initial: float = 1.0, rate: float = 1e-5, mi
 
     Returns:
         `max(minimum, initial * exp(-rate * step))` as a float32 tensor.
+
+    Example:
+        >>> [round(float(temperature_schedule(step)), 4) for step in (0, 100_000, 1_000_000)]
+        [1.0, 0.3679, 0.1]
     """
     decay = ops.exp(ops.cast(step, "float32") * -rate)
     return ops.maximum(minimum, initial * decay)
@@ -49,6 +53,10 @@ def log_softplus(logits: Any) -> Any:
 
     For x below -15 the softplus is e^x to single precision, so its logarithm is x. Both branches have finite
     gradients everywhere.
+
+    Example:
+        >>> [round(float(log_softplus(ops.array(x))), 4) for x in (0.0, -50.0)]  # ln(ln 2); the logit itself
+        [-0.3665, -50.0]
     """
     is_small = logits < -15.0
     safe_logits = ops.where(is_small, ops.zeros_like(logits), logits)
@@ -63,18 +71,32 @@ def log_grouping_probabilities(grouping_logits: Any) -> Any:
 
     Returns:
         Log probabilities of the same shape.
+
+    Example:
+        >>> print(ops.convert_to_numpy(log_grouping_probabilities(ops.zeros((1, 2)))).round(4))  # ln 0.5
+        [[-0.6931 -0.6931]]
     """
     log_weights = log_softplus(grouping_logits)
     return log_weights - ops.logsumexp(log_weights, axis=-1, keepdims=True)
 
 
 def grouping_probabilities(grouping_logits: Any) -> Any:
-    """Returns `p = softplus(rho) / sum_g softplus(rho)`, `(filters, groups)`; every row sums to 1."""
+    """Returns `p = softplus(rho) / sum_g softplus(rho)`, `(filters, groups)`; every row sums to 1.
+
+    Example:
+        >>> print(ops.convert_to_numpy(grouping_probabilities(ops.zeros((1, 4)))))
+        [[0.25 0.25 0.25 0.25]]
+    """
     return ops.exp(log_grouping_probabilities(grouping_logits))
 
 
 def inverse_softplus(values: np.ndarray) -> np.ndarray:
-    """Returns the x with `ln(1 + e^x) = values`, computed in float64."""
+    """Returns the x with `ln(1 + e^x) = values`, computed in float64.
+
+    Example:
+        >>> round(float(inverse_softplus(np.log1p(np.exp(3.0)))), 6)
+        3.0
+    """
     positive = np.asarray(values, "float64")
     return positive + np.log(-np.expm1(-positive))
 
@@ -89,13 +111,23 @@ def initial_grouping_logits(probabilities: np.ndarray) -> np.ndarray:
 
     Returns:
         float32 logits of the same shape.
+
+    Example:
+        >>> logits = initial_grouping_logits([[0.2, 0.2, 0.6]])
+        >>> print(ops.convert_to_numpy(grouping_probabilities(logits)).round(4))
+        [[0.2 0.2 0.6]]
     """
     positive = np.maximum(np.asarray(probabilities, "float64"), SMALLEST_PROBABILITY)
     return inverse_softplus(positive).astype("float32")
 
 
 def default_probabilities(num_tasks: int) -> tuple[float, ...]:
-    """Returns the paper's initial p: 0.6 for the shared group, the rest evenly over the tasks."""
+    """Returns the paper's initial p: 0.6 for the shared group, the rest evenly over the tasks.
+
+    Example:
+        >>> default_probabilities(2)
+        (0.2, 0.2, 0.6)
+    """
     return ((1.0 - SHARED_PROBABILITY) / num_tasks,) * num_tasks + (SHARED_PROBABILITY,)
 
 
@@ -117,6 +149,10 @@ def initial_probabilities(
 
     Raises:
         ValueError: If the choice is unknown, or its numbers do not form a distribution over the groups.
+
+    Example:
+        >>> initial_probabilities((0.5, 0.25, 0.25), 2, 2, np.random.default_rng(0)).tolist()
+        [[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]
     """
     num_groups = num_tasks + 1
     if choice is None:
@@ -147,6 +183,10 @@ def gumbel_noise(uniform: Any) -> Any:
 
     Returns:
         Gumbel samples of the same shape, all finite.
+
+    Example:
+        >>> round(float(gumbel_noise(ops.array([0.5]))[0]), 4)  # -ln(ln 2)
+        0.3665
     """
     return -ops.log(-ops.log(ops.clip(uniform, SMALLEST_UNIFORM, 1.0 - 2.0**-24)))
 
@@ -164,6 +204,13 @@ def relaxed_assignment(log_probabilities: Any, gumbel_noise: Any, temperature: A
 
     Returns:
         Weights of the same shape; every row sums to 1.
+
+    Example:
+        >>> log_probabilities = ops.log(ops.array([[0.2, 0.8]]))
+        >>> print(ops.convert_to_numpy(relaxed_assignment(log_probabilities, ops.zeros((1, 2)), 1.0)).round(4))
+        [[0.2 0.8]]
+        >>> print(ops.convert_to_numpy(relaxed_assignment(log_probabilities, ops.zeros((1, 2)), 0.1)).round(4))
+        [[0. 1.]]
     """
     return ops.softmax((log_probabilities + gumbel_noise) / temperature, axis=-1)
 
@@ -178,6 +225,12 @@ def hard_assignment(log_probabilities: Any, gumbel_noise: Any, temperature: Any)
 
     Returns:
         Exactly one-hot rows of the same shape.
+
+    Example:
+        >>> log_probabilities = ops.log(ops.array([[0.2, 0.8]]))
+        >>> noise = ops.array([[2.0, 0.0]])  # enough for the group that is the less likely one
+        >>> print(ops.convert_to_numpy(hard_assignment(log_probabilities, noise, 1.0)))
+        [[1. 0.]]
     """
     relaxed = relaxed_assignment(log_probabilities, gumbel_noise, temperature)
     one_hot = mode_assignment(log_probabilities + gumbel_noise)
@@ -197,6 +250,12 @@ def mode_assignment(scores: Any) -> Any:
 
     Returns:
         float32 rows of the same shape.
+
+    Example:
+        >>> print(ops.convert_to_numpy(mode_assignment(ops.array([[0.2, 0.8], [0.5, 0.5], [0.5, 0.5]]))))
+        [[0. 1.]
+         [0. 1.]
+         [1. 0.]]
     """
     filters, num_groups = scores.shape[-2:]
     distance = (np.arange(num_groups) - np.arange(filters)[:, None]) % num_groups
@@ -218,6 +277,13 @@ def expected_assignment(log_probabilities: Any, temperature: Any) -> Any:
 
     Returns:
         Weights of the same shape; every row sums to 1.
+
+    Example:
+        >>> log_probabilities = ops.log(ops.array([[0.2, 0.8]]))
+        >>> print(ops.convert_to_numpy(expected_assignment(log_probabilities, 0.01)).round(1))
+        [[0.2 0.8]]
+        >>> print(ops.convert_to_numpy(expected_assignment(log_probabilities, 1000.0)).round(1))
+        [[0.5 0.5]]
     """
     noise = ops.convert_to_tensor(_even_noise(log_probabilities.shape[-1]))
     return ops.mean(relaxed_assignment(log_probabilities[None], noise[:, None], temperature), axis=0)
@@ -241,6 +307,10 @@ def undecided_share(probabilities: Sequence[Any]) -> Any:
 
     Returns:
         A float32 scalar from 0 to 1.
+
+    Example:
+        >>> float(undecided_share([ops.array([[0.95, 0.05], [0.5, 0.5]])]))
+        0.5
     """
     largest = [ops.max(ops.cast(layer, "float32"), axis=-1) for layer in probabilities]
     is_undecided = ops.concatenate(largest, axis=0) < DECIDED_PROBABILITY - 1e-6
@@ -252,6 +322,10 @@ def is_decided(share: Any) -> Any:
 
     Args:
         share: What `undecided_share` returned.
+
+    Example:
+        >>> is_decided(0.04), is_decided(0.06)
+        (True, False)
     """
     return share <= 1.0 - DECIDED_SHARE + 1e-6
 
@@ -264,6 +338,10 @@ def entropy(probabilities: Any) -> Any:
 
     Returns:
         Entropies in nats, `(...)`, from 0 to `ln(groups)`.
+
+    Example:
+        >>> round(float(entropy(ops.array([0.25, 0.25, 0.25, 0.25]))), 4)  # ln 4
+        1.3863
     """
     probabilities = ops.convert_to_tensor(probabilities)
     safe = ops.where(probabilities > 0, probabilities, ops.ones_like(probabilities))
@@ -284,6 +362,10 @@ def count_allocation(filters: int, fractions: Sequence[float]) -> tuple[int, ...
 
     Raises:
         ValueError: If the fractions are negative or do not sum to 1.
+
+    Example:
+        >>> count_allocation(16, (1 / 3, 1 / 3, 1 / 3))
+        (5, 5, 6)
     """
     shares = np.asarray(fractions, "float64")
     if (shares < 0).any() or not math.isclose(shares.sum(), 1.0, abs_tol=1e-6):
@@ -309,6 +391,10 @@ def draw_allocation(
 
     Returns:
         Group index of every filter, `(filters,)`.
+
+    Example:
+        >>> draw_allocation(4, (0.25, 0.25, 0.5)).tolist()
+        [0, 1, 2, 2]
     """
     groups = np.repeat(np.arange(len(fractions)), count_allocation(filters, fractions))
     return groups if random_generator is None else random_generator.permutation(groups)

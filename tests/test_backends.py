@@ -72,6 +72,14 @@ for layer in model.layers:
         layer.masks = "mode"
 to_numpy = keras.ops.convert_to_numpy
 np.testing.assert_allclose(to_numpy(harden(model)(images)), to_numpy(model(images)), atol=1e-5)
+
+import doctest, importlib, pkgutil
+mathematics = [sfgkeras.grouping, sfgkeras.boxes]
+for room in (losses, sfgkeras.metrics):
+    found = pkgutil.iter_modules(room.__path__, room.__name__ + ".")
+    mathematics += [importlib.import_module(each.name) for each in found]
+for module in mathematics:
+    assert doctest.testmod(module).failed == 0, module
 print("all of it works")
 """
 

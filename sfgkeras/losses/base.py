@@ -9,7 +9,12 @@ REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none", None)
 
 
 def sum_per_sample(values: Any) -> Any:
-    """Sums `(batch, ...)` over all axes but the first."""
+    """Sums `(batch, ...)` over all axes but the first.
+
+    Example:
+        >>> print(ops.convert_to_numpy(sum_per_sample(ops.ones((2, 3, 3)))))
+        [9. 9.]
+    """
     return values if len(values.shape) == 1 else ops.sum(values, axis=tuple(range(1, len(values.shape))))
 
 
@@ -23,6 +28,10 @@ def mean_per_sample(values: Any, weight_map: Any = None) -> Any:
 
     Returns:
         The means, `(batch,)`.
+
+    Example:
+        >>> float(mean_per_sample(ops.array([[1.0, 5.0]]), ops.array([[1.0, 0.0]]))[0])
+        1.0
     """
     if weight_map is None:
         return values if len(values.shape) == 1 else ops.mean(values, axis=tuple(range(1, len(values.shape))))

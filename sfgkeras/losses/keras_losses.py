@@ -39,5 +39,11 @@ class KerasLoss(TaskLoss):
 
 
 def task_loss(loss_class: type[keras.losses.Loss], name: str) -> TaskLoss:
-    """Builds a loss of the user's own class, wrapped where it is a plain Keras loss."""
+    """Builds a loss of the user's own class, wrapped where it is a plain Keras loss.
+
+    Example:
+        >>> loss = task_loss(keras.losses.MeanAbsoluteError, "ct_loss")
+        >>> loss.name, isinstance(loss, TaskLoss)
+        ('ct_loss', True)
+    """
     return loss_class(name=name) if issubclass(loss_class, TaskLoss) else KerasLoss(loss_class(name=name), name)

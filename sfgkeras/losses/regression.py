@@ -38,12 +38,22 @@ def _mean(function: Callable[[Any], Any], y_true: Any, y_pred: Any, sample_weigh
 
 
 def mean_absolute_error(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-    """Averages the absolute residuals of every sample; returns `(batch,)`."""
+    """Averages the absolute residuals of every sample; returns `(batch,)`.
+
+    Example:
+        >>> float(mean_absolute_error([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0])
+        2.0
+    """
     return _mean(ops.abs, y_true, y_pred, sample_weight)
 
 
 def mean_squared_error(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-    """Averages the squared residuals of every sample; returns `(batch,)`."""
+    """Averages the squared residuals of every sample; returns `(batch,)`.
+
+    Example:
+        >>> float(mean_squared_error([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0])
+        5.0
+    """
     return _mean(ops.square, y_true, y_pred, sample_weight)
 
 
@@ -55,6 +65,10 @@ def root_mean_squared_error(y_true: Any, y_pred: Any, sample_weight: Any = None)
 
     Returns:
         The errors, `(batch,)`; zero for a sample that is masked out altogether.
+
+    Example:
+        >>> round(float(root_mean_squared_error([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0]), 4)  # the root of 5
+        2.2361
     """
     values, weight_map, factor = _voxelwise(ops.square, y_true, y_pred, sample_weight)
     root = ops.sqrt(mean_per_sample(values, weight_map) + EPSILON)
@@ -67,6 +81,10 @@ def half_sum_of_squares(y_true: Any, y_pred: Any, sample_weight: Any = None) -> 
     """Sums the squared residuals of every sample and halves the sum; returns `(batch,)`.
 
     This is NiftyNet's L2Loss, which grows with the size of the window; `mean_squared_error` does not.
+
+    Example:
+        >>> float(half_sum_of_squares([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0])  # (1 + 9) / 2
+        5.0
     """
     values, weight_map, factor = _voxelwise(ops.square, y_true, y_pred, sample_weight)
     channels = y_pred.shape[-1] if len(y_pred.shape) > 1 else 1
@@ -80,6 +98,10 @@ def huber(y_true: Any, y_pred: Any, sample_weight: Any = None, delta: float = 1.
 
     Returns:
         The values of the samples, `(batch,)`.
+
+    Example:
+        >>> float(huber([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0])  # (0.5 + 2.5) / 2
+        1.5
     """
 
     def elementwise(residual: Any) -> Any:
@@ -95,6 +117,10 @@ def smooth_l1(y_true: Any, y_pred: Any, sample_weight: Any = None, beta: float =
 
     Returns:
         The values of the samples, `(batch,)`; Huber's loss divided by `beta`.
+
+    Example:
+        >>> float(smooth_l1([[0.0, 0.0]], ops.array([[1.0, 3.0]]), beta=2.0)[0])  # (0.25 + 2) / 2
+        1.125
     """
     return huber(y_true, y_pred, sample_weight, delta=beta) / beta
 
@@ -104,6 +130,10 @@ def cosine_distance(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
 
     With one channel the vector is completed by `sqrt(1 - min(x^2, 1))` to unit length, as NiftyNet does: the channel is
     then the sine of an angle.
+
+    Example:
+        >>> float(cosine_distance([[1.0, 0.0]], ops.array([[0.0, 2.0]]))[0])  # at right angles
+        1.0
     """
     prediction = ops.cast(ops.convert_to_tensor(y_pred), "float32")
     truth = prediction - residuals(y_true, y_pred)

@@ -18,12 +18,22 @@ SMOOTHING = 1e-5
 
 
 def log_probabilities(logits: Any) -> Any:
-    """Returns the logarithm of the softmax over the last axis, in float32."""
+    """Returns the logarithm of the softmax over the last axis, in float32.
+
+    Example:
+        >>> print(ops.convert_to_numpy(log_probabilities(ops.zeros((1, 2)))).round(4))
+        [[-0.6931 -0.6931]]
+    """
     return ops.log_softmax(ops.cast(ops.convert_to_tensor(logits), "float32"), axis=-1)
 
 
 def cross_entropy_from(one_hot: Any, log_probability: Any, weight_map: Any = None) -> Any:
-    """Averages `-log p(label)` over the voxels of each sample; returns `(batch,)`."""
+    """Averages `-log p(label)` over the voxels of each sample; returns `(batch,)`.
+
+    Example:
+        >>> float(cross_entropy_from(ops.array([[[1.0, 0.0]]]), ops.array([[[-0.5, -1.0]]]))[0])
+        0.5
+    """
     return mean_per_sample(-ops.sum(one_hot * log_probability, axis=-1), weight_map)
 
 
@@ -53,6 +63,10 @@ def dice_loss_from(
 
     Returns:
         The losses of the samples, `(batch,)`, between 0 and 1.
+
+    Example:
+        >>> round(float(dice_loss_from(ops.array([[[1.0, 0.0], [0.0, 1.0]]]), ops.full((1, 2, 2), 0.5))[0]), 4)
+        0.5
     """
     axes = tuple(range(1, len(probability.shape) - 1))
     if weight_map is not None:
@@ -69,14 +83,25 @@ def dice_loss_from(
 
 
 def targets_and_weights(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
-    """Returns one-hot targets, log probabilities, the weight map or None, and the factor or 1."""
+    """Returns one-hot targets, log probabilities, the weight map or None, and the factor or 1.
+
+    Example:
+        >>> one_hot, log_probability, weight_map, factor = targets_and_weights([[1]], ops.zeros((1, 1, 2)), None)
+        >>> ops.convert_to_numpy(one_hot).tolist(), weight_map, factor
+        ([[[0.0, 1.0]]], None, 1.0)
+    """
     factor, weight_map = split_weight(sample_weight, tuple(y_pred.shape)[:-1])
     one_hot = one_hot_targets(y_true, y_pred)
     return one_hot, log_probabilities(y_pred), weight_map, 1.0 if factor is None else factor
 
 
 def cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-    """Averages the cross-entropy over the voxels of each sample; returns `(batch,)`."""
+    """Averages the cross-entropy over the voxels of each sample; returns `(batch,)`.
+
+    Example:
+        >>> round(float(cross_entropy([[1]], ops.zeros((1, 1, 2)))[0]), 4)  # undecided between two classes: ln 2
+        0.6931
+    """
     one_hot, log_probability, weight_map, factor = targets_and_weights(y_true, y_pred, sample_weight)
     return cross_entropy_from(one_hot, log_probability, weight_map) * factor
 
@@ -85,13 +110,22 @@ def dice_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, include_backg
     """Averages one minus the soft Dice over the classes of each sample; returns `(batch,)`.
 
     See `dice_loss_from`.
+
+    Example:
+        >>> round(float(dice_loss([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)
+        0.5
     """
     one_hot, log_probability, weight_map, factor = targets_and_weights(y_true, y_pred, sample_weight)
     return dice_loss_from(one_hot, ops.exp(log_probability), weight_map, include_background) * factor
 
 
 def dice_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None, include_background: bool = True) -> Any:
-    """Adds the Dice loss and the cross-entropy of each sample (Isensee et al. 2018); returns `(batch,)`."""
+    """Adds the Dice loss and the cross-entropy of each sample (Isensee et al. 2018); returns `(batch,)`.
+
+    Example:
+        >>> round(float(dice_cross_entropy([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)  # 0.5 + ln 2
+        1.1931
+    """
     one_hot, log_probability, weight_map, factor = targets_and_weights(y_true, y_pred, sample_weight)
     dice = dice_loss_from(one_hot, ops.exp(log_probability), weight_map, include_background)
     return (dice + cross_entropy_from(one_hot, log_probability, weight_map)) * factor

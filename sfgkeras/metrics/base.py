@@ -49,6 +49,10 @@ def elementwise_weight(sample_weight: Any, like: Any) -> Any:
 
     Raises:
         ValueError: If the weight has another shape.
+
+    Example:
+        >>> print(ops.convert_to_numpy(elementwise_weight(ops.array([2.0]), ops.zeros((1, 2)))))
+        [[2. 2.]]
     """
     factor, weight_map = split_weight(sample_weight, like.shape)
     if weight_map is not None:
@@ -58,6 +62,11 @@ def elementwise_weight(sample_weight: Any, like: Any) -> Any:
 
 
 def ratio_or_nan(numerator: Any, denominator: Any) -> Any:
-    """Divides, with NaN where the denominator is zero."""
+    """Divides, with NaN where the denominator is zero.
+
+    Example:
+        >>> print(ops.convert_to_numpy(ratio_or_nan(ops.array([1.0, 0.0]), ops.array([4.0, 0.0]))))
+        [0.25  nan]
+    """
     empty = denominator <= 0
     return ops.where(empty, float("nan"), numerator / ops.where(empty, 1.0, denominator))
