@@ -15,7 +15,6 @@ from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
-from sfgkeras.tables.loaders import gives_values
 
 
 def refuse_problems(config: Config, cohort: Cohort, reporter: Reporter) -> None:
@@ -187,7 +186,7 @@ def _source_infos(config: Config) -> dict[str, SourceInfo]:
     infos = {}
     for name in dict.fromkeys([*config.image, *target_sources(config)]):
         source = config.sources[name]
-        if gives_values(source.loader):
+        if source.gives_values and not source.filename_attributes:
             continue
         is_labels = name in classes
         role = "image" if name in config.image else "labels" if is_labels else "map"

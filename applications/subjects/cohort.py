@@ -6,21 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.records.files import make_writable
+from sfgkeras.applications.subjects.sources import (
+    build_source,
+    refuse_other_kind,
+    refuse_other_lengths,
+    split_by_phase,
+)
 from sfgkeras.applications.tasks.targets import ImageTarget
 from sfgkeras.config import Config
-from sfgkeras.data.file_search import find_files
-from sfgkeras.data.image_folder import read_attributes
-from sfgkeras.data.references import ImageRef, references
-from sfgkeras.data.subjects import (
-    Subject,
-    make_split,
-    read_file_list,
-    read_split,
-    read_table,
-    write_split,
-)
-from sfgkeras.errors import ConfigError, DataError
-from sfgkeras.tables.loaders import gives_values
+from sfgkeras.data.references import ImageRef
+from sfgkeras.data.sources import Source
+from sfgkeras.data.subjects import Subject, make_split, read_split, write_split
+from sfgkeras.errors import DataError
 
 PHASES = ("training", "validation", "inference")
 
@@ -33,8 +30,7 @@ class Cohort:
         subjects: Every subject that has all image sources, by id; its images may lack targets.
         values: Scalar targets: `{source: {subject id: {attribute: text}}}`.
         split: Subject ids by phase.
-        images: What was found for each source, matched or not: `{source: {id: image}}`.
-        tables: The table of each source that is one.
+        images: What was found for each source, matched or not: `{source: {id: image or row of a table}}`.
         warnings: What looks wrong but does not stop the work.
     """
 
@@ -42,7 +38,6 @@ class Cohort:
     values: Mapping[str, Mapping[str, Mapping[str, str]]]
     split: Mapping[str, Sequence[str]]
     images: Mapping[str, Mapping[str, ImageRef]]
-    tables: Mapping[str, Path] = field(default_factory=dict)
     warnings: Sequence[str] = field(default_factory=tuple)
 
     def phase(self, *phases: str) -> list[Subject]:
@@ -57,10 +52,10 @@ class Cohort:
         )
 
     def value_path(self, subject: Subject, task: ImageTarget) -> Path:
-        """Returns the table or photo that a subject's scalar target is read from."""
-        if task.source in self.tables:
-            return self.tables[task.source]
-        return subject.images[task.source].path if task.source in subject.images else Path()
+        """Returns what a subject's values are read from, as messages call it: table, photo, or row of a data set."""
+        found = self.images.get(task.source, {})
+        image = found.get(subject.subject_id) or next(iter(found.values()), None)
+        return Path() if image is None else Path(image.name)
 
     def value(self, subject: Subject, task: ImageTarget, read: Callable[..., Any]) -> Any:
         """Reads the target of a subject that is given by numbers, e.g. with the task's `prepare_value`.
@@ -76,6 +71,7 @@ class Cohort:
                 f"{path}: [{task.source}] has no values for subject {subject.subject_id!r}; add them, or give the "
                 "subject the phase 'inference' in dataset_split_file"
             )
+        row = _named(row, task.attributes)
         missing = [attribute for attribute in task.attributes if attribute not in row]
         if missing:
             raise DataError(
@@ -101,6 +97,12 @@ class Cohort:
             raise DataError(str(error) if image.name in str(error) else f"{image}: {error}") from None
 
 
+def _named(row: Mapping[str, str], attributes: Sequence[str]) -> Mapping[str, str]:
+    """Returns a row of as many values as are asked for by their names, where it only numbers them."""
+    numbers = tuple(map(str, range(len(row))))
+    return dict(zip(attributes, row.values(), strict=True)) if tuple(row) == numbers[: len(attributes)] else row
+
+
 def read_voxel(image: ImageRef) -> str:
     """Reads the one voxel of an image of 1 x 1 x 1, as text.
 
@@ -123,12 +125,7 @@ def target_sources(config: Config) -> list[str]:
         names.append(config.sampler)
     if config.multitask.weight:
         names.append(config.multitask.weight)
-    return list(dict.fromkeys(name for name in names if name not in config.image or _is_scalar(config, name)))
-
-
-def _is_scalar(config: Config, source: str) -> bool:
-    settings = config.sources[source]
-    return bool(settings.filename_attributes) or gives_values(settings.loader)
+    return list(dict.fromkeys(name for name in names if name not in config.image or config.sources[name].gives_values))
 
 
 def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
@@ -141,37 +138,32 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
     Raises:
         DataError: If a folder or list is missing or empty, nothing matches, or the split names unknown subjects.
     """
-    images: dict[str, dict[str, ImageRef]] = {}
-    values: dict[str, dict[str, dict[str, str]]] = {}
-    tables: dict[str, Path] = {}
+    images: dict[str, Mapping[str, ImageRef]] = {}
+    values: dict[str, dict[str, Mapping[str, str]]] = {}
+    sources: dict[str, Source] = {}
     warnings: list[str] = []
     # Only evaluation reads these.
     measured = [config.evaluation.mask] if config.evaluation.mask else []
     measured += [task.inferred for task in config.tasks.values() if task.inferred is not None]
     for name in dict.fromkeys([*config.image, *target_sources(config), *measured]):
-        source = config.sources[name]
+        section = config.sources[name]
         try:
-            if source.loader == "table" and source.csv_file is not None:
-                tables[name] = source.csv_file
-                values[name] = read_table(source.csv_file)
-                continue
-            images[name] = find_source(name, source)
-            if source.csv_file is not None and not source.csv_file.is_file():
-                warnings.append(
-                    f"[{name}] csv_file = {source.csv_file} does not exist; path_to_search was searched, and no list "
-                    "is written"
-                )
+            sources[name] = build_source(name, section)
+            images[name] = sources[name].find()
+            refuse_other_kind(config, name, images[name])
+            if section.gives_values and section.loader != "voxel":
+                rows = {subject_id: image.values() for subject_id, image in images[name].items()}
+                # Photos whose names say nothing are no targets.
+                values[name] = {key: row for key, row in rows.items() if row or not section.filename_attributes}
         except DataError as error:
             if (needs_targets and name not in measured) or name in config.image:
                 raise
             warnings.append(f"[{name}] {error} (needed for training and evaluation)")
-            (values if source.loader == "table" else images)[name] = {}
-            continue
-        if source.filename_attributes:
-            paths = {subject_id: image.path for subject_id, image in images[name].items()}
-            attributes, odd = read_attributes(paths, source.filename_attributes)
-            values[name] = {key: {name: str(v) for name, v in row.items()} for key, row in attributes.items()}
-            warnings += odd
+            images[name] = {}
+            if section.loader == "table":
+                values[name] = {}
+        warnings += sources[name].warnings
+    refuse_other_lengths(sources)
     subjects = _match(config, images)
     warnings += _unmatched(config, subjects, images, values)
     masks = [config.evaluation.mask] if config.evaluation.mask else []
@@ -186,6 +178,8 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
     split = _read_split(config, subjects)
     warnings += [] if split is None else _left_over(config, subjects, split)
     if split is None:
+        split = split_by_phase({key: subject.images[config.image[0]] for key, subject in subjects.items()}) or None
+    if split is None:
         split = _draw_split(config, subjects, complete, needs_targets)
         if 0 < len(complete) < len(subjects):
             first = next(subject_id for subject_id in subjects if subject_id not in complete)
@@ -194,7 +188,7 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
                 f"{'has' if len(subjects) - len(complete) == 1 else 'have'} no target "
                 f"in {' or '.join(target_sources(config))}, for inference only, e.g. {first!r}"
             )
-    return Cohort(subjects, values, split, images, tables, tuple(warnings))
+    return Cohort(subjects, values, split, images, tuple(warnings))
 
 
 def keep_split(config: Config, cohort: Cohort) -> None:
@@ -209,36 +203,16 @@ def keep_split(config: Config, cohort: Cohort) -> None:
         write_split(path, cohort.split)
 
 
-def find_source(name: str, source: Any) -> dict[str, ImageRef]:
-    """Returns the image of each subject id of an input source.
-
-    Raises:
-        ConfigError: If the source does not say where its files are.
-        DataError: If they cannot be found.
-    """
-    if source.csv_file is not None and (source.csv_file.is_file() or not source.path_to_search):
-        return references(read_file_list(source.csv_file), _reader(source))
-    if not source.path_to_search:
-        raise ConfigError(f"[{name}] says neither path_to_search nor csv_file; add one of them")
-    files = find_files(
-        source.path_to_search,
-        source.filename_contains,
-        source.filename_not_contains,
-        source.filename_removefromid,
-        source.layout,
-    )
-    return references(files, _reader(source))
-
-
-def _reader(source: Any) -> str | None:
-    return None if gives_values(source.loader) else source.loader
-
-
 def _match(config: Config, images: Mapping[str, Mapping[str, ImageRef]]) -> dict[str, Subject]:
     first = images[config.image[0]]
     subjects = {
         subject_id: Subject(
-            subject_id, {name: found[subject_id] for name, found in images.items() if subject_id in found}
+            subject_id,
+            {
+                name: found[subject_id]
+                for name, found in images.items()
+                if subject_id in found and found[subject_id].is_image
+            },
         )
         for subject_id in sorted(first)
         if all(subject_id in images[name] for name in config.image)

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sfgkeras.applications.records.files import RunFolder
-from sfgkeras.applications.subjects.cohort import Cohort, find_source
+from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps
+from sfgkeras.applications.subjects.sources import build_source, paths_of
 from sfgkeras.config import Config
+from sfgkeras.config.task_sections import InputSource
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.protection import ReadFiles
 
@@ -21,12 +23,13 @@ def files_read(config: Config, cohort: Cohort) -> ReadFiles:
     paths = [config.path, config.system.dataset_split_file]
     paths += [config.network.histogram_ref_file] if config.network.histogram_ref_file else []
     paths += _states(config.training.restore_from) if config.training.restore_from else []
-    for subject in cohort.subjects.values():
-        paths += [image.path for image in subject.images.values()]
+    paths += paths_of([image for subject in cohort.subjects.values() for image in subject.images.values()])
     for name, source in config.sources.items():
         paths += [source.csv_file] if source.csv_file else []
-        if name not in cohort.images and name not in cohort.tables:
+        if name not in cohort.images:
             paths += _unused(name, source)
+        else:
+            paths += paths_of([row for row in cohort.images[name].values() if not row.is_image])
     pipeline = build_steps(config)
     for step in () if pipeline is None else pipeline.steps:
         paths += [value for value in vars(step.settings).values() if isinstance(value, Path)]
@@ -50,7 +53,7 @@ def _states(place: Path) -> list[Path]:
     return [*place.glob("checkpoints/*.npz"), *place.glob("*.npz")] if place.is_dir() else [place]
 
 
-def _unused(name: str, source: object) -> Iterable[Path]:
+def _unused(name: str, source: InputSource) -> Iterable[Path]:
     with contextlib.suppress(DataError, ConfigError):
-        return [image.path for image in find_source(name, source).values()]
+        return paths_of(list(build_source(name, source).find().values()))
     return ()

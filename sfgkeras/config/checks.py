@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
 from sfgkeras.config.settle import Draft, label_sources
-from sfgkeras.config.task_sections import Task
+from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.errors import suggestion
-from sfgkeras.tables.loaders import gives_values
 from sfgkeras.tables.losses import LOSSES, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.sharing import SHARING
@@ -29,8 +28,14 @@ def check_sources(draft: Draft) -> None:
             for key in ("filename_attributes", "path_to_search"):
                 if getattr(source, key):
                     draft.ini.add(name, key, "has no use with loader = table; remove one of them")
+        elif source.loader == "hdf5":
+            _check_hdf5(draft, name, source)
         elif source.csv_file is None and not source.path_to_search:
             draft.ini.need(name, "path_to_search", ", the folder of its files, or csv_file, a list of them")
+        for key, field in InputSource.model_fields.items():
+            is_set = key.startswith("hdf5_") and getattr(source, key) != field.default
+            if is_set and source.loader != "hdf5":
+                draft.ini.add(name, key, "belongs to loader = hdf5; add that line, or remove this one")
         if source.csv_file is not None and source.layout != "flat":
             draft.ini.add(name, "layout", "has no use with csv_file, which lists ids and files; remove one of them")
     for name in label_sources(draft):
@@ -42,11 +47,32 @@ def check_sources(draft: Draft) -> None:
             draft.ini.add(name, "outside", "would leave out a label; remove the line, or use weight for a weight map")
 
 
+_NAME_KEYS = (
+    "csv_file",
+    "filename_contains",
+    "filename_not_contains",
+    "filename_removefromid",
+    "filename_attributes",
+    "layout",
+)
+
+
+def _check_hdf5(draft: Draft, name: str, source: InputSource) -> None:
+    if source.hdf5_file is None:
+        draft.ini.need(name, "hdf5_file", ", the file that loader = hdf5 reads")
+    for key in _NAME_KEYS:
+        if draft.ini.has(name, key):
+            draft.ini.add(name, key, "has no use with loader = hdf5, whose subjects are rows of a file; remove it")
+
+
 def check_images(draft: Draft) -> None:
     """The image has a window that every volume shares, and every volume lies on the first image's grid."""
     ini, images = draft.ini, [name for name in draft.application.multitask.image if name in draft.sources]
     for name in images:
-        if gives_values(draft.sources[name].loader):
+        source = draft.sources[name]
+        if source.loader == "hdf5" and source.gives_values:
+            ini.add(name, "hdf5_content", "gives numbers, and an image is needed; write images, or remove the line")
+        elif source.gives_values and not source.filename_attributes:
             ini.add(name, "loader", "reads numbers, and an image is needed; choose nibabel, simpleitk or pillow")
     window = draft.window
     if window is None:

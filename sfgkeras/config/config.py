@@ -11,7 +11,6 @@ from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessi
 from sfgkeras.config.settle import output_paths
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.translate import TARGET_KEYS
-from sfgkeras.tables.loaders import gives_values
 from sfgkeras.tables.networks import gives_only
 from sfgkeras.values import format_value
 
@@ -83,7 +82,7 @@ class Config:
     def target_kind(self, task: str) -> str:
         """Returns the kind of a task's reference: `map`, `labels` per voxel, `value`, `class` per subject."""
         source = self.sources[self.tasks[task].target]
-        if gives_values(source.loader) or source.filename_attributes:
+        if source.gives_values:
             return "class" if self.tasks[task].type == "classification" else "value"
         return "labels" if self.tasks[task].type == "segmentation" else "map"
 

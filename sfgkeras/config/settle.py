@@ -12,11 +12,12 @@ from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
-from sfgkeras.tables.loaders import gives_values
+from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import default_loss, loss_aliases, takes_one_logit
 from sfgkeras.tables.metrics import usual_metrics
 from sfgkeras.tables.networks import gives_only
 from sfgkeras.tables.sharing import SHARING
+from sfgkeras.tables.tasks import TASK_TYPES
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Draft:
     def is_scalar(self, source: str) -> bool:
         """Says whether a source gives one value per subject rather than a volume."""
         found = self.sources.get(source)
-        return found is not None and (gives_values(found.loader) or bool(found.filename_attributes))
+        return found is not None and found.gives_values
 
     def is_window_network(self) -> bool:
         """Says whether the network gives one output per window: a class of the user's own as its tasks need it."""
@@ -78,6 +79,7 @@ def settle(draft: Draft) -> None:
     """Fills in every value that follows from others."""
     _settle_sharing(draft)
     _settle_voxels(draft)
+    _settle_contents(draft)
     _settle_tasks(draft)
     _settle_windows(draft)
     _settle_label_sources(draft)
@@ -141,6 +143,23 @@ def _settle_voxels(draft: Draft) -> None:
         is_voxel = task.type == "classification" or source.spatial_window_size == (1, 1, 1)
         if is_voxel and source.loader in (None, "nibabel", "simpleitk") and task.type != "segmentation":
             draft.sources[task.target] = source.model_copy(update={"loader": "voxel", "spatial_window_size": None})
+
+
+def _settle_contents(draft: Draft) -> None:
+    """Decides of sources that can give both, images and values, by what they are used for."""
+    both = {name for name, entry in LOADERS.items() if entry.gives_values is None}
+    wanted: dict[str, bool] = {}
+    for task in draft.application.tasks.values():
+        kind = TASK_TYPES.get(task.type)
+        takes_values = kind is not None and kind.of_value is not None
+        takes_only = kind is not None and kind.of_volume is None
+        by_network = gives_only(draft.sections["network"].name, "vector")
+        wanted[task.target] = takes_values and (takes_only or task.attribute is not None or by_network)
+    for name, source in draft.sources.items():
+        if source.loader in both and source.hdf5_content == "auto":
+            is_image = name in draft.application.multitask.image
+            content = "values" if wanted.get(name) and not is_image else "images"
+            draft.sources[name] = source.model_copy(update={"hdf5_content": content})
 
 
 def _settle_windows(draft: Draft) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "Image",
     "StoredImage",
     "axis_codes",
+    "build_header",
     "image_suffix",
     "is_image",
     "is_photo",
@@ -38,6 +39,7 @@ __all__ = [
     "read_stored",
     "reorient",
     "to_float32",
+    "to_labels",
     "write_image",
 ]
 
@@ -61,7 +63,7 @@ class Header:
 
     Attributes:
         path: The file.
-        shape: `(x, y, z)`, or `(rows, columns, 1, 3)` for a photo.
+        shape: `(x, y, z)`, or `(rows, columns, 1, 3)` for a photo; a fourth axis is one of channels.
         affine: Voxel to RAS mm, `(4, 4)`.
         spacing: Voxel size in mm, taken from the affine.
         axcodes: Where the axes point, e.g. `("R", "A", "S")`.
@@ -185,19 +187,33 @@ def read_label_map(path: str | Path, loader: str | None = None) -> Image:
         stored = _stored(path, read_photo(path, as_labels=True))
     else:
         stored = read_stored(path, loader)
-    labels = stored.array
-    if labels.dtype.kind not in "iu" or (stored.slope, stored.intercept) != (1.0, 0.0):
-        values = labels.astype(np.float64) * stored.slope + stored.intercept
-        rounded = np.rint(values)
-        with np.errstate(invalid="ignore"):
-            odd = ~(np.abs(values - rounded) <= _LABEL_TOLERANCE)
-        if odd.any():
-            raise DataError(
-                f"{path}: is no label map, {np.count_nonzero(odd)} of its {odd.size} voxels are no integers "
-                f"(e.g. {values[odd][0]:g}); name the file of the labels, or make it with interp_order = 0"
-            )
-        labels = rounded.astype(_smallest_integer_type(path, rounded))
-    return Image(labels, stored.affine, stored.header)
+    return Image(to_labels(str(path), stored.array, stored.slope, stored.intercept), stored.affine, stored.header)
+
+
+def to_labels(name: str, array: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
+    """Returns stored voxels as labels: in their own type where that is an unscaled integer, else in the smallest one.
+
+    Args:
+        name: The image, for messages.
+        array: Voxels, of any real type.
+        slope: What they are multiplied with.
+        intercept: What is added then.
+
+    Raises:
+        DataError: If a value is not an integer.
+    """
+    if array.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
+        return array
+    values = array.astype(np.float64) * slope + intercept
+    rounded = np.rint(values)
+    with np.errstate(invalid="ignore"):
+        odd = ~(np.abs(values - rounded) <= _LABEL_TOLERANCE)
+    if odd.any():
+        raise DataError(
+            f"{name}: is no label map, {np.count_nonzero(odd)} of its {odd.size} voxels are no integers "
+            f"(e.g. {values[odd][0]:g}); name the file of the labels, or make it with interp_order = 0"
+        )
+    return rounded.astype(_smallest_integer_type(Path(name), rounded))
 
 
 def write_image(path: str | Path, array: np.ndarray, affine: np.ndarray, header: Header | None = None) -> None:
@@ -282,11 +298,20 @@ def _loader_of(path: Path, loader: str | None) -> str:
         ) from None
 
 
-def _header(path: Path, decoded: Decoded) -> Header:
-    affine = np.asarray(decoded.affine, np.float64)
+def build_header(path: Path, shape: tuple[int, ...], affine: np.ndarray, dtype: np.dtype, nifti: Any = None) -> Header:
+    """Returns the header of an image whose shape, geometry and data type are known.
+
+    Raises:
+        DataError: If the affine cannot be used.
+    """
+    affine = np.asarray(affine, np.float64)
     _check_affine(path, affine)
     x, y, z = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
-    return Header(path, decoded.shape, affine, (x, y, z), axis_codes(affine), decoded.dtype, decoded.nifti)
+    return Header(path, shape, affine, (x, y, z), axis_codes(affine), dtype, nifti)
+
+
+def _header(path: Path, decoded: Decoded) -> Header:
+    return build_header(path, decoded.shape, decoded.affine, decoded.dtype, decoded.nifti)
 
 
 def _stored(path: Path, decoded: Decoded) -> StoredImage:

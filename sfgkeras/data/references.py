@@ -68,6 +68,16 @@ class ImageRef(ABC):
         return False
 
     @property
+    def is_image(self) -> bool:
+        """Whether there are voxels behind it; else it has values only."""
+        return True
+
+    @property
+    def phase(self) -> str | None:
+        """The phase that its place in a folder of phases gives it; None for no such place."""
+        return None
+
+    @property
     def place(self) -> tuple[Any, ...]:
         """Where it lies: two references with one place are one image under two names."""
         return (str(self.path.resolve()),)

@@ -1,65 +1,96 @@
-"""What reads the files of an input source: what `loader` may choose."""
+"""What images and values of an input source come from: what `loader` may choose."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sfgkeras.settings import Settings, setting
 from sfgkeras.tables.entry import Entry
 
 if TYPE_CHECKING:
-    from sfgkeras.data.image_formats import Decoded
+    from sfgkeras.data.sources import Source
 
 
 @dataclass(frozen=True)
-class LoaderEntry(Entry[Callable[..., Any]]):
-    """A reader of files.
+class LoaderEntry(Entry["type[Source]"]):
+    """A kind of source.
 
     Attributes:
-        gives_values: Whether it gives one value per subject rather than a volume.
+        gives_values: Whether it gives values per subject rather than images; None for one that can give both, which its
+            use decides: values for tasks with a value per subject, else images.
+        lists_files: Whether it looks for files by `path_to_search` and `csv_file`.
     """
 
-    gives_values: bool = False
+    gives_values: bool | None = False
+    lists_files: bool = True
 
 
-def _nibabel() -> "Callable[..., Decoded]":
-    from sfgkeras.data.nifti_format import read_nifti
+@dataclass(frozen=True)
+class Hdf5Settings(Settings):
+    """Settings of `hdf5`."""
 
-    return read_nifti
+    file: Path | None = setting(
+        None,
+        "HDF5 file with one row for each subject, in the folder of `path_to_search` or the one that the command is run "
+        "in. Where there is none, files of that name in the folders `train`, `val` and `test` beside it are the three "
+        "phases.",
+    )
+    dataset: str | None = setting(
+        None, "Data set of the file, `group/name` in a group; empty for its only one, or the one called as the file is."
+    )
+    ids: str | None = setting(
+        None, "Data set of subject ids in the same file; empty to number rows: `000012`, or `train_000012` by phase."
+    )
+    content: str = setting(
+        "auto",
+        "Whether rows are `images` or `values`; `auto`: values for tasks with a value per subject, a classification, a "
+        "bounding box or a regression with `attribute`; else images.",
+        choices=("auto", "images", "values"),
+    )
+    axes: str = setting(
+        "auto",
+        "Whether rows are photos, rows x columns (`plane`), or volumes, x y z (`volume`), with or without channels; "
+        "`auto` goes by their number and by whether a voxel size is written beside them.",
+        choices=("auto", "plane", "volume"),
+    )
 
 
-def _simpleitk() -> "Callable[..., Decoded]":
-    from sfgkeras.data.image_formats import read_with_simpleitk
+def _files() -> "type[Source]":
+    from sfgkeras.data.sources import FileSource
 
-    return read_with_simpleitk
-
-
-def _pillow() -> "Callable[..., Decoded]":
-    from sfgkeras.data.image_formats import read_photo
-
-    return read_photo
+    return FileSource
 
 
-def _table() -> Callable[..., Any]:
-    from sfgkeras.data.subjects import read_table
+def _table() -> "type[Source]":
+    from sfgkeras.data.sources import TableSource
 
-    return read_table
+    return TableSource
 
 
-def _voxel() -> Callable[..., Any]:
-    from sfgkeras.applications.subjects.cohort import read_voxel
+def _voxel() -> "type[Source]":
+    from sfgkeras.data.sources import VoxelSource
 
-    return read_voxel
+    return VoxelSource
+
+
+def _hdf5() -> "type[Source]":
+    from sfgkeras.data.hdf5_source import Hdf5Source
+
+    return Hdf5Source
 
 
 LOADERS: dict[str, LoaderEntry] = {
-    "nibabel": LoaderEntry(_nibabel, "NIfTI files"),
-    "simpleitk": LoaderEntry(_simpleitk, "MetaImage, NRRD and DICOM"),
-    "pillow": LoaderEntry(_pillow, "photographs"),
+    "nibabel": LoaderEntry(_files, "NIfTI files"),
+    "simpleitk": LoaderEntry(_files, "MetaImage, NRRD and DICOM"),
+    "pillow": LoaderEntry(_files, "photographs"),
     "table": LoaderEntry(_table, "numbers in a CSV file", gives_values=True),
     "voxel": LoaderEntry(_voxel, "images of 1 x 1 x 1, whose voxel is a value or a class", gives_values=True),
+    "hdf5": LoaderEntry(
+        _hdf5, "rows of a data set in an HDF5 file", Hdf5Settings, gives_values=None, lists_files=False
+    ),
 }
 
 
 def gives_values(loader: str | None) -> bool:
     """Says whether a loader gives one value per subject; None, which chooses by the ending of files, does not."""
-    return loader in LOADERS and LOADERS[loader].gives_values
+    return loader in LOADERS and bool(LOADERS[loader].gives_values)

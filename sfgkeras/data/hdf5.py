@@ -1,0 +1,282 @@
+"""Rows of data sets in HDF5 files, one for each subject: read by number, lazily, from any thread and any process.
+
+A data set that lies in one piece is mapped into memory. Others, chunked or compressed, are read through h5py, by one
+thread at a time as its own lock has it anyway. Each process opens files for itself: a fork waits until no thread is
+inside h5py, and the child closes what it inherited.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfgkeras.errors import DataError, suggestion
+from sfgkeras.files import reading_problem, refuse_irregular
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["Rows", "list_data_sets", "open_rows"]
+
+NUMBERS = "biuf"
+"""Kinds of data types that are real numbers."""
+CHUNK_CACHE = 1 << 25  # bytes; with several rows in a chunk, neighbours are not decompressed again
+
+Stamp = tuple[int, int, int]
+
+_lock = threading.RLock()
+_opened: "dict[str, tuple[Stamp, h5py.File]]" = {}
+_mapped: dict[tuple[str, str], tuple[Stamp, np.ndarray]] = {}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A data set of an HDF5 file whose first axis counts subjects.
+
+    Attributes:
+        path: The file.
+        name: The data set, without the first `/`.
+        shape: `(N, ...)`.
+        dtype: Data type in the byte order of this machine; of texts `object`.
+        attributes: What was written beside the data set, e.g. `spacing`.
+        offset: Where its bytes begin, if they lie in one piece as this machine has them; else None.
+        stamp: Inode, size and time stamp of the file.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    attributes: Mapping[str, Any]
+    offset: int | None
+    stamp: Stamp
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __str__(self) -> str:
+        return f"{self.path}:/{self.name}"
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether rows are views of the file in memory, which cost nothing to read again."""
+        return self.offset is not None
+
+    def row(self, index: int) -> np.ndarray:
+        """Returns one row; of a mapped data set a view that cannot be written to.
+
+        Raises:
+            DataError: If the file has changed since, or the row cannot be read; names file and row.
+        """
+        if not 0 <= index < len(self):
+            raise DataError(f"{self}: has no row {index}, only 0 to {len(self) - 1}")
+        if self.is_mapped:
+            return self._map()[index]
+        with _lock, self._naming(f"{self}[{index}]"):
+            return np.asarray(self._data_set()[index], self.dtype)
+
+    def all(self) -> np.ndarray:
+        """Returns all rows.
+
+        Raises:
+            DataError: As `row`.
+        """
+        if self.is_mapped:
+            return self._map()
+        with _lock, self._naming(str(self)):
+            return np.asarray(self._data_set()[()], self.dtype)
+
+    def texts(self) -> list[str]:
+        """Returns a data set of one text or number in each row as texts.
+
+        Raises:
+            DataError: As `row`, and if a row holds more than one, or a text is not UTF-8.
+        """
+        flat = self.all().reshape(len(self), -1)
+        if flat.shape[1] != 1:
+            raise DataError(f"{self}: has {flat.shape[1]} values in each row where one is needed")
+        return [self.text(value) for value in flat[:, 0]]
+
+    def text(self, value: Any) -> str:
+        """Returns one of its values as text: whole numbers without a point, others with all their digits.
+
+        Raises:
+            DataError: If a text is not UTF-8.
+        """
+        if isinstance(value, bytes):
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                raise DataError(f"{self}: the text {value!r} is not UTF-8; write it again") from None
+        if isinstance(value, np.floating) and np.isfinite(value) and value == np.rint(value):
+            return str(int(value))
+        return str(int(value) if isinstance(value, np.bool_) else value)
+
+    def _map(self) -> np.ndarray:
+        _refuse_changed(self)
+        with _lock:
+            known = _mapped.get((str(self.path), self.name))
+            if known is None or known[0] != self.stamp:
+                try:
+                    array = np.asarray(np.memmap(self.path, self.dtype, "r", self.offset or 0, self.shape))
+                except (OSError, ValueError) as error:
+                    raise DataError(f"{self}: cannot be read ({error}); copy the file again from its source") from error
+                known = _mapped[str(self.path), self.name] = (self.stamp, array)
+        return known[1]
+
+    def _data_set(self) -> Any:
+        _refuse_changed(self)
+        return _open(self.path)[self.name]
+
+    @contextlib.contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, KeyError, RuntimeError) as error:
+            raise DataError(
+                f"{what}: is truncated or damaged ({_first_line(error)}); copy the file again from its source"
+            ) from error
+
+
+def open_rows(path: Path, name: str | None = None) -> Rows:
+    """Finds a data set and what is known of it, without reading its rows.
+
+    Args:
+        path: An HDF5 file.
+        name: The data set, in groups as `group/name`; None for the only one of the file, or the one that is called as
+            the file is.
+
+    Raises:
+        DataError: If the file is missing, damaged or no HDF5, there is no such data set (names those there are), or it
+            has no rows, or its values are neither numbers nor texts.
+    """
+    import h5py
+
+    path = Path(path)
+    with _lock, _opened_once(path) as (file, stamp):
+        chosen = _choose(path, name, _data_sets(path, file))
+        data_set = file[chosen]
+        shape, dtype = data_set.shape, data_set.dtype
+        if not shape or 0 in shape:
+            raise DataError(
+                f"{path}:/{chosen}: has the shape {shape}, and a row for each subject is needed; name another data set"
+            )
+        is_text = dtype.kind in "SO" and h5py.check_string_dtype(dtype) is not None
+        if dtype.kind not in NUMBERS and not is_text:
+            raise DataError(f"{path}:/{chosen}: holds {dtype}, neither numbers nor texts; write it as numbers")
+        is_plain = dtype.kind in NUMBERS and dtype.isnative and data_set.chunks is None and not data_set.external
+        offset = data_set.id.get_offset() if is_plain and not file.userblock_size else None
+        attributes = {key: data_set.attrs[key] for key in data_set.attrs}
+    # Enumerations and the like are the numbers that they stand for.
+    own = dtype.newbyteorder("=") if dtype.kind in NUMBERS else np.dtype(object)
+    return Rows(path, chosen, tuple(shape), own, attributes, offset, stamp)
+
+
+def list_data_sets(path: Path) -> dict[str, str]:
+    """Returns the data sets of a file, those in groups too, each with its shape and type in words.
+
+    Raises:
+        DataError: If the file is missing, damaged or no HDF5.
+    """
+    with _lock, _opened_once(path) as (file, _):
+        return _data_sets(path, file)
+
+
+def _data_sets(path: Path, file: "h5py.File") -> dict[str, str]:
+    import h5py
+
+    found: dict[str, str] = {}
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = f"{name} {' x '.join(map(str, item.shape)) or 'one value'} {item.dtype}"
+
+    try:
+        file.visititems(note)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: is damaged ({_first_line(error)}); copy it again from its source") from error
+    return found
+
+
+def _choose(path: Path, name: str | None, found: Mapping[str, str]) -> str:
+    shown = "; ".join(found.values()) or "none"
+    if name is None:
+        if len(found) == 1 or path.stem in found:
+            return path.stem if path.stem in found else next(iter(found))
+        raise DataError(f"{path}: has {len(found)} data sets; say which one with hdf5_dataset ({shown})")
+    name = name.strip("/")
+    if name not in found:
+        hint = suggestion(name, list(found))
+        raise DataError(f"{path}: has no data set {name!r}{hint or ','} there are: {shown}; correct hdf5_dataset")
+    return name
+
+
+def _open(path: Path) -> "h5py.File":
+    """Returns the file that stays open for its rows; `_lock` is held."""
+    stamp = _stamp(path)
+    known = _opened.get(str(path))
+    if known is not None and known[0] == stamp:
+        return known[1]
+    if known is not None:
+        known[1].close()
+    _opened[str(path)] = (stamp, _new_file(path))
+    return _opened[str(path)][1]
+
+
+@contextlib.contextmanager
+def _opened_once(path: Path) -> "Iterator[tuple[h5py.File, Stamp]]":
+    """Opens a file to look into it; one that is open may not be written to by the same process."""
+    refuse_irregular(path)
+    stamp = _stamp(path)
+    with _new_file(path) as file:
+        yield file, stamp
+
+
+def _new_file(path: Path) -> "h5py.File":
+    import h5py
+
+    try:
+        # Nothing is written: a read-only disk, or a reader that died, need not stop anyone.
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE)
+    except OSError as error:
+        raise DataError(
+            f"{path}: is no HDF5 file, or truncated ({_first_line(error)}); copy it again from its source"
+        ) from error
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(reading_problem(path, error)) from error
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _refuse_changed(rows: Rows) -> None:
+    if _stamp(rows.path) != rows.stamp:
+        raise DataError(f"{rows.path}: was written to while a run read it; start the run again")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _forget() -> None:
+    """Closes what a child process has inherited, and lets go of the lock that its parent took for it."""
+    try:
+        for _, file in _opened.values():
+            with contextlib.suppress(Exception):
+                file.close()
+        _opened.clear()
+    finally:
+        _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget)
