@@ -361,7 +361,11 @@ def check_validation(draft: Draft) -> None:
     if ini.is_wrong("TRAINING", "validation_every_n"):
         return
     if training.validation_every_n > 0:
-        if training.exclude_fraction_for_validation == 0 and not ini.has("SYSTEM", "dataset_split_file"):
+        # Rows of HDF5 files may be divided by the folders that these lie in.
+        images = draft.application.multitask.image
+        is_divided = any(draft.sources[name].loader == "hdf5" for name in images if name in draft.sources)
+        has_split = ini.has("SYSTEM", "dataset_split_file") or is_divided
+        if training.exclude_fraction_for_validation == 0 and not has_split:
             draft.warnings.append(
                 f"[TRAINING] validation_every_n = {training.validation_every_n} needs subjects, and with "
                 "exclude_fraction_for_validation = 0 a newly drawn split has none"

@@ -241,8 +241,7 @@ def _new_file(path: Path) -> "h5py.File":
     import h5py
 
     try:
-        # Nothing is written: a read-only disk, or a reader that died, need not stop anyone.
-        return h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE)
+        return h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE)
     except OSError as error:
         raise DataError(
             f"{path}: is no HDF5 file, or truncated ({_first_line(error)}); copy it again from its source"
