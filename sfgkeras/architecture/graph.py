@@ -55,12 +55,6 @@ class Architecture:
                     f"stage {name!r} works on level {self.levels[index]}, but its skip = {stage.skip!r} on level "
                     f"{self.levels[source]}; a skip joins stages of one level"
                 )
-        parts = index in self.taps or any(self.stages[reader].per_task for reader in self.readers(index))
-        if stage.num_blocks and not stage.per_task and parts:
-            raise ValueError(
-                f"stage {name!r} has residual blocks, and a head or a stage per task reads it: what these read is the "
-                "sum of two streams, which blocks of its own would follow; add a stage without blocks in between"
-            )
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -94,6 +88,10 @@ class Architecture:
     def tasks_behind(self, index: int) -> list[int]:
         """Returns the tasks whose head sits on a stage or on a later one, and so depends on it."""
         return [task for task, tap in enumerate(self.taps) if tap >= index]
+
+    def live_groups(self, index: int) -> list[int]:
+        """Returns the groups that the filters of a stage can serve: the tasks behind it, and the shared one, T."""
+        return [*self.tasks_behind(index), len(self.taps)]
 
     def spatial_shape(self, level: int, shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Returns the spatial shape on a level, for images of spatial shape `shape`; odd sizes are rounded up."""

@@ -10,7 +10,7 @@ class Stage:
     Attributes:
         filters: Filters over all groups, before the width multiplier; with `per_task`, filters of each task.
         kernel_size: Side of all kernels of the stage, in voxels.
-        num_blocks: Residual blocks after the convolution; none on a shared stage that a head or a stage per task reads.
+        num_blocks: Residual blocks after the convolution.
         dilation: Dilation of the blocks' convolutions.
         pools: Whether a maximum over 2 voxels per axis follows.
         name: What skips and taps call the stage; without one it is `stage_1`, `stage_2`, ... by its place.

@@ -4,7 +4,7 @@ Streams come as a list in the order of the groups: task 1 to task T, then shared
 are disjoint, so a sum of streams is their concatenation with the empty channels left in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sfgkeras.errors import suggestion
@@ -56,10 +56,24 @@ def merge_streams(streams: Sequence[Any], routing: str, num_readers: int | None 
         One tensor per reading group. With `dense` routing it is one and the same tensor.
     """
     num_groups = len(streams)
-    wanted = [groups_read(routing, num_groups, reader) for reader in range(num_groups)][:num_readers]
-    sums = dict.fromkeys(wanted)
-    uses = [sum(group in sources for sources in sums) for group in range(num_groups)]
-    copies = [iter(fan_out(stream, count)) for stream, count in zip(streams, uses, strict=True)]
-    for sources in sums:
-        sums[sources] = ordered_sum([next(copies[group]) for group in sources])
-    return [sums[sources] for sources in wanted]
+    readers = range(num_groups)[:num_readers]
+    sources = {reader: groups_read(routing, num_groups, reader) for reader in readers}
+    return list(merge_sources(dict(enumerate(streams)), sources).values())
+
+
+def merge_sources(streams: Mapping[int, Any], sources: Mapping[int, tuple[int, ...]]) -> dict[int, Any]:
+    """Sums for every reader the streams of the groups that it reads.
+
+    Args:
+        streams: One tensor per group, all of one shape.
+        sources: The groups that every reader reads.
+
+    Returns:
+        One tensor per reader; one and the same for readers of the same groups.
+    """
+    sums = dict.fromkeys(sources.values())
+    uses = {group: sum(group in wanted for wanted in sums) for group in streams}
+    copies = {group: iter(fan_out(stream, uses[group])) for group, stream in streams.items()}
+    for wanted in sums:
+        sums[wanted] = ordered_sum([next(copies[group]) for group in wanted])
+    return {reader: sums[wanted] for reader, wanted in sources.items()}

@@ -10,7 +10,6 @@ from keras import ops
 
 from sfgkeras.architecture.walk import Streams, walk
 from sfgkeras.errors import suggestion
-from sfgkeras.grouping import mode_assignment
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.residual import ResidualSection
@@ -52,10 +51,7 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
         raise ValueError(f"network {network.name!r} has no weights yet: call it on images, or build it, first")
     if isinstance(network.trunk, GroupedTrunk):
         return network
-    allocation = [
-        ops.convert_to_numpy(mode_assignment(probabilities)).argmax(axis=-1).tolist()
-        for probabilities in network.grouping_probabilities().values()
-    ]
+    allocation = network.trunk.most_probable_groups()
     allocation += [allocate_own(stage, network.num_tasks) for stage in network.trunk.own_stages]
     drawn = network.trunk.sharing
     sharing = ConstantMask(routing=drawn.routing, mask_residual=drawn.mask_residual, allocation=allocation)
@@ -66,7 +62,8 @@ def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
     grouped.statistics_measured_at = network.statistics_measured_at
     _copy_trunk(network.trunk, grouped.trunk)
     for task, (old, new) in enumerate(zip(network.heads, grouped.heads, strict=True)):
-        held = _held(network.trunk, grouped.trunk, grouped.trunk.architecture.taps[task], task)
+        (reader,) = grouped.trunk.head_groups(task)
+        held = _held(network.trunk, grouped.trunk, grouped.trunk.architecture.taps[task], reader)
         _copy_head(old, new, held)
     return grouped
 
@@ -86,22 +83,27 @@ def _copy_trunk(masked: MaskedTrunk, grouped: GroupedTrunk) -> None:
     """Copies to every group the kernels it owns, for the channels it reads."""
     connections, architecture = grouped.connections, grouped.architecture
     for index, stage in enumerate(architecture.stages):
-        for group in connections.stage_groups(index):
+        for number in connections.stage_groups(index):
+            group = connections.group_of(number)
             key = f"{index}_{group}"
             owned: np.ndarray | None = None
             if stage.per_task:
                 convolution, activation = masked.own.convolutions[key], masked.own.activations[key]
             else:
                 convolution, owned = masked.convolutions[index].convolution, connections.filters_of(index, group)
-                activation = masked.convolutions[index].activations[group]
-            read = [_held(masked, grouped, source, group) for source in architecture.sources(index)]
+                activation = masked.convolutions[index].activations[list(masked.stage_groups(index)).index(group)]
+            read = [_held(masked, grouped, source, number) for source in architecture.sources(index)]
             _copy_convolution(convolution, grouped.convolutions[key], read, owned)
             _copy_activation(activation, grouped.activations[key], owned)
         for reader in connections.readers(index):
             key = f"{index}_{reader}"
             if key in grouped.sections:
-                sections = masked.own.sections if stage.per_task else masked.sections
-                _copy_section(sections[key], grouped.sections[key], _held(masked, grouped, index, reader))
+                section = (
+                    masked.own.sections[f"{index}_{connections.group_of(reader)}"]
+                    if stage.per_task
+                    else masked.sections[key]
+                )
+                _copy_section(section, grouped.sections[key], _held(masked, grouped, index, reader))
 
 
 def _held(masked: MaskedTrunk, grouped: GroupedTrunk, index: int, reader: int) -> _Held:
@@ -248,7 +250,8 @@ def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers:
 
     def run_stage(index: int, streams: Streams, sized_image: Callable[[], Any]) -> Streams:
         outputs = {}
-        for group, stream in streams.items():
+        for number, stream in streams.items():
+            group = connections.group_of(number)
             key = f"{index}_{group}"
             outputs[group] = layers.convolve_and_activate(stream, trunk.convolutions[key], trunk.activations[key])
         outputs = trunk.mix_plainly(index, outputs, layers)
@@ -264,4 +267,4 @@ def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers:
         return left
 
     found = walk(trunk.architecture, inputs, connections, layers, run_stage)
-    return [found[head][head] for head in heads]
+    return [next(iter(found[head].values())) for head in heads]

@@ -48,6 +48,14 @@ class OnnxGraph:
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
+    def whole_number(self, value: int) -> str:
+        """Adds a whole number as a constant and returns its name."""
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, "int64"), name))
+        return name
+
     def per_channel(self, values: Any) -> str:
         """Adds a constant `(channels,)` in the form that multiplies a channels-first map, `(channels, 1, ..)`."""
         return self.constant(np.reshape(ops.convert_to_numpy(values), (-1, *(1,) * self.spatial_rank)))
@@ -141,6 +149,44 @@ def _flatten(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
     return graph.add("Flatten", [graph.add("Transpose", inputs, perm=last)], axis=1)
 
 
+def _item(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    """Takes one line of voxels of a map."""
+    batch, *spatial, channel = _argument(operation, 1)
+    key, line = [batch, channel, *spatial], inputs[0]
+    for axis in reversed(range(len(key))):
+        if not isinstance(key[axis], slice):
+            line = graph.add("Gather", [line, graph.whole_number(key[axis])], axis=axis)
+    return line
+
+
+def _ones(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    from onnx import TensorProto, helper
+
+    one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
+    return graph.add("ConstantOfShape", [graph.add("Shape", inputs)], value=one)
+
+
+def _running_sum(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("CumSum", [*inputs, graph.whole_number(0)])
+
+
+def _difference(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Sub", [*inputs, graph.whole_number(_argument(operation, 1))])
+
+
+def _floor_quotient(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Div", [*inputs, graph.whole_number(_argument(operation, 1))])
+
+
+def _take(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Gather", inputs, axis=operation.axis + 1)
+
+
+def _argument(operation: Any, place: int) -> Any:
+    """Returns an argument that an operation was called with and that is no tensor; Keras has no public way to it."""
+    return operation._inbound_nodes[0].arguments.args[place]
+
+
 Converter = Callable[[OnnxGraph, Any, Sequence[str]], str]
 
 # What `PlainLayers` makes, and how each of it is written in ONNX.
@@ -160,6 +206,16 @@ CONVERTERS: Mapping[type, Converter] = {
     keras.layers.GlobalAveragePooling3D: _average,
     keras.layers.Flatten: _flatten,
     keras.layers.Dense: _dense,
+}
+
+# The operations, by the names of their classes, by which `PlainLayers.upsample` finds the voxels that it repeats.
+OPERATIONS: Mapping[str, Converter] = {
+    "GetItem": _item,
+    "OnesLike": _ones,
+    "Cumsum": _running_sum,
+    "Subtract": _difference,
+    "FloorDivide": _floor_quotient,
+    "Take": _take,
 }
 
 # Keras' names of activations: operator, attributes (the slopes that Keras takes), constants.
@@ -224,6 +280,8 @@ def _converter(layer: Any) -> Converter:
     Raises:
         ValueError: If there is none, or the layer does not compute in float32.
     """
+    if not isinstance(layer, keras.layers.Layer) and type(layer).__name__ in OPERATIONS:
+        return OPERATIONS[type(layer).__name__]
     if type(layer) not in CONVERTERS:
         known = ", ".join(kind.__name__ for kind in CONVERTERS)
         raise ValueError(

@@ -147,12 +147,12 @@ class PlainLayers:
     def cross_stitch(self, streams: Mapping[int, Any], unit: CrossStitch) -> dict[int, Any]:
         """Mixes the streams of all tasks by the weights of a cross-stitch unit."""
         if unit.num_tasks == 1:
-            return {0: self.rescale(streams[0], unit.alpha[0, 0])}
+            return {task: self.rescale(stream, unit.alpha[0, 0]) for task, stream in streams.items()}
         return {
             task: keras.layers.Add(dtype=self.dtype, name=self._name("add"))(
-                [self.rescale(stream, unit.alpha[task, other]) for other, stream in streams.items()]
+                [self.rescale(streams[other], unit.alpha[row, column]) for column, other in enumerate(sorted(streams))]
             )
-            for task in streams
+            for row, task in enumerate(sorted(streams))
         }
 
     def rescale(self, inputs: Any, factor: Any) -> Any:
@@ -181,9 +181,16 @@ class PlainLayers:
         return [features] * count
 
     def upsample(self, inputs: Any, like: Any) -> Any:
-        """Repeats every voxel over 2 per axis; sizes must divide, for no layer of Keras' own cuts to another's size."""
-        layer = keras.layers.UpSampling2D if self.spatial_rank == 2 else keras.layers.UpSampling3D
-        return layer(2, data_format="channels_last", dtype=self.dtype, name=self._name("upsample"))(inputs)
+        """Repeats every voxel over 2 per axis and cuts the result to the spatial size of `like`.
+
+        No layer of Keras' own cuts to another's size, but its operations do: voxel i of an axis is voxel i // 2 of the
+        input, and i counts the voxels of `like` in the same call.
+        """
+        for axis in range(1, self.spatial_rank + 1):
+            along_axis = tuple(slice(None) if other == axis else 0 for other in range(self.spatial_rank + 2))
+            counted = ops.cumsum(ops.ones_like(like[along_axis], dtype="int32"))
+            inputs = ops.take(inputs, (counted - 1) // 2, axis=axis)
+        return inputs
 
     def pool(self, inputs: Any) -> Any:
         """Takes the maximum over 2 voxels per axis; an odd last voxel is kept."""

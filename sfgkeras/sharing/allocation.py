@@ -9,7 +9,7 @@ import numpy as np
 from sfgkeras.architecture.graph import Architecture
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.grouping import draw_allocation
-from sfgkeras.layers.routing import groups_read
+from sfgkeras.sharing.readers import group_of, sources_of, task_reader
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Connections:
         architecture: The stages.
         allocation: Group of every filter of every stage.
         num_groups: Number of groups, shared last.
-        routing: `mixed`, `separate` or `dense`; see `groups_read`.
+        routing: `mixed`, `separate` or `dense`; see `layers.routing.groups_read`.
         heads: Indices of the tasks whose head is wanted.
         full_width: For every stage, whether its streams leave it with all channels of the stage (residual
             blocks that are not masked write everywhere).
@@ -43,12 +43,17 @@ class Connections:
         return np.flatnonzero(self.allocation[stage] == group)
 
     def sources(self, stage: int, reader: int) -> tuple[int, ...]:
-        """Returns the groups with filters that a stream is merged from; heads always read task and shared."""
-        ends = self.architecture.stages[stage].per_task or not self.architecture.readers(stage)
-        routing = "mixed" if ends else self.routing
-        return tuple(
-            group for group in groups_read(routing, self.num_groups, reader) if self.filters_of(stage, group).size
-        )
+        """Returns the groups with filters that a stream is merged from."""
+        read = sources_of(self.routing, self.num_groups, reader)
+        return tuple(group for group in read if self.filters_of(stage, group).size)
+
+    def task_reader(self, task: int) -> int:
+        """Returns the number by which a task reads what is meant for its head; see `sharing.readers`."""
+        return task_reader(self.routing, self.num_groups, task)
+
+    def group_of(self, reader: int) -> int:
+        """Returns the group of a reader."""
+        return group_of(self.num_groups, reader)
 
     @functools.cached_property
     def _live(self) -> list[set[int]]:
@@ -58,23 +63,28 @@ class Connections:
             for reader in self._readers(stage, live):
                 live[stage].update(self.sources(stage, reader))
             if self.coupled[stage] and live[stage]:
-                live[stage].update(range(self.num_groups - 1))
+                live[stage].update(self.architecture.tasks_behind(stage))
         return live
 
     def _readers(self, stage: int, live: Sequence[set[int]]) -> set[int]:
-        readers = {head for head in self.heads if self.architecture.taps[head] == stage}
-        return readers.union(*(live[later] for later in self.architecture.readers(stage)))
+        readers = {self.task_reader(head) for head in self.heads if self.architecture.taps[head] == stage}
+        return readers.union(*(self._reading(later, live) for later in self.architecture.readers(stage)))
+
+    def _reading(self, stage: int, live: Sequence[set[int]]) -> set[int]:
+        """Returns by which numbers the groups of a stage read what stands before it."""
+        is_own = self.architecture.stages[stage].per_task
+        return {self.task_reader(task) for task in live[stage]} if is_own else live[stage]
 
     def stage_groups(self, stage: int) -> list[int]:
-        """Returns the groups of a stage that have to be computed."""
-        return sorted(self._live[stage])
+        """Returns the readers by which the groups of a stage read, of those that have to be computed."""
+        return sorted(self._reading(stage, self._live))
 
     def head_groups(self, task: int) -> tuple[int, ...]:
         """Returns the stream that the head of a task reads; none if the head is not wanted."""
-        return (task,) if task in self.heads else ()
+        return (self.task_reader(task),) if task in self.heads else ()
 
     def readers(self, stage: int) -> list[int]:
-        """Returns the reading groups whose stream has to be computed after a stage."""
+        """Returns the readers whose stream has to be computed after a stage."""
         return sorted(self._readers(stage, self._live))
 
     def channels(self, stage: int, reader: int) -> np.ndarray:
@@ -104,7 +114,7 @@ def connect(
         architecture: The stages.
         allocation: The group of every filter of every stage.
         num_tasks: Number of tasks.
-        routing: See `groups_read`.
+        routing: See `layers.routing.groups_read`.
         mask_residual: Whether residual blocks stay inside their stream's support.
         couples: Whether the mechanism mixes the features of all tasks where they have no stages of their own.
 
@@ -141,37 +151,47 @@ def allocate_own(stage: Stage, num_tasks: int) -> list[int]:
     return np.repeat(np.arange(num_tasks), stage.filters).tolist()
 
 
-def allocate_evenly(stages: Sequence[Stage], num_tasks: int) -> list[list[int]]:
-    """Gives every task the same share of every layer's filters, and the shared group none.
+def allocate_evenly(architecture: Architecture) -> list[list[int]]:
+    """Gives every task behind a stage the same share of its filters, and the shared group none.
 
     Raises:
         ValueError: If a layer has fewer filters than tasks.
     """
-    smallest = min((stage.filters for stage in stages if not stage.per_task), default=num_tasks)
-    if smallest < num_tasks:
-        raise ValueError(f"a layer has {smallest} filters for {num_tasks} tasks; raise the width of the network")
-    fractions = (1.0 / num_tasks,) * num_tasks + (0.0,)
+    num_tasks = len(architecture.taps)
+    allocation = []
+    for index, stage in enumerate(architecture.stages):
+        tasks = architecture.tasks_behind(index)
+        if stage.per_task:
+            allocation.append(allocate_own(stage, num_tasks))
+            continue
+        if stage.filters < len(tasks):
+            raise ValueError(
+                f"a layer has {stage.filters} filters for {len(tasks)} tasks; raise the width of the network"
+            )
+        places = draw_allocation(stage.filters, (1.0 / len(tasks),) * len(tasks) + (0.0,))
+        allocation.append([tasks[place] for place in places])
+    return allocation
+
+
+def allocate_shared(architecture: Architecture) -> list[list[int]]:
+    """Gives all filters to the shared group, but for stages per task."""
+    num_tasks = len(architecture.taps)
     return [
-        allocate_own(stage, num_tasks) if stage.per_task else draw_allocation(stage.filters, fractions).tolist()
-        for stage in stages
+        allocate_own(stage, num_tasks) if stage.per_task else [num_tasks] * stage.filters
+        for stage in architecture.stages
     ]
 
 
-def allocate_shared(stages: Sequence[Stage], num_tasks: int) -> list[list[int]]:
-    """Gives all filters to the shared group, but for stages per task."""
-    return [allocate_own(stage, num_tasks) if stage.per_task else [num_tasks] * stage.filters for stage in stages]
-
-
-def allocate_once(
-    stages: Sequence[Stage], num_tasks: int, fractions: Sequence[float] | None, seed: int
-) -> list[list[int]]:
+def allocate_once(architecture: Architecture, fractions: Sequence[float] | None, seed: int) -> list[list[int]]:
     """Draws one allocation with fixed fractions of every layer's filters, by default equal ones.
 
-    Numbers of filters are rounded by the largest remainder; see `grouping.count_allocation`.
+    Numbers of filters are rounded by the largest remainder; see `grouping.count_allocation`. Where a task has no head
+    behind a stage, the groups that are left have its fraction in proportion.
 
     Raises:
         ValueError: If the fractions are not one per group with sum 1.
     """
+    num_tasks = len(architecture.taps)
     num_groups = num_tasks + 1
     fractions = (1.0 / num_groups,) * num_groups if fractions is None else tuple(fractions)
     if len(fractions) != num_groups:
@@ -180,9 +200,29 @@ def allocate_once(
             f"then one for the shared group"
         )
     random_generator = np.random.default_rng(seed)
-    return [
-        allocate_own(stage, num_tasks)
-        if stage.per_task
-        else draw_allocation(stage.filters, fractions, random_generator).tolist()
-        for stage in stages
-    ]
+    allocation = []
+    for index, stage in enumerate(architecture.stages):
+        if stage.per_task:
+            allocation.append(allocate_own(stage, num_tasks))
+            continue
+        groups = architecture.live_groups(index)
+        places = draw_allocation(stage.filters, of_groups(fractions, groups), random_generator)
+        allocation.append([groups[place] for place in places])
+    return allocation
+
+
+def of_groups(fractions: Sequence[float], groups: Sequence[int]) -> tuple[float, ...]:
+    """Returns the fractions of some groups, in proportion, so that they sum to 1.
+
+    Raises:
+        ValueError: If these groups have nothing.
+    """
+    if len(groups) == len(fractions):
+        return tuple(fractions)
+    chosen = [fractions[group] for group in groups]
+    if sum(chosen) <= 0:
+        raise ValueError(
+            f"fractions {list(fractions)} give all filters to tasks whose heads sit before the end of the network: "
+            "stages behind these heads would have no filter; give the shared group, or another task, more than 0"
+        )
+    return tuple(fraction / sum(chosen) for fraction in chosen)

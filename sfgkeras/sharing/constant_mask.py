@@ -37,7 +37,5 @@ class ConstantMask(GroupSharing):
         from sfgkeras.sharing.allocation import allocate_once
         from sfgkeras.sharing.grouped_trunk import GroupedTrunk
 
-        allocation = self.allocation or allocate_once(
-            architecture.stages, settings.num_tasks, self.fractions, settings.next_seed()
-        )
+        allocation = self.allocation or allocate_once(architecture, self.fractions, settings.next_seed())
         return GroupedTrunk(architecture, settings, allocation, self.routing, self.mask_residual, name="trunk")

@@ -1,5 +1,6 @@
 """A baseline of the paper: masks drawn from probabilities that are not trained (supplement, section 1.4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -19,8 +20,7 @@ class ConstantP(SFG):
 
     learn_grouping: bool = field(default=False, init=False)
 
-    def probabilities_of(self, num_tasks: int) -> Any:
-        """Returns the given probabilities, or equal ones."""
-        num_groups = num_tasks + 1
-        equal = (1.0 / num_groups,) * num_groups
-        return equal if self.initial_probabilities is None else self.initial_probabilities
+    def probabilities_of(self, groups: Sequence[int]) -> Any:
+        """Returns the given probabilities, or equal ones; see `SFG.probabilities_of`."""
+        equal = (1.0 / len(groups),) * len(groups)
+        return equal if self.initial_probabilities is None else super().probabilities_of(groups)

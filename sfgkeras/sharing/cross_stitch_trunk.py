@@ -21,7 +21,8 @@ class CrossStitchTrunk(GroupedTrunk):
     and pooling (Misra et al. 2016; Bragman et al. 2019, supplement 1.4). With units at the identity it equals
     `single_task`. A layer whose filters cannot be shared out equally has as many fewer as are left over.
 
-    Stages per task have no units: there every task goes on alone.
+    Stages per task have no units: there every task goes on alone. Behind the head of a task the others go on without
+    it.
 
     Args:
         architecture: The stages.
@@ -39,17 +40,17 @@ class CrossStitchTrunk(GroupedTrunk):
         sharing: "cross_stitch.CrossStitch",
         **kwargs: Any,
     ) -> None:
-        num_tasks = settings.num_tasks
-        allocate_evenly(architecture.stages, num_tasks)  # refuses layers that are too small
+        allocate_evenly(architecture)  # refuses layers that are too small
+        counts = [len(architecture.tasks_behind(index)) for index in range(len(architecture.stages))]
         stages = [
-            stage if stage.per_task else replace(stage, filters=stage.filters // num_tasks * num_tasks)
-            for stage in architecture.stages
+            stage if stage.per_task else replace(stage, filters=stage.filters // count * count)
+            for stage, count in zip(architecture.stages, counts, strict=True)
         ]
-        allocation = allocate_evenly(stages, num_tasks)
-        super().__init__(architecture.with_stages(stages), settings, allocation, "separate", couples=True, **kwargs)
+        architecture = architecture.with_stages(stages)
+        super().__init__(architecture, settings, allocate_evenly(architecture), couples=True, **kwargs)
         self.units = [
             CrossStitch(
-                num_tasks,
+                counts[index],
                 sharing.weight,
                 sharing.per_channel,
                 keras.regularizers.L2(sharing.decay) if sharing.decay else None,
@@ -64,14 +65,15 @@ class CrossStitchTrunk(GroupedTrunk):
         """Builds the convolutions of a stage, its blocks, and its unit."""
         super().build_stage(index, size, channels)
         if index < len(self.units):
-            filters = self.architecture.stages[index].filters // self.settings.num_tasks
+            filters = self.architecture.stages[index].filters // len(self.architecture.tasks_behind(index))
             self.units[index].build((*size, filters))
 
     def mix(self, index: int, outputs: Streams) -> Streams:
         """Applies the unit of a stage to what the groups' convolutions left, by group."""
         if index >= len(self.units):
             return outputs
-        return dict(enumerate(self.units[index]([outputs[task] for task in range(self.settings.num_tasks)])))
+        tasks = self.architecture.tasks_behind(index)
+        return dict(zip(tasks, self.units[index]([outputs[task] for task in tasks]), strict=True))
 
     def mix_plainly(self, index: int, outputs: Streams, layers: Any) -> Streams:
         """Applies the unit of a stage with plain Keras layers."""

@@ -14,6 +14,7 @@ from sfgkeras.layers.backend import fan_out
 from sfgkeras.layers.filter_grouping import FilterGrouping
 from sfgkeras.layers.sfg_convolution import group_names
 from sfgkeras.sharing.allocation import Connections, connect
+from sfgkeras.sharing.readers import reader_name
 from sfgkeras.sharing.trunk import Trunk
 
 
@@ -49,7 +50,7 @@ class GroupedTrunk(Trunk):
         self.sections: dict[str, Any] = {}
         names = group_names(settings.num_tasks)
         for index, stage in enumerate(architecture.stages):
-            for group in self.connections.stage_groups(index):
+            for group in map(self.connections.group_of, self.connections.stage_groups(index)):
                 filters = self.connections.filters_of(index, group).size
                 suffix = f"{index + 1}_{names[group]}"
                 key = f"{index}_{group}"
@@ -60,7 +61,7 @@ class GroupedTrunk(Trunk):
                     self.sections[f"{index}_{reader}"] = settings.build_section(
                         stage,
                         self.connections.num_channels(index, reader),
-                        f"blocks_{index + 1}_{names[reader]}",
+                        f"blocks_{index + 1}_{reader_name(settings.num_groups, reader)}",
                     )
 
     def connections_for(self, heads: Sequence[int]) -> Connections:
@@ -68,11 +69,11 @@ class GroupedTrunk(Trunk):
         return dataclasses.replace(self.connections, heads=tuple(heads))
 
     def stage_groups(self, index: int) -> list[int]:
-        """Returns the groups of a stage that some head depends on."""
+        """Returns the readers by which the groups of a stage read that some head depends on."""
         return self.connections.stage_groups(index)
 
     def head_groups(self, task: int) -> tuple[int, ...]:
-        """Returns the task's own stream, into which the shared one is merged."""
+        """Returns the task's stream, into which the shared one is merged."""
         return self.connections.head_groups(task)
 
     def stream_channels(self, index: int, reader: int) -> int:
@@ -81,8 +82,8 @@ class GroupedTrunk(Trunk):
 
     def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
         """Builds the convolutions of a stage, and its residual blocks."""
-        for group, read in channels.items():
-            key = f"{index}_{group}"
+        for number, read in channels.items():
+            key = f"{index}_{self.connections.group_of(number)}"
             self.convolutions[key].build((*size, read))
             self.activations[key].build((*size, self.convolutions[key].filters))
         for reader in self.connections.readers(index):
@@ -94,7 +95,8 @@ class GroupedTrunk(Trunk):
     ) -> Streams:
         """Convolves the stream of each group, merges what they leave, and sends each stream through its blocks."""
         outputs = {}
-        for group, stream in streams.items():
+        for number, stream in streams.items():
+            group = self.connections.group_of(number)
             features = self.convolutions[f"{index}_{group}"](stream)
             outputs[group] = self.activations[f"{index}_{group}"](features, training=training)
         outputs = self.mix(index, outputs)

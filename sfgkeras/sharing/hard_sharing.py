@@ -23,5 +23,5 @@ class HardSharing(Sharing):
         from sfgkeras.sharing.allocation import allocate_shared
         from sfgkeras.sharing.grouped_trunk import GroupedTrunk
 
-        allocation = allocate_shared(architecture.stages, settings.num_tasks)
+        allocation = allocate_shared(architecture)
         return GroupedTrunk(architecture, settings, allocation, name="trunk")

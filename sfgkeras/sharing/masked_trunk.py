@@ -9,11 +9,13 @@ from keras import ops
 from sfgkeras.architecture.graph import Architecture
 from sfgkeras.architecture.layer_settings import LayerSettings
 from sfgkeras.architecture.walk import Streams
+from sfgkeras.grouping import mode_assignment
 from sfgkeras.layers.backend import fan_out, ordered_sum
 from sfgkeras.layers.filter_grouping import FilterGrouping, settled_source
-from sfgkeras.layers.routing import merge_streams
-from sfgkeras.layers.sfg_convolution import SFGConv2D, SFGConv3D, SFGConvolution, group_names
+from sfgkeras.layers.routing import merge_sources
+from sfgkeras.layers.sfg_convolution import SFGConv2D, SFGConv3D, SFGConvolution
 from sfgkeras.sharing.own_stages import OwnStages
+from sfgkeras.sharing.readers import group_of, reader_name, sources_of, task_reader
 from sfgkeras.sharing.sfg import SFG
 from sfgkeras.sharing.trunk import Trunk
 
@@ -23,29 +25,27 @@ class MaskedTrunk(Trunk):
 
     Streams are merged right after every SFG convolution, before residual blocks, so that a task's blocks see
     `F_t + F_s` with the support `m_t + m_s`; the next convolution then reads the stream as it is. Stages per task
-    have no masks: each task goes on with its own stream.
+    have no masks: each task goes on with its own stream. Behind the head of a task no filter is drawn for it.
 
     Args:
         architecture: The stages.
         settings: What all layers have in common.
         sharing: The mechanism.
-
-    Raises:
-        ValueError: If routing and architecture do not fit each other.
     """
 
     def __init__(self, architecture: Architecture, settings: LayerSettings, sharing: SFG, **kwargs: Any) -> None:
         super().__init__(architecture, settings, **kwargs)
-        check_routing_fits(architecture, sharing.routing)
         self.sharing = sharing
         num_own = sum(stage.per_task for stage in architecture.stages)
         num_shared = len(architecture.stages) - num_own
         self.own_stages = architecture.stages[num_shared:]
         self.convolutions = [self._build_convolution(index) for index in range(num_shared)]
-        names = group_names(settings.num_tasks)
         self.sections = {
             f"{index}_{reader}": settings.build_section(
-                stage, stage.filters, f"blocks_{index + 1}_{names[reader]}", folds_masks=sharing.assignment == "soft"
+                stage,
+                stage.filters,
+                f"blocks_{index + 1}_{reader_name(settings.num_groups, reader)}",
+                folds_masks=sharing.assignment == "soft",
             )
             for index, stage in enumerate(architecture.stages[:num_shared])
             if stage.num_blocks
@@ -59,10 +59,10 @@ class MaskedTrunk(Trunk):
         return layer(
             stage.filters,
             stage.kernel_size,
-            num_tasks=settings.num_tasks,
+            num_tasks=len(self.architecture.tasks_behind(index)),
             routing="separate",
             activation=settings.activation,
-            initial_probabilities=sharing.probabilities_of(settings.num_tasks),
+            initial_probabilities=sharing.probabilities_of(self.architecture.live_groups(index)),
             assignment=sharing.assignment,
             per_sample=sharing.per_sample,
             learn_grouping=sharing.learn_grouping,
@@ -80,29 +80,38 @@ class MaskedTrunk(Trunk):
         )
 
     def stage_groups(self, index: int) -> Sequence[int]:
-        """Returns all groups, or for a stage per task those whose head depends on it."""
-        is_own = self.architecture.stages[index].per_task
-        return self.architecture.tasks_behind(index) if is_own else range(self.settings.num_groups)
+        """Returns the groups that filters of a stage can serve, or for a stage per task the tasks behind it."""
+        if not self.architecture.stages[index].per_task:
+            return self.architecture.live_groups(index)
+        return [self._task_reader(task) for task in self.architecture.tasks_behind(index)]
 
     def head_groups(self, task: int) -> tuple[int, ...]:
-        """Returns the task's stream; with `separate` routing the shared one too, which was never merged into it."""
-        is_separate = self.sharing.routing == "separate"
-        return (task, self.settings.num_tasks) if is_separate else (task,)
+        """Returns the task's stream; with `separate` routing and no blocks the shared one too, added at the head."""
+        stage = self.architecture.stages[self.architecture.taps[task]]
+        adds = self.sharing.routing == "separate" and not stage.num_blocks and not stage.per_task
+        return (task, self.settings.num_tasks) if adds else (self._task_reader(task),)
+
+    def _task_reader(self, task: int) -> int:
+        return task_reader(self.sharing.routing, self.settings.num_groups, task)
+
+    def _group_of(self, reader: int) -> int:
+        return group_of(self.settings.num_groups, reader)
+
+    def _sources(self, index: int, reader: int) -> tuple[int, ...]:
+        """Returns the groups of a stage that a reader's stream is the sum of."""
+        live = self.architecture.live_groups(index)
+        wanted = sources_of(self.sharing.routing, self.settings.num_groups, reader)
+        return tuple(group for group in wanted if group in live)
 
     def stream_channels(self, index: int, reader: int) -> int:
         """Returns the filters of the stage: every stream is as wide as the stage."""
         return self.architecture.stages[index].filters
 
-    def _routing(self, index: int) -> str:
-        """Rule of the merge after a stage; heads read the task's and the shared stream in every routing."""
-        routing = self.sharing.routing
-        return routing if routing != "dense" or self.architecture.readers(index) else "mixed"
-
     def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
         """Builds the convolution of a stage, and its residual blocks."""
         stage = self.architecture.stages[index]
         if stage.per_task:
-            self.own.build_stage(index, size, channels)
+            self.own.build_stage(index, size, {self._group_of(number): read for number, read in channels.items()})
             return
         shapes = [(*size, read) for read in channels.values()]
         self.convolutions[index].build(shapes if index else shapes[0])
@@ -115,15 +124,27 @@ class MaskedTrunk(Trunk):
         return {convolution.name: convolution.grouping for convolution in self.convolutions}
 
     def grouping_probabilities(self) -> dict[str, np.ndarray]:
-        """Returns p of every SFG convolution by its name, `(filters, groups)`."""
-        return {name: ops.convert_to_numpy(grouping.probabilities()) for name, grouping in self.groupings().items()}
+        """Returns p of every SFG convolution by its name, `(filters, groups)`; 0 for tasks with no head behind it."""
+        found = {}
+        for index, (name, grouping) in enumerate(self.groupings().items()):
+            found[name] = np.zeros((grouping.filters, self.settings.num_groups), "float32")
+            found[name][:, self.architecture.live_groups(index)] = ops.convert_to_numpy(grouping.probabilities())
+        return found
+
+    def most_probable_groups(self) -> list[list[int]]:
+        """Returns the group of every filter of every SFG convolution with masks of `mode`."""
+        found = []
+        for index, grouping in enumerate(self.groupings().values()):
+            places = ops.convert_to_numpy(mode_assignment(grouping.probabilities())).argmax(axis=-1)
+            found.append([self.architecture.live_groups(index)[place] for place in places])
+        return found
 
     def run_stage(
         self, index: int, streams: Streams, sized_image: Callable[[], Any], draw: Any, training: bool | None
     ) -> Streams:
         """Convolves all streams, masks them, merges them, and sends each through its blocks."""
         if self.architecture.stages[index].per_task:
-            return self.own.run_stage(index, streams, training)
+            return self._run_own(index, streams, training)
         features, masks = self._convolve(index, streams, draw, training)
         return self._pass_on(index, features, masks, training)
 
@@ -132,12 +153,13 @@ class MaskedTrunk(Trunk):
 
         With `auto` masks the filters of all layers decide together what is taken.
         """
-        source = source if training else settled_source(source, list(self.groupings().values()))
+        if not training and self.convolutions:
+            source = settled_source(source, list(self.groupings().values()))
         return super().call(inputs, temperature, source, training=training)
 
     def for_heads(self, streams: Sequence[Streams]) -> list[Any]:
         """Returns what each head reads: its stream, or the sum of its own and the shared one."""
-        return [ordered_sum([read[group] for group in self.head_groups(task)]) for task, read in enumerate(streams)]
+        return [ordered_sum([read[reader] for reader in self.head_groups(task)]) for task, read in enumerate(streams)]
 
     def filter_features(self, inputs: Any, temperature: Any, source: Any) -> dict[str, Any]:
         """Returns what every filter answers at inference, the sum of its layer's masked streams.
@@ -153,11 +175,12 @@ class MaskedTrunk(Trunk):
             `(batch, *spatial, filters)` by the name of the SFG convolution.
         """
         found = {}
-        source = settled_source(source, list(self.groupings().values()))
+        if self.convolutions:
+            source = settled_source(source, list(self.groupings().values()))
 
         def run_stage(index: int, streams: Streams, sized_image: Callable[[], Any]) -> Streams:
             if self.architecture.stages[index].per_task:
-                return self.own.run_stage(index, streams, training=False)
+                return self._run_own(index, streams, training=False)
             features, masks = self._convolve(index, streams, (temperature, source), training=False)
             found[self.convolutions[index].name] = sum(features[1:], features[0])
             return self._pass_on(index, features, masks, training=False)
@@ -165,47 +188,43 @@ class MaskedTrunk(Trunk):
         self.walk(inputs, run_stage)
         return found
 
+    def _run_own(self, index: int, streams: Streams, training: bool | None) -> Streams:
+        """Runs a stage per task; each task goes on by the number by which it reads."""
+        left = self.own.run_stage(index, {self._group_of(number): read for number, read in streams.items()}, training)
+        return {self._task_reader(task): stream for task, stream in left.items()}
+
     def _convolve(self, index: int, streams: Streams, draw: Any, training: bool | None) -> tuple[list[Any], list[Any]]:
-        """Returns the masked streams of a stage's convolution, and the masks."""
+        """Returns the masked streams of a stage's convolution, and the masks, in the order of its groups."""
         convolution = self.convolutions[index]
         temperature, source = draw
-        masks = convolution.draw_masks(temperature, source, ops.shape(streams[0])[0], training)
-        inputs = [streams[group] for group in range(self.settings.num_groups)] if index else streams[0]
-        return convolution(inputs, filter_masks=masks, training=training), masks
+        inputs = [streams[group] for group in self.stage_groups(index)]
+        masks = convolution.draw_masks(temperature, source, ops.shape(inputs[0])[0], training)
+        return convolution(inputs if index else inputs[0], filter_masks=masks, training=training), masks
 
     def _pass_on(self, index: int, features: list[Any], masks: list[Any], training: bool | None) -> Streams:
-        """Merges the streams of a stage and sends each through its blocks."""
-        routing, readers = self._routing(index), self.readers(index)
-        num_readers = readers[-1] + 1
-        merged = merge_streams(features, routing, num_readers)
-        if self.architecture.stages[index].num_blocks:
-            if routing == "dense":
-                merged = fan_out(merged[0], num_readers)
-            supports: list[Any] = [None] * num_readers
-            if self.sharing.mask_residual:
-                supports = merge_streams(masks, routing, num_readers)
-                supports = fan_out(supports[0], num_readers) if routing == "dense" else supports
-            merged = [
-                self.sections[f"{index}_{reader}"](stream, support, training=training)
-                for reader, (stream, support) in enumerate(zip(merged, supports, strict=True))
-            ]
-        return dict(enumerate(merged))
+        """Merges the streams of a stage for its readers and sends each through its blocks."""
+        groups = self.stage_groups(index)
+        sources = {reader: self._sources(index, reader) for reader in self.readers(index)}
+        streams = merge_sources(dict(zip(groups, features, strict=True)), sources)
+        if not self.architecture.stages[index].num_blocks:
+            return streams
+        supports: Streams = dict.fromkeys(sources)
+        if self.sharing.mask_residual:
+            supports = _one_each(merge_sources(dict(zip(groups, masks, strict=True)), sources))
+        return {
+            reader: self.sections[f"{index}_{reader}"](stream, supports[reader], training=training)
+            for reader, stream in _one_each(streams).items()
+        }
 
 
-def check_routing_fits(architecture: Architecture, routing: str) -> None:
-    """Refuses routings that an architecture gives no meaning to.
-
-    Raises:
-        ValueError: If a head sits on a stage that others read, or tasks have stages of their own, and streams are not
-            merged as a head would read them.
-    """
-    if routing == "mixed":
-        return
-    for task, tap in enumerate(architecture.taps):
-        if architecture.readers(tap):
-            raise ValueError(
-                f"routing = {routing} with the head of task {task + 1} on stage {architecture.names[tap]!r}, which "
-                "other stages read: what a head reads is formed at the end only; use routing = mixed"
-            )
-    if any(stage.per_task for stage in architecture.stages):
-        raise ValueError(f"routing = {routing} with stages per task, which read what mixed routing forms; use mixed")
+def _one_each(tensors: Streams) -> Streams:
+    """Gives every reader a copy of its own, where several have one and the same tensor; see `backend.fan_out`."""
+    readers: dict[int, list[int]] = {}
+    for reader, tensor in tensors.items():
+        readers.setdefault(id(tensor), []).append(reader)
+    copies = {
+        reader: copy
+        for same in readers.values()
+        for reader, copy in zip(same, fan_out(tensors[same[0]], len(same)), strict=True)
+    }
+    return {reader: copies[reader] for reader in tensors}

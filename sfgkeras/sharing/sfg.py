@@ -48,6 +48,13 @@ class SFG(GroupSharing):
 
         return MaskedTrunk(architecture, settings, self, name="trunk")
 
-    def probabilities_of(self, num_tasks: int) -> Any:
-        """Returns the initial probabilities for so many tasks."""
-        return self.initial_probabilities
+    def probabilities_of(self, groups: Sequence[int]) -> Any:
+        """Returns the initial probabilities of a stage.
+
+        Args:
+            groups: The groups that its filters can serve, shared last; given numbers are of all groups.
+        """
+        from sfgkeras.sharing.allocation import of_groups
+
+        given = self.initial_probabilities
+        return given if given is None or isinstance(given, str) else of_groups(given, groups)

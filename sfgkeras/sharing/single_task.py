@@ -23,5 +23,5 @@ class SingleTask(Sharing):
         from sfgkeras.sharing.allocation import allocate_evenly
         from sfgkeras.sharing.grouped_trunk import GroupedTrunk
 
-        allocation = allocate_evenly(architecture.stages, settings.num_tasks)
+        allocation = allocate_evenly(architecture)
         return GroupedTrunk(architecture, settings, allocation, name="trunk")

@@ -28,7 +28,10 @@ class Trunk(keras.layers.Layer):
 
     @abstractmethod
     def stage_groups(self, index: int) -> Collection[int]:
-        """Returns the groups of a stage that have to be computed, and so the streams it reads."""
+        """Returns the readers by which the groups of a stage read, of those that have to be computed.
+
+        A group of a shared stage reads by its own number, a task with a stage of its own by that of `sharing.readers`.
+        """
 
     @abstractmethod
     def head_groups(self, task: int) -> Collection[int]:
@@ -36,7 +39,7 @@ class Trunk(keras.layers.Layer):
 
     @abstractmethod
     def stream_channels(self, index: int, reader: int) -> int:
-        """Returns the channels of the stream that a stage leaves for a reading group."""
+        """Returns the channels of the stream that a stage leaves for a reader."""
 
     @abstractmethod
     def run_stage(
@@ -46,13 +49,13 @@ class Trunk(keras.layers.Layer):
 
         Args:
             index: Which stage.
-            streams: What each of its groups reads.
+            streams: What each of its groups reads, by the number by which it does.
             sized_image: Returns the image at the size of the stage.
             draw: What masks are drawn by; a mechanism without masks does not look at it.
             training: Whether masks are sampled and normalisation uses the batch.
 
         Returns:
-            The stream of each reading group, before pooling.
+            The stream of each reader, before pooling.
         """
 
     @abstractmethod
@@ -62,7 +65,7 @@ class Trunk(keras.layers.Layer):
         Args:
             index: Which stage.
             size: `(batch, *spatial)` where it works.
-            channels: How many channels each of its groups reads.
+            channels: How many channels each of its groups reads, by the number by which it does.
         """
 
     @abstractmethod
@@ -74,7 +77,7 @@ class Trunk(keras.layers.Layer):
         """Returns p of every layer by its name, `(filters, groups)`, shared last; one-hot where groups are fixed."""
 
     def readers(self, index: int) -> list[int]:
-        """Returns the groups, of later stages or of heads, that read what a stage leaves."""
+        """Returns the numbers by which later stages and heads read what a stage leaves."""
         architecture = self.architecture
         wanted = {group for later in architecture.readers(index) for group in self.stage_groups(later)}
         for task, tap in enumerate(architecture.taps):
@@ -100,7 +103,7 @@ class Trunk(keras.layers.Layer):
         shapes = []
         for task, tap in enumerate(self.architecture.taps):
             spatial = self.architecture.spatial_shape(self.architecture.level_after(tap), input_shape[1:-1])
-            shapes.append((input_shape[0], *spatial, self.stream_channels(tap, task)))
+            shapes.append((input_shape[0], *spatial, self.stream_channels(tap, next(iter(self.head_groups(task))))))
         return shapes
 
     def call(self, inputs: Any, temperature: Any = None, source: Any = None, training: bool | None = None) -> list[Any]:
@@ -127,4 +130,4 @@ class Trunk(keras.layers.Layer):
 
     def for_heads(self, streams: Sequence[Streams]) -> list[Any]:
         """Returns the one tensor that each head reads."""
-        return [read[task] for task, read in enumerate(streams)]
+        return [next(iter(read.values())) for read in streams]

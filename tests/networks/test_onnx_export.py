@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sfgkeras.networks import VGG11, HighResNet, harden
+from sfgkeras.networks import VGG11, Head, HighResNet, UNet, harden
 from sfgkeras.networks.onnx_export import build_onnx_model
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -41,6 +41,25 @@ def test_onnxruntime_gives_the_numbers_of_the_masked_network(kind, rank, num_tas
     outputs = run(build_onnx_model(harden(network)), x)
     assert set(outputs) == set(network.tasks)
     assert_same(outputs, network, x)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "none"])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_a_unet_takes_any_size_in_onnx_too(rank, normalisation, images, scramble):
+    heads = {"box": Head("vector", layers=(6,)), "flat": Head("vector", pooling="flatten")}
+    network = UNet(
+        {"mask": 1, "box": 4, "flat": 2}, "sfg", rank, 1 / 16, 2, 1, normalisation, heads=heads, masks="mode", seed=0
+    )
+    x = images(7, rank)
+    network(x)
+    scramble(network)
+    assert_same(run(build_onnx_model(harden(network)), x), network, x)
+    plain = harden(network, "mask")
+    free = build_onnx_model(plain)
+    for shape in ((1, *(6, 9, 5)[:rank], 1), (4, *(7, 8, 10)[:rank], 1)):
+        x = np.random.default_rng(1).normal(size=shape).astype("float32")
+        expected = np.asarray(plain(x)["mask"])
+        np.testing.assert_allclose(run(free, x)["mask"], expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("rank", [2, 3])

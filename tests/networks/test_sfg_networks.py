@@ -6,8 +6,6 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from sfgkeras.architecture.graph import build_architecture
-from sfgkeras.architecture.stage import Stage
 from sfgkeras.networks import NETWORKS, SHARING, VGG11, HighResNet
 
 TASKS = {"ct": 1, "organs": 3}
@@ -362,11 +360,6 @@ def test_a_map_from_a_network_that_pools_is_refused_and_a_vector_from_highresnet
         VGG11(TASKS, width=0.1, heads={"ct": "map"})
     network = HighResNet(TASKS, width=0.1, heads={"organs": "vector"}, seed=0)
     assert network(images())["organs"].shape == (3, 3)
-
-
-def test_a_last_stage_with_residual_blocks_is_refused():
-    with pytest.raises(ValueError, match="stage 'stage_2' has residual blocks, and a head"):
-        build_architecture([Stage(4), Stage(4, num_blocks=1)], 1.0, [None])
 
 
 def test_the_table_of_networks_holds_both():

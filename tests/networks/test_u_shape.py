@@ -137,8 +137,9 @@ def test_sizes_that_do_not_divide_are_taken_as_they_are(kind, size, images, scra
     assert {name: output.shape for name, output in outputs.items()} == {
         "ct": (3, size, size, 1), "organs": (3, size, size, 3), "sex": (3, 2),
     }  # fmt: skip
-    for name, values in group_network(network)(x).items():
-        np.testing.assert_allclose(values, outputs[name], atol=1e-4 * np.abs(outputs[name]).max())
+    for same in (group_network(network), harden(network)):
+        for name, values in same(x).items():
+            np.testing.assert_allclose(values, outputs[name], atol=1e-4 * np.abs(outputs[name]).max())
 
 
 @pytest.mark.parametrize("kind", [SmallU, SmallPsi])
@@ -191,12 +192,91 @@ def test_filters_of_every_shared_stage_can_be_looked_at(images, scramble):
     assert shapes == {"sfg_1": (3, 8, 8, 6), "sfg_2": (3, 4, 4, 8), "sfg_3": (3, 2, 2, 12)}
 
 
-@pytest.mark.parametrize("routing", ["separate", "dense"])
-def test_routings_that_never_form_what_an_early_head_reads_are_refused(routing):
-    with pytest.raises(ValueError, match="head of task 3 on stage 'bottom', which other stages read"):
-        SmallU(TASKS, routing=routing, heads=HEADS)
-    with pytest.raises(ValueError, match=f"routing = {routing} with stages per task"):
-        SmallPsi({"ct": 1, "organs": 3}, routing=routing)
+@keras.saving.register_keras_serializable(package="tests")
+class SmallBlocks(MultiTaskNetwork):
+    """Residual blocks wherever streams part: before a head, before stages per task, and at the end."""
+
+    stages = (
+        Stage(6, name="down_1", pools=True, num_blocks=1),
+        Stage(8, name="down_2", pools=True, num_blocks=1),
+        Stage(12, name="bottom", num_blocks=1),
+        Stage(8, name="up_2", upsamples=True, skip="down_2", num_blocks=1),
+        Stage(6, name="up_1", upsamples=True, skip="down_1", per_task=True, num_blocks=1),
+    )
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class SmallEnd(MultiTaskNetwork):
+    """A chain that ends in residual blocks, with a head on the way."""
+
+    stages = (Stage(6), Stage(9, name="bottom", num_blocks=1), Stage(8, num_blocks=1))
+
+
+@pytest.mark.parametrize("routing", ["mixed", "separate", "dense"])
+@pytest.mark.parametrize(
+    ("kind", "mask_residual"),
+    [(SmallU, True), (SmallPsi, True), (SmallBlocks, True), (SmallBlocks, False), (SmallEnd, True)],
+)
+def test_heads_and_stages_per_task_read_their_own_and_shared_filters_in_every_routing(
+    kind, routing, mask_residual, images, scramble
+):
+    network = build(kind, "sfg", scramble, images, routing=routing, mask_residual=mask_residual)
+    x = images(size=8)
+    expected = network(x)
+    for same in (group_network(network), harden(network)):
+        for name, values in same(x).items():
+            np.testing.assert_allclose(values, expected[name], atol=1e-4 * np.abs(expected[name]).max())
+    # The features of the bottom, channel by channel: the head reads those of its own filters and of shared ones.
+    bottom = network.trunk.architecture.names.index("bottom")
+    groups = np.asarray(network.trunk.most_probable_groups()[bottom])
+    head = network.heads[2].projection.kernel
+    kernel = np.array(head)
+    silent = np.flatnonzero((groups != 2) & (groups != 3))
+    kernel[silent] += 5.0
+    head.assign(kernel)
+    moved = np.abs(np.asarray(network(x)["sex"]) - expected["sex"]).max()
+    # Blocks without masks write into every channel.
+    assert (moved > 1e-3) == (not mask_residual and bool(network.trunk.architecture.stages[bottom].num_blocks))
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+def test_behind_the_head_of_a_task_nothing_is_made_for_it(sharing, images, scramble):
+    import tensorflow as tf
+
+    network = build(SmallU, sharing, scramble, images)
+    probabilities = network.grouping_probabilities()
+    for stage, p in enumerate(probabilities.values()):
+        assert p.shape[1] == 4
+        assert (p[:, 2].sum() == 0) >= (stage > 2)
+    with tf.GradientTape() as tape:
+        outputs = network(images(size=8), training=True)
+        loss = tf.add_n([tf.reduce_sum(values**2) for values in outputs.values()])
+    gradients = tape.gradient(loss, network.trainable_variables)
+    untouched = [
+        variable.path
+        for variable, gradient in zip(network.trainable_variables, gradients, strict=True)
+        if gradient is None
+    ]
+    assert untouched == []
+
+
+def test_a_network_of_stages_per_task_alone_shares_nothing(images, scramble):
+    @keras.saving.register_keras_serializable(package="tests")
+    class Apart(MultiTaskNetwork):
+        stages = (Stage(4, per_task=True), Stage(4, per_task=True))
+
+    network = Apart({"ct": 1, "organs": 2}, "sfg", seed=0)
+    x = images(size=6)
+    outputs = network(x, training=True)
+    assert {name: values.shape for name, values in outputs.items()} == {"ct": (3, 6, 6, 1), "organs": (3, 6, 6, 2)}
+    assert network.grouping_probabilities() == {}
+
+
+def test_fractions_that_leave_a_stage_without_filters_are_refused():
+    with pytest.raises(ValueError, match="give all filters to tasks whose heads sit before the end"):
+        SmallU(TASKS, "constant_mask", heads=HEADS, fractions=[0, 0, 1, 0])
+    with pytest.raises(ValueError, match="give all filters to tasks whose heads sit before the end"):
+        SmallU(TASKS, "sfg", heads=HEADS, initial_probabilities=[0, 0, 1, 0])
 
 
 def test_a_map_from_a_stage_that_is_smaller_than_the_image_is_refused():

@@ -4,10 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from sfgkeras.networks import (
-    Head,
-    UNet,
-)
+from sfgkeras.networks import Head, UNet, count_multiplies, group_network, harden
+from sfgkeras.sharing import SHARING
 
 TASKS = {"mask": 1, "image": 2, "class": 3}
 HEADS = {"class": Head("vector", layers=(5, 4))}
@@ -113,3 +111,36 @@ def test_it_equals_a_network_of_keras_own_layers(form, rank, images, scramble):
         assert set(outputs) == set(wanted)
         for name, values in wanted.items():
             np.testing.assert_allclose(outputs[name], values, atol=1e-5 * np.abs(values).max(), err_msg=name)
+
+
+def assert_close(outputs, expected, tolerance=1e-4):
+    assert set(outputs) == set(expected)
+    for name, values in expected.items():
+        values = np.asarray(values)
+        np.testing.assert_allclose(outputs[name], values, atol=tolerance * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("sharing", "decoder_start", "rank"),
+    [
+        *((sharing, "decoder", 2) for sharing in SHARING),
+        ("sfg", None, 2),
+        ("sfg", "encoding", 2),
+        ("cross_stitch", None, 2),
+        ("sfg", "decoder", 3),
+        ("constant_mask", None, 3),
+    ],
+)
+def test_every_mechanism_hardens_for_sizes_that_do_not_divide(sharing, decoder_start, rank, images, scramble):
+    levels = 2 if rank == 2 else 1
+    network = build(sharing, scramble, images, rank=rank, levels=levels, convolutions=1, decoder_start=decoder_start)
+    hardened = harden(network)
+    for size in (8, 7) if rank == 3 else (8, 5, 7):
+        x = images(size=size, rank=rank)[:, : size - 1]  # axes of different lengths
+        expected = network(x)
+        assert expected["mask"].shape == (3, *x.shape[1:-1], 1)
+        assert_close(group_network(network)(x), expected)
+        assert_close(hardened(x), expected)
+    assert count_multiplies(hardened, (8,) * rank + (1,)) <= count_multiplies(network, (8,) * rank + (1,))
+    alone = harden(network, task="class")
+    assert_close(alone(x), {"class": expected["class"]})

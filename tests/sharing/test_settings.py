@@ -97,8 +97,8 @@ def test_every_setting_of_filter_groups_changes_the_network(setting, value):
 
 
 def test_constant_p_draws_from_equal_probabilities_unless_told_otherwise():
-    assert ConstantP().probabilities_of(2) == pytest.approx((1 / 3,) * 3)
-    assert ConstantP(initial_probabilities=[0.1, 0.2, 0.7]).probabilities_of(2) == (0.1, 0.2, 0.7)
+    assert ConstantP().probabilities_of([0, 1, 2]) == pytest.approx((1 / 3,) * 3)
+    assert ConstantP(initial_probabilities=[0.1, 0.2, 0.7]).probabilities_of([0, 1, 2]) == (0.1, 0.2, 0.7)
 
 
 def test_a_network_loads_with_the_settings_of_its_mechanism(tmp_path):
