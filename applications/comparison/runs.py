@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sfgkeras.analysis.feature_maps import write_feature_maps
 from sfgkeras.applications import run
 from sfgkeras.applications.comparison.plan import PlannedRun
 from sfgkeras.applications.comparison.results import (
@@ -15,17 +16,20 @@ from sfgkeras.applications.comparison.results import (
     window_shape,
     write_result,
 )
-from sfgkeras.applications.comparison.tables import main_lines, write_comparison
+from sfgkeras.applications.comparison.tables import FEATURES, main_lines, write_comparison
 from sfgkeras.applications.records.files import make_writable
 from sfgkeras.applications.records.lock import holding
+from sfgkeras.applications.report.features import collect_features
 from sfgkeras.applications.subjects.session import Session, open_session
 from sfgkeras.applications.training.network import build_network
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import ConfigError, suggestion
 from sfgkeras.networks import count_multiplies, count_parameters
 from sfgkeras.reporter import Reporter, SilentReporter
 
 
-def compare(plan: Sequence[PlannedRun], output: Path, reporter: Reporter | None = None) -> list[dict[str, Any]]:
+def compare(
+    plan: Sequence[PlannedRun], output: Path, reporter: Reporter | None = None, features: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Trains, infers and evaluates every planned run that is not done yet; writes all tables after each.
 
     Files in `output`: see `write_comparison`.
@@ -34,12 +38,13 @@ def compare(plan: Sequence[PlannedRun], output: Path, reporter: Reporter | None 
         plan: The runs; see `plan_rows`, `plan_sharing` and `plan_files`.
         output: Folder of the tables.
         reporter: Shows progress.
+        features: Networks of the plan whose feature maps are drawn side by side, those of their first seed.
 
     Returns:
         The rows of `comparison.csv`.
 
     Raises:
-        ConfigError: If settings do not fit.
+        ConfigError: If settings do not fit, or there is no such network.
         DataError: If files cannot be used.
     """
     reporter = reporter or SilentReporter()
@@ -49,18 +54,30 @@ def compare(plan: Sequence[PlannedRun], output: Path, reporter: Reporter | None 
             f"{spread.path}: [SYSTEM] strategy = 'multi_worker' trains one network per process, and a comparison "
             "several in one; use auto, or train, infer and evaluate each INI file on its own"
         )
+    networks = list(dict.fromkeys(planned.network for planned in plan))
+    for name in features:
+        if name not in networks:
+            hint = suggestion(name, networks) or f"; they are {', '.join(networks)}"
+            raise ConfigError(f"--features {name!r} is none of the networks that are compared{hint}")
     make_writable(output)
     with holding(output, "compare", reporter):
-        return _compare(plan, output, reporter)
+        return _compare(plan, output, reporter, features)
 
 
-def _compare(plan: Sequence[PlannedRun], output: Path, reporter: Reporter) -> list[dict[str, Any]]:
+def _compare(
+    plan: Sequence[PlannedRun], output: Path, reporter: Reporter, features: Sequence[str]
+) -> list[dict[str, Any]]:
     _show_sizes(plan, reporter)
     results: dict[tuple[str, int], Result] = {}
     rows: list[dict[str, Any]] = []
     for number, planned in enumerate(plan, start=1):
         reporter.message(f"run {number} of {len(plan)}: {planned.network}, seed {planned.seed}")
         results[planned.network, planned.seed] = run_once(planned, reporter)
+        rows = write_comparison(plan, results, output)
+    if features:
+        shown = {planned.network: planned.config for planned in reversed(plan) if planned.network in features}
+        maps = collect_features({name: shown[name] for name in dict.fromkeys(features)}, reporter)
+        write_feature_maps(output / FEATURES, maps)
         rows = write_comparison(plan, results, output)
     lines = main_lines(plan, results, rows)
     columns = list(lines[0])

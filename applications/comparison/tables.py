@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 import sfgkeras
 from sfgkeras.analysis import comparison
 from sfgkeras.analysis.epoch_curves import curve_rows, draw_epoch_curves
+from sfgkeras.analysis.feature_maps import draw_feature_maps, read_feature_maps
 from sfgkeras.analysis.page import table_html
 from sfgkeras.analysis.tables import write_csv
 from sfgkeras.applications.comparison.curves import read_epoch_curves
@@ -23,6 +25,7 @@ from sfgkeras.files import replacing
 from sfgkeras.pages.elements import paragraph, picture_html
 from sfgkeras.pages.page import Header, Section, page_html
 
+FEATURES = "features.npz"
 Results = Mapping[tuple[str, int], Result]
 
 
@@ -100,7 +103,7 @@ def write_comparison(plan: Sequence[PlannedRun], results: Results, output: Path)
 
     Files in `output`: `comparison.csv` (every quantity with its tests), `runs.csv` (every run), `table.csv`,
     `comparison.md` and `comparison.html` (one line per network), `comparison.png` (a point per run), `curves.csv` and
-    `curves.png` (validation scores against epochs).
+    `curves.png` (validation scores against epochs); `features_1.png` and so on where feature maps were asked for.
 
     Args:
         plan: All runs.
@@ -124,6 +127,10 @@ def write_comparison(plan: Sequence[PlannedRun], results: Results, output: Path)
         write_csv(output / "curves.csv", curve_rows(curves))
         _write_figure(output / "curves.png", draw_epoch_curves(curves))
         pictures.append("curves.png")
+    if (features := read_feature_maps(output / FEATURES)) is not None:
+        for number, _ in enumerate(features.slices):
+            pictures.append(f"features_{number + 1}.png")
+            _write_figure(output / pictures[-1], draw_feature_maps(features, number))
     note = _note(plan, results)
     shown = "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in pictures)
     write_text(output / "comparison.md", f"{comparison.markdown_table(lines)}\n{note}\n{shown}")
@@ -181,6 +188,11 @@ def _page(
         caption = "Thick lines are means over seeds as far as all of them were trained, thin ones single runs."
         picture = picture_html(sources["curves.png"], "Validation scores against epochs", caption, 900)
         sections.append(Section("curves", "While training", picture))
+    drawn = [name for name in pictures if name.startswith("features")]
+    if drawn:
+        caption = "Means over the features of every stage, behind its activation; a stage has one scale for all runs."
+        shown_maps = [picture_html(sources[name], "Feature maps", caption, 1000) for name in drawn]
+        sections.append(Section("features", "Feature maps", Markup("").join(shown_maps)))
     sections.append(
         Section(
             "details",

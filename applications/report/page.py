@@ -1,17 +1,19 @@
 """One self-contained HTML page per run: settings, curves, grouping figures, evaluation, and volumes of its subjects."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import sfgkeras
 from sfgkeras.analysis.activation_maps import ActivationMaps, read_maps, write_maps
+from sfgkeras.analysis.feature_maps import FeatureMaps, read_feature_maps, write_feature_maps
 from sfgkeras.applications.records.checkpoints import CheckpointFolder
 from sfgkeras.applications.records.files import RunFolder, make_writable, write_text
 from sfgkeras.applications.report.facts import page_facts, predicting_checkpoint, training_facts
 from sfgkeras.applications.report.sections import (
     curves_section,
     evaluation_section,
+    features_section,
     grouping_section,
     settings_section,
     subjects_section,
@@ -28,6 +30,7 @@ from sfgkeras.reporter import Reporter, SilentReporter
 
 PAGE = "report.html"
 MAPS = "activations.npz"
+FEATURES = "features.npz"
 MOST_SUBJECTS = 3
 
 
@@ -39,6 +42,7 @@ def write_report(
     activations: bool = False,
     slices: Sequence[tuple[str, int]] | None = None,
     overwrite: bool = False,
+    beside: Mapping[str, Config] | None = None,
 ) -> Path:
     """Writes the report of a run, in place of an earlier one; parts that are missing are named on the page.
 
@@ -49,8 +53,11 @@ def write_report(
         num_subjects: How many subjects have their volumes on the page, at most.
         activations: Whether the network is run to draw activation maps, which loads TensorFlow; without it, those
             of an earlier report are kept.
-        slices: Subjects and slices of the activation maps; see `collect_activations`.
+        slices: Subjects and slices of the activation maps and feature maps; see `open_network_slices`. Without
+            `beside` they ask for activation maps.
         overwrite: Whether a page in `output` that is not this run's report is replaced.
+        beside: Other runs by name, whose feature maps are drawn beside those of this one, which loads TensorFlow;
+            without any, those of an earlier report are kept.
 
     Returns:
         The page.
@@ -68,7 +75,8 @@ def write_report(
         refuse_foreign_page(output / PAGE, subject)
     output = output or run.report
     make_writable(output)
-    maps = _activation_maps(config, reporter, output, activations or bool(slices), slices)
+    maps = _activation_maps(config, reporter, output, activations or (bool(slices) and not beside), slices)
+    features = _feature_maps(config, reporter, output, beside or {}, slices)
     data, problem = _find_data(config)
 
     def command(verb: str) -> str:
@@ -84,6 +92,7 @@ def write_report(
         stage.advance(1, "curves")
         sections.append(grouping_section(config, run, output, maps, reporter, command))
         stage.advance(1, "grouping")
+        sections += [] if features is None else [features_section(output, features)]
         sections += [evaluation_section(config, predicted, command), shown, settings_section(config, run)]
         header = Header(
             f"{run.path.resolve().name}: report of a run",
@@ -132,6 +141,24 @@ def _activation_maps(
     maps = collect_activations(config, reporter, slices)
     if maps is not None:
         write_maps(output / MAPS, maps)
+    return maps
+
+
+def _feature_maps(
+    config: Config,
+    reporter: Reporter,
+    output: Path,
+    beside: Mapping[str, Config],
+    slices: Sequence[tuple[str, int]] | None,
+) -> FeatureMaps | None:
+    if not beside:
+        return read_feature_maps(output / FEATURES)
+    from sfgkeras.applications.report.features import collect_features, short_run_names
+
+    found = [config, *beside.values()]
+    own = short_run_names([each.system.model_dir for each in found])[0]
+    maps = collect_features({own: config, **beside}, reporter, slices)
+    write_feature_maps(output / FEATURES, maps)
     return maps
 
 

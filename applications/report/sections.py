@@ -1,15 +1,17 @@
 """The sections of the report of a run; what is missing in one is said, with the command that makes it."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from sfgkeras.analysis.activation_maps import ActivationMaps
-from sfgkeras.analysis.figures import WrittenFigure, write_curve_figure, write_figures
+from sfgkeras.analysis.feature_maps import FeatureMaps, draw_feature_maps
+from sfgkeras.analysis.figures import PRINT_DPI, WrittenFigure, write_curve_figure, write_figures
 from sfgkeras.analysis.grouping_record import GroupingRecord
 from sfgkeras.analysis.page import chart_html, table_html
+from sfgkeras.analysis.pictures import save_figure
 from sfgkeras.analysis.planes import planes_html
 from sfgkeras.analysis.slice_viewer import viewer_html
 from sfgkeras.applications.records.files import RunFolder
@@ -82,6 +84,24 @@ def grouping_section(
     return Section("grouping", "Which filters serve which task", _joined(parts))
 
 
+def features_section(output: Path, maps: FeatureMaps) -> Section:
+    """Feature maps of the run beside those of other runs, a figure for every slice."""
+    parts = []
+    for number, title in enumerate(maps.slices):
+        figure = draw_feature_maps(maps, number)
+        paths = [output / FIGURES / f"features_{number + 1}.{ending}" for ending in ("png", "pdf")]
+        for path in paths:
+            save_figure(figure, path, PRINT_DPI)
+        caption = (
+            "Every map is the mean over the features of a stage, behind its activation; those of one stage share one "
+            "scale over all runs and slices, written above it."
+        )
+        source = f"data:image/png;base64,{base64.b64encode(paths[0].read_bytes()).decode()}"
+        picture = elements.picture_html(source, f"Feature maps of {title}", caption, 1000, _links(paths, output))
+        parts.append(picture)
+    return Section("features", "Feature maps beside other runs", _joined(parts))
+
+
 def evaluation_section(config: Config, predicted: str, command: Command) -> Section:
     """The tables that `evaluate` has written, and which checkpoint they are about."""
     body, missing = evaluation_html(config)
@@ -144,8 +164,12 @@ def _joined(parts: list[Markup]) -> Markup:
 
 def _files(figure: WrittenFigure, output: Path) -> Markup:
     """Returns links to a figure's files, seen from the page."""
-    paths = {path.suffix[1:].upper(): path.relative_to(output).as_posix() for path in figure.paths}
-    return Markup("Files beside this page: {}").format(elements.links_html(paths))
+    return _links(figure.paths, output)
+
+
+def _links(paths: Sequence[Path], output: Path) -> Markup:
+    links = {path.suffix[1:].upper(): path.relative_to(output).as_posix() for path in paths}
+    return Markup("Files beside this page: {}").format(elements.links_html(links))
 
 
 def _dead_filters(maps: ActivationMaps) -> Markup:

@@ -124,7 +124,14 @@ commands.add_command(evaluate, "evaluation")
     "slices",
     multiple=True,
     metavar="SUBJECT:NUMBER",
-    help="A slice for the activation maps; may be repeated.",
+    help="A slice for the activation maps and feature maps; may be repeated.",
+)
+@click.option(
+    "--features",
+    "others",
+    multiple=True,
+    metavar="FOLDER|FILE",
+    help="Draw feature maps beside those of another run, by its model folder or INI file; may be repeated.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a page in --output that is not this run's report.")
 @click.pass_context
@@ -135,17 +142,20 @@ def report(
     subjects: int,
     activations: bool,
     slices: tuple[str, ...],
+    others: tuple[str, ...],
     overwrite: bool,
 ) -> None:
     """Write one self-contained HTML page of a run, and its figures as PNG, PDF and HTML."""
     config = read_configuration(config_name, context.args)
     wanted = [parse_slice(text) for text in slices]
-    if activations or wanted:
+    if activations or wanted or others:
         load_tensorflow()
+    from sfgkeras.applications.report.features import name_runs
     from sfgkeras.applications.report.page import write_report
 
     reporter = build_reporter()
-    page = write_report(config, reporter, output, subjects, activations, wanted, overwrite)
+    beside = name_runs(config, others) if others else {}
+    page = write_report(config, reporter, output, subjects, activations, wanted, overwrite, beside)
     Summary(context, reporter).page(page)
 
 
@@ -191,6 +201,9 @@ def export(context: click.Context, /, config_name: str, **options: Any) -> None:
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each.")
 @click.option("--fractions", default="1", show_default=True, help="Parts of the training subjects, e.g. 1,0.25.")
+@click.option(
+    "--features", default="", help="Draw feature maps of these rows or mechanisms side by side, e.g. base,mtl."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder; default: comparison in model_dir.")
 @click.pass_context
 def compare(
@@ -200,6 +213,7 @@ def compare(
     sharing: str,
     seeds: int,
     fractions: str,
+    features: str,
     output: Path | None,
 ) -> None:
     """Train rows of a study over seeds on the same data; write one table.
@@ -232,7 +246,7 @@ def compare(
     from sfgkeras.applications.comparison.runs import compare as compare_runs
 
     reporter = build_reporter()
-    compare_runs(plan, output, reporter)
+    compare_runs(plan, output, reporter, parse_names(features))
     reporter.message(
         f"wrote {output}: table.csv, comparison.csv, runs.csv, curves.csv, comparison.md, figures, all runs"
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sfgkeras.networks.activations import filter_activations
+from sfgkeras.networks.activations import filter_activations, stage_features
 from sfgkeras.networks.base import MultiTaskNetwork
 from sfgkeras.networks.counting import count_multiplies, count_parameters
 from sfgkeras.networks.hardening import build_plain_model, group_network, harden
@@ -32,4 +32,5 @@ __all__ = [
     "group_network",
     "harden",
     "recalibrate",
+    "stage_features",
 ]

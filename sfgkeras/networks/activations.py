@@ -1,10 +1,12 @@
-"""What single filters answer to an image."""
+"""What single filters, and the stages of a network, answer to an image."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from sfgkeras.architecture.walk import Streams
 from sfgkeras.layers.filter_grouping import mask_source_index
 from sfgkeras.networks.base import MultiTaskNetwork
 from sfgkeras.sharing.masked_trunk import MaskedTrunk
@@ -31,3 +33,33 @@ def filter_activations(network: MultiTaskNetwork, images: Any) -> dict[str, np.n
     images = ops.cast(ops.convert_to_tensor(images), network.compute_dtype)
     features = network.trunk.filter_features(images, network.temperature, mask_source_index("mode"))
     return {name: ops.convert_to_numpy(ops.cast(values, "float32")) for name, values in features.items()}
+
+
+def stage_features(network: MultiTaskNetwork, images: Any) -> dict[str, np.ndarray]:
+    """Returns what the stages on the way down leave, before their pooling, under any sharing mechanism.
+
+    Stages on the way up, from the first that upsamples on, are left out. Masks are the most probable ones.
+
+    Args:
+        network: A built network.
+        images: `(batch, *spatial, channels)`.
+
+    Returns:
+        float32 `(batch, *spatial, features)` by the name of the stage; the spatial axes are those of the stage, and the
+        features those of all its streams, each tensor once.
+    """
+    trunk, found = network.trunk, {}
+    names, stages = trunk.architecture.names, trunk.architecture.stages
+    first_up = next((index for index, stage in enumerate(stages) if stage.upsamples), len(stages))
+    draw = network.temperature, mask_source_index("mode")
+
+    def run_stage(index: int, streams: Streams, sized_image: Callable[[], Any]) -> Streams:
+        left = trunk.run_stage(index, streams, sized_image, draw, False)
+        if index < first_up:
+            tensors = {id(stream): stream for stream in left.values()}.values()
+            parts = [ops.convert_to_numpy(ops.cast(stream, "float32")) for stream in tensors]
+            found[names[index]] = np.concatenate(parts, axis=-1)
+        return left
+
+    trunk.walk(ops.cast(ops.convert_to_tensor(images), network.compute_dtype), run_stage)
+    return found

@@ -158,6 +158,31 @@ def test_empty_masks_have_documented_values():
     assert row["sensitivity"] == 0
 
 
+@pytest.mark.parametrize(
+    ("truth", "prediction", "accuracy", "iou", "dice"),
+    [
+        # Of 4 x 5 pixels: 6 in the truth, 6 in the prediction, 4 in both, so 8 in either.
+        (([1, 1, 1, 0, 0], [1, 1, 1, 0, 0]), ([0, 1, 1, 1, 0], [0, 1, 1, 1, 0]), 16 / 20, 4 / 8, 8 / 12),
+        (([1, 0, 0, 0, 0],), ([1, 0, 0, 0, 0],), 1, 1, 1),
+        ((), (), 1, 1, 1),  # nothing is there and nothing is found
+        ((), ([0, 0, 1, 1, 1],), 17 / 20, 0, 0),
+        (([0, 0, 1, 1, 1],), (), 17 / 20, 0, 0),
+        (([1] * 5,) * 4, (), 0, 0, 0),
+        (([1] * 5,) * 4, ([1] * 5,) * 4, 1, 1, 1),
+    ],
+)
+def test_pixel_accuracy_iou_and_dice_are_those_counted_by_hand(truth, prediction, accuracy, iou, dice):
+    masks = []
+    for rows in (truth, prediction):
+        mask = np.zeros((4, 5, 1), np.uint8)
+        for number, row in enumerate(rows):
+            mask[number, :, 0] = row
+        masks.append(mask)
+    names = ["voxel_accuracy", "jaccard", "dice"]
+    row = only_row(measures.evaluate_segmentation(*masks, (1, 1, 1), {"animal": 1}, names))
+    assert [row[name] for name in names] == pytest.approx([accuracy, iou, dice])
+
+
 def test_distances_are_not_measured_unless_asked_for(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("measured")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.networks import MultiTaskNetwork, filter_activations
+from sfgkeras.networks import MultiTaskNetwork, UNet, filter_activations, stage_features
 
 
 class TinyNetwork(MultiTaskNetwork):
@@ -51,3 +51,26 @@ def test_a_network_of_fixed_groups_is_refused():
     network(image_batch(2))
     with pytest.raises(ValueError, match="sharing = hard_sharing has no grouping probabilities"):
         filter_activations(network, image_batch(2))
+
+
+@pytest.mark.parametrize("sharing", ["hard_sharing", "single_task", "sfg", "cross_stitch"])
+def test_features_of_the_way_down_have_the_sizes_of_their_levels(sharing):
+    network = UNet({"a": 1, "b": 2}, sharing, width=1 / 16, levels=2, seed=1)
+    images = np.random.default_rng(0).normal(size=(2, 8, 12, 1)).astype("float32")
+    network(images)
+    found = stage_features(network, images)
+    assert list(found) == ["encoder_1_1", "encoder_1", "encoder_2_1", "encoder_2", "encoding_1", "encoding"]
+    sizes = [values.shape[1:3] for values in found.values()]
+    assert sizes == [(8, 12), (8, 12), (4, 6), (4, 6), (2, 3), (2, 3)]
+    tensors = {"hard_sharing": 1, "single_task": 2, "sfg": 3, "cross_stitch": 2}[sharing]
+    assert found["encoder_1"].shape[-1] % tensors == 0
+    assert found["encoder_1"].dtype == np.float32
+
+
+def test_features_of_a_chain_are_what_its_head_reads():
+    network = TinyNetwork({"a": 2}, "hard_sharing", seed=1)
+    images = image_batch(2)
+    outputs = network(images)
+    found = stage_features(network, images)
+    assert list(found) == ["stage_1", "stage_2"]
+    np.testing.assert_allclose(network.heads[0](found["stage_2"]), outputs["a"], rtol=1e-5, atol=1e-6)

@@ -95,7 +95,9 @@ def test_two_files_of_one_name_are_refused(ini, tmp_path):
 def test_all_runs_land_in_the_tables_and_are_made_once(ini, tmp_path, reporter):
     output = tmp_path / "out"
     plan = plan_sharing(ini, ["hard_sharing", "cross_stitch"], 2, output, SMALL)
-    rows = compare(plan, output, reporter)
+    with pytest.raises(ConfigError, match="--features 'hard' is none of the networks that are compared"):
+        compare(plan, output, reporter, ["hard"])
+    rows = compare(plan, output, reporter, ["hard_sharing", "cross_stitch"])
     assert "networks" in reporter.tables
     assert {row["network"] for row in rows} == {"hard_sharing", "cross_stitch"}
     assert {(row["task"], row["measure"]) for row in rows} >= {("ct", "mae"), ("ct", "psnr"), ("organs", "dice")}
@@ -104,9 +106,10 @@ def test_all_runs_land_in_the_tables_and_are_made_once(ini, tmp_path, reporter):
     assert {(line["network"], line["seed"]) for line in lines} == {
         (name, seed) for name in ("hard_sharing", "cross_stitch") for seed in "01"
     }
-    for name in ("comparison.csv", "comparison.md", "comparison.png"):
+    for name in ("comparison.csv", "comparison.md", "comparison.png", "table.csv", "features_1.png", "features_2.png"):
         assert (output / name).stat().st_size > 100
     page = (output / "comparison.html").read_text(encoding="utf-8")
+    assert "Feature maps" in page
     assert "cross_stitch" in page
     assert 'src="http' not in page
     assert 'href="http' not in page
