@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import Problem
 
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
@@ -24,7 +24,7 @@ def find_module(path: str, what: str) -> None:
         what: What the class is, for the message, e.g. `"[NETWORK] name"`.
 
     Raises:
-        ConfigError: If there is no such module; names the folders that were searched.
+        Problem: If there is no such module; names the folders that were searched.
     """
     module = path.rpartition(".")[0]
     _see_working_folder()
@@ -33,9 +33,12 @@ def find_module(path: str, what: str) -> None:
     except ModuleNotFoundError:
         found = None
     if found is None:
-        raise ConfigError(
-            f"{what} = {path!r}: there is no module {module!r}; write {module.replace('.', '/')}.py in the working "
-            f"folder {Path.cwd()}, or set PYTHONPATH to the folder that has it"
+        raise Problem(
+            f"cannot be used: there is no module {module!r}",
+            f"write {module.replace('.', '/')}.py in the working folder {Path.cwd()}, or set PYTHONPATH to the folder "
+            "that has it",
+            key=what,
+            value=path,
         )
 
 
@@ -48,7 +51,7 @@ def load_class(path: str, what: str, base: type) -> type:
         base: What it must be a subclass of.
 
     Raises:
-        ConfigError: If the module is not there, cannot be imported, lacks the class, or has another kind of object by
+        Problem: If the module is not there, cannot be imported, lacks the class, or has another kind of object by
             that name.
     """
     find_module(path, what)
@@ -57,17 +60,16 @@ def load_class(path: str, what: str, base: type) -> type:
         module = importlib.import_module(module_name)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"{what} = {path!r}: importing {module_name!r} fails: {reason}") from error
+        raise Problem(f"cannot be used: importing {module_name!r} fails: {reason}", key=what, value=path) from error
     found = getattr(module, name, None)
     if found is None:
         there = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, base)]
-        hint = f"; it has {', '.join(there)}" if there else ""
-        raise ConfigError(f"{what} = {path!r}: {module.__file__} has no {name!r}{hint}")
+        hint = f"it has {', '.join(there)}" if there else ""
+        raise Problem(f"cannot be used: {module.__file__} has no {name!r}", hint, key=what, value=path)
     if not isinstance(found, type) or not issubclass(found, base):
         kind = "class" if isinstance(found, type) else type(found).__name__
-        raise ConfigError(
-            f"{what} = {path!r}: the {kind} is no subclass of {base.__module__}.{base.__qualname__}, which it has to be"
-        )
+        name = f"{base.__module__}.{base.__qualname__}"
+        raise Problem(f"cannot be used: the {kind} is no subclass of {name}", "derive it", key=what, value=path)
     return found
 
 

@@ -6,6 +6,8 @@ of configuration files by themselves. Nothing here loads Keras.
 """
 
 import dataclasses
+import functools
+import inspect
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -178,7 +180,7 @@ def _reader(kind: Any, choices: Collection[str] | None, name: str) -> Reads:
     if kind in _SIMPLE:
         return _SIMPLE[kind]
     arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is not tuple or arguments[0] not in _LISTS:
+    if typing.get_origin(kind) is not tuple or not arguments or arguments[0] not in _LISTS:
         raise TypeError(f"{name} has a type that text cannot be read as; say how with setting(..., reads=...)")
     of_any_length = _LISTS[arguments[0]]
     if arguments[-1] is Ellipsis:
@@ -259,3 +261,50 @@ def _asked_for(missing: Described) -> str:
 def setting_values(settings: Any) -> dict[str, Any]:
     """Returns what settings hold by the name of the field, without fields for Python alone; none for None."""
     return {} if settings is None else {name: getattr(settings, name) for name in described(type(settings))}
+
+
+@functools.cache
+def own_settings(own: Any, base: Any) -> type | None:
+    """Returns the settings of a user's class: its `Settings`, or else the arguments that it adds to its base.
+
+    An argument is a setting where it has a default and a type that text can be read as. What it means is told by the
+    class's own documentation.
+
+    Args:
+        own: The class.
+        base: What it is a subclass of; arguments that this has are given by others.
+
+    Returns:
+        A dataclass, the same one whenever it is asked for; None if nothing can be set.
+    """
+    if isinstance(stated := getattr(own, "Settings", None), type) and dataclasses.is_dataclass(stated):
+        return stated
+    taken = {"self", *inspect.signature(base.__init__).parameters}
+    hints = _hints(own.__init__)
+    fields: list[tuple[str, Any, Any]] = []
+    for name, parameter in inspect.signature(own.__init__).parameters.items():
+        kind = hints.get(name, type(parameter.default))
+        if name in taken or parameter.default is inspect.Parameter.empty or not _can_be_read(kind):
+            continue
+        fields.append((name, kind, setting(parameter.default, f"An argument of {own.__name__}.")))
+    return dataclasses.make_dataclass(f"{own.__name__}Settings", fields, frozen=True) if fields else None
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):
+        return {}
+
+
+def _can_be_read(kind: Any) -> bool:
+    try:
+        _reader(_without_none(kind)[0], None, "")
+    except TypeError:
+        return False
+    return True
+
+
+def key_of(chosen: str, name: str) -> str:
+    """Returns the INI key of a setting of what was chosen: `huber_delta`; a user's class goes by its own name."""
+    return f"{chosen.rpartition('.')[2].lower()}_{name}"

@@ -10,6 +10,7 @@ import pytest
 from sfgkeras.config import choices
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, System, Training
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
+from sfgkeras.settings import described
 from sfgkeras.tables.losses import LOSSES
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.networks import NETWORKS
@@ -106,6 +107,27 @@ def test_every_optimiser_lowers_a_parabola(name):
     for _ in range(20):
         optimizer.apply([2 * variable.value], [variable])
     assert abs(float(variable[0])) < 1.9
+
+
+def test_optimisers_have_the_settings_of_the_file_and_else_those_that_they_always_had():
+    import keras
+
+    from sfgkeras.applications.training.step import build_optimizer
+
+    old = {
+        "adam": keras.optimizers.Adam, "nadam": keras.optimizers.Nadam, "adagrad": keras.optimizers.Adagrad,
+        "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD,
+        "momentum": functools.partial(keras.optimizers.SGD, momentum=0.9),
+        "nesterov": functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
+    }  # fmt: skip
+    assert set(old) == set(OPTIMISERS)
+    for name, build in old.items():
+        assert {**build_optimizer(name, 0.05).get_config(), "name": ""} == {**build(0.05).get_config(), "name": ""}
+    for name, entry in OPTIMISERS.items():
+        for each in described(entry.settings_class()).values():
+            other = each.default / 2 or 0.25
+            config = build_optimizer(name, 0.05, settings={each.name: other}).get_config()
+            assert config[each.name] == pytest.approx(other)
 
 
 def test_precisions():

@@ -8,7 +8,6 @@ import numpy as np
 from sfgkeras.analysis.measures import evaluate_classification
 from sfgkeras.applications.tasks.labelled import LabelledTask
 from sfgkeras.applications.tasks.targets import ImageTarget
-from sfgkeras.applications.tasks.task import build_named_loss
 from sfgkeras.errors import DataError
 
 
@@ -21,12 +20,6 @@ class ClassificationTask(LabelledTask, ImageTarget):
     def target_kind(self) -> str:
         """`class`."""
         return "class"
-
-    def build_loss(self) -> Any:
-        """Builds the loss named in the INI file."""
-        from sfgkeras.losses import CLASSIFICATION_LOSSES
-
-        return build_named_loss(CLASSIFICATION_LOSSES, self)
 
     def prepare_value(self, *texts: str) -> np.ndarray:
         """Returns the class index.

@@ -8,7 +8,7 @@ import numpy as np
 from sfgkeras.analysis.measures import EVALUATIONS, evaluate_regression, evaluations_of
 from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
 from sfgkeras.applications.tasks.targets import ImageTarget, Resample, VoxelTarget
-from sfgkeras.applications.tasks.task import Task, build_named_loss
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.scaling import convert_in_blocks
 from sfgkeras.preprocessing.ct import AIR, HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
 
@@ -22,12 +22,6 @@ class RegressionTask(Task):
     def num_outputs(self) -> int:
         """One channel."""
         return 1
-
-    def build_loss(self) -> Any:
-        """Builds the loss named in the INI file."""
-        from sfgkeras.losses import REGRESSION_LOSSES
-
-        return build_named_loss(REGRESSION_LOSSES, self)
 
     @property
     def unit(self) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 from sfgkeras.analysis.measures import evaluate_segmentation
 from sfgkeras.applications.tasks.labelled import LabelledTask
 from sfgkeras.applications.tasks.targets import Resample, VoxelTarget
-from sfgkeras.applications.tasks.task import build_named_loss
 from sfgkeras.data.scaling import BLOCK
 from sfgkeras.errors import DataError
 
@@ -24,13 +23,6 @@ class SegmentationTask(LabelledTask, VoxelTarget):
     def target_kind(self) -> str:
         """`labels`."""
         return "labels"
-
-    def build_loss(self) -> Any:
-        """Builds the loss named in the INI file."""
-        from sfgkeras.losses import SEGMENTATION_LOSSES
-
-        distances = self.settings.wgdl_distances if self.settings.loss == "wgdl" else ()
-        return build_named_loss(SEGMENTATION_LOSSES, self, **({"distances": distances} if distances else {}))
 
     @property
     def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:

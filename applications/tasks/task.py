@@ -12,10 +12,9 @@ import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.uncertainty import Allocate, PassStatistics, in_memory
-from sfgkeras.classes import is_class_path, load_class
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.task_sections import Task as TaskSettings
-from sfgkeras.errors import lookup
+from sfgkeras.tables.losses import find_loss
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,14 @@ class Task(ABC):
     def target_kind(self) -> str:
         """How windows carry the target: a key of `data.windows.TASK_KINDS`."""
 
-    @abstractmethod
     def build_loss(self) -> Any:
-        """Builds the loss; it has `per_sample(y_true, y_pred, sample_weight)`."""
+        """Builds the loss that the INI file names, with its settings; it has `per_sample(y_true, y_pred, weight)`.
+
+        Raises:
+            ConfigError: If there is no such loss, or a class of the user's own cannot be used.
+        """
+        entry = find_loss(self.settings.loss, self.type_name, f"loss of task {self.name!r}")
+        return entry.load()(name=f"{self.name}_loss", **self.settings.settings_of("loss"))
 
     def build_metrics(self) -> Mapping[str, Any]:
         """Builds the validation metrics that the INI file names, in the target's own unit."""
@@ -120,22 +124,6 @@ class Task(ABC):
     def describe_output(self) -> dict[str, Any]:
         """Returns what a user of the bare network has to know about this output, as plain values."""
         return {"type": self.type_name, "channels": self.num_outputs}
-
-
-def build_named_loss(table: Mapping[str, Any], task: Task, **arguments: Any) -> Any:
-    """Builds the loss of a task: of a table, or a class of the user's own.
-
-    Raises:
-        ConfigError: If there is no such loss, or the class cannot be used.
-    """
-    name, chosen = f"{task.name}_loss", task.settings.loss
-    if not is_class_path(chosen):
-        return lookup(table, chosen, f"{task.type_name} loss")(name=name, **arguments)
-    import keras
-
-    from sfgkeras.losses.keras_losses import task_loss
-
-    return task_loss(load_class(chosen, f"loss of task {task.name!r}", keras.losses.Loss), name)
 
 
 def select_measures(names: Sequence[str], kind: str) -> list[str] | None:

@@ -29,7 +29,9 @@ def build_window_source(
         augment: Whether the INI's augmentation is applied.
         validation: Whether the validation seed is used.
     """
-    sampler = lookup(SAMPLERS, config.network.window_sampling, "window_sampling")(config.window_size)
+    sampler = lookup(SAMPLERS, config.network.window_sampling, "window_sampling")(
+        config.window_size, **config.network.settings_of("window_sampling")
+    )
     return WindowSource(
         subjects,
         config.window_size,

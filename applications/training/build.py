@@ -72,10 +72,11 @@ def build_trainer(
             restore_variables(network, config.training, reporter)
         freeze_variables(network, config.training.vars_to_freeze, reporter)
         training, precision = config.training, config.system.mixed_precision
-        optimizer = build_optimizer(training.optimiser, training.lr, precision)
+        more = training.settings_of("optimiser")
+        optimizer = build_optimizer(training.optimiser, training.lr, precision, more)
         grouping_optimizer = None
         if training.grouping_lr is not None and split_variables(network, separate=True)[1]:
-            grouping_optimizer = build_optimizer(training.optimiser, training.grouping_lr, precision)
+            grouping_optimizer = build_optimizer(training.optimiser, training.grouping_lr, precision, more)
         variables, logits = split_variables(network, separate=grouping_optimizer is not None)
         optimizer.build(variables)
         if grouping_optimizer is not None:

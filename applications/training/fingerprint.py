@@ -20,8 +20,10 @@ from sfgkeras.applications.subjects.preprocessing_settings import build_steps, d
 from sfgkeras.applications.tasks.coverage import fill_value
 from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
 from sfgkeras.config import Config
+from sfgkeras.config.sections import Section
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.fitted import Fitted
+from sfgkeras.settings import key_of
 from sfgkeras.tables.sharing import SHARING
 
 IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
@@ -42,7 +44,7 @@ MUST_STAY: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("window_sampling", "keep_prob"),
     "TRAINING": ("best_metric", "balancing", "vars_to_freeze"),
     "MULTITASK": ("sampler", "weight", "init_categorical", "cross_stitch_per_channel"),
-    "TASK": ("target", "loss", "attribute", "wgdl_distances"),
+    "TASK": ("target", "loss", "attribute"),
     "SOURCE": (
         "spatial_window_size",
         "axcodes",
@@ -69,7 +71,10 @@ MAY_CHANGE: Mapping[str, tuple[str, ...]] = {
     ),
     "TASK": ("weight", "metrics"),
 }  # fmt: skip
-"""Settings of training that may change when a run is resumed; a change is said."""
+"""Settings of training that may change when a run is resumed; a change is said.
+
+Settings of what a key chooses, such as `huber_delta`, go where the key goes; those of the optimiser may change.
+"""
 
 
 def network_fingerprint(config: Config) -> dict[str, Any]:
@@ -98,6 +103,7 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         "foreground": _foreground(config),
         "loss_border": multitask.loss_border,
         "volume_padding": _padding(config),
+        **_chosen_settings(network, "name"),
         **{f"[{name}] {key}": value for name in config.image for key, value in _grid(config, name).items()},
     }
     if SHARING[network.sharing].learned:
@@ -132,11 +138,12 @@ def training_settings(config: Config) -> dict[str, dict[str, Any]]:
     They come in two parts: `must stay` and `may change`.
     """
     must_stay = {**_settings(config, MUST_STAY), "window": list(config.window_size)}
-    return {"must stay": must_stay, "may change": _settings(config, MAY_CHANGE)}
+    of_optimiser = {f"[TRAINING] {key}": value for key, value in _chosen_settings(config.training, "optimiser").items()}
+    return {"must stay": must_stay, "may change": {**_settings(config, MAY_CHANGE), **of_optimiser}}
 
 
 def _settings(config: Config, keys: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    sections: dict[str, tuple[str, Any]] = {
+    sections: dict[str, tuple[str, Section]] = {
         "NETWORK": ("NETWORK", config.network),
         "TRAINING": ("TRAINING", config.training),
         "MULTITASK": ("MULTITASK", config.multitask),
@@ -144,10 +151,20 @@ def _settings(config: Config, keys: Mapping[str, Sequence[str]]) -> dict[str, An
         **{name: ("SOURCE", config.sources[name]) for name in _targets(config)},
     }
     return {
-        f"[{title}] {key}": values[key]
+        f"[{title}] {name}": value
         for title, (kind, section) in sections.items()
         for values in [section.model_dump(mode="json")]
         for key in keys.get(kind, ())
+        for name, value in {key: values[key], **_chosen_settings(section, key)}.items()
+    }
+
+
+def _chosen_settings(section: Section, key: str) -> dict[str, Any]:
+    """Returns the settings of what a key of a section chooses, by their INI keys, as values that JSON can hold."""
+    chosen = section.settings_of(key)
+    return {
+        key_of(getattr(section, key), name): str(value) if isinstance(value, Path) else value
+        for name, value in chosen.items()
     }
 
 
@@ -258,7 +275,7 @@ def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, 
         "inference": {
             key: value for key, value in inference.items() if key not in ("save_seg_dir", "dataset_to_infer")
         },
-        "network": config.network.model_dump(mode="json"),
+        "network": config.network.model_dump(mode="json") | _chosen_settings(config.network, "name"),
         "preprocessing": describe_steps(config),
         "sources": {
             name: config.sources[name].model_dump(mode="json", exclude=set(PLACE_KEYS)) for name in config.image

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfgkeras.applications.tasks.task import Task
-from sfgkeras.classes import is_class_path, load_class
+from sfgkeras.classes import is_class_path
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
+from sfgkeras.tables.networks import find_network
 
 PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
@@ -31,14 +32,10 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
         tasks: The tasks by name.
         image_channels: Channels of the input.
     """
-    from sfgkeras.networks import NETWORKS, MultiTaskNetwork
-
     settings, rank = config.network, spatial_rank(config)
+    network_class = find_network(settings.name, "[NETWORK] name").load()
     if is_class_path(settings.name):
-        network_class = load_class(settings.name, "[NETWORK] name", MultiTaskNetwork)
         _refuse_other_head(network_class, config)
-    else:
-        network_class = lookup(NETWORKS, settings.name, "network")
     network = network_class(
         tasks={name: task.num_outputs for name, task in tasks.items()},
         sharing=build_sharing(config),
@@ -55,6 +52,7 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
         rematerialise=config.system.rematerialise,
         # A fixed name: variables keep their paths whatever else was built before in the same process.
         name="network",
+        **settings.settings_of("name"),
     )
     network.build((None, *(None,) * rank, image_channels))
     return network

@@ -176,25 +176,23 @@ def _check_unit(draft: Draft, name: str, task: Task) -> None:
 
 def _check_distances(draft: Draft, name: str, task: Task) -> None:
     """The Wasserstein Dice loss has a distance for every pair of labels."""
-    distances, place = task.wgdl_distances, draft.application.place(name, "wgdl_distances")
     if task.loss != "wgdl":
-        if distances:
-            draft.ini.add(*place, f"has no effect with the loss {task.loss}; use wgdl, or remove the line")
         return
+    header = draft.application.headers[name]
+    distances = task.settings_of("loss").get("distances", ())
     if not distances:
         draft.warnings.append(
-            f"[{place[0]}] the loss wgdl takes all labels for equally far apart, where NiftyNet has a matrix for "
+            f"[{header}] the loss wgdl takes all labels for equally far apart, where NiftyNet has a matrix for "
             "BraTS's five labels built in; wgdl_distances sets other distances: 0-1, 0-2, ..., 1-2, ..."
         )
-        return
-    if task.num_classes is not None and len(distances) != task.num_classes * (task.num_classes - 1) // 2:
+    elif task.num_classes is not None and len(distances) != task.num_classes * (task.num_classes - 1) // 2:
         wanted = task.num_classes * (task.num_classes - 1) // 2
         draft.ini.add(
-            *place,
-            f"has {len(distances)} distances for the {wanted} pairs of num_classes = {task.num_classes}; give all",
+            header,
+            "wgdl_distances",
+            f"has {len(distances)} distances for the {wanted} pairs of num_classes = {task.num_classes}",
+            "give all",
         )
-    elif min(distances) <= 0:
-        draft.ini.add(*place, "has a distance that is not positive; labels that are one need one number")
 
 
 def _check_target(draft: Draft, name: str, task: Task) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 # NiftyNet's other networks, by their short names and by the modules of their classes.
 NOT_BUILT_NETWORKS = {
     **dict.fromkeys(
-        ("unet", "unet_2d", "nonewnet", "no_new_net", "vnet", "dense_vnet", "deepmedic", "scalenet", "holisticnet")
+        ("unet_2d", "nonewnet", "no_new_net", "vnet", "dense_vnet", "deepmedic", "scalenet", "holisticnet")
         + ("holistic_net", "holistic_scalenet", "toynet", "toynet_features"),
         "use highresnet",
     ),

@@ -12,7 +12,7 @@ from sfgkeras.classes import is_class_path
 from sfgkeras.config.sections import Network, Section, Training
 from sfgkeras.config.task_sections import Classification, InputSource, Regression, Segmentation, Task
 from sfgkeras.config.text import IniSection, IniText, section_id
-from sfgkeras.errors import ConfigError, Problem, closest
+from sfgkeras.errors import Problem, closest
 from sfgkeras.quoting import unquote
 from sfgkeras.settings import build_settings, described, key_of
 from sfgkeras.tables.balancing import BALANCING
@@ -23,6 +23,7 @@ from sfgkeras.tables.networks import NETWORKS, find_network
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.stopping import STOPPING
+from sfgkeras.tables.tasks import TASK_TYPES
 
 Table = Mapping[str, Entry[Any]]
 SectionType = TypeVar("SectionType", bound=Section)
@@ -62,7 +63,7 @@ CHOOSING: Mapping[type[Section], tuple[Choosing, ...]] = {
         Choosing("balancing", {"": BALANCING}),
         Choosing("early_stopping_mode", {"": STOPPING}),
     ),
-    Task: (Choosing("loss", LOSSES, find_loss),),
+    Task: (Choosing("type", {"": TASK_TYPES}), Choosing("loss", LOSSES, find_loss)),
 }
 """The keys whose choice has settings, by section."""
 
@@ -78,7 +79,9 @@ def choosing_keys(model: type[Section]) -> tuple[Choosing, ...]:
     """Returns the keys whose choice has its settings in a section: of a section of one task, those of that task."""
     if model not in ONE_TASK:
         return CHOOSING.get(model, ())
-    return tuple(replace(each, tables={"": each.tables[ONE_TASK[model]]}) for each in CHOOSING[Task])
+    task_type = ONE_TASK[model]
+    of_type: dict[str, Table] = {"type": {task_type: TASK_TYPES[task_type]}, "loss": LOSSES[task_type]}
+    return tuple(replace(each, tables={"": of_type[each.key]}) for each in CHOOSING[Task])
 
 
 def setting_keys(model: type[Section]) -> list[str]:
@@ -109,7 +112,11 @@ def is_of_own_class(ini: IniText, section: IniSection, model: type[Section], key
 
 
 def read_settings(
-    ini: IniText, header: str, filled: SectionType, task_type: str = "", chooser: tuple[str, str] | None = None
+    ini: IniText,
+    header: str,
+    filled: SectionType,
+    task_type: str = "",
+    choosers: Mapping[str, tuple[str, str]] | None = None,
 ) -> SectionType:
     """Reads the settings of all that a section chooses; mistakes are collected.
 
@@ -118,7 +125,7 @@ def read_settings(
         header: The section where the settings stand.
         filled: The section, its choices settled.
         task_type: The type of a task.
-        chooser: Section and key that choose, where these are others than the header and the field: `loss_type`.
+        choosers: Section and key that choose, by the field, where they are others than header and field: `loss_type`.
 
     Returns:
         The section with all settings of what it chooses.
@@ -126,7 +133,7 @@ def read_settings(
     for choosing in CHOOSING.get(type(filled), ()):
         chosen = getattr(filled, choosing.key)
         if isinstance(chosen, str) and chosen:
-            place = chooser or (header, choosing.key)
+            place = (choosers or {}).get(choosing.key, (header, choosing.key))
             filled = _Reading(ini, header, choosing, chosen, task_type, place).read(filled)
     return filled
 
@@ -156,8 +163,8 @@ class _Reading:
         entries = dict(section.entries) if section is not None else {}
         try:
             entry = self._entry(entries)
-        except ConfigError as error:
-            self.ini.add(*self.place, f"cannot be used: {error}")
+        except Problem as problem:
+            self.ini.add(*self.place, problem.what, problem.remedy)
             return filled
         if entry is None:
             return filled
@@ -174,8 +181,8 @@ class _Reading:
                 given[setting] = (key, entries[key].value)
         self._refuse_unknown_of_own(entries, own)
         settings, problems = build_settings(entry.settings_class(), {name: value for name, (_, value) in given.items()})
-        for problem in problems:
-            self._add(problem, given)
+        for each in problems:
+            self._add(each, given)
         return filled.with_settings(self.choosing.key, settings)
 
     def _entry(self, entries: Mapping[str, object]) -> Entry[Any] | None:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sfgkeras.config.text import IniSection, IniText, section_id
-from sfgkeras.errors import suggestion
+from sfgkeras.errors import Problem, closest
 from sfgkeras.quoting import end_of_quotes, split_list
 
 SECTION = "COMPARE"
@@ -29,21 +30,25 @@ class Row:
     Attributes:
         name: What it is called in tables and folders.
         changes: What it changes, `("SECTION.KEY", "VALUE")`.
+        file: What messages call the file.
         line: Its line in the file; None where it comes from the command line.
-        place: What messages call that line, `pets.ini:80` or `--COMPARE.base`.
+        option: The command-line option that has it, `--COMPARE.base`; empty where the file has it.
         text: As written, behind the `=`.
     """
 
     name: str
     changes: tuple[tuple[str, str], ...]
+    file: str
     line: int | None
-    place: str
+    option: str
     text: str
 
-    def problem(self, message: str) -> str:
-        """Words a mistake of the settings in which the row is the reason."""
-        said = message.removeprefix(f"{self.place}: ")
-        return f"{self.place}: [{SECTION}] {self.name} = {self.text!r} cannot be used: {said}"
+    def problem(self, problem: Problem) -> Problem:
+        """Returns a mistake of the settings as one of the row, which is the reason for it."""
+        is_here = (problem.line, problem.option) == (self.line, self.option)
+        said = problem.at(file="", line=None, option="") if is_here else problem
+        place: dict[str, Any] = {"file": self.file, "line": self.line, "option": self.option}
+        return Problem(f"cannot be used: {said}", key=self.name, value=self.text, section=SECTION, **place)
 
 
 def take_rows(ini: IniText) -> dict[str, Row]:
@@ -53,16 +58,15 @@ def take_rows(ini: IniText) -> dict[str, Row]:
         return {}
     rows = {}
     for key, entry in section.entries.items():
-        place = entry.option or f"{ini.file}:{entry.line}"
         if not _NAME.fullmatch(key):
             ini.add(SECTION, key, "is no row: a row's name has letters, digits and - _ + . only; write e.g. mtl-rec")
             continue
         try:
             changes = tuple(_changes(ini, entry.value))
-        except ValueError as error:
-            ini.add(SECTION, key, str(error))
+        except Problem as problem:
+            ini.add(SECTION, key, problem.what, problem.remedy)
         else:
-            rows[key] = Row(key, changes, entry.line, place, entry.value)
+            rows[key] = Row(key, changes, ini.file, entry.line, entry.option or "", entry.value)
     if not section.entries:
         ini.add(SECTION, None, "has no row; write one on a line, e.g. base = tasks: mask, or remove the section")
     del ini.sections[SECTION]
@@ -73,20 +77,21 @@ def _changes(ini: IniText, text: str) -> Iterator[tuple[str, str]]:
     """Yields what a row changes.
 
     Raises:
-        ValueError: Goes on after `[COMPARE] name = 'text'`.
+        Problem: Goes on after `[COMPARE] name = 'text'`.
     """
     parts = [_parted(part) for part in _split(text) if part.strip()]
     keys = [key.upper() for key, _ in parts]
     for key, value in parts:
         if keys.count(key.upper()) > 1:
-            raise ValueError(f"sets {key} twice; keep one of them")
+            raise Problem(f"sets {key} twice", "keep one of them")
         if not value:
-            raise ValueError(f"gives {key} no value; write {key}: VALUE, or leave it out")
+            raise Problem(f"gives {key} no value", f"write {key}: VALUE, or leave it out")
         if "." not in key and key.lower() not in _SHORT:
-            hint = suggestion(key, list(_SHORT)) or "; write SECTION.KEY: VALUE, e.g. training.lr: 1e-4"
-            raise ValueError(f"sets {key!r}, which names no section{hint}")
+            close = closest(key, _SHORT)
+            remedy = f"did you mean {close!r}?" if close else "write SECTION.KEY: VALUE, e.g. training.lr: 1e-4"
+            raise Problem(f"sets {key!r}, which names no section", remedy)
         if reason := _SET_BY_COMPARE.get(key.upper()):
-            raise ValueError(f"sets {key}, which sfgkeras compare sets ({reason}); leave it out")
+            raise Problem(f"sets {key}, which sfgkeras compare sets ({reason})", "leave it out")
     own = {key.lower(): value for key, value in parts}
     for key, value in parts:
         if key.lower() == "tasks":
@@ -103,7 +108,7 @@ def _changes(ini: IniText, text: str) -> Iterator[tuple[str, str]]:
 
 def _needing_tasks(ini: IniText, key: str, value: str) -> str:
     if "MULTITASK" not in ini.sections:
-        raise ValueError(f"sets {key}, and the file has one task; write training.KEY: VALUE and the like")
+        raise Problem(f"sets {key}, and the file has one task", "write training.KEY: VALUE and the like")
     return value
 
 
@@ -119,7 +124,7 @@ def _tasks(ini: IniText, own: str | None) -> list[str]:
 def _weights(tasks: Sequence[str], value: str) -> list[tuple[str, str]]:
     numbers = split_list(value)
     if len(numbers) != len(tasks):
-        raise ValueError(f"has {len(numbers)} weights for {len(tasks)} tasks ({', '.join(tasks)}); give one for each")
+        raise Problem(f"has {len(numbers)} weights for {len(tasks)} tasks ({', '.join(tasks)})", "give one for each")
     return list(zip(tasks, numbers, strict=True))
 
 
@@ -139,9 +144,9 @@ def _split(text: str) -> list[str]:
 def _parted(part: str) -> tuple[str, str]:
     key, colon, value = part.partition(":")
     if not colon or not key.strip():
-        raise ValueError(
-            f"holds {part.strip()!r}, which sets nothing; write KEY: VALUE; KEY: VALUE, where KEY is tasks, weights or "
-            "SECTION.KEY"
+        raise Problem(
+            f"holds {part.strip()!r}, which sets nothing",
+            "write KEY: VALUE; KEY: VALUE, where KEY is tasks, weights or SECTION.KEY",
         )
     return " ".join(key.split()), value.strip()
 
@@ -155,4 +160,4 @@ def apply_row(ini: IniText, row: Row) -> None:
         section = ini.sections.setdefault(section_id(section_name), IniSection(section_name, row.line))
         given = section.entries.get(key.lower())
         if given is None or given.option is None:
-            section.put(key, value, row.line, None if row.line else row.place)
+            section.put(key, value, row.line, row.option or None)

@@ -112,6 +112,7 @@ class Config:
         for key in ONE_TASK_SECTIONS[name].model_fields:
             if key not in values:
                 values[key] = getattr(self.multitask if key in Multitask.model_fields else task, key)
+        values |= task.setting_lines()
         return [
             "",
             f"[{name}]",
@@ -126,5 +127,6 @@ class Config:
             if key in below_model_dir and value is not None and value.is_relative_to(self.system.model_dir):
                 value = value.relative_to(self.system.model_dir)
             lines.append(f"{key} = {format_value(value)}".rstrip())
-        lines += [f"{key} = {format_value(value)}".rstrip() for key, value in (section.model_extra or {}).items()]
+        more = {**(section.model_extra or {}), **section.setting_lines()}
+        lines += [f"{key} = {format_value(value)}".rstrip() for key, value in more.items()]
         return lines

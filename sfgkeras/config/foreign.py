@@ -1,6 +1,6 @@
 """Words that users of Keras, MONAI and nnU-Net type, and the key that they mean here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 # Word, lower case, to `(section, key)`; an empty section is an input source, TASK a [TASK name].
 FOREIGN_WORDS: Mapping[str, tuple[str, str]] = {
@@ -9,6 +9,12 @@ FOREIGN_WORDS: Mapping[str, tuple[str, str]] = {
     "base_lr": ("TRAINING", "lr"),
     "optimizer": ("TRAINING", "optimiser"),
     "solver": ("TRAINING", "optimiser"),
+    "momentum": ("TRAINING", "momentum_momentum"),
+    "beta_1": ("TRAINING", "adam_beta_1"),
+    "beta1": ("TRAINING", "adam_beta_1"),
+    "beta_2": ("TRAINING", "adam_beta_2"),
+    "beta2": ("TRAINING", "adam_beta_2"),
+    "delta": ("TASK name", "huber_delta"),
     "epochs": ("TRAINING", "max_iter"),
     "num_epochs": ("TRAINING", "max_iter"),
     "max_epochs": ("TRAINING", "max_iter"),
@@ -130,6 +136,8 @@ FOREIGN_WORDS: Mapping[str, tuple[str, str]] = {
 
 # What besides the name is another matter.
 REMARKS: Mapping[str, str] = {
+    "momentum": "it needs optimiser = momentum",
+    "delta": "it needs loss = huber",
     "epochs": "it counts iterations of batch_size windows, not passes over the data",
     "num_epochs": "it counts iterations of batch_size windows, not passes over the data",
     "max_epochs": "it counts iterations of batch_size windows, not passes over the data",
@@ -152,8 +160,6 @@ WITHOUT_KEY: Mapping[str, str] = {
     "lr_decay": _CONSTANT,
     "scheduler_gamma": _CONSTANT,
     "warmup_steps": _CONSTANT,
-    "momentum": "write optimiser = momentum in [TRAINING], whose momentum is 0.9",
-    "beta_1": "write optimiser = adam in [TRAINING], whose betas are 0.9 and 0.999",
     "in_channels": "remove it; channels are counted in the images",
     "num_channels": "remove it; channels are counted in the images",
     "deep_supervision": "remove it; there is no such loss",
@@ -165,20 +171,20 @@ WITHOUT_KEY: Mapping[str, str] = {
 }
 
 
-def meaning_of(word: str, known: Mapping[str, object]) -> str | None:
-    """Returns the remedy for a word of another toolkit, with its punctuation; None if it is none.
+def meaning_of(word: str, known: Collection[str]) -> str | None:
+    """Returns the remedy for a word of another toolkit; None if it is none.
 
     Args:
         word: The key as typed, lower case.
         known: The keys of the section that it stands in; a word that one of them spells out is left to that.
     """
     if word in WITHOUT_KEY:
-        return f"; {WITHOUT_KEY[word]}"
+        return WITHOUT_KEY[word]
     if word not in FOREIGN_WORDS:
         return None
     section, key = FOREIGN_WORDS[word]
     if section == "TASK name" and key in known:
-        return f", did you mean {key!r}?"
+        return f"did you mean {key!r}?"
     place = f"[{section}]" if section else "an input source"
     remark = f" ({REMARKS[word]})" if word in REMARKS else ""
-    return f", did you mean {key!r} in {place}?{remark}"
+    return f"did you mean {key!r} in {place}?{remark}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sfgkeras.config.chosen import is_of_own_class, setting_keys
 from sfgkeras.config.foreign import meaning_of
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.task_sections import (
@@ -17,7 +18,7 @@ from sfgkeras.config.task_sections import (
     Task,
 )
 from sfgkeras.config.text import IniSection, IniText, section_id
-from sfgkeras.errors import closest, suggestion
+from sfgkeras.errors import Problem, closest
 from sfgkeras.quoting import unquote
 
 # A new section is one line here; `Config` holds it under its name in lower case.
@@ -109,7 +110,7 @@ def sort_sections(ini: IniText) -> tuple[list[IniSection], list[IniSection]]:
         if is_task(key):
             tasks.append(section)
         elif key in NOT_BUILT_SECTIONS:
-            ini.add(section.name, None, f"does not exist in this version; {NOT_BUILT_SECTIONS[key]}")
+            ini.add(section.name, None, "does not exist in this version", NOT_BUILT_SECTIONS[key])
         elif key in referenced or {"csv_file", "path_to_search"} & set(section.entries):
             sources.append(section)
         else:
@@ -121,12 +122,12 @@ def _refuse_section(ini: IniText, section: IniSection) -> None:
     close = closest(section.name, [*SECTIONS, "COMPARE"])
     home = max(SECTIONS, key=lambda name: len(set(SECTIONS[name].model_fields) & set(section.entries)))
     if section_id(section.name).startswith("TASK"):
-        hint = ", did you mean [TASK name]?"
+        remedy = "did you mean [TASK name]?"
     elif close or set(SECTIONS[home].model_fields) & set(section.entries):
-        hint = f", did you mean [{close or home}]?"
+        remedy = f"did you mean [{close or home}]?"
     else:
-        hint = "; an input source needs path_to_search or csv_file"
-    ini.add(section.name, None, f"is not a known section{hint}")
+        remedy = "an input source needs path_to_search or csv_file"
+    ini.add(section.name, None, "is not a known section", remedy)
 
 
 def refuse_unknown_keys(ini: IniText, section: IniSection, model: type[Section], more: Iterable[str] = ()) -> None:
@@ -138,25 +139,31 @@ def refuse_unknown_keys(ini: IniText, section: IniSection, model: type[Section],
         model: Its model.
         more: Keys that it has besides the model's.
     """
-    own = [*model.model_fields, *more]
-    for key in [key for key in section.entries if key not in own]:
+    own = [*model.model_fields, *setting_keys(model), *more]
+    unknown = [key for key in section.entries if key not in own and not is_of_own_class(ini, section, model, key)]
+    for key in unknown:
         homes = _homes(ini, key)
-        everywhere = sorted({name for other in _all_models(ini).values() for name in other.model_fields})
+        everywhere = sorted({name for other in _all_models(ini).values() for name in keys_of(other)})
         meant = closest(key, own)
         if key in REFUSED_KEYS:
-            ini.add(section.name, key, f"is not supported; {REFUSED_KEYS[key]}")
-        elif key not in everywhere and (remedy := meaning_of(key, model.model_fields)):
+            ini.add(section.name, key, "is not supported", REFUSED_KEYS[key])
+        elif key not in everywhere and (remedy := meaning_of(key, keys_of(model))):
             ini.add_unknown_key(section.name, key, remedy)
         elif homes:
-            ini.add_unknown_key(section.name, key, f"; it belongs in {' or '.join(homes)}")
+            ini.add_unknown_key(section.name, key, f"it belongs in {' or '.join(homes)}")
         elif meant:
-            ini.add_unknown_key(section.name, key, suggestion(key, own))
+            ini.add_unknown_key(section.name, key, f"did you mean {meant!r}?")
             ini.ignore(section.name, meant)
         elif other := closest(key, everywhere):
             home = " or ".join(_homes(ini, other))
-            ini.add_unknown_key(section.name, key, f", did you mean {other!r} of {home}?")
+            ini.add_unknown_key(section.name, key, f"did you mean {other!r} of {home}?")
         else:
-            ini.add_unknown_key(section.name, key, "; remove the line")
+            ini.add_unknown_key(section.name, key, "remove the line")
+
+
+def keys_of(model: type[Section]) -> list[str]:
+    """Returns all keys that a section may have: its own, and the settings of what they choose."""
+    return [*model.model_fields, *setting_keys(model)]
 
 
 def _all_models(ini: IniText) -> dict[str, type[Section]]:
@@ -167,9 +174,7 @@ def _all_models(ini: IniText) -> dict[str, type[Section]]:
 
 def _homes(ini: IniText, key: str) -> list[str]:
     return [
-        f"[{name}]" if name else "an input source"
-        for name, model in _all_models(ini).items()
-        if key in model.model_fields
+        f"[{name}]" if name else "an input source" for name, model in _all_models(ini).items() if key in keys_of(model)
     ]
 
 
@@ -177,13 +182,13 @@ def refuse_strays(ini: IniText) -> None:
     """Collects keys that stand before the first section, each with where it belongs."""
     for line, key in ini.strays:
         homes = " or ".join(f"[{name}]" for name in sections_with(key)) or "its [SECTION]"
-        ini.add_at_line(line, f"{key!r} stands before the first section; put it below {homes}")
+        ini.add_at_line(line, f"{key!r} stands before the first section", f"put it below {homes}")
 
 
 def sections_with(key: str) -> list[str]:
     """Returns the sections that have a key, as `SECTION` or `TASK name`; input sources, named freely, do not count."""
     models: dict[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask, "TASK name": Task, **ONE_TASK_SECTIONS}
-    return [name for name, model in models.items() if key.lower() in model.model_fields]
+    return [name for name, model in models.items() if key.lower() in keys_of(model)]
 
 
 def read_model(
@@ -220,9 +225,9 @@ def read_model(
             break
         for name, item in wrong.items():
             if item["type"] == "missing":
-                ini.need(section, name, _what(model, name))
+                ini.need(section, name, _what(model, name), f"add a line {name} = ...")
             else:
-                ini.add(section, fields[name][0], _sentence(item))
+                ini.add(section, fields[name][0], *_sentence(item))
             given.pop(name, None)
             if name in (placeholders or {}):
                 given[name] = (placeholders or {})[name]
@@ -236,16 +241,18 @@ def _may_be_empty(model: type[Section], name: str) -> bool:
 
 def _what(model: type[Section], name: str) -> str:
     description = (model.model_fields[name].description or "").rstrip(".")
-    return f": {description[0].lower()}{description[1:]}; add a line {name} = ..."
+    return f": {description[0].lower()}{description[1:]}"
 
 
-def _sentence(item: Any) -> str:
+def _sentence(item: Any) -> tuple[str, str]:
+    """Returns what is wrong with a value, and what to do about it."""
     if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
+        error = item["ctx"]["error"]
+        return (error.what, error.remedy) if isinstance(error, Problem) else (str(error), "")
     if item["type"] in _BOUNDS:
         bound, words = _BOUNDS[item["type"]]
-        return f"{words} {item['ctx'][bound]:g}"
-    return f"cannot be used: {item['msg']}"
+        return f"{words} {item['ctx'][bound]:g}", ""
+    return f"cannot be used: {item['msg']}", ""
 
 
 def is_open(model: type[Section]) -> bool:

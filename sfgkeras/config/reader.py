@@ -22,7 +22,7 @@ from sfgkeras.config.settle import Draft, settle
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, apply_overrides, parse_ini
 from sfgkeras.config.translate import read_application
-from sfgkeras.errors import ConfigError, suggestion
+from sfgkeras.errors import ConfigError, Problems, suggestion
 
 # A section without which there is no object to hold the configuration; None stands for "not asked for".
 _OPTIONAL_SECTIONS = frozenset({"PREPROCESSING"})
@@ -64,9 +64,10 @@ def read_config(
     problems = draft.ini.problems()
     for other in () if row is not None else draft.rows.values():
         found = _read_checked(text, path, overrides, checks, other.name).ini.problems()
-        problems += [other.problem(message) for message in found if message not in problems]
+        told = {str(problem) for problem in problems}
+        problems += [other.problem(problem) for problem in found if str(problem) not in told]
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise Problems(problems)
     application = draft.application
     return Config(
         application=application.name,

@@ -7,9 +7,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from sfgkeras.config import choices
+from sfgkeras.config.chosen import Choosing, choosing_keys
 from sfgkeras.config.known import NOT_BUILT_SECTIONS, ONE_TASK_SECTIONS, REFUSED_KEYS, RUN_SECTIONS
 from sfgkeras.config.sections import Preprocessing, Section
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
+from sfgkeras.settings import REQUIRED, described, key_of
 from sfgkeras.tables.losses import LOSSES, loss_aliases
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.tasks import TASK_TYPES
@@ -150,9 +152,34 @@ def _sentence(model: type[Section]) -> str:
 
 def _table(model: type[Section]) -> str:
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    choosing = {each.key: each for each in choosing_keys(model)}
     for key, info in model.model_fields.items():
-        rows.append(f"| `{key}` | {_form(info)} | {_default(info)} | {info.description} |")
+        meaning = [info.description or "", _summaries(choosing[key])] if key in choosing else [info.description or ""]
+        rows.append(f"| `{key}` | {_form(info)} | {_default(info.default)} | {' '.join(filter(None, meaning))} |")
+        rows += _setting_rows(choosing[key]) if key in choosing else []
+    for key, each in choosing.items():
+        # A section of one task has settings of the loss, and loss_type in [TRAINING] chooses it.
+        rows += _setting_rows(each, "loss_type" if key == "loss" else key) if key not in model.model_fields else []
     return "\n".join(rows)
+
+
+def _summaries(choosing: Choosing) -> str:
+    """Returns what each entry of a table is; losses, which a type of task has, are listed elsewhere."""
+    if set(choosing.tables) != {""}:
+        return ""
+    return "; ".join(f"`{name}`: {entry.summary}" for name, entry in choosing.tables[""].items()) + "."
+
+
+def _setting_rows(choosing: Choosing, key: str = "") -> list[str]:
+    """Returns the rows of the settings of all that a key may choose."""
+    rows = {
+        key_of(name, setting.name): f"| {setting.form} | {_default(setting.default)} | With "
+        f"`{key or choosing.key} = {name}`: {setting.description[0].lower()}{setting.description[1:]} (new) |"
+        for table in choosing.tables.values()
+        for name, entry in table.items()
+        for setting in described(entry.settings_class()).values()
+    }
+    return [f"| `{name}` {row}" for name, row in rows.items()]
 
 
 def _form(info: FieldInfo) -> str:
@@ -166,9 +193,8 @@ def _form(info: FieldInfo) -> str:
     return ", ".join([form, *bounds])
 
 
-def _default(info: FieldInfo) -> str:
-    value: Any = info.default
-    if value is PydanticUndefined:
+def _default(value: Any) -> str:
+    if value in (PydanticUndefined, REQUIRED):
         return "required"
     text = format_value(value) if not isinstance(value, Path) else str(value)
     return f"`{text}`" if text and text != '""' else ""
@@ -184,7 +210,10 @@ def _names_by_type() -> str:
         rows.append(f"| {kind} | " + " | ".join(", ".join(f"`{name}`" for name in cell) for cell in cells) + " |")
     other_names = {**loss_aliases(), **choices.EVALUATION_ALIASES}
     aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in other_names.items())
-    return "\n".join(rows) + f"\n\nThe first loss of a type is its default; {aliases}."
+    rows += ["", f"The first loss of a type is its default; {aliases}.", ""]
+    rows += ["| loss | of | what it is |", "|---|---|---|"]
+    rows += [f"| `{name}` | {kind} | {entry.summary} |" for kind in TASK_TYPES for name, entry in LOSSES[kind].items()]
+    return "\n".join(rows)
 
 
 def _refusals() -> str:

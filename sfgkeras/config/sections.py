@@ -4,12 +4,13 @@ INI keys are NiftyNet's where the meaning is NiftyNet's; the descriptions are wh
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from sfgkeras import values
 from sfgkeras.config import choices
+from sfgkeras.settings import key_of, setting_values
 from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.entry import aliases_of
 from sfgkeras.tables.networks import NETWORKS
@@ -39,9 +40,37 @@ ITERATION = Reads(values.parse_iteration, "iteration / -1 / `best`")
 
 
 class Section(BaseModel):
-    """What all sections share: they cannot be changed, and know every key they have."""
+    """What all sections share: they cannot be changed, and know every key they have.
+
+    A section may have settings of what its keys choose besides, such as those of a task's loss: see `config.chosen`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    _chosen: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def with_settings(self, key: str, settings: Any) -> Self:
+        """Returns the section with the settings of what a key chooses; None where it has none."""
+        copy = self.model_copy()
+        copy._chosen = {**self._chosen, key: settings}
+        return copy
+
+    def chosen_settings(self, key: str) -> Any:
+        """Returns the settings of what a key chooses, a frozen dataclass; None where nothing can be set."""
+        return self._chosen.get(key)
+
+    def settings_of(self, key: str) -> dict[str, Any]:
+        """Returns the settings of what a key chooses by their names, every default filled in."""
+        return setting_values(self.chosen_settings(key))
+
+    def setting_lines(self) -> dict[str, Any]:
+        """Returns the settings of all that the section chooses by their INI keys, `<entry>_<setting>`."""
+        return {
+            key_of(getattr(self, key), name): value
+            for key in self._chosen
+            if hasattr(self, key)
+            for name, value in self.settings_of(key).items()
+        }
 
 
 class System(Section):
@@ -96,8 +125,7 @@ class Network(Section):
     """`[NETWORK]`: the network, its windows and the intensities it is fed."""
 
     name: Annotated[str, choice(NETWORKS, not_built=choices.NOT_BUILT_NETWORKS, classes=True)] = Field(
-        description="`highresnet` gives maps (one output per voxel), `vgg11` one output per window; "
-        "`my.module.Class` is a class of your own (docs/niftynet.md)."
+        description="The network; `my.module.Class` is a class of your own (docs/niftynet.md)."
     )
     activation_function: Annotated[str, choice(choices.ACTIVATIONS, choices.ACTIVATION_ALIASES)] = Field(
         default="prelu", description="Activation after each normalisation."
@@ -118,9 +146,7 @@ class Network(Section):
     )
     window_sampling: Annotated[str, choice(SAMPLERS, not_built=choices.NOT_BUILT_WINDOW_SAMPLING)] = Field(
         default="uniform",
-        description="Where windows lie: anywhere, in proportion to the sampler section's values "
-        "(`weighted`), each of its labels equally often (`balanced`), or the whole volume at the window's "
-        "size (`resize`).",
+        description="Where windows lie.",
     )
     histogram_ref_file: Annotated[Path | None, OUTPUT_PATH] = Field(
         default=None,
@@ -168,10 +194,8 @@ class Network(Section):
     )
     sharing: Annotated[str, choice(SHARING)] = Field(
         default="sfg",
-        description="How tasks share filters: learned groups (`sfg`), all (`hard_sharing`), none "
-        "(`single_task`), groups drawn once (`constant_mask`), groups drawn each step from fixed "
-        "probabilities (`constant_p`), narrow networks joined by learned mixtures (`cross_stitch`). "
-        "One-task applications default to `hard_sharing`, which is the plain network. (new)",
+        description="How tasks share filters; settings of the mechanism stand in `[SHARING]`. One-task applications "
+        "default to `hard_sharing`, which is the plain network. (new)",
     )
     width: Annotated[float, NUMBER] = Field(
         default=1.0, gt=0, description="Factor on every layer's number of filters. (new)"
@@ -192,7 +216,7 @@ class Training(Section):
 
     optimiser: Annotated[str, choice(OPTIMISERS, aliases_of(OPTIMISERS))] = Field(
         default="adam",
-        description="Optimiser; `adam` with beta 0.9 and 0.999, `momentum` and `nesterov` with 0.9.",
+        description="The optimiser.",
     )
     lr: Annotated[float, NUMBER] = Field(default=1e-3, gt=0, description="Learning rate.")
     grouping_lr: Annotated[float | None, NUMBER] = Field(
@@ -206,7 +230,7 @@ class Training(Section):
         description="Loss of a one-task application; in `[MULTITASK]` each task has its own `loss`.",
     )
     balancing: Annotated[str, choice(BALANCING, not_built=choices.NOT_BUILT_BALANCING)] = Field(
-        default="fixed", description="How the tasks' losses are weighed: by each task's `weight`. (new)"
+        default="fixed", description="How the tasks' losses are weighed. (new)"
     )
     max_iter: Annotated[int, WHOLE] = Field(default=10000, ge=0, description="Iterations in all, from 0.")
     starting_iter: Annotated[int, WHOLE] = Field(
@@ -279,7 +303,7 @@ class Training(Section):
         description="Validations that must fail to improve before training stops; 0 never stops early.",
     )
     early_stopping_mode: Annotated[str, choice(STOPPING)] = Field(
-        default="mean", description="What counts as improving, over the last `patience` validations."
+        default="mean", description="When there is nothing to wait for any more, over the last `patience` validations."
     )
     restore_from: Annotated[Path | None, PATH] = Field(
         default=None,

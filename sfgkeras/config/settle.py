@@ -7,6 +7,7 @@ from typing import Any
 
 from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
+from sfgkeras.config.chosen import read_settings
 from sfgkeras.config.compare import Row
 from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource
@@ -84,6 +85,7 @@ def settle(draft: Draft) -> None:
     _settle_windows(draft)
     _settle_label_sources(draft)
     _settle_preprocessing(draft)
+    _settle_chosen(draft)
     _settle_paths(draft)
 
 
@@ -256,6 +258,18 @@ def _settle_preprocessing(draft: Draft) -> None:
     by_id = {section_id(name): name for name in images}
     sources = tuple(by_id.get(section_id(name), name) for name in preprocessing.sources) or images
     draft.sections["preprocessing"] = preprocessing.model_copy(update={"sources": sources})
+
+
+def _settle_chosen(draft: Draft) -> None:
+    """Reads the settings of what keys choose, now that it is known what they choose."""
+    ini, application = draft.ini, draft.application
+    for name in ("network", "training"):
+        draft.sections[name] = read_settings(ini, name.upper(), draft.sections[name])
+    for name, source in draft.sources.items():
+        draft.sources[name] = read_settings(ini, name, source)
+    for name, task in application.tasks.items():
+        choosers = {key: application.place(name, key) for key in ("type", "loss")}
+        application.tasks[name] = read_settings(ini, application.headers[name], task, task.type, choosers)
 
 
 def _settle_paths(draft: Draft) -> None:

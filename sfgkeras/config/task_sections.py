@@ -24,7 +24,6 @@ from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import Reads, choice
 
 PROBABILITIES = Reads(values.parse_numbers, "list of fractions")
-DISTANCES = Reads(values.parse_numbers, "list of numbers")
 
 
 class InputSource(Section):
@@ -71,8 +70,7 @@ class InputSource(Section):
     )
     loader: Annotated[str | None, choice(LOADERS, not_built=choices.NOT_BUILT_LOADERS)] = Field(
         default=None,
-        description="What reads the files; empty chooses by their ending. `pillow` for photographs, `table` "
-        "for numbers in a CSV file, `voxel` for images of 1 x 1 x 1, whose voxel is a value or a class.",
+        description="What reads the files; empty chooses by their ending.",
     )
     scaling: Annotated[str, choice(("none", "ct"))] = Field(
         default="none", description="`ct` learns CT/1024 + 1 and writes Hounsfield units. (new)"
@@ -132,7 +130,7 @@ class Task(Section):
     """`[TASK name]`: one prediction target of the network."""
 
     type: Annotated[str, choice(TASK_TYPES, not_built=choices.NOT_BUILT_TASK_TYPES)] = Field(
-        description="What is predicted: a quantity, a label per voxel, or a class per window."
+        description="What is predicted."
     )
     target: Annotated[str, TEXT] = Field(description="Input source of the reference.")
     loss: Annotated[str, TEXT] = Field(
@@ -154,10 +152,6 @@ class Task(Section):
         default=False,
         description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
         "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
-    )
-    wgdl_distances: Annotated[tuple[float, ...], DISTANCES] = Field(
-        default=(),
-        description="For `wgdl`: how far apart labels are, 0-1, 0-2, ..., 1-2, ...; empty for 1 everywhere. (new)",
     )
     metrics: Annotated[tuple[str, ...], NAMES] = Field(
         default=(), description="Validation metrics; empty for all of the type."
@@ -303,10 +297,6 @@ class Segmentation(_OneTask):
         default=False,
         description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
         "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
-    )
-    wgdl_distances: Annotated[tuple[float, ...], DISTANCES] = Field(
-        default=(),
-        description="For `wgdl`: how far apart labels are, 0-1, 0-2, ..., 1-2, ...; empty for 1 everywhere. (new)",
     )
 
 

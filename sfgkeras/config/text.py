@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import Problem
 from sfgkeras.quoting import end_of_quotes, unquote
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -68,49 +69,58 @@ class IniText:
         self.file = file
         self.sections: dict[str, IniSection] = {}
         self.strays: list[tuple[int, str]] = []
-        self._problems: list[tuple[float, str]] = []
+        self._problems: list[Problem] = []
         self._reported: set[tuple[str, str]] = set()
 
-    def add_at_line(self, line: int | None, message: str) -> None:
+    def add_at_line(self, line: int | None, what: str, remedy: str = "") -> None:
         """Collects a mistake that belongs to a line rather than a key."""
-        place = self.file if line is None else f"{self.file}:{line}"
-        self._problems.append((line or 0, f"{place}: {message}"))
+        self._problems.append(Problem(what, remedy, file=self.file, line=line))
 
-    def add(self, section: str, key: str | None, message: str) -> None:
+    def add(self, section: str, key: str | None, what: str, remedy: str = "") -> None:
         """Collects a mistake of a key, or of a whole section where `key` is None.
 
         The first mistake of a key counts, so that later checks need not know what earlier ones found.
+
+        Args:
+            section: The section.
+            key: The key.
+            what: What is wrong, the second half of a sentence.
+            remedy: What to do about it, where `what` does not say it.
         """
         if key is not None and not self._is_first(section, key):
             return
         found = self.sections.get(section_id(section))
         entry = found.entries.get(key) if found and key else None
-        name = found.name if found else section
-        if entry is None and found and found.line is None and found.entries:
-            option = next(iter(found.entries.values())).option
-            self._problems.append((float("inf"), f"{option}: [{name}] {message}"))
-        elif entry is None:
-            self.add_at_line(found.line if found else None, f"[{name}] {f'{key} ' if key else ''}{message}")
-        elif entry.option:
-            self._problems.append((float("inf"), f"{entry.option}: [{name}] {key} = {entry.value!r} {message}"))
-        else:
-            self.add_at_line(entry.line, f"[{name}] {key} = {entry.value!r} {message}")
+        if entry is not None:
+            self._problems.append(Problem(what, remedy, **self._place(section, entry), value=entry.value))
+            return
+        overriding = None
+        if found and found.line is None:
+            overriding = next(iter(found.entries.values()), None)
+        place = self._place(section, overriding)
+        self._problems.append(Problem(what, remedy, **{**place, "key": "" if overriding else key or ""}))
 
     def add_unknown_key(self, section: str, key: str, remedy: str) -> None:
-        """Collects a key that a section does not have; `remedy` starts with its punctuation."""
+        """Collects a key that a section does not have."""
         entry = self.sections[section_id(section)].entries[key]
-        message = f"[{self.sections[section_id(section)].name}] has no option {key!r}{remedy}"
-        if entry.option:
-            self._problems.append((float("inf"), f"{entry.option}: {message}"))
-        else:
-            self.add_at_line(entry.line, message)
+        place = self._place(section, entry)
+        self._problems.append(Problem(f"has no option {key!r}", remedy, **place, names_key=False))
 
-    def need(self, section: str, key: str, why: str) -> None:
+    def need(self, section: str, key: str, why: str, remedy: str = "") -> None:
         """Collects that a key is missing; `why` goes on after `needs KEY`."""
         if self._is_first(section, key):
-            found = self.sections.get(section_id(section))
-            name = found.name if found else section
-            self.add_at_line(found.line if found else None, f"[{name}] needs {key}{why}")
+            place = {**self._place(section, None), "key": key}
+            self._problems.append(Problem(f"needs {key}{why}", remedy, **place, names_key=False))
+
+    def _place(self, section: str, entry: Entry | None) -> dict[str, Any]:
+        """Returns where a section stands, or an entry of it, as fields of a problem."""
+        found = self.sections.get(section_id(section))
+        name = found.name if found else section
+        if entry is None:
+            return {"file": self.file, "line": found.line if found else None, "section": name}
+        return {
+            "file": self.file, "line": entry.line, "section": name, "key": entry.key, "option": entry.option or "",
+        }  # fmt: skip
 
     def ignore(self, section: str, key: str) -> None:
         """Keeps later messages about a key out, because what is wrong with it has been said."""
@@ -130,18 +140,9 @@ class IniText:
         found = self.sections.get(section_id(section))
         return found is not None and key in found.entries and unquote(found.entries[key].value) != ""
 
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Problem]:
         """Returns all mistakes, in the order of the file, those of the command line last."""
-        return [message for _, message in sorted(self._problems, key=lambda item: item[0])]
-
-    def raise_problems(self) -> None:
-        """Raises all mistakes at once.
-
-        Raises:
-            ConfigError: If there is any.
-        """
-        if found := self.problems():
-            raise ConfigError("\n".join(found))
+        return sorted(self._problems, key=lambda one: float("inf") if one.option else one.line or 0)
 
 
 def parse_ini(text: str, file: str) -> IniText:

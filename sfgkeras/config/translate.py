@@ -40,6 +40,7 @@ class Application:
         tasks: By name, in order.
         unlearned_types: Types of the tasks that the file has and `[MULTITASK] tasks` leaves out.
         places: Where a task's field stands in the file, `(section, key)`.
+        headers: The section in which the settings of a task's choices stand.
         complete: Whether every task that the file names could be read, so that tasks may be counted.
         authors_spelling: Whether the authors' two-task keys are used.
         warnings: What looks wrong but can be used.
@@ -51,6 +52,7 @@ class Application:
     tasks: dict[str, Task] = field(default_factory=dict)
     unlearned_types: set[str] = field(default_factory=set)
     places: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     complete: bool = True
     authors_spelling: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -141,6 +143,7 @@ def _add_task(
 ) -> None:
     for key, (place, _) in fields.items():
         application.places[name, key] = (section, place)
+    application.headers[name] = section
     for key in Task.model_fields:
         application.places.setdefault((name, key), (section, key))
     task = read_model(ini, section, Task, fields)

@@ -38,12 +38,18 @@ class KerasLoss(TaskLoss):
         return mean_per_sample(values, weight_map) * (1.0 if factor is None else factor)
 
 
-def task_loss(loss_class: type[keras.losses.Loss], name: str) -> TaskLoss:
+def task_loss(loss_class: type[keras.losses.Loss], name: str, **arguments: Any) -> TaskLoss:
     """Builds a loss of the user's own class, wrapped where it is a plain Keras loss.
+
+    Args:
+        loss_class: The class.
+        name: Name of the loss.
+        **arguments: Arguments of its own.
 
     Example:
         >>> loss = task_loss(keras.losses.MeanAbsoluteError, "ct_loss")
         >>> loss.name, isinstance(loss, TaskLoss)
         ('ct_loss', True)
     """
-    return loss_class(name=name) if issubclass(loss_class, TaskLoss) else KerasLoss(loss_class(name=name), name)
+    loss = loss_class(name=name, **arguments)
+    return loss if isinstance(loss, TaskLoss) else KerasLoss(loss, name)

@@ -223,7 +223,7 @@ class WassersteinDiceLoss(TaskLoss):
     """The generalised Wasserstein Dice loss (Fidon et al. 2017), NiftyNet's WGDL.
 
     Args:
-        distances: Distances between labels; see `check_distances`. None puts all at 1.
+        distances: Distances between labels; see `check_distances`. None, or none at all, puts all at 1.
         reduction: See `TaskLoss`.
         name: Name of the loss.
 
@@ -233,12 +233,12 @@ class WassersteinDiceLoss(TaskLoss):
 
     def __init__(
         self,
-        distances: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        distances: Sequence[float] | Sequence[Sequence[float]] | None = (),
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
     ):
         super().__init__(reduction=reduction, name=name)
-        self.distances = None if distances is None else check_distances(distances).tolist()
+        self.distances = None if distances is None or len(distances) == 0 else check_distances(distances).tolist()
 
     def per_sample(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns `wasserstein_dice_loss`, `(batch,)`."""

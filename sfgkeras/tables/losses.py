@@ -1,12 +1,13 @@
 """The losses that a task may choose, by the type of the task; the first of a type is its default."""
 
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sfgkeras import values
-from sfgkeras.settings import Settings, setting
+from sfgkeras.classes import is_class_path, load_class
+from sfgkeras.errors import Problem, lookup
+from sfgkeras.settings import Settings, own_settings, setting
 from sfgkeras.tables.entry import Entry, aliases_of
-from sfgkeras.values import Reads
 
 if TYPE_CHECKING:
     from sfgkeras.losses.base import TaskLoss
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LossEntry(Entry["type[TaskLoss]"]):
-    """A loss; its class takes the fields of its settings as arguments.
+    """A loss; its class takes the fields of its settings as arguments, and a name.
 
     Attributes:
         likelihood: What the loss is the negative logarithm of, up to its scale: `gaussian` for quantities,
@@ -51,11 +52,10 @@ class DiceSettings(Settings):
 class WassersteinSettings(Settings):
     """Settings of `wgdl`."""
 
-    distances: tuple[float, ...] | None = setting(
-        None,
+    distances: tuple[float, ...] = setting(
+        (),
         "How far apart labels are, 0-1, 0-2, ..., 1-2, ...; empty for 1 everywhere.",
         gt=0,
-        reads=Reads(values.parse_numbers, "list of numbers"),
     )
 
 
@@ -65,6 +65,11 @@ class TverskySettings(Settings):
 
     false_positives: float = setting(0.5, "Weight of false positives, the paper's alpha.", ge=0)
     false_negatives: float = setting(0.5, "Weight of false negatives, the paper's beta.", ge=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.false_positives + self.false_negatives > 0:
+            raise Problem("is 0, and false_positives too", "weigh one of them", key="false_negatives", value=0)
 
 
 @dataclass(frozen=True)
@@ -257,6 +262,33 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
         "binary_crossentropy": _BINARY,
     },
 }
+
+
+def find_loss(name: str, task_type: str, what: str) -> LossEntry:
+    """Returns a loss of the table, or one of the user's own.
+
+    Args:
+        name: Its name, or `my.module.Class`, a Keras loss.
+        task_type: The type of the task.
+        what: What names it, for the message, e.g. `"loss of task 'ct'"`.
+
+    Raises:
+        ConfigError: If there is no such loss, or the class cannot be used.
+    """
+    if not is_class_path(name):
+        return lookup(LOSSES[task_type], name, f"{task_type} loss")
+    import keras
+
+    own = load_class(name, what, keras.losses.Loss)
+
+    def load() -> Any:
+        from sfgkeras.losses.keras_losses import task_loss
+
+        return functools.partial(task_loss, own)
+
+    summary = (own.__doc__ or name).strip().partition("\n")[0].rstrip(".")
+    usual = LOSSES[task_type][default_loss(task_type)].likelihood
+    return LossEntry(load, summary, own_settings(own, keras.losses.Loss), likelihood=getattr(own, "likelihood", usual))
 
 
 def default_loss(task_type: str) -> str:

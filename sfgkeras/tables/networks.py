@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sfgkeras.errors import Problem, suggestion
-from sfgkeras.settings import Settings, setting
+from sfgkeras.classes import is_class_path, load_class
+from sfgkeras.errors import Problem, lookup, suggestion
+from sfgkeras.settings import Settings, own_settings, setting
 from sfgkeras.tables.entry import Entry
 from sfgkeras.tables.normalisations import NORMALISATIONS
 
@@ -98,3 +99,23 @@ NETWORKS: dict[str, NetworkEntry] = {
 def gives_only(name: str, output: str) -> bool:
     """Says whether all heads of a network are of one kind, `map` or `vector`; False for a class of the user's own."""
     return name in NETWORKS and NETWORKS[name].outputs == {output}
+
+
+def find_network(name: str, what: str) -> NetworkEntry:
+    """Returns a network of the table, or one of the user's own.
+
+    Args:
+        name: Its name, or `my.module.Class`, a `MultiTaskNetwork`.
+        what: What names it, for the message, e.g. `"[NETWORK] name"`.
+
+    Raises:
+        ConfigError: If there is no such network, or the class cannot be used.
+    """
+    if not is_class_path(name):
+        return lookup(NETWORKS, name, "network")
+    from sfgkeras.networks.base import MultiTaskNetwork
+
+    own: Any = load_class(name, what, MultiTaskNetwork)
+    base: Any = MultiTaskNetwork
+    summary = (own.__doc__ or name).strip().partition("\n")[0].rstrip(".")
+    return NetworkEntry(lambda: own, summary, own_settings(own, base), outputs=frozenset({own.usual_head}))

@@ -130,7 +130,10 @@ def test_steps_of_the_user_s_own_stand_in_ini_files_with_their_settings(module, 
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("nowhere.Shallow", r"\[NETWORK\] name = 'nowhere.Shallow': there is no module 'nowhere'; write nowhere.py"),
+        (
+            "nowhere.Shallow",
+            r"\[NETWORK\] name = 'nowhere.Shallow' cannot be used: there is no module 'nowhere'; write nowhere.py",
+        ),
         ("own_pieces.Shalow", r"own_pieces.py has no 'Shalow'; it has HighResNet, Shallow"),
         ("own_pieces.Logarithmic", "the class is no subclass of sfgkeras.networks.base.MultiTaskNetwork"),
         ("own_pieces.function", "the function is no subclass of"),
@@ -146,7 +149,7 @@ def test_a_class_that_cannot_be_used_is_refused_with_the_reason(path, words, mod
 def test_a_missing_module_is_found_by_check_and_nothing_is_run(module, make_config, reporter, tmp_path):
     (tmp_path / "own_pieces.py").write_text("raise SystemExit('run')")
     check_run(make_config({"NETWORK.name": "own_pieces.Shallow"}), reporter)
-    with pytest.raises(ConfigError, match="loss of task 'ct' = 'nowhere.Loss': there is no module 'nowhere'"):
+    with pytest.raises(ConfigError, match="loss of task 'ct' = 'nowhere.Loss' cannot be used: there is no module"):
         check_run(make_config({"TASK ct.loss": "nowhere.Loss"}), reporter)
 
 

@@ -279,8 +279,8 @@ WHOLE = {
         ["run.ini:14: [NETWORK] name = 'highrsnet' is not known, did you mean 'highresnet'?"],
     ),
     "network that is not built": (
-        changed("name = highresnet", "name = unet"),
-        ["run.ini:14: [NETWORK] name = 'unet' does not exist in this version; use highresnet"],
+        changed("name = highresnet", "name = vnet"),
+        ["run.ini:14: [NETWORK] name = 'vnet' does not exist in this version; use highresnet"],
     ),
     "network of the wrong kind": (
         changed("name = highresnet", "name = vgg11").replace("border = 4, 4, 0\n", ""),

@@ -4,7 +4,7 @@ import pytest
 
 from sfgkeras.config import read_config
 from sfgkeras.config.foreign import FOREIGN_WORDS, WITHOUT_KEY
-from sfgkeras.config.known import SECTIONS
+from sfgkeras.config.known import SECTIONS, keys_of
 from sfgkeras.config.niftynet import EFFECTLESS_KEYS, MOVED_KEYS, NETWORK_ALIASES
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.errors import ConfigError
@@ -208,11 +208,11 @@ def test_selective_sampling_is_refused_with_what_to_use(tmp_path):
 
 def test_distances_between_labels_are_those_of_the_wasserstein_dice_loss(tmp_path):
     config = read(tmp_path, TRAINING="loss_type = WGDL", SEGMENTATION="wgdl_distances = (1, 1, 0.5)")
-    assert config.tasks["segmentation"].wgdl_distances == (1, 1, 0.5)
+    assert config.tasks["segmentation"].settings_of("loss") == {"distances": (1, 1, 0.5)}
     assert any("equally far apart" in text for text in read(tmp_path, TRAINING="loss_type = WGDL").warnings)
     with pytest.raises(ConfigError, match="has 2 distances for the 3 pairs of num_classes = 3"):
         read(tmp_path, TRAINING="loss_type = WGDL", SEGMENTATION="wgdl_distances = 1, 1")
-    with pytest.raises(ConfigError, match="has no effect with the loss dicecrossentropy"):
+    with pytest.raises(ConfigError, match=r"setting of wgdl, and \[TRAINING\] loss_type = dicecrossentropy; write"):
         read(tmp_path, SEGMENTATION="wgdl_distances = 1, 1, 1")
 
 
@@ -224,18 +224,26 @@ def test_the_loss_is_built_with_the_distances(tmp_path):
     assert loss.distances == [[0, 1, 1], [1, 0, 0.5], [1, 0.5, 0]]
 
 
+def test_losses_are_built_with_their_settings(tmp_path):
+    from sfgkeras.applications.tasks.table import build_tasks
+
+    config = read(tmp_path, TRAINING="loss_type = tversky", SEGMENTATION="tversky_false_positives = 0.25")
+    loss = build_tasks(config)["segmentation"].build_loss()
+    assert (loss.false_positives, loss.false_negatives) == (0.25, 0.5)
+
+
 @pytest.mark.parametrize("word", FOREIGN_WORDS)
 def test_words_of_other_toolkits_lead_to_ours_in_every_section(word, tmp_path):
     section, key = FOREIGN_WORDS[word]
     model = {"": InputSource, "TASK name": Task}.get(section) or SECTIONS[section]
-    assert key in model.model_fields
+    assert key in keys_of(model)
     place = f"[{section}]" if section else "an input source"
     for where in ("TRAINING", "NETWORK", "SYSTEM", "INFERENCE", "SEGMENTATION", "T1"):
         with pytest.raises(ConfigError) as refusal:
             read(tmp_path, **{where: f"{word} = 1"})
         message = str(refusal.value)
         assert f"[{where}] has no option {word!r}, did you mean {key!r}" in message
-        assert place in message or key in SECTIONS.get(where, InputSource).model_fields
+        assert place in message or key in keys_of(SECTIONS.get(where, InputSource))
 
 
 @pytest.mark.parametrize("word", WITHOUT_KEY)

@@ -137,7 +137,10 @@ def test_every_key_is_in_the_effective_text(tmp_path):
     config = read_config(find_config("prostate"))
     sections = parse_ini(config.effective_text(), "x").sections
     for name in ("SYSTEM", "NETWORK", "TRAINING", "INFERENCE", "EVALUATION", "MULTITASK"):
-        assert set(sections[name].entries) == set(SECTIONS[name].model_fields)
+        assert set(sections[name].entries) == {
+            *SECTIONS[name].model_fields,
+            *getattr(config, name.lower()).setting_lines(),
+        }
     assert set(sections["TASK CT"].entries) == set(Task.model_fields)
     assert set(sections["MR"].entries) == set(InputSource.model_fields)
 
@@ -194,7 +197,7 @@ def test_any_bounds_are_read_back(bounds):
 @settings(max_examples=300)
 def test_any_text_is_read_back_through_a_file(word):
     ini = parse_ini(f"[S]\nkey = {format_value(word)}", "x")
-    ini.raise_problems()
+    assert not ini.problems()
     assert parse_text(ini.sections["S"].entries["key"].value) == word
 
 
@@ -202,7 +205,7 @@ def test_any_text_is_read_back_through_a_file(word):
 @settings(max_examples=300)
 def test_any_list_of_texts_is_read_back_through_a_file(items):
     ini = parse_ini(f"[S]\nkey = {format_value(items)}", "x")
-    ini.raise_problems()
+    assert not ini.problems()
     assert parse_names(ini.sections["S"].entries["key"].value) == items
 
 
