@@ -35,9 +35,8 @@ def build_source(name: str, source: InputSource) -> Source:
 
 
 def _settings(source: InputSource) -> Hdf5Settings | None:
-    if source.loader != "hdf5":
-        return None
-    return Hdf5Settings(source.hdf5_file, source.hdf5_dataset, source.hdf5_ids, source.hdf5_content, source.hdf5_axes)
+    chosen = source.chosen_settings("loader")
+    return chosen if isinstance(chosen, Hdf5Settings) else None
 
 
 def refuse_other_kind(config: Config, name: str, found: Mapping[str, ImageRef]) -> None:

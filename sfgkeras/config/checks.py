@@ -32,10 +32,6 @@ def check_sources(draft: Draft) -> None:
             _check_hdf5(draft, name, source)
         elif source.csv_file is None and not source.path_to_search:
             draft.ini.need(name, "path_to_search", ", the folder of its files, or csv_file, a list of them")
-        for key, field in InputSource.model_fields.items():
-            is_set = key.startswith("hdf5_") and getattr(source, key) != field.default
-            if is_set and source.loader != "hdf5":
-                draft.ini.add(name, key, "belongs to loader = hdf5; add that line, or remove this one")
         if source.csv_file is not None and source.layout != "flat":
             draft.ini.add(name, "layout", "has no use with csv_file, which lists ids and files; remove one of them")
     for name in label_sources(draft):
@@ -58,7 +54,7 @@ _NAME_KEYS = (
 
 
 def _check_hdf5(draft: Draft, name: str, source: InputSource) -> None:
-    if source.hdf5_file is None:
+    if source.settings_of("loader").get("file") is None:
         draft.ini.need(name, "hdf5_file", ", the file that loader = hdf5 reads")
     for key in _NAME_KEYS:
         if draft.ini.has(name, key):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras.config.checks import CHECKS
+from sfgkeras.config.chosen import read_settings
 from sfgkeras.config.compare import apply_row, take_rows
 from sfgkeras.config.config import Config
 from sfgkeras.config.known import (
@@ -138,7 +139,8 @@ def _read_draft(ini: IniText) -> Draft:
     sources = {}
     for section in source_sections:
         refuse_unknown_keys(ini, section, InputSource)
-        sources[section.name] = read_model(ini, section.name, InputSource, fields_of(section, InputSource))
+        source = read_model(ini, section.name, InputSource, fields_of(section, InputSource))
+        sources[section.name] = read_settings(ini, section.name, source)
     sections: dict[str, Any] = {}
     for name, model in RUN_SECTIONS.items():
         found = ini.sections.get(name)
@@ -146,6 +148,7 @@ def _read_draft(ini: IniText) -> Draft:
             continue
         if found is not None and not is_open(model):
             refuse_unknown_keys(ini, found, model)
-        sections[name.lower()] = read_model(ini, name, model, fields_of(found, model), _PLACEHOLDERS.get(name))
+        filled = read_model(ini, name, model, fields_of(found, model), _PLACEHOLDERS.get(name))
+        sections[name.lower()] = read_settings(ini, name, filled)
     application = read_application(ini, sources, task_sections)
     return Draft(ini, sources, sections, application, application.warnings)

@@ -1,7 +1,7 @@
 """Fills in what one section leaves to another: sharing, losses, label sources, paths below `model_dir`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,10 +158,11 @@ def _settle_contents(draft: Draft) -> None:
         by_network = gives_only(draft.sections["network"].name, "vector")
         wanted[task.target] = takes_values and (takes_only or task.attribute is not None or by_network)
     for name, source in draft.sources.items():
-        if source.loader in both and source.hdf5_content == "auto":
+        if source.loader in both and source.settings_of("loader").get("content") == "auto":
             is_image = name in draft.application.multitask.image
             content = "values" if wanted.get(name) and not is_image else "images"
-            draft.sources[name] = source.model_copy(update={"hdf5_content": content})
+            settings = replace(source.chosen_settings("loader"), content=content)
+            draft.sources[name] = source.with_settings("loader", settings)
 
 
 def _settle_windows(draft: Draft) -> None:
@@ -261,12 +262,8 @@ def _settle_preprocessing(draft: Draft) -> None:
 
 
 def _settle_chosen(draft: Draft) -> None:
-    """Reads the settings of what keys choose, now that it is known what they choose."""
+    """Reads the settings of what tasks choose, now that it is known what they choose."""
     ini, application = draft.ini, draft.application
-    for name in ("network", "training"):
-        draft.sections[name] = read_settings(ini, name.upper(), draft.sections[name])
-    for name, source in draft.sources.items():
-        draft.sources[name] = read_settings(ini, name, source)
     for name, task in application.tasks.items():
         choosers = {key: application.place(name, key) for key in ("type", "loss")}
         application.tasks[name] = read_settings(ini, application.headers[name], task, task.type, choosers)

@@ -91,39 +91,12 @@ class InputSource(Section):
         "fill a CT with (`scaling = ct`): the lowest value, where it lies below -1024 HU. (new)",
     )
 
-    hdf5_file: Annotated[Path | None, PATH] = Field(
-        default=None,
-        description="With `loader = hdf5`: HDF5 file with one row for each subject, in the folder of `path_to_search` "
-        "or the one that the command is run in. Where there is none, files of that name in the folders `train`, `val` "
-        "and `test` beside it are the three phases. (new)",
-    )
-    hdf5_dataset: Annotated[str | None, TEXT] = Field(
-        default=None,
-        description="Data set of the file, `group/name` in a group; empty for its only one, or the one called as the "
-        "file is. (new)",
-    )
-    hdf5_ids: Annotated[str | None, TEXT] = Field(
-        default=None,
-        description="Data set of subject ids in the same file; empty to number rows: `000012`, or `train_000012` by "
-        "phase. (new)",
-    )
-    hdf5_content: Annotated[str, choice(("auto", "images", "values"))] = Field(
-        default="auto",
-        description="Whether rows are `images` or `values`; `auto`: values for tasks with a value per subject, a "
-        "classification, a bounding box or a regression with `attribute`; else images. (new)",
-    )
-    hdf5_axes: Annotated[str, choice(("auto", "plane", "volume"))] = Field(
-        default="auto",
-        description="Whether rows are photos, rows x columns (`plane`), or volumes, x y z (`volume`), each with or "
-        "without channels; `auto` goes by their number and by whether a voxel size is written beside them. (new)",
-    )
-
     @property
     def gives_values(self) -> bool:
         """Whether it gives values per subject, besides an image or instead of one."""
         if bool(self.filename_attributes) or gives_values(self.loader):
             return True
-        return self.loader == "hdf5" and self.hdf5_content == "values"
+        return self.settings_of("loader").get("content") == "values"
 
 
 class Task(Section):
