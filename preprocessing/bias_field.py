@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.errors import DataError, Problem, lookup
+from sfgkeras.preprocessing.foreground import THRESHOLD, measuring_mask, rule_setting
 from sfgkeras.preprocessing.foreground import foreground_mask as find_foreground
-from sfgkeras.preprocessing.foreground import measuring_mask, measuring_rule
 from sfgkeras.preprocessing.resampling import multiply_axis
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.spline_weights import axis_weights
 from sfgkeras.preprocessing.volume import SideResult, StepContext, Volume
+from sfgkeras.settings import Settings, setting
 
 # Thinner axes cannot carry the spline that N4 fits: a shrunk image keeps at least this many voxels per axis.
 SHORTEST_AXIS = 12
@@ -167,22 +168,24 @@ def _usable_voxels(image: np.ndarray, foreground_mask: np.ndarray | None) -> np.
 
 
 def _check_options(options: N4Options, engine: str, shrink_factor: int, weights: np.ndarray | None) -> None:
-    if not options.iterations or min(options.iterations) < 1:
-        raise ConfigError(f"iterations = {options.iterations} must name at least one positive number")
-    if shrink_factor < 1:
-        raise ConfigError(f"shrink_factor = {shrink_factor} must be 1 or more")
-    if options.convergence < 0:
-        raise ConfigError(f"convergence = {options.convergence} must not be negative")
-    if options.spline_distance is not None and options.spline_distance <= 0:
-        raise ConfigError(f"spline_distance = {options.spline_distance} must be positive, in mm")
+    require(
+        bool(options.iterations) and min(options.iterations) > 0,
+        "iterations",
+        options.iterations,
+        "must name at least one positive number",
+    )
+    require(shrink_factor > 0, "shrink_factor", shrink_factor, "must be 1 or more")
+    require(options.convergence >= 0, "convergence", options.convergence, "must not be negative")
+    distance = options.spline_distance
+    require(distance is None or distance > 0, "spline_distance", distance, "must be positive, in mm")
     if engine.lower() == "simpleitk" and weights is not None:
-        raise ConfigError("SimpleITK's N4 takes no weights; use engine = antspyx, or a foreground mask")
+        remedy = "use engine = antspyx, or a foreground mask"
+        raise Problem("cannot be used: SimpleITK's N4 takes no weights", remedy, key="weights")
     if engine.lower() == "antspyx":
         for name in ("histogram_bins", "deconvolution_width", "wiener_noise"):
-            if getattr(options, name) != getattr(N4Options, name):
-                raise ConfigError(
-                    f"{name} = {getattr(options, name)} cannot be passed to antspyx's N4; use engine = simpleitk"
-                )
+            value = getattr(options, name)
+            is_default = value == getattr(N4Options, name)
+            require(is_default, name, value, "cannot be passed to antspyx's N4", "use engine = simpleitk")
 
 
 def _mesh_elements(shape: Sequence[int], spacing: np.ndarray, distance: float | None) -> list[int]:
@@ -254,41 +257,33 @@ def _enlarge(coarse: np.ndarray, shape: Sequence[int], factors: Sequence[int]) -
 
 
 @dataclass(frozen=True)
-class BiasFieldSettings:
-    """Settings of the step `bias_field`.
+class BiasFieldSettings(Settings):
+    """Settings of the step `bias_field`."""
 
-    Attributes:
-        engine: `simpleitk` or `antspyx`.
-        shrink_factor: Every so many voxels are used along each axis; less in small volumes.
-        iterations: Largest number of iterations per level, coarse to fine.
-        convergence: Threshold that ends a level.
-        spline_distance: Distance of control points in mm on the coarsest level; None for one element per
-            axis.
-        foreground: Rule of the voxels the field is estimated from; `all` for every voxel.
-        threshold: Intensity for the threshold rules.
-        weights: Folder with a map of confidences per subject, of the image's name; only for `antspyx`.
-        histogram_bins: Bins of the sharpened histogram.
-        save_field: Write the field to the folder `bias_field` of the output.
-    """
-
-    engine: str = "simpleitk"
-    shrink_factor: int = 4
-    iterations: tuple[int, ...] = N4Options.iterations
-    convergence: float = N4Options.convergence
-    spline_distance: float | None = None
-    foreground: str = "otsu_plus"
-    threshold: float = 0.0
-    weights: Path | None = None
-    histogram_bins: int = N4Options.histogram_bins
-    save_field: bool = False
+    engine: str = setting("simpleitk", "`simpleitk` or `antspyx`.", choices=ENGINES)
+    shrink_factor: int = setting(4, "Every so many voxels are used along each axis; less in small volumes.", ge=1)
+    iterations: tuple[int, ...] = setting(
+        N4Options.iterations, "Largest number of iterations per level, coarse to fine.", ge=1
+    )
+    convergence: float = setting(N4Options.convergence, "Threshold that ends a level.", ge=0)
+    spline_distance: float | None = setting(
+        None, "Distance of control points in mm on the coarsest level; empty for one element per axis.", gt=0
+    )
+    foreground: str = rule_setting(
+        "otsu_plus", "Rule of the voxels the field is estimated from; `all` for every voxel."
+    )
+    threshold: float = setting(0.0, THRESHOLD)
+    weights: Path | None = setting(
+        None, "Folder with a map of confidences per subject, of the image's name; only for `antspyx`."
+    )
+    histogram_bins: int = setting(N4Options.histogram_bins, "Bins of the sharpened histogram.", ge=2)
+    save_field: bool = setting(False, "Write the field to the folder `bias_field` of the output.")
 
     def __post_init__(self) -> None:
-        lookup(ENGINES, self.engine, "N4 engine")
-        object.__setattr__(self, "foreground", measuring_rule(self.foreground))
+        super().__post_init__()
         options = N4Options(self.iterations, self.convergence, self.spline_distance, histogram_bins=self.histogram_bins)
         has_weights = None if self.weights is None else np.empty(0)
         _check_options(options, self.engine, self.shrink_factor, has_weights)
-        require(self.histogram_bins > 1, "histogram_bins", self.histogram_bins, "must be 2 or more")
 
 
 def bias_field_step(volume: Volume, settings: BiasFieldSettings, context: StepContext) -> Volume:

@@ -4,35 +4,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import DataError, Problem
 from sfgkeras.preprocessing.percentiles import exact_percentiles
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import StepContext, Volume
+from sfgkeras.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class ClipSettings:
-    """Settings of the step `clip`.
+class ClipSettings(Settings):
+    """Settings of the step `clip`."""
 
-    Attributes:
-        limits: Lowest and highest intensity kept.
-        percentiles: The same as percentiles of the image, in percent; not together with `limits`.
-    """
-
-    limits: tuple[float, float] | None = None
-    percentiles: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = setting(None, "Lowest and highest intensity kept.")
+    percentiles: tuple[float, float] | None = setting(
+        None, "The same as percentiles of the image, in percent; not together with `limits`."
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.limits is None) == (self.percentiles is None):
-            raise ConfigError(
-                "clip needs either clip_limits or clip_percentiles, for example clip_percentiles = 0.5, 99.5"
-            )
+            raise Problem("clip needs either clip_limits or clip_percentiles", "write e.g. clip_limits = 0, 1000")
         if self.limits is not None:
             require(
                 self.limits[0] < self.limits[1],
                 "limits",
                 self.limits,
-                "is empty; write the lower limit first",
+                "is empty",
+                "write the lower limit first",
             )
         if self.percentiles is not None:
             low, high = self.percentiles

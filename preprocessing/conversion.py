@@ -3,33 +3,29 @@
 DICOM series and other formats become NIfTI in every pipeline; this step alone decides the type of the voxels.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from sfgkeras.errors import DataError, lookup
+from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.volume import StepContext, Volume
+from sfgkeras.settings import Settings, setting
 
 # write_image stores integers in the smallest type that holds them, so the choice is between integers and
 # floats.
-DTYPES: Mapping[str, str] = {"auto": "auto", "float32": "float", "integer": "integer"}
+DTYPES = ("auto", "float32", "integer")
 
 
 @dataclass(frozen=True)
-class ConvertSettings:
-    """Settings of the step `convert`.
+class ConvertSettings(Settings):
+    """Settings of the step `convert`."""
 
-    Attributes:
-        dtype: `"float32"`, `"integer"` (rounded, stored in the smallest type that holds the values), or
-            `"auto"`: integer where every voxel is a whole number.
-    """
-
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", self.dtype.strip().lower())
-        lookup(DTYPES, self.dtype, "dtype")
+    dtype: str = setting(
+        "auto",
+        "`float32`, `integer` (rounded, stored in the smallest type that holds the values), or `auto`: integer where "
+        "every voxel is a whole number.",
+        choices=DTYPES,
+    )
 
 
 def convert(image: np.ndarray, dtype: str = "auto") -> np.ndarray:

@@ -6,28 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfgkeras.errors import DataError
-from sfgkeras.preprocessing.foreground import foreground_mask, foreground_rule
-from sfgkeras.preprocessing.settings import require
+from sfgkeras.preprocessing.foreground import THRESHOLD, foreground_mask, rule_setting
 from sfgkeras.preprocessing.volume import StepContext, Volume
+from sfgkeras.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class CropSettings:
-    """Settings of the step `crop_foreground`.
+class CropSettings(Settings):
+    """Settings of the step `crop_foreground`."""
 
-    Attributes:
-        foreground: Rule that finds the foreground.
-        threshold: Intensity for the threshold rules.
-        margin: Millimetres kept around the box.
-    """
-
-    foreground: str = "otsu_plus"
-    threshold: float = 0.0
-    margin: float = 5.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "foreground", foreground_rule(self.foreground))
-        require(self.margin >= 0, "margin", self.margin, "must not be negative, in mm")
+    foreground: str = rule_setting("otsu_plus", "Rule that finds the foreground.", whole_image=False)
+    threshold: float = setting(0.0, THRESHOLD)
+    margin: float = setting(5.0, "Millimetres kept around the box.", ge=0)
 
 
 def foreground_box(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:

@@ -8,29 +8,28 @@ from sfgkeras.data.scaling import convert_in_blocks, count_not_finite
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import StepContext, Volume
+from sfgkeras.settings import Settings, setting
 
 HU_PER_UNIT = 1024.0
 AIR = -1024.0
 LEAST_TISSUE = -500.0
 """HU between lung and everything denser; only air and lung lie below."""
 USUAL_CLIP = (AIR, 2500.0)
+FILL = "Value outside {}; empty: -1024 for a CT (an image with voxels below -500), 0 for all others."
+"""What settings say of `value_outside`."""
 LEAST_PADDING = 0.001  # part of the voxels; fewer of one value are overshoot beside metal
 
 
 @dataclass(frozen=True)
-class CtSettings:
-    """Settings of the step `ct`.
+class CtSettings(Settings):
+    """Settings of the step `ct`."""
 
-    Attributes:
-        clip: Lowest and highest value kept, in HU.
-        allow_non_hu: Take images without a negative value, which cannot be Hounsfield units.
-    """
-
-    clip: tuple[float, float] = USUAL_CLIP
-    allow_non_hu: bool = False
+    clip: tuple[float, float] = setting(USUAL_CLIP, "Lowest and highest value kept, in HU.")
+    allow_non_hu: bool = setting(False, "Take images without a negative value, which cannot be Hounsfield units.")
 
     def __post_init__(self) -> None:
-        require(self.clip[0] < self.clip[1], "clip", self.clip, "is empty; write the lower limit first")
+        super().__post_init__()
+        require(self.clip[0] < self.clip[1], "clip", self.clip, "is empty", "write the lower limit first")
 
 
 def scale_ct(hu: np.ndarray, clip: tuple[float, float] | None = USUAL_CLIP) -> np.ndarray:

@@ -14,22 +14,20 @@ from sfgkeras import __version__
 from sfgkeras.errors import DataError
 from sfgkeras.files import replacing
 from sfgkeras.preprocessing.settings import describe
+from sfgkeras.settings import Settings, setting
 
 FORMAT = "Fitted values of sfgkeras, version 1"
 DEFAULT_MODALITY = "image"
 
 
 @dataclass(frozen=True)
-class FittedSettings:
-    """Settings that every step has which is fitted on the cohort.
+class FittedSettings(Settings):
+    """Settings that every step has which is fitted on the cohort."""
 
-    Attributes:
-        ref_file: File of what was fitted; if None it is fitted on the training subjects and kept beside the output.
-        modality: Name of the modality in that file; None where it holds one only.
-    """
-
-    ref_file: Path | None = None
-    modality: str | None = None
+    ref_file: Path | None = setting(
+        None, "File of what it was fitted to; empty: it is fitted on the training subjects and kept beside the output."
+    )
+    modality: str | None = setting(None, "Name of the modality in that file; empty where it holds one only.")
 
 
 class Fitted(Protocol):

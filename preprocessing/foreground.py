@@ -5,10 +5,13 @@ air into the statistics, most of all in small or thick-sliced volumes. Holes are
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from sfgkeras.errors import DataError, lookup
+from sfgkeras.settings import setting
+from sfgkeras.values import choice
 
 # Beyond this percentile a few bright vessels would drag Otsu's threshold up.
 BRIGHTEST_SHARE_IGNORED = 0.001
@@ -104,6 +107,22 @@ def foreground_rule(name: str) -> str:
 
 
 EVERY_VOXEL = "all"
+THRESHOLD = "Intensity for the threshold rules."
+MEASURING_RULES = (EVERY_VOXEL, *FOREGROUND_RULES)
+MEASURING_ALIASES: Mapping[str, str] = {"none": EVERY_VOXEL, **FOREGROUND_ALIASES}
+
+
+def rule_setting(default: str, description: str, whole_image: bool = True) -> Any:
+    """Declares a setting that names a foreground rule.
+
+    Args:
+        default: Its default.
+        description: What it is for.
+        whole_image: Whether `all`, every voxel, may be chosen.
+    """
+    rules = MEASURING_RULES if whole_image else tuple(FOREGROUND_RULES)
+    aliases = MEASURING_ALIASES if whole_image else FOREGROUND_ALIASES
+    return setting(default, description, choices=rules, reads=choice(rules, aliases))
 
 
 def measuring_rule(name: str) -> str:
@@ -113,8 +132,9 @@ def measuring_rule(name: str) -> str:
         >>> measuring_rule("none"), measuring_rule("Mean")
         ('all', 'mean_plus')
     """
-    name = name.strip().lower()
-    return EVERY_VOXEL if name in (EVERY_VOXEL, "none") else foreground_rule(name)
+    word = name.strip().lower()
+    word = MEASURING_ALIASES.get(word, word)
+    return word if word == EVERY_VOXEL else foreground_rule(word)
 
 
 def measuring_mask(image: np.ndarray, rule: str, threshold: float = 0.0) -> np.ndarray | None:

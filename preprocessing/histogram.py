@@ -12,11 +12,12 @@ from typing import Self
 import numpy as np
 
 from sfgkeras import __version__
-from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.errors import ConfigError, DataError, Problem, lookup
 from sfgkeras.preprocessing.fitted import FittedSettings
-from sfgkeras.preprocessing.foreground import describe_rule, measuring_mask, measuring_rule
+from sfgkeras.preprocessing.foreground import THRESHOLD, describe_rule, measuring_mask, rule_setting
 from sfgkeras.preprocessing.percentiles import compact_integers, exact_percentiles
 from sfgkeras.preprocessing.volume import StepContext, Volume
+from sfgkeras.settings import setting
 
 STANDARD_SCALE = (0.0, 100.0)
 INNER_PERCENTILES = (10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0)
@@ -120,9 +121,11 @@ def landmark_percentiles(cutoff: tuple[float, float] = (0.01, 0.99)) -> np.ndarr
     """
     low, high = (float(limit) for limit in cutoff)
     if not (0 <= low < 0.1 and 0.9 < high <= 1):
-        raise ConfigError(
-            f"cutoff = {low}, {high} is out of range: the lower limit must lie in [0, 0.1), the upper "
-            "in (0.9, 1], for example cutoff = 0.01, 0.99"
+        raise Problem(
+            "is out of range: the lower limit must lie in [0, 0.1), the upper in (0.9, 1]",
+            "write e.g. 0.01, 0.99",
+            key="cutoff",
+            value=(low, high),
         )
     return np.array((100 * low, *INNER_PERCENTILES, 100 * high))
 
@@ -313,27 +316,18 @@ def describe_bounded(mapped: np.ndarray, landmarks: NyulLandmarks) -> str:
 
 @dataclass(frozen=True)
 class HistogramSettings(FittedSettings):
-    """Settings of the step `histogram`.
+    """Settings of the step `histogram`."""
 
-    Attributes:
-        ref_file: File of landmarks; if None they are fitted on the training subjects and kept beside the
-            output.
-        modality: Name of the modality in that file; None where it holds one only.
-        cutoff: Fractions between which the histogram is trusted.
-        norm_type: `percentile`, `quartile` or `median`.
-        foreground: Rule of the voxels that percentiles are measured in; `all` for every voxel.
-        threshold: Intensity for the threshold rules.
-    """
-
-    cutoff: tuple[float, float] = (0.01, 0.99)
-    norm_type: str = "percentile"
-    foreground: str = "otsu_plus"
-    threshold: float = 0.0
+    cutoff: tuple[float, float] = setting((0.01, 0.99), "Fractions between which the histogram is trusted.")
+    norm_type: str = setting("percentile", "`percentile`, `quartile` or `median`.", choices=NORM_TYPES)
+    foreground: str = rule_setting(
+        "otsu_plus", "Rule of the voxels that percentiles are measured in; `all` for every voxel."
+    )
+    threshold: float = setting(0.0, THRESHOLD)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         landmark_percentiles(self.cutoff)
-        lookup(NORM_TYPES, self.norm_type, "norm_type")
-        object.__setattr__(self, "foreground", measuring_rule(self.foreground))
 
     @property
     def rule(self) -> str:

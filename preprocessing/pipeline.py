@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.classes import is_class_path
-from sfgkeras.errors import DataError, suggestion
+from sfgkeras.errors import DataError, Problem, Problems, closest, suggestion
 from sfgkeras.preprocessing.fitted import Fitted, check_fitted, choose_modality
-from sfgkeras.preprocessing.settings import SettingProblems, build_settings, describe
+from sfgkeras.preprocessing.settings import describe, fill_settings
 from sfgkeras.preprocessing.table import (
     ALIASES,
     STEPS,
@@ -22,6 +22,7 @@ from sfgkeras.preprocessing.table import (
     all_keys,
     find_step,
     own_problem,
+    setting_names,
     setting_prefixes,
     short_name,
     step_name,
@@ -244,57 +245,67 @@ def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None
             may be written with its alias.
 
     Raises:
-        SettingProblems: A ConfigError with every mistake: unknown and repeated steps, unknown settings,
-            values that cannot be, settings of steps that do not run, N4 after whitening.
+        Problems: A ConfigError with every mistake: unknown and repeated steps, unknown settings, values that cannot be,
+            settings of steps that do not run, N4 after whitening.
 
     Example:
         >>> build_pipeline("n4, resample, whiten", {"resample_spacing": "1"}).names
         ('bias_field', 'resample', 'whiten')
     """
-    written = [part for part in steps.split(",") if part.strip()] if isinstance(steps, str) else list(steps)
-    problems: list[tuple[str, str]] = []
-    names: list[str] = []
-    for each in written:
-        name = step_name(each)
-        if name is None:
-            known = [*STEPS, *ALIASES]
-            hint = suggestion(each.strip(), known) or f"; known are {', '.join(known)}"
-            problems.append(("steps", f"steps: unknown step {each.strip()!r}{hint}"))
-        elif name in names:
-            problems.append(("steps", f"steps: {each.strip()!r} is there twice; name each step once"))
-        elif is_class_path(name) and (reason := own_problem(name)):
-            problems.append(("steps", reason))
-        else:
-            names.append(name)
-    if not written:
-        problems.append(("steps", f"steps is empty; name at least one of {', '.join(STEPS)}"))
-    problems += _order_problems(names)
-    options_of_steps, more = _sort_options(names, options or {})
-    problems += more
+    written = [part.strip() for part in (steps.split(",") if isinstance(steps, str) else steps) if part.strip()]
+    names, sentences = _read_names(written)
+    options_of_steps, problems = _sort_options(names, options or {}, is_complete=not sentences)
     configured = []
     for name in names:
-        settings, more = build_settings(find_step(name).settings, options_of_steps[name])
-        problems += more
+        settings, wrong = fill_settings(find_step(name).settings, options_of_steps[name], short_name(name))
+        # What no single setting is to blame for, e.g. that one is missing, is said of the steps.
+        sentences += [str(problem) for problem in wrong if not problem.key]
+        problems += [problem for problem in wrong if problem.key]
         configured.append(ConfiguredStep(name, settings))
+    if sentences:
+        what = f"cannot be used: {'; '.join(sentences)}"
+        problems.insert(0, Problem(what, key="steps", value=", ".join(written)))
     if problems:
-        raise SettingProblems(problems)
+        raise Problems(problems)
     return Pipeline(tuple(configured))
 
 
-def _order_problems(names: Sequence[str]) -> list[tuple[str, str]]:
-    if "bias_field" not in names:
-        return []
-    earlier = [name for name in names[: names.index("bias_field")] if name in _SIGNED]
-    return [
-        ("steps", f"steps: bias_field comes after {name}, but N4 needs positive intensities; put it first")
-        for name in earlier
-    ]
+def _read_names(written: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the names of the steps, and sentences on those that cannot be and on their order."""
+    names: list[str] = []
+    sentences = [] if written else [f"is empty; name at least one of {', '.join(STEPS)}"]
+    for each in written:
+        name = step_name(each)
+        if name is None:
+            sentences.append(f"unknown step {each!r}{_hint(each, [*STEPS, *ALIASES])}")
+        elif name in names:
+            sentences.append(f"{each!r} is there twice; name each step once")
+        elif is_class_path(name) and (reason := own_problem(name)):
+            sentences.append(reason)
+        else:
+            names.append(name)
+    if "bias_field" in names:
+        earlier = [name for name in names[: names.index("bias_field")] if name in _SIGNED]
+        sentences += [
+            f"bias_field comes after {name}, but N4 needs positive intensities; put it first" for name in earlier
+        ]
+    return names, sentences
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    return suggestion(name, known) or f"; known are {', '.join(known)}"
 
 
 def _sort_options(
-    names: Sequence[str], options: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, tuple[str, Any]]], list[tuple[str, str]]]:
-    """Splits `<step>_<setting>` into settings by step."""
+    names: Sequence[str], options: Mapping[str, Any], is_complete: bool
+) -> tuple[dict[str, dict[str, tuple[str, Any]]], list[Problem]]:
+    """Splits `<step>_<setting>` into settings by step.
+
+    Args:
+        names: The steps.
+        options: Settings as written.
+        is_complete: Whether these are all the steps; if not, a setting of another one may be right.
+    """
     sorted_options: dict[str, dict[str, tuple[str, Any]]] = {name: {} for name in names}
     problems = []
     known = setting_prefixes(names)
@@ -302,15 +313,25 @@ def _sort_options(
         # The longest step name first: `resample_like_order` belongs to resample_like, not to resample.
         prefixes = sorted((p for p in known if key.lower().startswith(f"{p}_")), key=len, reverse=True)
         if not prefixes:
-            hint = suggestion(key, all_keys()) or "; settings are named <step>_<setting>"
-            problems.append((key, f"unknown setting {key!r}{hint}"))
+            remedy = _remedy(key, all_keys(), "settings are named <step>_<setting>")
+            problems.append(Problem(f"unknown setting {key!r}", remedy, key=key, names_key=False))
             continue
-        name = known[prefixes[0]]
-        setting = key.lower()[len(prefixes[0]) + 1 :]
-        if name not in sorted_options:
-            problems.append((key, f"{key} = {value!r} has no effect: {name} is not among the steps"))
+        prefix, name = prefixes[0], known[prefixes[0]]
+        setting = key.lower()[len(prefix) + 1 :]
+        settings = setting_names(name)
+        if setting not in settings:
+            remedy = _remedy(key, [f"{prefix}_{each}" for each in settings], f"known are {', '.join(settings)}")
+            problems.append(Problem(f"unknown setting {key!r}", remedy, key=key, names_key=False))
+        elif name not in sorted_options:
+            if is_complete:
+                problems.append(Problem(f"has no effect: {name} is not among the steps", key=key, value=value))
         elif setting in sorted_options[name]:
-            problems.append((key, f"{key} = {value!r} repeats {sorted_options[name][setting][0]}"))
+            problems.append(Problem(f"repeats {sorted_options[name][setting][0]}", key=key, value=value))
         else:
             sorted_options[name][setting] = (key, value)
     return sorted_options, problems
+
+
+def _remedy(key: str, known: Sequence[str], otherwise: str) -> str:
+    close = closest(key, known)
+    return otherwise if close is None else f"did you mean {close!r}?"

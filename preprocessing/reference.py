@@ -1,10 +1,9 @@
-"""The table of every step and setting, made from the settings classes, for docs/preprocessing.md."""
+"""The table of every step and setting, made from their fields, for docs/preprocessing.md."""
 
-import re
-from dataclasses import fields
 from typing import Any
 
 from sfgkeras.preprocessing.table import ALIASES, STEPS
+from sfgkeras.settings import described
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
@@ -17,18 +16,10 @@ def settings_reference() -> str:
         also = f" (also {', '.join(aliases)})" if aliases else ""
         lines = [f"### `{name}`{also}", "", f"{step.summary[0].upper()}{step.summary[1:]}.", ""]
         lines += ["| setting | default | meaning |", "|---|---|---|"]
-        meanings = setting_meanings(step.settings)
-        for each in fields(step.settings):
-            lines.append(f"| `{name}_{each.name}` | {_default(each.default)} | {meanings[each.name]} |")
+        for each in described(step.settings).values():
+            lines.append(f"| `{name}_{each.name}` | {_default(each.default)} | {each.description} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
-
-
-def setting_meanings(settings: type) -> dict[str, str]:
-    """Reads what every setting means from the `Attributes` of its class."""
-    text = (settings.__doc__ or "").split("Attributes:")[1]
-    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", text, flags=re.MULTILINE)
-    return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 def with_reference(page: str) -> str:

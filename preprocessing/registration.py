@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.data.scratch import temporary_folder
-from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.errors import DataError, Problem, lookup
+from sfgkeras.preprocessing.ct import FILL
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import SideResult, StepContext, Volume
+from sfgkeras.settings import Settings, setting
 
 TRANSFORMS: Mapping[str, str] = {"rigid": "Rigid", "affine": "Affine", "syn": "SyN"}
 INTERPOLATORS: Mapping[int, str] = {0: "nearestNeighbor", 1: "linear", 3: "bSpline"}
@@ -40,31 +42,23 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class RegisterSettings:
-    """Settings of the step `register`.
+class RegisterSettings(Settings):
+    """Settings of the step `register`."""
 
-    Attributes:
-        reference: The fixed image, or a folder with one of each subject's name.
-        transform: `rigid`, `affine` or `syn`.
-        order: Interpolation of the image: 0 nearest, 1 linear, 3 cubic B-spline; labels are always nearest.
-        fill: Value outside the moving image; empty: -1024 for a CT (an image with voxels below -500), 0 for all others.
-        seed: Seed of the voxels that the metric is sampled at.
-        save_transform: Write the transform to the folder `transforms` of the output.
-    """
-
-    reference: Path | None = None
-    transform: str = "rigid"
-    order: int = 1
-    fill: float | None = None
-    seed: int = 0
-    save_transform: bool = True
+    reference: Path | None = setting(None, "The fixed image, or a folder with one of each subject's name.")
+    transform: str = setting("rigid", "`rigid`, `affine` or `syn`.", choices=TRANSFORMS)
+    order: int = setting(
+        1, "Interpolation of the image: 0 nearest, 1 linear, 3 cubic B-spline; labels are always nearest."
+    )
+    fill: float | None = setting(None, FILL.format("the moving image"))
+    seed: int = setting(0, "Seed of the voxels that the metric is sampled at.", ge=0)
+    save_transform: bool = setting(True, "Write the transform to the folder `transforms` of the output.")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.reference is None:
-            raise ConfigError("register needs register_reference, the fixed image or a folder of fixed images")
-        lookup(TRANSFORMS, self.transform, "transform")
-        require(self.order in INTERPOLATORS, "order", self.order, "does not exist; known are 0, 1, 3")
-        require(self.seed >= 0, "seed", self.seed, "must not be negative")
+            raise Problem("register needs register_reference", "name the fixed image or a folder of fixed images")
+        require(self.order in INTERPOLATORS, "order", self.order, "does not exist", "known are 0, 1, 3")
 
 
 def register(

@@ -7,61 +7,55 @@ from pathlib import Path
 import numpy as np
 
 from sfgkeras.data.nifti import read_header
-from sfgkeras.errors import ConfigError
-from sfgkeras.preprocessing.ct import value_outside
+from sfgkeras.errors import Problem
+from sfgkeras.preprocessing.ct import FILL, value_outside
 from sfgkeras.preprocessing.resampling import ORDERS, resample_labels_like, resample_like, spacing_grid
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import StepContext, Volume
+from sfgkeras.settings import Settings, setting
 
 LABEL_METHODS = ("nearest", "linear")
 
 
+ORDER = "0 nearest, 1 linear, 2 quadratic, 3 cubic B-spline."
+ANTIALIAS = "Blur axes whose voxels grow."
+LABEL_METHOD = "`nearest`, or `linear` (each label by itself, the largest wins)."
+
+
 @dataclass(frozen=True)
-class ResampleSettings:
-    """Settings of the step `resample`.
+class ResampleSettings(Settings):
+    """Settings of the step `resample`."""
 
-    Attributes:
-        spacing: New voxel size in mm: one number (isotropic) or three.
-        order: 0 nearest, 1 linear, 2 quadratic, 3 cubic B-spline.
-        antialias: Blur axes whose voxels grow.
-        label_method: `nearest`, or `linear` (each label by itself, the largest wins).
-    """
-
-    spacing: tuple[float, ...] = (1.0,)
-    order: int = 1
-    antialias: bool = True
-    label_method: str = "nearest"
+    spacing: tuple[float, ...] = setting((1.0,), "New voxel size in mm: one number (isotropic) or three.", gt=0)
+    order: int = setting(1, ORDER)
+    antialias: bool = setting(True, ANTIALIAS)
+    label_method: str = setting("nearest", LABEL_METHOD, choices=LABEL_METHODS)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(len(self.spacing) in (1, 3), "spacing", self.spacing, "needs one number or three, in mm")
-        require(min(self.spacing) > 0, "spacing", self.spacing, "must be positive, in mm")
         # One number and three equal ones are the same setting, so that landmarks fitted with either fit both.
         object.__setattr__(self, "spacing", self.spacing * (3 // len(self.spacing)))
-        _check_common(self.order, self.label_method)
+        _check_order(self.order)
 
 
 @dataclass(frozen=True)
-class ResampleLikeSettings:
-    """Settings of the step `resample_like`.
+class ResampleLikeSettings(Settings):
+    """Settings of the step `resample_like`."""
 
-    Attributes:
-        reference: An image, or a folder with an image of each subject's name, whose grid is taken.
-        order: 0 nearest, 1 linear, 2 quadratic, 3 cubic B-spline.
-        fill: Value outside the image; empty: -1024 for a CT (an image with voxels below -500), 0 for all others.
-        antialias: Blur axes whose voxels grow.
-        label_method: `nearest`, or `linear` (each label by itself, the largest wins).
-    """
-
-    reference: Path | None = None
-    order: int = 1
-    fill: float | None = None
-    antialias: bool = True
-    label_method: str = "nearest"
+    reference: Path | None = setting(
+        None, "An image, or a folder with an image of each subject's name, whose grid is taken."
+    )
+    order: int = setting(1, ORDER)
+    fill: float | None = setting(None, FILL.format("the image"))
+    antialias: bool = setting(True, ANTIALIAS)
+    label_method: str = setting("nearest", LABEL_METHOD, choices=LABEL_METHODS)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.reference is None:
-            raise ConfigError("resample_like needs resample_like_reference, an image or a folder of images")
-        _check_common(self.order, self.label_method)
+            raise Problem("resample_like needs resample_like_reference", "name an image or a folder of images")
+        _check_order(self.order)
 
 
 def resample_step(volume: Volume, settings: ResampleSettings, context: StepContext) -> Volume:
@@ -96,11 +90,5 @@ def _onto(
     return volume.with_grid(array, affine, labels, f"resampled from {volume.array.shape} to {shape} voxels")
 
 
-def _check_common(order: int, label_method: str) -> None:
-    require(order in ORDERS, "order", order, "does not exist; known are 0 (nearest), 1 (linear), 2, 3 (cubic)")
-    require(
-        label_method in LABEL_METHODS,
-        "label_method",
-        label_method,
-        "does not exist; known are nearest, linear",
-    )
+def _check_order(order: int) -> None:
+    require(order in ORDERS, "order", order, "does not exist", "known are 0 (nearest), 1 (linear), 2, 3 (cubic)")

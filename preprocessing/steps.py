@@ -24,6 +24,7 @@ class OwnStep:
     """
 
     changes: ClassVar[Literal["values", "grid", "place"]] = "values"
+    all_fields_are_settings: ClassVar[bool] = True
 
     def apply(self, volume: Volume, context: StepContext) -> Volume:
         """Returns the volume after the step.

@@ -1,7 +1,7 @@
 """The table of steps: their functions and settings, names and aliases, and steps of the user's own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from sfgkeras.preprocessing.resample_steps import (
 from sfgkeras.preprocessing.steps import OwnFittedStep, OwnStep
 from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.preprocessing.whitening import WhitenSettings, whiten_step
+from sfgkeras.settings import described
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def find_step(name: str) -> Step:
     """
     if name in STEPS:
         return STEPS[name]
-    own = load_class(name, "steps", OwnStep)
+    own = load_class(name, "step", OwnStep)
     summary = (own.__doc__ or name).strip().partition("\n")[0]
     line = Step(_apply_own, own, summary, own.changes)  # type: ignore[attr-defined]
     return replace(line, measure=_measure_own, fit=_fit_own) if issubclass(own, OwnFittedStep) else line
@@ -144,8 +145,8 @@ def _fit_own(measured: Sequence[np.ndarray], settings: OwnFittedStep) -> FittedV
 def own_problem(name: str) -> str:
     """Says why a step of the user's own cannot be used, or returns an empty string."""
     try:
-        find_step(name)
-    except ConfigError as error:
+        setting_names(name)
+    except (ConfigError, TypeError) as error:
         return str(error)
     return ""
 
@@ -179,4 +180,4 @@ def setting_names(step: str) -> list[str]:
         >>> setting_names("whiten")
         ['foreground', 'threshold']
     """
-    return [each.name for each in fields(find_step(step).settings)]
+    return list(described(find_step(step).settings))

@@ -6,24 +6,19 @@ import numpy as np
 
 from sfgkeras.data.scaling import BLOCK, convert_in_blocks
 from sfgkeras.errors import DataError
-from sfgkeras.preprocessing.foreground import EVERY_VOXEL, measuring_mask, measuring_rule
+from sfgkeras.preprocessing.foreground import EVERY_VOXEL, THRESHOLD, measuring_mask, rule_setting
 from sfgkeras.preprocessing.volume import StepContext, Volume
+from sfgkeras.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class WhitenSettings:
-    """Settings of the step `whiten`.
+class WhitenSettings(Settings):
+    """Settings of the step `whiten`."""
 
-    Attributes:
-        foreground: Rule of the voxels that mean and deviation are measured in; `all` for every voxel.
-        threshold: Intensity for the threshold rules.
-    """
-
-    foreground: str = EVERY_VOXEL
-    threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "foreground", measuring_rule(self.foreground))
+    foreground: str = rule_setting(
+        EVERY_VOXEL, "Rule of the voxels that mean and deviation are measured in; `all` for every voxel."
+    )
+    threshold: float = setting(0.0, THRESHOLD)
 
 
 def whiten(image: np.ndarray, foreground_mask: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:

@@ -51,6 +51,9 @@ class _Declaration:
     reads: Reads | None
 
 
+_UNDECLARED = _Declaration("", None, None, None, None, None, None)
+
+
 def setting(
     default: Any,
     description: str,
@@ -64,7 +67,8 @@ def setting(
 ) -> Any:
     """Declares a field of a dataclass of settings.
 
-    A field that is not declared so is for Python alone: no INI file can give it.
+    A field that is not declared so is for Python alone: no INI file can give it, but for classes that say
+    `all_fields_are_settings = True`.
 
     Args:
         default: Its default; `REQUIRED` for none.
@@ -158,6 +162,8 @@ def described(settings: type | None) -> dict[str, Described]:
     found = {}
     for field in dataclasses.fields(settings):
         declared: _Declaration | None = field.metadata.get(_KEY)
+        if declared is None and getattr(settings, "all_fields_are_settings", False):
+            declared = _UNDECLARED
         if declared is None or not field.init:
             continue
         kinds, optional = _without_none(hints[field.name])

@@ -12,7 +12,16 @@ from sfgkeras.preprocessing.volume import StepContext, Volume
 
 ROOMS = ("losses", "metrics", "preprocessing")
 # Steps take and give whole subjects; files are read and written; ANTs takes seconds.
-NO_EXAMPLE = ("read_", "write_", "check_fitted", "check_landmarks", "choose_modality", "register", "apply_registration")
+NO_EXAMPLE = (
+    "rule_setting",
+    "read_",
+    "write_",
+    "check_fitted",
+    "check_landmarks",
+    "choose_modality",
+    "register",
+    "apply_registration",
+)
 PLUMBING = ("folder", "reference", "table", "pipeline", "settings", "volume")
 SAMPLE = ("sfgkeras.errors", "sfgkeras.boxes", "sfgkeras.data.points", "sfgkeras.analysis.box_overlap")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sfgkeras.config import Config, Preprocessing, read_config
 from sfgkeras.config.known import refuse_unknown_keys
 from sfgkeras.config.settle import Draft
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import Problem, Problems, worded
 
 if TYPE_CHECKING:
     from sfgkeras.preprocessing.pipeline import Pipeline
@@ -30,7 +30,6 @@ def check_steps(draft: Draft) -> None:
     if section is None or preprocessing is None:
         return
     from sfgkeras.preprocessing.pipeline import build_pipeline
-    from sfgkeras.preprocessing.settings import SettingProblems
     from sfgkeras.preprocessing.table import known_keys
 
     known = known_keys(preprocessing.steps)
@@ -40,33 +39,13 @@ def check_steps(draft: Draft) -> None:
     settings = {key: value for key, value in preprocessing.settings.items() if key in known}
     try:
         pipeline = build_pipeline(preprocessing.steps, settings)
-    except SettingProblems as error:
-        _add_problems(draft, error.problems, settings)
+    except Problems as error:
+        for problem in error.problems:
+            draft.ini.add(SECTION, problem.key, worded(Problem(problem.what, problem.remedy)))
         return
     remedies = _contradictions(draft, pipeline)
     if remedies:
         draft.ini.add(SECTION, "steps", "; ".join(remedies))
-
-
-def _add_problems(draft: Draft, problems: Sequence[tuple[str, str]], settings: dict[str, str]) -> None:
-    """Collects the mistakes of steps and settings at their lines; a key with several gets one message."""
-    by_key: dict[str, list[str]] = {}
-    for key, text in problems:
-        by_key.setdefault(key or "steps", []).append(_second_half(key, text, settings))
-    for key, texts in by_key.items():
-        is_followed_up = "steps" in by_key and all("has no effect" in text for text in texts)
-        if not is_followed_up:
-            draft.ini.add(SECTION, key, "; ".join(texts))
-
-
-def _second_half(key: str, text: str, settings: dict[str, str]) -> str:
-    """Returns what a sentence says after `key = 'value'`, which the message begins with."""
-    start = f"{key} = {settings.get(key)!r} "
-    if key in settings and text.startswith(start):
-        return text[len(start) :]
-    for start in (f"{key} = {settings.get(key)!r}: ", "steps: ", "steps "):
-        text = text.removeprefix(start)
-    return f"cannot be used: {text}"
 
 
 def _contradictions(draft: Draft, pipeline: "Pipeline") -> list[str]:
@@ -97,12 +76,11 @@ def build_steps(config: Config) -> "Pipeline | None":
     if config.preprocessing is None:
         return None
     from sfgkeras.preprocessing.pipeline import build_pipeline
-    from sfgkeras.preprocessing.settings import SettingProblems
 
     try:
         return build_pipeline(config.preprocessing.steps, config.preprocessing.settings)
-    except SettingProblems as error:
-        raise ConfigError("\n".join(f"{config.path}: [{SECTION}] {text}" for _, text in error.problems)) from error
+    except Problems as error:
+        raise Problems(each.at(file=str(config.path), section=SECTION) for each in error.problems) from error
 
 
 def describe_steps(config: Config) -> str:

@@ -8,17 +8,14 @@ import numpy as np
 from sfgkeras.preprocessing.fitted import FittedSettings, FittedValues
 from sfgkeras.preprocessing.table import Step
 from sfgkeras.preprocessing.volume import StepContext, Volume
+from sfgkeras.settings import setting
 
 
 @dataclass(frozen=True)
 class ScoreSettings(FittedSettings):
-    """Settings of the step.
+    """Settings of the step."""
 
-    Attributes:
-        above: Voxels above this intensity are measured.
-    """
-
-    above: float = 0.0
+    above: float = setting(0.0, "Voxels above this intensity are measured.")
 
 
 def measure_score(volume: Volume, settings: ScoreSettings) -> np.ndarray:

@@ -207,7 +207,7 @@ def test_no_training_subject_and_an_empty_mask_are_refused(reference_landmarks):
 def test_an_unknown_variant_and_an_impossible_cutoff_are_refused(reference_landmarks):
     with pytest.raises(ConfigError, match="did you mean 'quartile'"):
         apply_landmarks(reference_volume(0), reference_landmarks, "quartiles")
-    with pytest.raises(ConfigError, match=r"cutoff = 0.2, 0.99 is out of range"):
+    with pytest.raises(ConfigError, match=r"cutoff = \(0.2, 0.99\) is out of range"):
         fit_landmarks([reference_volume(0)], cutoff=(0.2, 0.99))
 
 

@@ -4,11 +4,10 @@ import sys
 import numpy as np
 import pytest
 
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, Problems
 from sfgkeras.preprocessing.ct import scale_ct
 from sfgkeras.preprocessing.pipeline import build_pipeline
-from sfgkeras.preprocessing.settings import SettingProblems
-from sfgkeras.preprocessing.table import ALIASES, STEPS, setting_names
+from sfgkeras.preprocessing.table import ALIASES, STEPS
 from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.preprocessing.whitening import whiten
 
@@ -64,7 +63,7 @@ def test_a_changed_setting_changes_the_digest():
     [
         ("nyull", {}, "unknown step 'nyull', did you mean 'nyul'?"),
         ("n4, bias_field", {}, "'bias_field' is there twice"),
-        ("", {}, "steps is empty; name at least one of bias_field"),
+        ("", {}, "is empty; name at least one of bias_field"),
         ("whiten, n4", {}, "bias_field comes after whiten, but N4 needs positive intensities"),
         (
             "whiten",
@@ -75,24 +74,28 @@ def test_a_changed_setting_changes_the_digest():
         (
             "n4",
             {"n4_schrink_factor": "3"},
-            "unknown setting 'n4_schrink_factor', did you mean 'shrink_factor'?",
+            "unknown setting 'n4_schrink_factor', did you mean 'n4_shrink_factor'?",
         ),
         ("n4", {"shrink_factor": "3"}, "unknown setting 'shrink_factor'"),
-        ("n4", {"n4_engine": "spm"}, "n4_engine = 'spm': unknown N4 engine 'spm'"),
-        ("n4", {"n4_iterations": "50, x"}, "n4_iterations = '50, x' is not a number"),
-        ("nyul", {"nyul_norm_type": "quantile"}, "unknown norm_type 'quantile'"),
+        ("n4", {"n4_engine": "spm"}, "n4_engine = 'spm' is not known; choose one of simpleitk, antspyx"),
+        ("n4", {"n4_iterations": "50, x"}, "n4_iterations = '50, x' has an element 'x' that is not a whole number"),
+        ("nyul", {"nyul_norm_type": "quantile"}, "nyul_norm_type = 'quantile' is not known, did you mean 'quartile'?"),
         ("nyul", {"nyul_cutoff": "0.2, 0.9"}, "nyul_cutoff = '0.2, 0.9' is out of range"),
         ("whiten", {"whiten_foreground": "otsuplus"}, "did you mean 'otsu_plus'?"),
         ("resample", {"resample_spacing": "1, 2"}, "resample_spacing = '1, 2' needs one number or three"),
-        ("resample", {"resample_label_method": "cubic"}, "resample_label_method = 'cubic' does not exist"),
+        ("resample", {"resample_label_method": "cubic"}, "resample_label_method = 'cubic' is not known"),
         ("resample_like", {}, "needs resample_like_reference"),
-        ("register", {"register_reference": "a", "register_transform": "warp"}, "unknown transform 'warp'"),
+        (
+            "register",
+            {"register_reference": "a", "register_transform": "warp"},
+            "register_transform = 'warp' is not known; choose one of rigid",
+        ),
         ("clip", {}, "needs either clip_limits or clip_percentiles"),
         ("clip", {"clip_limits": "5, 1"}, "clip_limits = '5, 1' is empty"),
         ("ct", {"ct_clip": "2500, -1024"}, "ct_clip = '2500, -1024' is empty"),
         ("reorient", {"reorient_axcodes": "RAX"}, "reorient_axcodes"),
-        ("convert", {"convert_dtype": "int12"}, "unknown dtype 'int12'"),
-        ("crop", {"crop_margin": "-1"}, "crop_margin = '-1' must not be negative"),
+        ("convert", {"convert_dtype": "int12"}, "convert_dtype = 'int12' is not known; choose one of auto"),
+        ("crop", {"crop_margin": "-1"}, "crop_margin = '-1' must be at least 0"),
     ],
 )
 def test_every_mistake_is_named_with_its_key(steps, options, problem):
@@ -102,15 +105,9 @@ def test_every_mistake_is_named_with_its_key(steps, options, problem):
 
 
 def test_all_mistakes_come_at_once_with_the_keys_they_belong_to():
-    with pytest.raises(SettingProblems) as refusal:
+    with pytest.raises(Problems) as refusal:
         build_pipeline("ct, nope", {"ct_clip": "x", "foo": "1"})
-    assert [key for key, _ in refusal.value.problems] == ["steps", "foo", "ct_clip"]
-
-
-def test_every_setting_is_documented_in_its_class():
-    for name, step in STEPS.items():
-        for setting in setting_names(name):
-            assert f"    {setting}: " in (step.settings.__doc__ or ""), (name, setting)
+    assert [problem.key for problem in refusal.value.problems] == ["steps", "foo", "ct_clip"]
 
 
 def test_a_pipeline_is_its_steps_one_after_the_other():

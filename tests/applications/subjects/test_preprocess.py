@@ -15,7 +15,7 @@ from sfgkeras.applications.inference.results import infer_volumes
 from sfgkeras.applications.records.files import Provenance, prediction_path
 from sfgkeras.applications.subjects import histogram_landmarks as landmarks
 from sfgkeras.applications.subjects.preprocessed import preprocess, source_folder
-from sfgkeras.applications.subjects.preprocessing_settings import describe_steps, read_run
+from sfgkeras.applications.subjects.preprocessing_settings import build_steps, describe_steps, read_run
 from sfgkeras.applications.subjects.session import open_session, prepare_phase
 from sfgkeras.applications.training import fingerprint
 from sfgkeras.data.nifti import read_header, read_image, read_label_map, write_image
@@ -137,11 +137,12 @@ MISTAKES = {
     "steps = register\nregister_reference = x": "steps = 'register' has register, which moves the image away",
     "steps = whiten\nsources = CT": "sources = 'CT' has 'CT', which the network does not see",
     "steps = clip": "steps = 'clip' cannot be used: clip needs either clip_limits or clip_percentiles",
-    "steps = n4\nn4_shrink_factor = two": "n4_shrink_factor = 'two' is not a number",
-    "steps = n4\nn4_engine = spm": "n4_engine = 'spm' cannot be used: unknown N4 engine 'spm'",
+    "steps = n4\nn4_shrink_factor = two": "n4_shrink_factor = 'two' is not a whole number",
+    "steps = n4\nn4_engine = spm": "n4_engine = 'spm' is not known; choose one of simpleitk, antspyx",
     "steps = resample\nresample_order = 7": "resample_order = '7' does not exist; known are 0 (nearest)",
     "steps = resample\nresample_spacng = 1": "has no option 'resample_spacng', did you mean 'resample_spacing'?",
     "steps = resample\nn4_convergence = 1": "n4_convergence = '1' has no effect: bias_field is not among the steps",
+    "steps = resample\nresample_spacing = 1;2;3": "resample_spacing = '1;2;3' has an element '1;2;3' that is not",
     "steps = whiten\nmax_iter = 1": "has no option 'max_iter'; it belongs in [TRAINING]",
     "steps = whiten\nwhitening_foreground = all\nwhiten_foreground = all": "repeats whitening_foreground",
 }
@@ -167,6 +168,16 @@ def test_mistakes_of_steps_and_of_other_sections_come_at_once(folder):
     assert len(message.splitlines()) == 4
     for part in ("unknown step 'nyull', did you mean 'nyul'", "lr = 'fast'", "no option 'n4_bins'", "workers = '0'"):
         assert part in message
+
+
+def test_values_are_read_as_in_every_other_section(folder):
+    config = config_of(
+        folder, "resample, n4", PREPROCESSING__resample_spacing="1/2", PREPROCESSING__n4_save_field="y",
+        PREPROCESSING__pictures="y",
+    )  # fmt: skip
+    resample, n4 = build_steps(config).steps
+    assert resample.settings.spacing == (0.5, 0.5, 0.5)
+    assert n4.settings.save_field is config.preprocessing.pictures is True
 
 
 def test_what_contradicts_other_sections_is_refused(folder):
