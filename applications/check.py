@@ -17,6 +17,7 @@ from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.readiness import find_obstacles
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.applications.tasks.task import Task
+from sfgkeras.applications.training.fingerprint import has_own_head
 from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem
 from sfgkeras.errors import ConfigError, DataError, counted
@@ -40,7 +41,7 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> b
     for warning in (*config.warnings, *cohort.warnings, *describe_pace(config)):
         reporter.warning(warning)
     problems = find_problems(config, cohort, read_voxels, reporter) + find_obstacles(config, cohort)
-    problems += [Problem("error", path, message) for path, message in (*_frozen(config), *_devices(config))]
+    problems += [Problem("error", path, message) for path, message in (*_network(config), *_devices(config))]
     if read_voxels and not any(problem.level == "error" for problem in problems):
         problems += _check_labels(tasks, cohort, reporter)
     for problem in problems:
@@ -67,17 +68,19 @@ def _check_labels(tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter)
     return problems
 
 
-def _frozen(config: Config) -> Iterator[tuple[Path, str]]:
-    if config.training.vars_to_freeze:
+def _network(config: Config) -> Iterator[tuple[Path, str]]:
+    """Yields what is wrong with stages and variables that keys name: the network is built for it, and only for it."""
+    if config.training.vars_to_freeze or any(has_own_head(config, name) for name in config.tasks):
         from sfgkeras.applications.training.fine_tuning import freeze_variables
         from sfgkeras.applications.training.network import build_network
         from sfgkeras.reporter import SilentReporter
 
-        network = build_network(config, build_tasks(config), len(config.image))
         try:
+            network = build_network(config, build_tasks(config), len(config.image))
             freeze_variables(network, config.training.vars_to_freeze, SilentReporter())
         except ConfigError as error:
-            yield config.path, f"{config.path}: {error}"
+            told = str(error)
+            yield config.path, told if told.startswith(str(config.path)) else f"{config.path}: {told}"
 
 
 def _devices(config: Config) -> Iterator[tuple[Path, str]]:

@@ -16,6 +16,7 @@ from sfgkeras.applications.records.lock import holding
 from sfgkeras.applications.subjects.image_record import write_image_record
 from sfgkeras.applications.subjects.reads import files_read
 from sfgkeras.applications.subjects.session import Session, data_lines, open_session, prepare_phase
+from sfgkeras.applications.subjects.whole_images import refuse_partial_windows
 from sfgkeras.applications.training.fingerprint import refuse_other_network
 from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
@@ -145,6 +146,8 @@ def _prepare_training(
         own = team.share(session.cohort.phase(*names))
         team.together(lambda: [session.preparation.subject(subject) for subject in own])
     phases = team.together(lambda: {name: prepare_phase(session, name, reporter) for name in names})
+    for subjects in phases.values():
+        refuse_partial_windows(config, session.tasks, subjects)
     return session, phases
 
 

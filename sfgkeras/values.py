@@ -157,6 +157,14 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     return _each(parse_number, split_list(unquote(text)))
 
 
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Reads the numbers of outputs of some layers."""
+    widths = parse_wholes(text)
+    if any(width < 1 for width in widths):
+        raise Problem("has a layer without outputs", "write e.g. 128, 64, or nothing for no layer")
+    return widths
+
+
 def parse_axes(text: str) -> tuple[int, ...]:
     """Reads axes `0, 1, 2`; NiftyNet's `-1` stands for none."""
     axes = parse_wholes(text)

@@ -171,11 +171,10 @@ def in_float32(network: Any) -> Any:
 def window_shape(session: Session, image_shape: Sequence[int]) -> tuple[int, ...]:
     """Returns the shape of one window of inference, `(*spatial, channels)`, with the frame of `loss_border`."""
     config = session.config
-    is_scalar = all(task.writes == "row" for task in session.tasks.values())
-    wanted = config.window_size if is_scalar else config.inference_window_size
+    wanted = config.inference_window_size if config.sees_windows else config.window_size
     # A whole axis has no size of its own: any will do.
     size = tuple(length or own for length, own in zip(wanted, config.window_size, strict=True))
-    frame = 0 if is_scalar else 2 * config.multitask.loss_border
+    frame = 2 * config.multitask.loss_border
     lengths = [wanted or length for wanted, length in zip(size, image_shape[:3], strict=True)]
     return (*(length + frame for length in lengths if length != 1), image_shape[-1])
 

@@ -7,10 +7,10 @@ from sfgkeras.applications.inference.passes import build_passes
 from sfgkeras.applications.inference.results import (
     build_predictor,
     contents_of_results,
-    infer_values,
     infer_volumes,
     result_paths,
 )
+from sfgkeras.applications.inference.values import infer_values
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.records.files import VALUES_FILE, Provenance, digest, make_writable
 from sfgkeras.applications.records.lock import holding
@@ -62,22 +62,22 @@ def infer_subjects(
     Raises:
         DataError: If the folder cannot be written, a foreign result is in the way or an image cannot be used.
     """
-    config, scalar = session.config, all(task.writes == "row" for task in session.tasks.values())
-    if not scalar:
-        subjects = subjects[place.index :: place.count]
-    if not subjects or (scalar and place.index):
-        why = "worker 0 writes the table" if scalar else "there are fewer subjects than workers"
+    config, writes = session.config, {task.writes for task in session.tasks.values()}
+    # The images are shared by all workers; the one table has one writer.
+    mapped = list(subjects[place.index :: place.count]) if "volume" in writes else []
+    listed = list(subjects) if "row" in writes and place.index == 0 else []
+    if not mapped and not listed:
+        why = "there are fewer subjects than workers" if "volume" in writes else "worker 0 writes the table"
         reporter.message(f"nothing to infer for {place.name}: {why}")
         return 0
-    refuse_large_window(config, session.tasks, subjects)
+    refuse_large_window(config, session.tasks, mapped or listed)
     folder = config.inference.save_seg_dir
     make_writable(folder)
     made_by = digest(same_settings(config, state.record))
     provenance = Provenance(folder, made_by, place.index, contents_of_results(session, subjects))
-    paths = [folder / VALUES_FILE]
-    if not scalar:
-        paths = [path for subject in subjects for path in result_paths(session, subject)]
-    refuse_unusable_names(config, session.tasks, (subject.subject_id for subject in subjects))
+    paths = [path for subject in mapped for path in result_paths(session, subject)]
+    paths += [folder / VALUES_FILE] if listed else []
+    refuse_unusable_names(config, session.tasks, (subject.subject_id for subject in mapped))
     reads = files_read(config, session.cohort)
     reads.refuse(paths, "choose another folder of results, or another output_postfix (--overwrite does not help)")
     if overwrite:
@@ -93,14 +93,16 @@ def infer_subjects(
         )
         return len(paths)
     with holding(folder, "inference", reporter, f".lock_{place.index}.json"), protecting(reads):
-        session.preprocess(subjects, reporter)
-        channels = session.preparation.image(subjects[0]).shape[-1]
+        session.preprocess(listed or mapped, reporter)
+        channels = session.preparation.image((listed or mapped)[0]).shape[-1]
         before_network()
         network = load(channels) if load else _load(session, checkpoints, state, channels, reporter)
         predictor = build_predictor(session, network, channels, reporter)
-        infer_all = infer_values if scalar else infer_volumes
         passes = build_passes(config, network, predictor)
-        infer_all(session, predictor, subjects, provenance, reporter, passes)
+        if mapped:
+            infer_volumes(session, predictor, mapped, provenance, reporter, passes)
+        if listed:
+            infer_values(session, predictor, listed, provenance, reporter, passes)
     reporter.message(f"wrote {counted(len(paths), 'result')} to {folder}")
     return len(paths)
 

@@ -1,6 +1,5 @@
 """Runs a network over whole volumes: windows out, outputs back, weighted where they overlap."""
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.applications.inference.activation_memory import VoxelLimit
+from sfgkeras.applications.tasks.table import image_tasks, voxel_tasks
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.aggregators import SlabAggregator, grid_starts, slab_axis
+from sfgkeras.data.interpolation import resize_linear
 
 Region = tuple[slice, slice, slice]
+Call = Callable[[Any], Mapping[str, Any]]
+"""From windows `(batch, *spatial, channels)` to outputs by task."""
 
 
 class Predictor:
@@ -33,6 +36,8 @@ class Predictor:
         keep_batches: Whether it matters for the results which windows share a batch: then neither size nor order of
             batches is changed.
         warn: Called with what the user should look into.
+        resizes: Whether the network sees whole volumes, or in 2-D whole slices, resized to the window, as it has
+            learned with `window_sampling = resize`; what it says of them is resized back.
     """
 
     def __init__(
@@ -50,10 +55,10 @@ class Predictor:
         prefer_whole_slices: bool = False,
         keep_batches: bool = False,
         warn: Callable[[str], None] | None = None,
+        resizes: bool = False,
     ) -> None:
-        import tensorflow as tf
-
-        self._tasks = tasks
+        self._maps = voxel_tasks(tasks)
+        self._values = image_tasks(tasks)
         self._window_size = tuple(window_size)
         self._border = tuple(border)
         self._blending = blending
@@ -65,9 +70,9 @@ class Predictor:
         self._prefer_whole_slices = prefer_whole_slices and not keep_batches
         self._keep_batches = keep_batches
         self._warn = warn
-        # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
-        call = functools.partial(network, training=False)
-        self._call = tf.function(call, reduce_retracing=True, autograph=False)
+        self._resizes = resizes
+        self._call = _compiled(network, self._maps)
+        self._call_values = _compiled(network, self._values)
 
     def volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Predicts volumes.
@@ -79,7 +84,7 @@ class Predictor:
             Activated outputs `(x, y, z, outputs)` by task.
         """
         shape = image.shape[:3]
-        volumes = {name: np.empty((*shape, task.num_activated), np.float32) for name, task in self._tasks.items()}
+        volumes = {name: np.empty((*shape, task.num_activated), np.float32) for name, task in self._maps.items()}
         for name, region, values in self.slabs(image):
             volumes[name][region] = values
         return volumes
@@ -93,6 +98,9 @@ class Predictor:
         Yields:
             Task, place in the volume and activated outputs, `(x, y, z, outputs)`.
         """
+        if self._resizes:
+            yield from self._resized_slabs(image)
+            return
         shape = image.shape[:3]
         window, border = self.windows_of(shape)
         sliced = self._sliced_axis
@@ -100,7 +108,7 @@ class Predictor:
         axis = 0 if self._keep_batches else slab_axis(shape, window) if sliced is None else sliced
         aggregators = {
             name: SlabAggregator(shape, task.num_activated, window, border, self._blending, axis)
-            for name, task in self._tasks.items()
+            for name, task in self._maps.items()
         }
         starts = sorted(grid_starts(shape, window, border), key=lambda start: start[axis])
         batch_size = self._windows_per_call(window)
@@ -109,7 +117,7 @@ class Predictor:
             chunk = starts[first : first + batch_size]
             windows = np.stack([_cut(image, start, window, sliced) for start in chunk])
             outputs = self._framed_outputs(windows, batch_size)
-            activated = {name: task.activate(outputs[name]) for name, task in self._tasks.items()}
+            activated = {name: task.activate(outputs[name]) for name, task in self._maps.items()}
             for number, start in enumerate(chunk):
                 if start[axis] != reached:
                     reached = start[axis]
@@ -133,9 +141,61 @@ class Predictor:
         return window, border
 
     def values(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        """Predicts scalar tasks for whole images `(batch, *window, channels)`; `(batch, outputs)` by task."""
-        outputs = self._filled_outputs(windows, self._batch_size)
-        return {name: task.activate(outputs[name]) for name, task in self._tasks.items()}
+        """Predicts tasks of values for windows `(batch, *window, channels)`; `(batch, outputs)` by task."""
+        outputs = self._filled_outputs(self._framed(windows), self._batch_size, self._call_values)
+        return {name: task.activate(outputs[name]) for name, task in self._values.items()}
+
+    def window_values(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Predicts tasks of values for all windows of an image, `(x, y, z, channels)`, and averages them.
+
+        The windows are those that the maps are made of; each counts the same.
+
+        Returns:
+            Means of the activated outputs, `(outputs,)` by task.
+        """
+        totals: dict[str, np.ndarray] = {}
+        count = 0
+        for windows in self._windows(image):
+            for name, outputs in self.values(windows).items():
+                totals[name] = totals.get(name, 0) + outputs.sum(axis=0, dtype=np.float64)
+            count += len(windows)
+        return {name: (total / count).astype(np.float32) for name, total in totals.items()}
+
+    def _windows(self, image: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the windows of an image in batches, `(batch, *window, channels)`."""
+        if self._resizes:
+            yield from (windows for _, windows in self._resized_windows(image))
+            return
+        shape = image.shape[:3]
+        window, border = self.windows_of(shape)
+        starts, sliced = grid_starts(shape, window, border), self._sliced_axis
+        batch_size = self._windows_per_call(window)
+        for first in range(0, len(starts), batch_size):
+            yield np.stack([_cut(image, start, window, sliced) for start in starts[first : first + batch_size]])
+
+    def _resized_windows(self, image: np.ndarray) -> Iterator[tuple[range, np.ndarray]]:
+        """Yields whole slices, or the one whole volume, resized to the window: their numbers, and a batch of them."""
+        sliced = self._sliced_axis
+        size = [length for axis, length in enumerate(self._window_size) if axis != sliced]
+        planes = np.asarray(image)[None] if sliced is None else np.moveaxis(image, sliced, 0)
+        for first in range(0, len(planes), self._batch_size):
+            numbers = range(first, min(first + self._batch_size, len(planes)))
+            yield numbers, np.stack([resize_linear(np.asarray(planes[number]), size) for number in numbers])
+
+    def _resized_slabs(self, image: np.ndarray) -> Iterator[tuple[str, Region, np.ndarray]]:
+        sliced, shape = self._sliced_axis, image.shape[:3]
+        size = [length for axis, length in enumerate(shape) if axis != sliced]
+        for numbers, windows in self._resized_windows(image):
+            outputs = self._framed_outputs(windows, self._batch_size)
+            for name, task in self._maps.items():
+                activated = task.activate(outputs[name])
+                for number, values in zip(numbers, activated, strict=True):
+                    whole = resize_linear(values, size)
+                    region = [slice(None)] * 3
+                    if sliced is not None:
+                        region[sliced] = slice(number, number + 1)
+                        whole = np.expand_dims(whole, sliced)
+                    yield name, (region[0], region[1], region[2]), whole
 
     @property
     def _sliced_axis(self) -> int | None:
@@ -161,27 +221,46 @@ class Predictor:
             self._warn = None
         return self._batch_size
 
+    def _framed(self, windows: np.ndarray) -> np.ndarray:
+        """Puts the frame of zeros around windows."""
+        frame, rank = self._loss_border, windows.ndim - 2
+        return np.pad(windows, [(0, 0), *[(frame, frame)] * rank, (0, 0)]) if frame else windows
+
     def _framed_outputs(self, windows: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+        """Returns the maps of windows, without what the network says of their frame."""
+        outputs = self._filled_outputs(self._framed(windows), batch_size, self._call)
         frame, rank = self._loss_border, windows.ndim - 2
         if frame == 0:
-            return self._filled_outputs(windows, batch_size)
-        framed = np.pad(windows, [(0, 0), *[(frame, frame)] * rank, (0, 0)])
+            return outputs
         inside = (slice(None), *[slice(frame, -frame)] * rank)
-        return {name: value[inside] for name, value in self._filled_outputs(framed, batch_size).items()}
+        return {name: value[inside] for name, value in outputs.items()}
 
-    def _filled_outputs(self, windows: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+    def _filled_outputs(self, windows: np.ndarray, batch_size: int, call: Call) -> dict[str, np.ndarray]:
         count = len(windows)
         if self._fill_last_batch and count < batch_size:
             windows = np.resize(windows, (batch_size, *windows.shape[1:]))
-        return {name: value[:count] for name, value in self._outputs(windows).items()}
+        return {name: value[:count] for name, value in self._outputs(windows, call).items()}
 
-    def _outputs(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+    def _outputs(self, windows: np.ndarray, call: Call) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
         if self.before_call is not None:
             self.before_call()
-        outputs = self._call(tf.convert_to_tensor(windows, tf.float32))
+        outputs = call(tf.convert_to_tensor(windows, tf.float32))
         return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+
+
+def _compiled(network: Any, tasks: Mapping[str, Task]) -> Call:
+    """Returns a network as a graph of some of its tasks: what only others need is not computed."""
+    import tensorflow as tf
+
+    def call(windows: Any) -> dict[str, Any]:
+        outputs = network(windows, training=False)
+        return {name: outputs[name] for name in tasks}
+
+    # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
+    compiled: Call = tf.function(call, reduce_retracing=True, autograph=False)
+    return compiled
 
 
 def _finished(aggregators: Mapping[str, SlabAggregator], up_to: int | None) -> Iterator[tuple[str, Region, np.ndarray]]:

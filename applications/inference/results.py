@@ -1,8 +1,6 @@
-"""Writes predictions: one file per task and subject, on the subject's own grid, or one table of values."""
+"""Writes predicted volumes: one file per task and subject, on the subject's own grid."""
 
-import csv
 import functools
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +14,11 @@ from sfgkeras.applications.inference.passes import ONE_PASS, Passes
 from sfgkeras.applications.inference.predictor import Predictor
 from sfgkeras.applications.inference.read_ahead import WriteBehind, reading_ahead
 from sfgkeras.applications.inference.result_maps import MapFinisher
-from sfgkeras.applications.records.files import VALUES_FILE, Provenance, digest, prediction_path, write_text
+from sfgkeras.applications.records.files import Provenance, digest, prediction_path
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks import result_names
 from sfgkeras.applications.tasks.table import image_tasks, voxel_tasks
 from sfgkeras.data.grids import Grid
-from sfgkeras.data.interpolation import resize_linear
 from sfgkeras.data.nifti import Header, write_image
 from sfgkeras.data.scratch import Scratch
 from sfgkeras.data.subjects import Subject
@@ -54,10 +51,17 @@ def build_predictor(session: Session, network: Any, image_channels: int, reporte
         config.network.smaller_final_batch_mode == "pad",
         config.multitask.loss_border,
         limit=VoxelLimit(network, config.spatial_rank, image_channels, config.network.batch_size * window_voxels),
-        prefer_whole_slices=inference.spatial_window_size is None,
+        prefer_whole_slices=inference.spatial_window_size is None and not _needs_own_windows(session),
         keep_batches=config.network.batch_norm == "batch",
         warn=reporter.warning,
+        resizes=config.network.window_sampling == "resize",
     )
+
+
+def _needs_own_windows(session: Session) -> bool:
+    """Says whether a task is told from windows of the size of training, and from no others."""
+    tasks = image_tasks(session.tasks).values()
+    return any(task.is_per_window or task.settings.head_pooling == "flatten" for task in tasks)
 
 
 @dataclass(frozen=True)
@@ -170,58 +174,3 @@ def contents_of_results(session: Session, subjects: Sequence[Subject]) -> Callab
 
 def _contents(session: Session, subject: Subject) -> list[str]:
     return [subject.images[name].fingerprint() for name in session.config.image]
-
-
-def infer_values(
-    session: Session,
-    predictor: Predictor,
-    subjects: Sequence[Subject],
-    provenance: Provenance,
-    reporter: Reporter,
-    passes: Passes = ONE_PASS,
-) -> None:
-    """Predicts the scalar tasks of every subject and writes one table."""
-    config = session.config
-    path = config.inference.save_seg_dir / VALUES_FILE
-    if provenance.is_done([path]):
-        reporter.message(f"{path} was done")
-        return
-    provenance.begin([path])
-    rows: list[dict[str, Any]] = []
-    batch_size = config.network.batch_size
-    chunks = [subjects[first : first + batch_size] for first in range(0, len(subjects), batch_size)]
-
-    def read(chunk: Sequence[Subject]) -> np.ndarray:
-        return np.stack([_whole_image(session, subject) for subject in chunk])
-
-    with reporter.stage("inference", len(subjects)) as stage, reading_ahead(chunks, read) as batches:
-        for chunk, windows in batches:
-            means, spreads = passes.predict(session.tasks, functools.partial(predictor.values, windows))
-            for i, subject in enumerate(chunk):
-                row: dict[str, Any] = {"subject_id": subject.subject_id}
-                for name, task in image_tasks(session.tasks).items():
-                    row |= task.finish_value(means[name][i])
-                    row |= task.finish_value_spread({ending: values[i] for ending, values in spreads[name].items()})
-                rows.append(row)
-            stage.advance(len(chunk))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-    provenance.record([path])
-
-
-def _whole_image(session: Session, subject: Subject) -> np.ndarray:
-    """Returns the subject's image resized to the window, as the `resize` sampler does it in training."""
-    image = np.asarray(session.preparation.image(subject))
-    window = session.config.window_size
-    if 1 in window:
-        sliced = window.index(1)
-        if image.shape[sliced] != 1:
-            raise DataError(
-                f"{subject.images[session.config.image[0]]}: has {image.shape[sliced]} slices; a network "
-                "with one output per image needs a 3-D window or images of one slice"
-            )
-        return resize_linear(np.squeeze(image, axis=sliced), [size for size in window if size != 1])
-    return resize_linear(image, window)

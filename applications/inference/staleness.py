@@ -5,8 +5,9 @@ from typing import Any
 
 from sfgkeras.applications.inference.results import contents_of_results, result_paths
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_record
-from sfgkeras.applications.records.files import Provenance, RunFolder, digest
+from sfgkeras.applications.records.files import VALUES_FILE, Provenance, RunFolder, digest
 from sfgkeras.applications.subjects.session import Session
+from sfgkeras.applications.tasks.table import image_tasks
 from sfgkeras.applications.training.fingerprint import same_settings
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
@@ -46,6 +47,10 @@ def say_older_predictions(session: Session, subjects: Sequence[Subject], reporte
     provenance = Provenance(folder, made_by, content=contents_of_results(session, subjects))
     paths = [path for subject in subjects for path in result_paths(session, subject)]
     others = [path for path in paths if provenance.is_outdated(path)]
+    # Of the table it is known which state made it; it may hold more subjects than these.
+    table = folder / VALUES_FILE
+    if image_tasks(session.tasks) and table.is_file() and provenance.settings_of(table) not in ("", made_by):
+        others.append(table)
     if others:
         reporter.warning(
             f"{others[0]}: was made by another state than that of iteration {record['iteration']}, by other settings "

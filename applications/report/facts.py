@@ -7,7 +7,7 @@ from typing import Any
 
 from sfgkeras.analysis.tables import with_unit
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_record
-from sfgkeras.applications.records.files import Provenance, RunFolder, digest, prediction_path
+from sfgkeras.applications.records.files import VALUES_FILE, Provenance, RunFolder, digest, prediction_path
 from sfgkeras.applications.records.logs import read_log, read_units
 from sfgkeras.applications.records.training_record import (
     command_line,
@@ -77,6 +77,7 @@ def predicting_checkpoint(config: Config, run: RunFolder, tasks: Mapping[str, Ta
         for path in (prediction_path(config, subject, name) for subject in subjects)
         if task.writes == "volume" and path.is_file()
     ]
+    paths += [config.inference.save_seg_dir / VALUES_FILE] if any(t.writes == "row" for t in tasks.values()) else []
     found = _settings_of(config.inference.save_seg_dir, paths)
     if not found:
         return ""

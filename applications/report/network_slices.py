@@ -133,7 +133,7 @@ def _window(
     if not 0 <= index < volume.shape[axis]:
         raise ConfigError(f"{name} has no slice {index}: the network sees {volume.shape[axis]} slices, from 0")
     frame, window = config.multitask.loss_border, config.window_size
-    is_resized = config.network.window_sampling == "resize" or config.is_window_network
+    is_resized = config.network.window_sampling == "resize" or not config.sees_windows
     if 1 not in window:
         if is_resized:
             # Depth follows the resizing.

@@ -9,6 +9,7 @@ from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_nam
 from sfgkeras.applications.records.files import RunFolder
 from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.subjects.memory import large_images, refuse_large_batch
+from sfgkeras.applications.subjects.whole_images import partial_windows
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem
@@ -18,6 +19,7 @@ from sfgkeras.errors import ConfigError, DataError
 def find_obstacles(config: Config, cohort: Cohort) -> list[Problem]:
     """Finds what training refuses besides bad files, as far as it can be told without TensorFlow."""
     found = [*_missing_phases(config, cohort), *_places(config), *_states(config), *_memory(config, cohort)]
+    found += partial_windows(config, build_tasks(config), cohort.phase("training", "validation"))
     return [Problem("error", path, message) for path, message in found]
 
 

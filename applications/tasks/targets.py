@@ -114,6 +114,11 @@ class ImageTarget(Task):
         return "row"
 
     @property
+    def is_per_window(self) -> bool:
+        """Whether it is told from each window, and results are means over windows; else from the whole image."""
+        return self.settings.per == "window"
+
+    @property
     def attributes(self) -> tuple[str, ...]:
         """The columns of the target's table, or parts of its file names, that hold the target."""
         return self.parts or (str(self.settings.attribute),)
@@ -150,8 +155,8 @@ class ImageTarget(Task):
         return {}
 
     def describe_output(self) -> dict[str, Any]:
-        """Adds that there is one output per image."""
-        return super().describe_output() | {"per": "image"}
+        """Adds that there is one output per image, or per window."""
+        return super().describe_output() | {"per": self.settings.per}
 
     def read_value(self, *texts: str) -> np.ndarray:
         """Returns the target's numbers in their own unit, `()` or `(numbers,)` float64.
@@ -227,6 +232,6 @@ class PointTarget(ImageTarget):
 
         Args:
             outputs: For a window that is the whole image.
-            to_file: Takes points `(n, 3)` of the window to voxels of the file.
+            to_file: Takes points `(n, rank)` of the window to voxels of the file, `(n, 3)`.
             size: Voxels of the window along its axes.
         """

@@ -35,7 +35,7 @@ IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
     ),
     "TRAINING": ("optimiser", "grouping_lr"),
     "MULTITASK": ("image", "tasks", "group_connection", "loss_border"),
-    "TASK": ("type", "num_classes", "scale", "label_normalisation"),
+    "TASK": ("type", "num_classes", "scale", "label_normalisation", "tap", "head_layers", "head_pooling", "per"),
     "SOURCE": ("axcodes", "pixdim", "interp_order", "padding_value", "scaling"),
 }  # fmt: skip
 """Settings that `network_fingerprint` holds, as they take effect: a rule of a foreground only where one is measured."""
@@ -77,6 +77,10 @@ Settings of what a key chooses, such as `huber_delta`, go where the key goes; th
 """
 
 
+USUAL_HEAD: tuple[Any, ...] = (None, [], "average", "image")
+"""The head of a task whose section says nothing of it, as `heads_of` tells it."""
+
+
 def network_fingerprint(config: Config) -> dict[str, Any]:
     """Returns the settings that give the weights of a network and the intensities it is fed their meaning.
 
@@ -95,6 +99,7 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         "target units": {
             name: [task.scale, config.sources[task.target].scaling] for name, task in config.tasks.items()
         },
+        "heads": heads_of(config),
         "image": list(config.image),
         "preprocessing": describe_steps(config),
         "seed": config.system.seed,
@@ -116,13 +121,27 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
     return found | _fitted(config)
 
 
+def heads_of(config: Config) -> dict[str, list[Any]]:
+    """Returns what each task's head reads, and of what it is made: `tap`, `head_layers`, `head_pooling`, `per`."""
+    return {
+        name: [task.tap, list(task.head_layers), task.head_pooling, task.per] for name, task in config.tasks.items()
+    }
+
+
+def has_own_head(config: Config, task: str) -> bool:
+    """Says whether the section of a task says on what stage its head sits, or of what layers it is made."""
+    return heads_of(config)[task][:3] != list(USUAL_HEAD[:3])
+
+
 def refuse_other_network(config: Config, saved: Mapping[str, Any], folder: Path) -> None:
     """Refuses to use a saved state with a configuration that gives its weights or intensities another meaning.
 
     Raises:
         ConfigError: Names every setting that differs.
     """
-    differences = list(_differences(_plain(saved), _plain(network_fingerprint(config))))
+    # States of earlier versions, which do not tell their heads, have the usual ones.
+    known = {"heads": dict.fromkeys(config.tasks, list(USUAL_HEAD)), **saved}
+    differences = list(_differences(_plain(known), _plain(network_fingerprint(config))))
     if differences:
         then = ", ".join(f"{key} = {old!r}" for key, old, _ in differences)
         now = ", ".join(repr(new) for *_, new in differences)

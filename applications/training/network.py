@@ -1,13 +1,15 @@
 """Builds the network, its losses and its random seed from a configuration."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfgkeras.applications.tasks.task import Task
-from sfgkeras.classes import is_class_path
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, lookup
+from sfgkeras.errors import ConfigError, Problem, lookup
 from sfgkeras.tables.networks import find_network
+
+if TYPE_CHECKING:
+    from sfgkeras.networks.heads import Head
 
 PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
@@ -32,41 +34,60 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
         tasks: The tasks by name.
         image_channels: Channels of the input.
     """
+    from sfgkeras.architecture.graph import UnknownStage
+
     settings, rank = config.network, spatial_rank(config)
-    network_class = find_network(settings.name, "[NETWORK] name").load()
-    if is_class_path(settings.name):
-        _refuse_other_head(network_class, config)
-    network = network_class(
-        tasks={name: task.num_outputs for name, task in tasks.items()},
-        sharing=build_sharing(config),
-        spatial_rank=rank,
-        width=settings.width,
-        masks=config.inference.masks,
-        seed=config.system.seed,
-        batch_norm=settings.batch_norm,
-        activation=settings.activation_function,
-        kernel_regularizer=_regularizer(settings.reg_type, settings.decay),
-        kernel_initializer=settings.weight_initializer,
-        bias_initializer=settings.bias_initializer,
-        dropout=1.0 - settings.keep_prob,
-        rematerialise=config.system.rematerialise,
-        # A fixed name: variables keep their paths whatever else was built before in the same process.
-        name="network",
-        **settings.settings_of("name"),
-    )
-    network.build((None, *(None,) * rank, image_channels))
+    network_class: Any = find_network(settings.name, "[NETWORK] name").load()
+    try:
+        network = network_class(
+            tasks={name: task.num_outputs for name, task in tasks.items()},
+            sharing=build_sharing(config),
+            spatial_rank=rank,
+            width=settings.width,
+            masks=config.inference.masks,
+            seed=config.system.seed,
+            batch_norm=settings.batch_norm,
+            activation=settings.activation_function,
+            kernel_regularizer=_regularizer(settings.reg_type, settings.decay),
+            kernel_initializer=settings.weight_initializer,
+            bias_initializer=settings.bias_initializer,
+            dropout=1.0 - settings.keep_prob,
+            heads=build_heads(tasks, network_class.usual_head),
+            rematerialise=config.system.rematerialise,
+            # A fixed name: variables keep their paths whatever else was built before in the same process.
+            name="network",
+            **settings.settings_of("name"),
+        )
+    except UnknownStage as error:
+        tapping = [f"TASK {name}" for name, task in tasks.items() if task.settings.tap == error.stage]
+        if not tapping:
+            raise
+        what = f"is no stage of {settings.name}; the stages are {', '.join(error.names)}"
+        raise Problem(what, key="tap", value=error.stage, section=tapping[0], file=str(config.path)) from error
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{config.path}: [NETWORK] name = {settings.name!r}: {error}") from error
+    network.build((None, *window_shape(config, tasks), image_channels))
     return network
 
 
-def _refuse_other_head(network_class: Any, config: Config) -> None:
-    """Refuses a network of the user's own whose outputs are not what its tasks need."""
-    wanted = "vector" if config.is_window_network else "map"
-    if network_class.usual_head != wanted:
-        what = "one value per subject" if wanted == "vector" else "volumes"
-        raise ConfigError(
-            f"[NETWORK] name = {config.network.name!r} has usual_head = {network_class.usual_head!r}, and the tasks "
-            f"have {what} as targets; set usual_head = {wanted!r} in the class, or choose other targets"
-        )
+def build_heads(tasks: Mapping[str, Task], usual: str) -> dict[str, "Head"]:
+    """Returns the heads of those tasks that have another one than the network's usual one."""
+    from sfgkeras.networks.heads import Head
+
+    heads = {
+        name: Head(task.head, task.settings.tap, task.settings.head_layers, task.settings.head_pooling)
+        for name, task in tasks.items()
+    }
+    return {name: head for name, head in heads.items() if head != Head(usual)}
+
+
+def window_shape(config: Config, tasks: Mapping[str, Task]) -> tuple[int | None, ...]:
+    """Returns the spatial shape of what the network sees: any, or where features are flattened that of training."""
+    if all(task.settings.head_pooling != "flatten" for task in tasks.values()):
+        return (None,) * spatial_rank(config)
+    return tuple(size + 2 * config.multitask.loss_border for size in config.window_size if size != 1)
 
 
 def build_sharing(config: Config) -> Any:

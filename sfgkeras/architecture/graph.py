@@ -8,6 +8,21 @@ from sfgkeras.architecture.stage import Stage
 from sfgkeras.errors import suggestion
 
 
+class UnknownStage(ValueError):
+    """A skip or a tap that names no stage.
+
+    Attributes:
+        stage: The name.
+        names: Those of the stages that there are.
+    """
+
+    def __init__(self, stage: str, names: Sequence[str]) -> None:
+        self.stage = stage
+        self.names = tuple(names)
+        hint = suggestion(stage, list(names)) or f"; the stages are {', '.join(names)}"
+        super().__init__(f"there is no stage {stage!r}{hint}")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Stages that read each other, and the stage that the head of every task reads.
@@ -124,6 +139,19 @@ def build_architecture(stages: Sequence[Stage], width: float, taps: Sequence[str
     return Architecture(scaled, tuple(len(scaled) - 1 if tap is None else place_of(tap, names) for tap in taps))
 
 
+def stages_behind(stages: Sequence[Stage], taps: Sequence[str | None]) -> Sequence[Stage]:
+    """Returns the stages that heads depend on: those behind the last tap are left out.
+
+    Args:
+        stages: The stages of a network.
+        taps: For every task the name of the stage that its head reads; None is the last one.
+    """
+    names = stage_names(stages)
+    if None in taps or not set(taps) <= set(names):
+        return stages
+    return stages[: 1 + max(names.index(str(tap)) for tap in taps)]
+
+
 def stage_names(stages: Sequence[Stage]) -> tuple[str, ...]:
     """Returns the names of stages; those without one are named by their place."""
     return tuple(stage.name or f"stage_{index + 1}" for index, stage in enumerate(stages))
@@ -133,9 +161,8 @@ def place_of(name: str, names: Sequence[str]) -> int:
     """Returns the place of a stage.
 
     Raises:
-        ValueError: If there is no stage of that name.
+        UnknownStage: If there is no stage of that name.
     """
     if name not in names:
-        hint = suggestion(name, list(names)) or f"; the stages are {', '.join(names)}"
-        raise ValueError(f"there is no stage {name!r}{hint}")
+        raise UnknownStage(name, names)
     return list(names).index(name)

@@ -90,8 +90,10 @@ def after_prediction(output: Path, summary: Summary) -> None:
     from sfgkeras.applications.records.files import VALUES_FILE
 
     table = output / VALUES_FILE
-    what = str(table) if table.is_file() else f"the files in {output} over their images, in a viewer of NIfTI files"
-    summary.next_step(f"open {what}")
+    opened = [str(table)] if table.is_file() else []
+    if not opened or any(output.glob("*.nii.gz")):
+        opened.append(f"the files in {output} over their images, in a viewer of NIfTI files")
+    summary.next_step(f"open {', and '.join(opened)}")
 
 
 def after_evaluation(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:

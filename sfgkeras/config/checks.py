@@ -10,7 +10,9 @@ from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.errors import suggestion
 from sfgkeras.tables.losses import LOSSES, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
+from sfgkeras.tables.networks import NETWORKS, gives_only
 from sfgkeras.tables.sharing import SHARING
+from sfgkeras.tables.tasks import TASK_TYPES
 
 GROUPING_WINDOW = 10_000
 """Iterations over which the grouping probabilities must stand still (`callbacks.GroupingConvergence`)."""
@@ -194,7 +196,7 @@ def _check_distances(draft: Draft, name: str, task: Task) -> None:
 def _check_target(draft: Draft, name: str, task: Task) -> None:
     ini, place = draft.ini, draft.application.place
     source, scalar = draft.sources[task.target], draft.is_scalar(task.target)
-    is_window_network = draft.is_window_network()
+    gives_no_maps = gives_only(draft.sections["network"].name, "vector")
     if task.attribute is not None and not scalar:
         ini.add(
             *place(name, "attribute"),
@@ -208,30 +210,43 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
             ini.add(*place(name, "attribute"), hint)
         else:
             ini.need(*place(name, "attribute"), f", one of {known}")
-    if task.type == "classification" and not scalar:
+    entry = TASK_TYPES[task.type]
+    if entry.of_volume is None and not scalar:
+        needs, other = ("class", ", or use type = segmentation") if entry.has_classes else ("value", "")
         ini.add(
             *place(name, "target"),
-            "gives volumes, and a classification needs one class per subject; set loader = table, loader = voxel "
-            "(images of 1 x 1 x 1) or filename_attributes there, or use type = segmentation",
+            f"gives volumes, and a {task.type} needs one {needs} per subject; set loader = table, loader = voxel "
+            f"(images of 1 x 1 x 1) or filename_attributes there{other}",
         )
-    elif task.type == "segmentation" and scalar:
-        ini.add(
-            *place(name, "target"),
-            "gives values, and a segmentation needs label maps; use type = classification",
-        )
-    elif scalar and not is_window_network:
+    elif entry.of_value is None and scalar:
+        needs = "label maps; use type = classification" if entry.has_classes else "volumes; choose another target"
+        ini.add(*place(name, "target"), f"gives values, and a {task.type} needs {needs}")
+    elif not scalar and gives_no_maps:
+        maps = " or ".join(other for other, entry in NETWORKS.items() if "map" in entry.outputs)
         ini.add(
             "NETWORK",
             "name",
-            f"gives one output per voxel, and task {name!r} has one value per subject; use vgg11",
-        )
-    elif not scalar and is_window_network:
-        ini.add(
-            "NETWORK",
-            "name",
-            f"gives one output per window, and task {name!r} has a volume; use highresnet, or loader = voxel in "
+            f"gives one output per window, and task {name!r} has a volume; use {maps}, or loader = voxel in "
             f"[{task.target}] if its images are of 1 x 1 x 1",
         )
+    _check_head(draft, name, task)
+
+
+def _check_head(draft: Draft, name: str, task: Task) -> None:
+    """What a head reads of the features is asked of tasks of values, and all features of windows of one size."""
+    ini, place = draft.ini, draft.application.place
+    if not draft.is_scalar(task.target):
+        for key, usual in (("per", "image"), ("head_pooling", "average")):
+            if getattr(task, key) != usual:
+                message = f"has no meaning for a task with a target per voxel, [{task.target}]; remove it"
+                ini.add(*place(name, key), message)
+        return
+    if task.per == "window" and TASK_TYPES[task.type].of_value == "points":
+        ini.add(*place(name, "per"), f"cannot be: places of a {task.type} are those of the whole image; remove it")
+    window, training = draft.sections["inference"].spatial_window_size, draft.window
+    if task.head_pooling == "flatten" and training is not None and window not in (None, training):
+        message = f"must be {_listed(training)}, the size of training, with head_pooling = flatten in [TASK {name}]"
+        ini.add("INFERENCE", "spatial_window_size", message)
 
 
 def check_network(draft: Draft) -> None:
@@ -253,7 +268,7 @@ def check_network(draft: Draft) -> None:
         )
     if multitask.loss_border and network.window_sampling == "resize":
         ini.add(application.section, "loss_border", "cannot be used with window_sampling = resize; write 0")
-    elif multitask.loss_border and draft.is_window_network():
+    elif multitask.loss_border and not draft.has_maps():
         ini.add(
             application.section,
             "loss_border",
@@ -397,7 +412,7 @@ def check_inference(draft: Draft) -> None:
     elif [size == 1 for size in window] != [size == 1 for size in training_window]:
         message = f"must have its axis of 1 where the window of training has it, {_listed(training_window)}"
         ini.add("INFERENCE", "spatial_window_size", message)
-    elif any(inference.border) and (network.window_sampling == "resize" or draft.is_window_network()):
+    elif any(inference.border) and (network.window_sampling == "resize" or not draft.has_maps()):
         ini.add("INFERENCE", "border", "has no meaning where each volume is one window; write 0, 0, 0")
     elif any(0 < size <= 2 * border for border, size in zip(inference.border, window, strict=True)):
         fitting = tuple(
@@ -456,7 +471,7 @@ def check_evaluation(draft: Draft) -> None:
 def _check_mask(draft: Draft) -> None:
     ini, evaluation = draft.ini, draft.sections["evaluation"]
     mask = evaluation.mask
-    if all(draft.is_scalar(task.target) for task in draft.application.tasks.values()):
+    if not draft.has_maps():
         for key in ("mask", "body"):
             if getattr(evaluation, key):
                 ini.add("EVALUATION", key, "needs a task with volumes, and there is none; remove it")

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sfgkeras
-from sfgkeras.classes import is_class_path
 from sfgkeras.config.known import ONE_TASK_SECTIONS, RUN_SECTIONS
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.settle import output_paths
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.translate import TARGET_KEYS
-from sfgkeras.tables.networks import gives_only
+from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import format_value
 
 
@@ -69,10 +68,9 @@ class Config:
         return self.inference.spatial_window_size or self.window_size
 
     @property
-    def is_window_network(self) -> bool:
-        """Whether the network gives one output per window; a class of the user's own gives what its tasks need."""
-        name, kinds = self.network.name, {self.target_kind(task) for task in self.tasks}
-        return gives_only(name, "vector") or (is_class_path(name) and kinds <= {"value", "class"})
+    def sees_windows(self) -> bool:
+        """Whether any task is told from windows that need not be whole images: one of maps, or with `per = window`."""
+        return any(not self.has_value(name) or task.per == "window" for name, task in self.tasks.items())
 
     @property
     def spatial_rank(self) -> int:
@@ -80,11 +78,14 @@ class Config:
         return 2 if 1 in self.window_size else 3
 
     def target_kind(self, task: str) -> str:
-        """Returns the kind of a task's reference: `map`, `labels` per voxel, `value`, `class` per subject."""
+        """Returns the kind of a task's reference: `map`, `labels` per voxel, `value`, `class`, ... per subject."""
+        entry = TASK_TYPES[self.tasks[task].type]
+        return str(entry.of_value if self.has_value(task) else entry.of_volume)
+
+    def has_value(self, task: str) -> bool:
+        """Says whether the reference of a task is a value per subject, or a few, rather than a volume."""
         source = self.sources[self.tasks[task].target]
-        if source.gives_values:
-            return "class" if self.tasks[task].type == "classification" else "value"
-        return "labels" if self.tasks[task].type == "segmentation" else "map"
+        return source.gives_values
 
     def effective_text(self) -> str:
         """Returns the whole configuration as an INI file that `read_config` reads back to an equal one."""

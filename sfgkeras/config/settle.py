@@ -48,12 +48,14 @@ class Draft:
         found = self.sources.get(source)
         return found is not None and found.gives_values
 
-    def is_window_network(self) -> bool:
-        """Says whether the network gives one output per window: a class of the user's own as its tasks need it."""
-        name = self.sections["network"].name
-        return gives_only(name, "vector") or (
-            is_class_path(name) and all(self.is_scalar(task.target) for task in self.application.tasks.values())
-        )
+    def has_maps(self) -> bool:
+        """Says whether any task has a target per voxel, as far as tasks are known."""
+        tasks = self.application.tasks.values()
+        return not tasks or any(not self.is_scalar(task.target) for task in tasks)
+
+    def sees_windows(self) -> bool:
+        """Says whether any task is told from windows that need not be whole images."""
+        return self.has_maps() or any(task.per == "window" for task in self.application.tasks.values())
 
     @property
     def window(self) -> tuple[int, int, int] | None:
@@ -133,17 +135,18 @@ def _settle_sharing(draft: Draft) -> None:
 def _settle_voxels(draft: Draft) -> None:
     """Takes images of one voxel for classes and values, as NiftyNet's files give them.
 
-    A classification has no other volume for a target; a value per subject is told by a window of 1, 1, 1.
+    A value or class per subject is told by a window of 1, 1, 1; and where a network gives no maps, a classification has
+    no other volume for a target.
     """
     images, network = draft.application.multitask.image, draft.sections["network"].name
-    if not gives_only(network, "vector") and not is_class_path(network):
-        return
+    has_no_maps = gives_only(network, "vector") or is_class_path(network)
     for task in draft.application.tasks.values():
         source = draft.sources.get(task.target)
         if source is None or task.target in images or draft.is_scalar(task.target) or task.attribute is not None:
             continue
-        is_voxel = task.type == "classification" or source.spatial_window_size == (1, 1, 1)
-        if is_voxel and source.loader in (None, "nibabel", "simpleitk") and task.type != "segmentation":
+        entry = TASK_TYPES[task.type]
+        is_voxel = (entry.of_volume is None and has_no_maps) or source.spatial_window_size == (1, 1, 1)
+        if is_voxel and source.loader in (None, "nibabel", "simpleitk") and entry.of_value is not None:
             draft.sources[task.target] = source.model_copy(update={"loader": "voxel", "spatial_window_size": None})
 
 
@@ -171,7 +174,7 @@ def _settle_windows(draft: Draft) -> None:
     window = inference.spatial_window_size
     if window is None or training is None or 0 not in window:
         return
-    is_fixed = draft.sections["network"].window_sampling == "resize" or draft.is_window_network()
+    is_fixed = draft.sections["network"].window_sampling == "resize" or not draft.sees_windows()
     # A network of slices takes slices, and one of whole images its own size.
     window = tuple(
         length if size == 0 and (is_fixed or length == 1) else size

@@ -19,6 +19,7 @@ from sfgkeras.config.sections import (
     YES_NO,
     Section,
 )
+from sfgkeras.tables.heads import HEAD_INPUTS, HEAD_POOLINGS
 from sfgkeras.tables.loaders import LOADERS, gives_values
 from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import Reads, choice
@@ -145,6 +146,27 @@ class Task(Section):
     unit: Annotated[str, TEXT] = Field(
         default="",
         description="Unit of a regression target, for tables and curves, e.g. `um2/s`; `scaling = ct` has HU. (new)",
+    )
+    per: Annotated[str, choice(tuple(HEAD_INPUTS))] = Field(
+        default="image",
+        description="What a value or class per subject is told from: the whole image, so that each window of training "
+        "must be one (`window_sampling = resize`, or images as large as the window), or each `window`: results are "
+        "then the mean over all windows of an image. (new)",
+    )
+    tap: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Stage of the network that the head reads, e.g. `stage_4` of `highresnet`, `encoding` of `unet`; "
+        "empty for the usual one. (new)",
+    )
+    head_layers: Annotated[tuple[int, ...], Reads(values.parse_widths, "list of whole numbers")] = Field(
+        default=(),
+        description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
+        "of a value or class, convolutions over one voxel of a map. (new)",
+    )
+    head_pooling: Annotated[str, choice(tuple(HEAD_POOLINGS))] = Field(
+        default="average",
+        description="What a value or class reads of the features: their mean over all voxels (`average`), or all of "
+        "them (`flatten`), for which all windows must have one size. (new)",
     )
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from sfgkeras.architecture.graph import build_architecture
+from sfgkeras.architecture.graph import build_architecture, stages_behind
 from sfgkeras.architecture.layer_settings import LayerSettings, seeded_initializer
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
@@ -139,12 +139,14 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
 
     def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
-        """Returns the stages at full width; a subclass whose stages depend on its arguments makes them here.
+        """Returns the stages at full width that the heads depend on.
+
+        A subclass whose stages depend on its arguments makes them here.
 
         Args:
             taps: For every task the name of the stage that its head reads; None is the last one.
         """
-        return self.stages
+        return stages_behind(self.stages, taps)
 
     def _build_head(self, task: int, head: Head, settings: LayerSettings) -> TaskHead:
         name, architecture = self.task_names[task], self.trunk.architecture

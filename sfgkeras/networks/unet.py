@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from sfgkeras.architecture.graph import stages_behind
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.networks.base import MultiTaskNetwork
 from sfgkeras.settings import setting_values
@@ -70,11 +71,7 @@ class UNet(MultiTaskNetwork):
 
     def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
         """Returns the stages that heads on `taps` depend on."""
-        stages = unet_stages(self.shape)
-        names = [stage.name for stage in stages]
-        if None in taps or not set(taps) <= set(names):
-            return stages
-        return stages[: 1 + max(names.index(str(tap)) for tap in taps)]
+        return stages_behind(unet_stages(self.shape), taps)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, with the seed that was drawn."""

@@ -22,7 +22,7 @@ class NetworkEntry(Entry["type[MultiTaskNetwork]"]):
         outputs: Kinds of heads it can have: `map`, one output per voxel; `vector`, one per window.
     """
 
-    outputs: frozenset[str] = frozenset({"map"})
+    outputs: frozenset[str] = frozenset({"map", "vector"})
 
 
 UPSAMPLINGS: Mapping[str, str] = {

@@ -153,13 +153,17 @@ def test_a_missing_module_is_found_by_check_and_nothing_is_run(module, make_conf
         check_run(make_config({"TASK ct.loss": "nowhere.Loss"}), reporter)
 
 
-def test_a_network_for_volumes_does_not_serve_values(module, make_config):
+def test_a_network_for_volumes_serves_values_too(module, make_config):
     config = make_config({
         "NETWORK.name": "own_pieces.Shallow", "MULTITASK.tasks": "ct", "CT.loader": "voxel", "MULTITASK.loss_border": 0,
     })  # fmt: skip
-    with pytest.raises(
-        ConfigError, match="has usual_head = 'map', and the tasks have one value per subject as targets"
-    ):
+    network = build_network(config, build_tasks(config), 1)
+    assert network(np.zeros((2, 8, 8, 1), "float32"))["ct"].shape == (2, 1)
+
+
+def test_a_network_that_pools_does_not_serve_volumes(module, make_config):
+    config = make_config({"NETWORK.name": "sfgkeras.networks.vgg.VGG11"})
+    with pytest.raises(ConfigError, match=r"\[NETWORK\] name = '.*VGG11': task 'ct' wants a map"):
         build_network(config, build_tasks(config), 1)
 
 

@@ -301,8 +301,8 @@ num_classes = 5
         read(text.replace("csv_file = table.csv", ""), tmp_path)
     with pytest.raises(ConfigError, match="a segmentation needs label maps"):
         read(text.replace("= classification\ntarget = CLIN", "= segmentation\ntarget = CLIN"), tmp_path)
-    with pytest.raises(ConfigError, match="gives one output per voxel, and task 'age' has one value per subject"):
-        read(text.replace("vgg11", "highresnet"), tmp_path)
+    # A network of maps gives values too.
+    assert read(text.replace("vgg11", "highresnet"), tmp_path).target_kind("age") == "value"
 
 
 def test_the_authors_spelling_becomes_tasks_named_after_their_targets(tmp_path):

@@ -1,0 +1,154 @@
+"""Writes the table of values: a row per subject, a column or more for every task of values."""
+
+import csv
+import functools
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sfgkeras.applications.inference.passes import ONE_PASS, Passes
+from sfgkeras.applications.inference.predictor import Predictor
+from sfgkeras.applications.inference.read_ahead import reading_ahead
+from sfgkeras.applications.records.files import VALUES_FILE, Provenance, write_text
+from sfgkeras.applications.subjects.session import Session
+from sfgkeras.applications.tasks.table import image_tasks, voxel_tasks
+from sfgkeras.applications.tasks.targets import ImageTarget, Move, PointTarget
+from sfgkeras.data.interpolation import resize_linear
+from sfgkeras.data.subjects import Subject
+from sfgkeras.errors import DataError
+from sfgkeras.reporter import Reporter, Stage
+
+Row = dict[str, Any]
+Rows = dict[str, dict[str, Row]]
+"""By subject and task, the columns of the task."""
+
+
+def infer_values(
+    session: Session,
+    predictor: Predictor,
+    subjects: Sequence[Subject],
+    provenance: Provenance,
+    reporter: Reporter,
+    passes: Passes = ONE_PASS,
+) -> None:
+    """Predicts the tasks of values of every subject and writes one table.
+
+    A task is told from the whole image, resized to the window; or with `per = window` from all windows of the image,
+    whose activated outputs are averaged.
+    """
+    path = session.config.inference.save_seg_dir / VALUES_FILE
+    if provenance.is_done([path]):
+        reporter.message(f"{path} was done")
+        return
+    provenance.begin([path])
+    tasks = image_tasks(session.tasks)
+    rows: Rows = {subject.subject_id: {} for subject in subjects}
+    title = "inference of values" if voxel_tasks(session.tasks) else "inference"
+    for is_per_window, infer in ((False, _infer_images), (True, _infer_windows)):
+        chosen = {name: task for name, task in tasks.items() if task.is_per_window == is_per_window}
+        if chosen:
+            with reporter.stage(title, len(subjects)) as stage:
+                infer(session, predictor, chosen, subjects, passes, stage, rows)
+    table = [
+        {"subject_id": subject_id, **{column: value for name in tasks for column, value in of_task[name].items()}}
+        for subject_id, of_task in rows.items()
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    write_text(path, text.getvalue())
+    provenance.record([path])
+
+
+def _infer_images(
+    session: Session,
+    predictor: Predictor,
+    tasks: Mapping[str, ImageTarget],
+    subjects: Sequence[Subject],
+    passes: Passes,
+    stage: Stage,
+    rows: Rows,
+) -> None:
+    """Predicts from whole images, several subjects at a time."""
+    size = session.config.network.batch_size
+    chunks = [subjects[first : first + size] for first in range(0, len(subjects), size)]
+
+    def read(chunk: Sequence[Subject]) -> np.ndarray:
+        return np.stack([_whole_image(session, subject) for subject in chunk])
+
+    with reading_ahead(chunks, read) as batches:
+        for chunk, windows in batches:
+            means, spreads = passes.predict(tasks, functools.partial(predictor.values, windows))
+            for number, subject in enumerate(chunk):
+                for name, task in tasks.items():
+                    spread = {ending: values[number] for ending, values in spreads[name].items()}
+                    rows[subject.subject_id][name] = _finish(session, task, subject, means[name][number], spread)
+            stage.advance(len(chunk))
+
+
+def _infer_windows(
+    session: Session,
+    predictor: Predictor,
+    tasks: Mapping[str, ImageTarget],
+    subjects: Sequence[Subject],
+    passes: Passes,
+    stage: Stage,
+    rows: Rows,
+) -> None:
+    """Predicts from all windows of each image."""
+    with reading_ahead(subjects, session.preparation.image) as images:
+        for subject, image in images:
+            means, spreads = passes.predict(tasks, functools.partial(predictor.window_values, image))
+            for name, task in tasks.items():
+                rows[subject.subject_id][name] = _finish(session, task, subject, means[name], spreads[name])
+            stage.advance(1, subject.subject_id)
+
+
+def _finish(
+    session: Session, task: ImageTarget, subject: Subject, outputs: np.ndarray, spread: Mapping[str, Any]
+) -> Row:
+    """Returns the columns of one task for one subject."""
+    if isinstance(task, PointTarget):
+        size = [size for size in session.config.window_size if size != 1]
+        row = task.finish_points(outputs, _to_file(session, subject), size)
+    else:
+        row = task.finish_value(outputs)
+    return row | task.finish_value_spread(spread)
+
+
+def _to_file(session: Session, subject: Subject) -> Move:
+    """Returns what takes points `(n, rank)` of a window that is the whole image to voxels of its file, `(n, 3)`."""
+    window, shape = session.config.window_size, session.preparation.grid(subject).shape
+    between = session.preparation.point_map(subject)
+    origin = between(np.zeros((1, 3)))
+    matrix = np.concatenate([between(axis[None]) - origin for axis in np.eye(3)])
+
+    def move(points: np.ndarray) -> np.ndarray:
+        points = np.asarray(points, np.float64)
+        on_grid = np.zeros((len(points), 3))
+        axes = [axis for axis, size in enumerate(window) if size != 1]
+        for column, axis in enumerate(axes):
+            # Voxels are areas: their edges are resized, not their centres.
+            on_grid[:, axis] = (points[:, column] + 0.5) * (shape[axis] / window[axis]) - 0.5
+        return (on_grid - origin) @ np.linalg.inv(matrix)
+
+    return move
+
+
+def _whole_image(session: Session, subject: Subject) -> np.ndarray:
+    """Returns the subject's image resized to the window, as the `resize` sampler does it in training."""
+    image = np.asarray(session.preparation.image(subject))
+    window = session.config.window_size
+    if 1 in window:
+        sliced = window.index(1)
+        if image.shape[sliced] != 1:
+            tasks = ", ".join(name for name, task in image_tasks(session.tasks).items() if not task.is_per_window)
+            raise DataError(
+                f"{subject.images[session.config.image[0]]}: has {image.shape[sliced]} slices; tasks with one value "
+                f"per image ({tasks}) need a 3-D window, images of one slice, or per = window"
+            )
+        return resize_linear(np.squeeze(image, axis=sliced), [size for size in window if size != 1])
+    return resize_linear(image, window)
