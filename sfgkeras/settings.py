@@ -77,7 +77,7 @@ def setting(
         gt: What it must be above.
         le: Largest value.
         lt: What it must be below.
-        choices: The words that it may be; a table with words for keys will do.
+        choices: The words that it may be; where this is a table of their meanings, the reference has these too.
         reads: How its INI text is read, where the type of the field does not say it.
     """
     declaration = _Declaration(description, ge, gt, le, lt, choices, reads)
@@ -129,6 +129,13 @@ class Described:
         self.check(value)
         return value
 
+    def is_default(self, text: str) -> bool:
+        """Says whether a text is the default, written out."""
+        try:
+            return bool(self.parse(text) == self.default)
+        except Problem:
+            return False
+
     def check(self, value: Any) -> None:
         """Refuses a value outside the bounds.
 
@@ -169,8 +176,16 @@ def described(settings: type | None) -> dict[str, Described]:
         kinds, optional = _without_none(hints[field.name])
         bounds = {name: getattr(declared, name) for name in _BOUNDS if getattr(declared, name) is not None}
         reads = declared.reads or _reader(kinds, declared.choices, f"{settings.__name__}.{field.name}")
-        found[field.name] = Described(field.name, declared.description, reads, field.default, bounds, optional)
+        meaning = f"{declared.description}{_meanings(declared.choices)}"
+        found[field.name] = Described(field.name, meaning, reads, field.default, bounds, optional)
     return found
+
+
+def _meanings(choices: Collection[str] | None) -> str:
+    """Returns what each word means, where a table says it."""
+    if not isinstance(choices, Mapping) or not all(isinstance(meaning, str) for meaning in choices.values()):
+        return ""
+    return " " + "; ".join(f"`{name}`: {meaning}" for name, meaning in choices.items()) + "."
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -199,7 +214,7 @@ def _reader(kind: Any, choices: Collection[str] | None, name: str) -> Reads:
             raise Problem(f"has {len(elements)} values where {count} belong", "separate them by commas")
         return elements
 
-    return Reads(parse, f"{count} values: {of_any_length.form}")
+    return Reads(parse, f"{count} {of_any_length.form.removeprefix('list of ')}")
 
 
 def check_settings(settings: Any) -> None:

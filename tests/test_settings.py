@@ -97,8 +97,9 @@ def test_the_reference_knows_form_and_bounds():
     forms = {name: each.form for name, each in described(Toy).items()}
     assert forms["rate"] == "number, > 0, <= 1"
     assert forms["mode"] == "`soft` / `hard`"
-    assert forms["pair"] == "2 values: list of numbers"
+    assert forms["pair"] == "2 numbers"
     assert "hidden" not in forms
+    assert described(Toy)["mode"].description == "A word. `soft`: the usual; `hard`: the other."
 
 
 def test_a_type_that_no_text_can_be_read_as_is_the_programmers_mistake():

@@ -20,10 +20,11 @@ from sfgkeras.applications.subjects.preprocessing_settings import build_steps, d
 from sfgkeras.applications.tasks.coverage import fill_value
 from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
 from sfgkeras.config import Config
+from sfgkeras.config.mechanism import OTHER_SPELLINGS
 from sfgkeras.config.sections import Section
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.fitted import Fitted
-from sfgkeras.settings import key_of
+from sfgkeras.settings import key_of, setting_values
 from sfgkeras.tables.sharing import SHARING
 
 IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
@@ -156,9 +157,19 @@ def training_settings(config: Config) -> dict[str, dict[str, Any]]:
 
     They come in two parts: `must stay` and `may change`.
     """
-    must_stay = {**_settings(config, MUST_STAY), "window": list(config.window_size)}
+    must_stay = {**_settings(config, MUST_STAY), **_of_mechanism(config), "window": list(config.window_size)}
     of_optimiser = {f"[TRAINING] {key}": value for key, value in _chosen_settings(config.training, "optimiser").items()}
     return {"must stay": must_stay, "may change": {**_settings(config, MAY_CHANGE), **of_optimiser}}
+
+
+def _of_mechanism(config: Config) -> dict[str, Any]:
+    """Returns the settings of the sharing mechanism that no other section says, and so no other entry here."""
+    said_elsewhere = OTHER_SPELLINGS.get(config.network.sharing, {})
+    return {
+        f"[SHARING] {name}": value
+        for name, value in setting_values(config.sharing).items()
+        if name not in said_elsewhere
+    }
 
 
 def _settings(config: Config, keys: Mapping[str, Sequence[str]]) -> dict[str, Any]:

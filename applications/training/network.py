@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, Problem, lookup
+from sfgkeras.errors import ConfigError, Problem
 from sfgkeras.tables.networks import find_network
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
     try:
         network = network_class(
             tasks={name: task.num_outputs for name, task in tasks.items()},
-            sharing=build_sharing(config),
+            sharing=config.sharing,
             spatial_rank=rank,
             width=settings.width,
             masks=config.inference.masks,
@@ -88,30 +88,6 @@ def window_shape(config: Config, tasks: Mapping[str, Task]) -> tuple[int | None,
     if all(task.settings.head_pooling != "flatten" for task in tasks.values()):
         return (None,) * spatial_rank(config)
     return tuple(size + 2 * config.multitask.loss_border for size in config.window_size if size != 1)
-
-
-def build_sharing(config: Config) -> Any:
-    """Builds the sharing mechanism of a configuration, with the settings that are its own."""
-    from sfgkeras.sharing import SHARING
-
-    mechanism, multitask = lookup(SHARING, config.network.sharing, "sharing mechanism"), config.multitask
-    drawn = "dirichlet" if multitask.random_p_init else multitask.init_categorical
-    rate = multitask.gs_anneal_r if multitask.use_tau_annealing else 0.0
-    settings = {
-        "routing": multitask.group_connection,
-        "mask_residual": config.network.mask_residual,
-        "initial_probabilities": drawn,
-        "learn_grouping": multitask.learn_categorical,
-        "assignment": "hard" if multitask.use_hardcat else "soft",
-        "per_sample": multitask.batch_sampling,
-        "entropy_decay": multitask.entropy_decay,
-        "temperature": (multitask.tau, rate, min(multitask.min_temp, multitask.tau)),
-        "fractions": multitask.init_categorical,
-        "weight": multitask.cross_stitch_init,
-        "per_channel": multitask.cross_stitch_per_channel,
-        "decay": multitask.cross_stitch_decay,
-    }
-    return mechanism.from_values({name: settings[name] for name in mechanism.setting_names() if name in settings})
 
 
 def _regularizer(kind: str, decay: float) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
 from sfgkeras.config.settle import Draft, label_sources
-from sfgkeras.config.task_sections import InputSource, Task
+from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.errors import suggestion
 from sfgkeras.tables.losses import LOSSES, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
@@ -286,12 +286,14 @@ def check_grouping(draft: Draft) -> None:
     probabilities, num_tasks = multitask.init_categorical, len(draft.application.tasks)
     if probabilities is not None and draft.application.complete:
         groups = ", ".join([*draft.application.tasks, "shared"])
+        own = [("SHARING", key) for key in ("initial_probabilities", "fractions") if ini.has("SHARING", key)]
+        place = own[0] if own else ("MULTITASK", "init_categorical")
         if len(probabilities) != num_tasks + 1:
-            message = f"has {len(probabilities)} numbers for {num_tasks + 1} groups; give one each for {groups}"
-            ini.add("MULTITASK", "init_categorical", message)
+            message = f"has {len(probabilities)} numbers for {num_tasks + 1} groups"
+            ini.add(*place, message, f"give one each for {groups}")
         elif min(probabilities) < 0 or not math.isclose(sum(probabilities), 1, abs_tol=5e-3):
-            message = f"sums to {sum(probabilities):g}; write probabilities from 0 up that sum to 1, for {groups}"
-            ini.add("MULTITASK", "init_categorical", message)
+            remedy = f"write probabilities from 0 up that sum to 1, for {groups}"
+            ini.add(*place, f"sums to {sum(probabilities):g}", remedy)
         elif multitask.random_p_init:
             ini.add("MULTITASK", "random_p_init", "contradicts init_categorical; keep one of them")
     if multitask.use_tau_annealing and multitask.min_temp > multitask.tau:
@@ -302,7 +304,7 @@ def check_grouping(draft: Draft) -> None:
         )
     if network.sharing != "cross_stitch":
         for key in ("cross_stitch_init", "cross_stitch_per_channel", "cross_stitch_decay"):
-            if ini.has("MULTITASK", key):
+            if ini.has("MULTITASK", key) and getattr(multitask, key) != Multitask.model_fields[key].default:
                 draft.warnings.append(
                     f"[MULTITASK] {key} has no effect with [NETWORK] sharing = {network.sharing}; use cross_stitch"
                 )

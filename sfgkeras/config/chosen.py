@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sfgkeras.classes import is_class_path
 from sfgkeras.config.sections import Network, Section, Training
 from sfgkeras.config.task_sections import Classification, InputSource, Regression, Segmentation, Task
+from sfgkeras.config.text import Entry as IniEntry
 from sfgkeras.config.text import IniSection, IniText, section_id
 from sfgkeras.errors import Problem, closest
 from sfgkeras.quoting import unquote
@@ -169,23 +170,33 @@ class _Reading:
         if entry is None:
             return filled
         given: dict[str, tuple[str, Any]] = {}
+        left_behind: list[str] = []
         own = {key_of(self.chosen, name): (self.chosen, name) for name in described(entry.settings_class())}
         for key, (owner, setting) in {**_owners(self.choosing), **own}.items():
             if key not in entries:
                 continue
-            if owner != self.chosen:
+            if owner != self.chosen and self._is_left_behind(entries[key]):
+                known = described(self._table()[owner].settings_class()) if owner in self._table() else {}
+                is_usual = setting in known and known[setting].is_default(entries[key].value)
+                left_behind += [] if is_usual else [key]
+            elif owner != self.chosen:
                 self._refuse(key, owner)
             elif setting in given:
                 self.ini.add(self.header, key, f"repeats {given[setting][0]}", "remove one of them")
             else:
                 given[setting] = (key, entries[key].value)
+        if left_behind:
+            verb = "has" if len(left_behind) == 1 else "have"
+            self.ini.warnings.append(
+                f"[{self.header}] {', '.join(left_behind)} {verb} no effect with {self.place[1]} = {self.chosen}"
+            )
         self._refuse_unknown_of_own(entries, own)
         settings, problems = build_settings(entry.settings_class(), {name: value for name, (_, value) in given.items()})
         for each in problems:
             self._add(each, given)
         return filled.with_settings(self.choosing.key, settings)
 
-    def _entry(self, entries: Mapping[str, object]) -> Entry[Any] | None:
+    def _entry(self, entries: Mapping[str, IniEntry]) -> Entry[Any] | None:
         """Returns the entry; a class of the user's own is loaded only where settings of its own are given."""
         is_own = is_class_path(self.chosen)
         if is_own and not any(key.startswith(key_of(self.chosen, "")) for key in entries):
@@ -193,14 +204,21 @@ class _Reading:
         what = f"[{self.place[0]}] {self.place[1]}"
         return self.choosing.entry(self.chosen, self.task_type, what)
 
+    def _table(self) -> Table:
+        return self.choosing.tables.get(self.task_type, self.choosing.tables.get("", {}))
+
+    def _is_left_behind(self, entry: IniEntry) -> bool:
+        """Says whether the file has a setting, and the command line or a row of a study chooses something else."""
+        chooser = self.ini.entry(*self.place)
+        return chooser is not None and chooser.overrides and not entry.overrides
+
     def _refuse(self, key: str, owner: str) -> None:
         section, chooser = self.place
         where = chooser if section_id(section) == section_id(self.header) else f"[{section}] {chooser}"
-        table = self.choosing.tables.get(self.task_type, self.choosing.tables.get("", {}))
-        remedy = f"write {where} = {owner}, or remove the line" if owner in table else "remove the line"
+        remedy = f"write {where} = {owner}, or remove the line" if owner in self._table() else "remove the line"
         self.ini.add(self.header, key, f"is a setting of {owner}, and {where} = {self.chosen}", remedy)
 
-    def _refuse_unknown_of_own(self, entries: Mapping[str, object], own: Mapping[str, object]) -> None:
+    def _refuse_unknown_of_own(self, entries: Mapping[str, IniEntry], own: Mapping[str, object]) -> None:
         if not is_class_path(self.chosen):
             return
         for key in entries:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sfgkeras
 from sfgkeras.config.known import ONE_TASK_SECTIONS, RUN_SECTIONS
@@ -10,8 +11,12 @@ from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessi
 from sfgkeras.config.settle import output_paths
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.translate import TARGET_KEYS
+from sfgkeras.settings import setting_values
 from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import format_value
+
+if TYPE_CHECKING:
+    from sfgkeras.sharing.base import Sharing
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Config:
         evaluation: `[EVALUATION]`.
         multitask: `[MULTITASK]`, or its defaults in a one-task application.
         preprocessing: `[PREPROCESSING]`, or None.
+        sharing: The sharing mechanism, with its settings of `[SHARING]`.
         path: The file it was read from.
         text: That file's text.
         warnings: What looks wrong but can be used.
@@ -51,6 +57,7 @@ class Config:
     evaluation: Evaluation
     multitask: Multitask
     preprocessing: Preprocessing | None = None
+    sharing: "Sharing | None" = None
     path: Path = field(default=Path(), compare=False)
     text: str = field(default="", compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -98,6 +105,8 @@ class Config:
         for name in RUN_SECTIONS:
             section = getattr(self, name.lower())
             lines += [] if section is None else self._section(name, section)
+        if settings := setting_values(self.sharing):
+            lines += ["", "[SHARING]", *(f"{key} = {format_value(value)}".rstrip() for key, value in settings.items())]
         if self.application == "multi_task":
             lines += self._section("MULTITASK", self.multitask)
             for name, task in self.tasks.items():

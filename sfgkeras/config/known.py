@@ -8,7 +8,17 @@ from pydantic import ValidationError
 
 from sfgkeras.config.chosen import is_of_own_class, setting_keys
 from sfgkeras.config.foreign import meaning_of
-from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
+from sfgkeras.config.mechanism import sharing_keys
+from sfgkeras.config.sections import (
+    Evaluation,
+    Inference,
+    MechanismSettings,
+    Network,
+    Preprocessing,
+    Section,
+    System,
+    Training,
+)
 from sfgkeras.config.task_sections import (
     Classification,
     InputSource,
@@ -35,7 +45,12 @@ ONE_TASK_SECTIONS: Mapping[str, type[Section]] = {
     "REGRESSION": Regression,
     "CLASSIFICATION": Classification,
 }
-SECTIONS: Mapping[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask, **ONE_TASK_SECTIONS}
+SECTIONS: Mapping[str, type[Section]] = {
+    **RUN_SECTIONS,
+    "SHARING": MechanismSettings,
+    "MULTITASK": Multitask,
+    **ONE_TASK_SECTIONS,
+}
 
 # Sections of NiftyNet, or of this interface, without code behind them; a line in a table above goes before.
 NOT_BUILT_SECTIONS: Mapping[str, str] = {
@@ -173,9 +188,10 @@ def _all_models(ini: IniText) -> dict[str, type[Section]]:
 
 
 def _homes(ini: IniText, key: str) -> list[str]:
-    return [
+    homes = [
         f"[{name}]" if name else "an input source" for name, model in _all_models(ini).items() if key in keys_of(model)
     ]
+    return homes or (["[SHARING]"] if key in sharing_keys() else [])
 
 
 def refuse_strays(ini: IniText) -> None:
@@ -188,7 +204,8 @@ def refuse_strays(ini: IniText) -> None:
 def sections_with(key: str) -> list[str]:
     """Returns the sections that have a key, as `SECTION` or `TASK name`; input sources, named freely, do not count."""
     models: dict[str, type[Section]] = {**RUN_SECTIONS, "MULTITASK": Multitask, "TASK name": Task, **ONE_TASK_SECTIONS}
-    return [name for name, model in models.items() if key.lower() in keys_of(model)]
+    found = [name for name, model in models.items() if key.lower() in keys_of(model)]
+    return found or (["SHARING"] if key.lower() in sharing_keys() else [])
 
 
 def read_model(

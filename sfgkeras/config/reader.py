@@ -77,6 +77,7 @@ def read_config(
         tasks=application.tasks,
         sampler=application.multitask.sampler,
         multitask=application.multitask,
+        sharing=draft.sharing,
         path=path,
         text=text,
         warnings=tuple(draft.warnings),
@@ -112,6 +113,7 @@ def _read_checked(
     settle(draft)
     for check in (*CHECKS, *checks):
         check(draft)
+    draft.warnings += ini.warnings
     return draft
 
 

@@ -9,11 +9,13 @@ from pydantic_core import PydanticUndefined
 from sfgkeras.config import choices
 from sfgkeras.config.chosen import Choosing, choosing_keys
 from sfgkeras.config.known import NOT_BUILT_SECTIONS, ONE_TASK_SECTIONS, REFUSED_KEYS, RUN_SECTIONS
-from sfgkeras.config.sections import Preprocessing, Section
+from sfgkeras.config.mechanism import sharing_keys
+from sfgkeras.config.sections import Network, Preprocessing, Section
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.settings import REQUIRED, described, key_of
 from sfgkeras.tables.losses import LOSSES, loss_aliases
 from sfgkeras.tables.metrics import METRICS
+from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import Reads, format_value
 
@@ -87,6 +89,13 @@ of `nyul` are fitted on the training subjects, and only there. Where a step chan
 sources of the subject are brought onto the new one when they are read, labels by the nearest voxel; results go back to
 the grid of the original image."""
 
+_SHARING = """\
+Settings of the mechanism that `[NETWORK] sharing` chooses; a key of another one is refused. What `[MULTITASK]` (with
+the keys of the paper's authors: `group_connection`, `init_categorical`, `random_p_init`, `use_hardcat`,
+`batch_sampling`, `entropy_decay`, `tau`, `use_tau_annealing`, `gs_anneal_r`, `min_temp`; and with `cross_stitch_...`)
+and `mask_residual` in `[NETWORK]` say of it may be said here or there; where both say something, it must be the same.
+On the command line either has its way over the file."""
+
 _MULTITASK = """\
 Each task has a section `[TASK name]`; its name is that of the network's output and of the files that it
 writes.
@@ -128,6 +137,7 @@ def reference_markdown() -> str:
     for name, model in RUN_SECTIONS.items():
         parts += [f"## [{name}]", _sentence(model), _table(model)]
         parts += [_STEP_SETTINGS] if model is Preprocessing else []
+        parts += ["## [SHARING]", _SHARING, _mechanism_table()] if model is Network else []
     parts += [
         "## [MULTITASK]",
         _MULTITASK,
@@ -161,6 +171,21 @@ def _table(model: type[Section]) -> str:
         # A section of one task has settings of the loss, and loss_type in [TRAINING] chooses it.
         rows += _setting_rows(each, "loss_type" if key == "loss" else key) if key not in model.model_fields else []
     return "\n".join(rows)
+
+
+def _mechanism_table() -> str:
+    rows = ["| key | of | value | default | meaning |", "|---|---|---|---|---|"]
+    for key, names in sharing_keys().items():
+        same: dict[tuple[str, str, str], list[str]] = {}
+        for name in names:
+            each = described(SHARING[name].settings_class())[key]
+            same.setdefault((each.form, _default(each.default), each.description), []).append(f"`{name}`")
+        rows += [
+            f"| `{key}` | {', '.join(of)} | {form} | {default} | {meaning} (new) |"
+            for (form, default, meaning), of in same.items()
+        ]
+    mechanisms = "; ".join(f"`{name}`: {entry.summary}" for name, entry in SHARING.items())
+    return "\n".join(rows) + f"\n\nThe mechanisms are {mechanisms}."
 
 
 def _summaries(choosing: Choosing) -> str:

@@ -211,6 +211,10 @@ class Network(Section):
     )
 
 
+class MechanismSettings(Section):
+    """`[SHARING]`: settings of the sharing mechanism; which there are, `config.mechanism` knows."""
+
+
 class Training(Section):
     """`[TRAINING]`: optimisation, augmentation, validation and checkpoints."""
 

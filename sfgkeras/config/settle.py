@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
 from sfgkeras.config.chosen import read_settings
 from sfgkeras.config.compare import Row
+from sfgkeras.config.mechanism import settle_mechanism
 from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, section_id
@@ -19,6 +20,9 @@ from sfgkeras.tables.metrics import usual_metrics
 from sfgkeras.tables.networks import gives_only
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.tasks import TASK_TYPES
+
+if TYPE_CHECKING:
+    from sfgkeras.sharing.base import Sharing
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Draft:
         warnings: What looks wrong but can be used.
         rows: Rows of `[COMPARE]` by name.
         row: Which of them is read, if any.
+        sharing: The sharing mechanism; None before it is settled.
     """
 
     ini: IniText
@@ -42,6 +47,7 @@ class Draft:
     warnings: list[str]
     rows: Mapping[str, Row] = field(default_factory=dict)
     row: str | None = None
+    sharing: "Sharing | None" = None
 
     def is_scalar(self, source: str) -> bool:
         """Says whether a source gives one value per subject rather than a volume."""
@@ -128,8 +134,8 @@ def _settle_sharing(draft: Draft) -> None:
                 f"contradicts [NETWORK] width = {network.width:g}; remove one of them",
             )
         network = network.model_copy(update={"width": multitask.layer_scale})
-    draft.sections["network"] = network.model_copy(update={"sharing": sharing})
-    application.multitask = multitask.model_copy(update=changes)
+    network, multitask = network.model_copy(update={"sharing": sharing}), multitask.model_copy(update=changes)
+    draft.sharing, draft.sections["network"], application.multitask = settle_mechanism(ini, network, multitask)
 
 
 def _settle_voxels(draft: Draft) -> None:

@@ -24,12 +24,14 @@ class Entry:
         value: As written, without inline comment.
         line: Line number from 1; None when it comes from the command line.
         option: The command-line option that set it, e.g. `--TRAINING.lr`.
+        overrides: Whether the command line, or a row of a study, puts it over what the file says.
     """
 
     key: str
     value: str
     line: int | None = None
     option: str | None = None
+    overrides: bool = False
 
 
 @dataclass
@@ -48,7 +50,7 @@ class IniSection:
 
     def put(self, key: str, value: str, line: int | None, option: str | None) -> None:
         """Gives a key a value, in place of one that it has."""
-        self.entries[key.lower()] = Entry(key.lower(), value.strip(), line, option)
+        self.entries[key.lower()] = Entry(key.lower(), value.strip(), line, option, overrides=True)
 
 
 def section_id(name: str) -> str:
@@ -63,12 +65,14 @@ class IniText:
         file: How messages call the file.
         sections: In the order of the file.
         strays: Lines and keys that stand before the first section.
+        warnings: What looks wrong but can be used.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.sections: dict[str, IniSection] = {}
         self.strays: list[tuple[int, str]] = []
+        self.warnings: list[str] = []
         self._problems: list[Problem] = []
         self._reported: set[tuple[str, str]] = set()
 
@@ -121,6 +125,11 @@ class IniText:
         return {
             "file": self.file, "line": entry.line, "section": name, "key": entry.key, "option": entry.option or "",
         }  # fmt: skip
+
+    def entry(self, section: str, key: str) -> Entry | None:
+        """Returns the entry of a key; None where it is not given."""
+        found = self.sections.get(section_id(section))
+        return found.entries.get(key) if found is not None else None
 
     def ignore(self, section: str, key: str) -> None:
         """Keeps later messages about a key out, because what is wrong with it has been said."""

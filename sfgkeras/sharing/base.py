@@ -2,11 +2,12 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfgkeras.errors import suggestion
+from sfgkeras.settings import Settings, setting
 from sfgkeras.tables.grouping import ROUTINGS
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Sharing(ABC):
+class Sharing(Settings, ABC):
     """Which weights tasks share; a subclass is one mechanism, and its fields are the settings of that mechanism.
 
-    Settings are plain values, known without Keras; `build_trunk` loads what it needs.
+    Settings are plain values, known without Keras; `build_trunk` loads what it needs. Those declared by `setting` are
+    the keys of `[SHARING]`; others are for Python alone.
 
     Attributes:
         name: What the mechanism is called in INI files and in `SHARING`.
@@ -75,23 +77,10 @@ class GroupSharing(Sharing):
             published.
     """
 
-    routing: str = "mixed"
-    mask_residual: bool = True
-
-    def __post_init__(self) -> None:
-        check_choice("routing", self.routing, ROUTINGS)
-
-
-def check_choice(what: str, value: str, names: Collection[str]) -> str:
-    """Returns a name, or refuses it.
-
-    Raises:
-        ValueError: If it is none of `names`.
-    """
-    if value not in names:
-        hint = suggestion(str(value), list(names)) or f"; use one of {', '.join(names)}"
-        raise ValueError(f"unknown {what} {value!r}{hint}")
-    return value
+    routing: str = setting("mixed", "What the filters of a group read of the layer before.", choices=ROUTINGS)
+    mask_residual: bool = setting(
+        True, "Whether residual blocks stay within their stream's channels; hardening needs it."
+    )
 
 
 def plain(values: Any) -> Any:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from sfgkeras.settings import setting
 from sfgkeras.sharing.base import GroupSharing, plain
+from sfgkeras.values import Reads, parse_numbers
 
 if TYPE_CHECKING:
     from sfgkeras.architecture.graph import Architecture
@@ -24,13 +26,18 @@ class ConstantMask(GroupSharing):
     name: ClassVar[str] = "constant_mask"
     summary: ClassVar[str] = "one allocation of filters to groups, drawn once or given"
 
-    fractions: Sequence[float] | None = None
+    fractions: Sequence[float] | None = setting(
+        None,
+        "Fractions of every layer's filters per group, tasks in order, then shared; empty for equal ones.",
+        ge=0,
+        reads=Reads(parse_numbers, "list of fractions"),
+    )
     allocation: Sequence[Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for name in ("fractions", "allocation"):
             object.__setattr__(self, name, plain(getattr(self, name)))
+        super().__post_init__()
 
     def build_trunk(self, architecture: "Architecture", settings: "LayerSettings") -> "Trunk":
         """Builds a trunk of fixed groups."""

@@ -13,12 +13,14 @@ class ConstantP(SFG):
 
     Attributes:
         learn_grouping: False, and no setting: there is nothing to learn.
+        entropy_decay: Without effect, as nothing is trained that would have an entropy.
     """
 
     name: ClassVar[str] = "constant_p"
     summary: ClassVar[str] = "filter groups drawn from probabilities that are not trained"
 
     learn_grouping: bool = field(default=False, init=False)
+    entropy_decay: float = 1e-5
 
     def probabilities_of(self, groups: Sequence[int]) -> Any:
         """Returns the given probabilities, or equal ones; see `SFG.probabilities_of`."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from sfgkeras.settings import setting
 from sfgkeras.sharing.base import Sharing
 
 if TYPE_CHECKING:
@@ -24,9 +25,16 @@ class CrossStitch(Sharing):
     name: ClassVar[str] = "cross_stitch"
     summary: ClassVar[str] = "a narrow network per task, joined by learned mixtures of features"
 
-    weight: float = 0.9
-    per_channel: bool = False
-    decay: float = 0.0
+    weight: float = setting(
+        0.9,
+        "Initial weight of a task's own features; the rest goes to the other tasks in equal parts.",
+        ge=0,
+        le=1,
+    )
+    per_channel: bool = setting(
+        False, "Whether every channel has its own cross-stitch weights, rather than one matrix per layer."
+    )
+    decay: float = setting(0.0, "Weight of the sum of squares of the cross-stitch weights in the loss.", ge=0)
 
     def build_trunk(self, architecture: "Architecture", settings: "LayerSettings") -> "Trunk":
         """Builds narrow networks joined by cross-stitch units."""

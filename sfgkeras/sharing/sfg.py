@@ -4,13 +4,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sfgkeras.sharing.base import GroupSharing, check_choice, plain
+from sfgkeras.errors import Problem
+from sfgkeras.quoting import unquote
+from sfgkeras.settings import setting
+from sfgkeras.sharing.base import GroupSharing, plain
 from sfgkeras.tables.grouping import ASSIGNMENTS
+from sfgkeras.values import Reads, parse_numbers
 
 if TYPE_CHECKING:
     from sfgkeras.architecture.graph import Architecture
     from sfgkeras.architecture.layer_settings import LayerSettings
     from sfgkeras.sharing.trunk import Trunk
+
+
+_DRAWN = ("dirichlet", "vertices")
+
+
+def _parse_probabilities(text: str) -> str | tuple[float, ...]:
+    """Reads probabilities of groups, or how they are drawn."""
+    word = unquote(text).lower()
+    if word in _DRAWN:
+        return word
+    try:
+        return parse_numbers(text)
+    except Problem as problem:
+        raise Problem(problem.what, f"write one probability per group, or {' or '.join(_DRAWN)}") from problem
 
 
 @dataclass(frozen=True)
@@ -29,18 +47,30 @@ class SFG(GroupSharing):
     name: ClassVar[str] = "sfg"
     summary: ClassVar[str] = "filter groups with learned probabilities"
 
-    initial_probabilities: str | Sequence[float] | None = None
+    initial_probabilities: str | Sequence[float] | None = setting(
+        None,
+        "Initial probability of each group, tasks in order, then shared; `dirichlet` draws those of each filter from a "
+        "flat Dirichlet, `vertices` gives each filter 0.9 for one group; empty for 0.6 shared and the rest equal, of "
+        "`constant_p` for equal ones.",
+        ge=0,
+        reads=Reads(_parse_probabilities, "list of fractions / `dirichlet` / `vertices`"),
+    )
     learn_grouping: bool = True
-    assignment: str = "soft"
-    per_sample: bool = False
-    entropy_decay: float = 1e-5
-    temperature: Sequence[float] = (1.0, 1e-5, 0.1)
+    assignment: str = setting(
+        "soft", "Masks: relaxed, or one-hot with the gradient of the relaxed draw.", choices=ASSIGNMENTS
+    )
+    per_sample: bool = setting(False, "Whether each window of a batch draws its own masks in training.")
+    entropy_decay: float = setting(1e-5, "Weight of the entropy of the probabilities, lambda_2 of the paper.", ge=0)
+    temperature: tuple[float, float, float] = setting(
+        (1.0, 1e-5, 0.1),
+        "Initial value, rate r and minimum of the temperature max(minimum, initial exp(-r t)) at iteration t.",
+        ge=0,
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("assignment", self.assignment, ASSIGNMENTS)
         for name in ("initial_probabilities", "temperature"):
             object.__setattr__(self, name, plain(getattr(self, name)))
+        super().__post_init__()
 
     def build_trunk(self, architecture: "Architecture", settings: "LayerSettings") -> "Trunk":
         """Builds a trunk whose masks are drawn."""

@@ -341,7 +341,7 @@ def test_the_relaxed_gradient_of_a_whole_network_equals_finite_differences(image
         ({"width": 0}, "width = 0"),
         ({"masks": "max"}, "unknown mask source 'max'"),
         ({"batch_norm": "none"}, "unknown normalisation statistics 'none'"),
-        ({"routing": "all"}, "unknown routing 'all'"),
+        ({"routing": "all"}, "routing = .all. is not known"),
         ({"heads": {"ct": "box"}}, "unknown kind of head 'box'"),
     ],
 )

@@ -64,9 +64,9 @@ def test_settings_of_another_mechanism_are_refused_by_name(sharing, settings, me
 @pytest.mark.parametrize(
     ("mechanism", "settings", "message"),
     [
-        (SFG, {"routing": "all"}, "unknown routing 'all'; use one of mixed, separate, dense"),
-        (SFG, {"assignment": "sofd"}, "unknown assignment 'sofd', did you mean 'soft'"),
-        (ConstantMask, {"routing": "mixd"}, "unknown routing 'mixd', did you mean 'mixed'"),
+        (SFG, {"routing": "all"}, "routing = 'all' is not known; choose one of mixed, separate, dense"),
+        (SFG, {"assignment": "sofd"}, "assignment = 'sofd' is not known, did you mean 'soft'"),
+        (ConstantMask, {"routing": "mixd"}, "routing = 'mixd' is not known, did you mean 'mixed'"),
     ],
 )
 def test_values_that_no_mechanism_has_are_refused(mechanism, settings, message):
