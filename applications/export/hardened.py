@@ -147,8 +147,10 @@ def prepare_export(
         "hardened": build_plain_model(masked, task, fold=False),
         FOLDED: build_plain_model(masked, task, keep_prelu=form.has_prelu),
     }
-    any_shape = (*(None,) * masked.spatial_rank, image.shape[-1])
-    calls = {name: compiled_call(network, any_shape) for name, network in networks.items()}
+    sizes = dict.fromkeys(networks, (*masked.image_size, image.shape[-1]))
+    # A hardened network of one task may take images of any size where the whole one does not.
+    sizes |= {name: network.inputs[0].shape[1:] for name, network in networks.items() if network is not masked}
+    calls = {name: compiled_call(network, sizes[name]) for name, network in networks.items()}
     export = Export(session, state, networks, calls, window_shape(session, image.shape))
     verify(export, calls[FOLDED], "the hardened network")
     return export
@@ -162,7 +164,7 @@ def in_float32(network: Any) -> Any:
         return network
     policy = keras.saving.serialize_keras_object(keras.DTypePolicy("float32"))
     twin = type(network).from_config(network.get_config() | {"dtype": policy})
-    twin.build((None,) * (network.spatial_rank + 1) + (network.image_channels,))
+    twin.build((None, *network.image_size, network.image_channels))
     for new, old in zip(twin.variables, network.variables, strict=True):
         new.assign(keras.ops.convert_to_numpy(old))
     return twin
@@ -182,11 +184,14 @@ def window_shape(session: Session, image_shape: Sequence[int]) -> tuple[int, ...
 def verify(export: Export, predict: Predict, what: str) -> None:
     """Compares outputs with those of the masked network, on the window and on a smaller one of odd size.
 
+    Where features are flattened there is one size.
+
     Raises:
         DataError: If a task differs by more than 1e-4 of its largest output.
     """
     *spatial, channels = export.window
-    for batch, sizes in ((2, spatial), (1, [max(size // 2 | 1, 5) for size in spatial])):
+    cases = [(2, spatial), (1, [max(size // 2 | 1, 5) for size in spatial])]
+    for batch, sizes in cases[: 1 if None not in export.networks[MASKED].image_size else 2]:
         images = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
         expected = export.calls[MASKED](images)
         outputs = predict(images)

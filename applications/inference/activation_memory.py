@@ -1,6 +1,7 @@
 """How many voxels a network can be given at a time before its activations outgrow a budget."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ class VoxelLimit:
     What training has worked with always fits, for training keeps every activation.
 
     Args:
-        network: Maps `(batch, *spatial, channels)` to outputs; its layers keep the spatial size.
+        network: Maps `(batch, *spatial, channels)` to outputs.
         spatial_rank: 2 or 3.
         channels: Channels of the image.
         trained_voxels: Voxels of a batch in training.
@@ -47,24 +48,35 @@ def bytes_per_voxel(network: Any, spatial_rank: int, channels: int) -> int:
     """Returns the bytes of activations that are alive at a time per voxel of the input, at their peak.
 
     The network's graph is gone through in order; an activation lives from where it is made to where it is last used.
+    A smaller one behind pooling counts by its voxels.
     """
     import tensorflow as tf
 
-    spec = tf.TensorSpec((None, *[None] * spatial_rank, channels), tf.float32)
+    sizes = _known_sizes(network, spatial_rank)
+    spec = tf.TensorSpec((None, *sizes, channels), tf.float32)
     call = tf.function(functools.partial(network, training=False), autograph=False)
     graph = call.get_concrete_function(spec).graph
     operations = _needed(graph)
     last_use = {tensor.name: number for number, operation in enumerate(operations) for tensor in operation.inputs}
     last_use |= {tensor.name: len(operations) for tensor in graph.outputs}
-    alive: dict[str, int] = {}
-    peak = 0
+    alive: dict[str, float] = {}
+    peak = 0.0
     for number, operation in enumerate(operations):
         for tensor in operation.outputs:
-            if _is_activation(tensor.shape.as_list() if tensor.shape.rank else (), spatial_rank):
-                alive[tensor.name] = int(np.dtype(tensor.dtype.as_numpy_dtype).itemsize * tensor.shape[-1])
+            numbers = _numbers_per_voxel(tensor.shape.as_list() if tensor.shape.rank else (), sizes)
+            if numbers:
+                alive[tensor.name] = np.dtype(tensor.dtype.as_numpy_dtype).itemsize * numbers
         peak = max(peak, sum(alive.values()))
         alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > number}
-    return max(peak, 1)
+    return max(math.ceil(peak), 1)
+
+
+def _known_sizes(network: Any, spatial_rank: int) -> tuple[int | None, ...]:
+    """Returns a size of images at which those of all activations are known: any, where none is smaller."""
+    architecture = getattr(getattr(network, "trunk", None), "architecture", None)
+    levels = 0 if architecture is None else max(map(architecture.level_after, range(len(architecture.stages))))
+    own: tuple[int | None, ...] = getattr(network, "image_size", (None,) * spatial_rank)
+    return (8 << levels,) * spatial_rank if levels and None in own else own
 
 
 def _needed(graph: Any) -> list[Any]:
@@ -78,5 +90,12 @@ def _needed(graph: Any) -> list[Any]:
     return [operation for operation in graph.get_operations() if operation.name in needed]
 
 
-def _is_activation(shape: Sequence[int | None], spatial_rank: int) -> bool:
-    return len(shape) == spatial_rank + 2 and shape[1] is None and shape[-1] is not None
+def _numbers_per_voxel(shape: Sequence[int | None], sizes: Sequence[int | None]) -> float:
+    """Returns how many numbers an activation has per voxel of an image of so many; 0 for what is none."""
+    if len(shape) != len(sizes) + 2 or shape[-1] is None:
+        return 0
+    if None in sizes:
+        return shape[-1] if shape[1] is None else 0
+    if shape[0] is not None or None in shape[1:]:
+        return 0
+    return math.prod(size or 1 for size in shape[1:]) / math.prod(size or 1 for size in sizes)

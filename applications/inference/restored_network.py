@@ -125,6 +125,8 @@ def _recalibrate(
     elsewhere: Callable[[], Session] | None = None,
 ) -> None:
     config = session.config
+    if not network.normalizations():
+        return  # nothing to measure
     path = statistics_path(config, checkpoints.folder, state.record, training_images(session))
     try:
         restore_arrays(read_state(path).arrays, network)

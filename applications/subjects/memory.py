@@ -23,7 +23,7 @@ FLOAT = 4
 LEAST_FILTERS: Mapping[str, int] = {"highresnet": 200, "vgg11": 64}
 """Feature maps of the image's size that a training step keeps for its gradients, at width 1; less than there are."""
 
-FIRST_FILTERS: Mapping[str, int] = {"highresnet": 16, "vgg11": 64}
+FIRST_FILTERS: Mapping[str, int] = {"highresnet": 16, "unet": 64, "vgg11": 64}
 """Feature maps of the image's size that the first convolution gives, at width 1."""
 
 GIB = 1 << 30
@@ -115,9 +115,22 @@ def training_batch(config: Config, tasks: Mapping[str, Task]) -> BatchSize:
         len(config.image),
         # What a GPU holds does not count here: how much memory it has is TensorFlow's to say.
         {name: 0 if on_device or task.writes == "row" else task.num_outputs for name, task in tasks.items()},
-        0 if on_device else max(1, int(LEAST_FILTERS.get(network.name, 0) * network.width)),
+        0 if on_device else max(1, int(least_filters(config) * network.width)),
         FLOAT if config.system.mixed_precision == "none" else FLOAT // 2,
     )
+
+
+def least_filters(config: Config) -> float:
+    """Returns how many feature maps of the image's size a training step keeps at width 1; less than there are."""
+    network = config.network
+    if network.name != "unet":
+        return LEAST_FILTERS.get(network.name, 0)
+    shape, dimensions = network.settings_of("name"), config.spatial_rank
+    filters = FIRST_FILTERS["unet"] * shape["convolutions"]
+    # Twice the filters on a level of half the size along every axis.
+    way_down = sum(filters * 2.0 ** ((1 - dimensions) * level) for level in range(shape["levels"]))
+    ways = 2 if any(config.target_kind(task) in ("map", "labels") for task in config.tasks) else 1
+    return ways * way_down
 
 
 def refuse_large_window(config: Config, tasks: Mapping[str, Task], subjects: Iterable[Subject]) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 # NiftyNet's other networks, by their short names and by the modules of their classes.
 NOT_BUILT_NETWORKS = {
     **dict.fromkeys(
-        ("unet_2d", "nonewnet", "no_new_net", "vnet", "dense_vnet", "deepmedic", "scalenet", "holisticnet")
-        + ("holistic_net", "holistic_scalenet", "toynet", "toynet_features"),
+        ("dense_vnet", "deepmedic", "scalenet", "holisticnet", "holistic_net", "holistic_scalenet")
+        + ("toynet", "toynet_features"),
         "use highresnet",
     ),
+    "vnet": "use unet",
     **dict.fromkeys(("resnet", "se_resnet", "masked_autofocus_net"), "use vgg11"),
     **dict.fromkeys(("vae", "simulator_gan", "simple_gan"), "use [REGRESSION] with highresnet"),
     "interventional_dense_net": "register the images before training, with sfgkeras preprocess",

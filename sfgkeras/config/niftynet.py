@@ -13,6 +13,7 @@ from sfgkeras.quoting import unquote
 from sfgkeras.values import parse_whole, parse_yes_no
 
 _PAPERS = "the network of the paper; NiftyNet's VGG-16 has more layers"
+_ONE_UNET = "one U-Net with as many levels as unet_levels says; filters and details differ from NiftyNet's"
 _ONE_SIZE = "there is one size, the paper's; width makes it narrower or wider"
 
 
@@ -47,6 +48,11 @@ NETWORK_ALIASES: Mapping[str, NetworkAlias] = {
     "highres_mt_residual_learned": NetworkAlias("highresnet"),
     "highres_mt_vanilla": NetworkAlias("highresnet", "hard_sharing"),
     "multitask_highres3dnet": NetworkAlias("highresnet", "hard_sharing"),
+    "unet_2d": NetworkAlias("unet", remark=_ONE_UNET),
+    "unet2d": NetworkAlias("unet", remark=_ONE_UNET),
+    "unet3d": NetworkAlias("unet", remark=_ONE_UNET),
+    "nonewnet": NetworkAlias("unet", remark=_ONE_UNET),
+    "no_new_net": NetworkAlias("unet", remark=_ONE_UNET),
     "vgg11net_a": NetworkAlias("vgg11"),
     "vgg16net": NetworkAlias("vgg11", remark=_PAPERS),
     "vgg16net_gap": NetworkAlias("vgg11", remark=_PAPERS),

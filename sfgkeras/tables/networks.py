@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sfgkeras.classes import is_class_path, load_class
-from sfgkeras.errors import Problem, lookup, suggestion
+from sfgkeras.errors import Problem, lookup
 from sfgkeras.settings import Settings, own_settings, setting
 from sfgkeras.tables.entry import Entry
 from sfgkeras.tables.normalisations import NORMALISATIONS
+from sfgkeras.values import choose
 
 if TYPE_CHECKING:
     from sfgkeras.networks.base import MultiTaskNetwork
@@ -52,11 +53,8 @@ class UNetSettings(Settings):
         super().__post_init__()
         places = self.decoder_starts
         if self.decoder_start is not None and self.decoder_start not in places:
-            hint = suggestion(self.decoder_start, list(places)).removeprefix(", ")
-            raise Problem(
-                "is no part of the network", hint or f"use one of {', '.join(places)}",
-                key="decoder_start", value=self.decoder_start,
-            )  # fmt: skip
+            remedy = choose(self.decoder_start, places)
+            raise Problem("is no part of the network", remedy, key="decoder_start", value=self.decoder_start)
 
     @property
     def decoder_starts(self) -> tuple[str, ...]:

@@ -280,7 +280,7 @@ WHOLE = {
     ),
     "network that is not built": (
         changed("name = highresnet", "name = vnet"),
-        ["run.ini:14: [NETWORK] name = 'vnet' does not exist in this version; use highresnet"],
+        ["run.ini:14: [NETWORK] name = 'vnet' does not exist in this version; use unet"],
     ),
     "network of the wrong kind": (
         changed("name = highresnet", "name = vgg11").replace("border = 4, 4, 0\n", ""),

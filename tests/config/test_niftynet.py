@@ -88,7 +88,7 @@ def test_every_name_of_niftynet_and_of_the_authors_leads_to_a_network_and_its_sh
 def test_classes_of_niftynet_are_known_by_their_modules(tmp_path):
     text = ONE_TASK.replace("highres3dnet", "niftynet.network.highres3dnet.HighRes3DNet")
     assert read(tmp_path, text).network.name == "highresnet"
-    with pytest.raises(ConfigError, match="name = 'vnet' does not exist in this version; use highresnet"):
+    with pytest.raises(ConfigError, match="name = 'vnet' does not exist in this version; use unet"):
         read(tmp_path, ONE_TASK.replace("highres3dnet", "niftynet.network.vnet.VNet"))
 
 

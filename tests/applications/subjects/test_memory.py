@@ -5,9 +5,17 @@ import pytest
 from sfgkeras.applications import run
 from sfgkeras.applications.check import check_run
 from sfgkeras.applications.subjects import memory
-from sfgkeras.applications.subjects.memory import FIRST_FILTERS, LEAST_FILTERS, total_memory, training_batch
+from sfgkeras.applications.subjects.memory import (
+    FIRST_FILTERS,
+    LEAST_FILTERS,
+    least_filters,
+    total_memory,
+    training_batch,
+)
 from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.architecture.graph import build_architecture
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.tables.networks import UNetSettings
 
 PLAIN = {"NETWORK.normalisation": "no", "TRAINING.validation_every_n": 0}
 TOO_LARGE = {
@@ -62,6 +70,17 @@ def test_the_estimate_is_below_what_training_keeps(make_config):
                 break
         assert least <= kept
         assert FIRST_FILTERS[name] <= stages[0].filters
+
+
+@pytest.mark.parametrize("changes", [{}, {"unet_levels": "2", "unet_convolutions": "1"}, {"unet_skips": "no"}])
+def test_the_estimate_of_a_unet_is_below_what_its_convolutions_give(changes, make_config):
+    from sfgkeras.networks.unet import unet_stages
+
+    config = make_config({"NETWORK.name": "unet", **{f"NETWORK.{key}": value for key, value in changes.items()}})
+    architecture = build_architecture(unet_stages(UNetSettings(**config.network.settings_of("name"))), 1.0, [None])
+    kept = sum(stage.filters / 4**level for stage, level in zip(architecture.stages, architecture.levels, strict=True))
+    assert 0.8 * kept < least_filters(config) <= kept
+    assert FIRST_FILTERS["unet"] <= architecture.stages[0].filters
 
 
 def test_a_batch_that_fits_is_never_refused(make_config, monkeypatch):
