@@ -25,6 +25,7 @@ from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.applications.training.fingerprint import refuse_other_network
 from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
+from sfgkeras.data.nifti import LOADERS as FILE_LOADERS
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import Reporter, SilentReporter
@@ -111,7 +112,7 @@ def _with_trained_batches(config: Config, trained: Config) -> Config:
 
 def _sees_photos(config: Config, record: ImageRecord | None) -> bool | None:
     loader = config.sources[config.image[0]].loader
-    if loader is not None:
+    if loader in FILE_LOADERS:
         return loader == "pillow"
     return None if record is None else record.photos
 

@@ -19,6 +19,7 @@ from sfgkeras.data.file_search import (
     name_of,
     subject_folders_in,
 )
+from sfgkeras.data.nifti import LOADERS as FILE_LOADERS
 from sfgkeras.data.nifti import is_image, is_photo
 from sfgkeras.data.references import ImageFile
 from sfgkeras.data.subjects import Subject
@@ -257,9 +258,15 @@ def _join(found: Sequence[Found], config: Config) -> list[Subject]:
     if problems:
         raise DataError("\n".join(problems))
     return [
-        Subject(subject_id, {name: ImageFile(files[name], config.sources[name].loader) for name in images})
+        Subject(subject_id, {name: ImageFile(files[name], _reader(config, name)) for name in images})
         for subject_id, files in sorted(subjects.items())
     ]
+
+
+def _reader(config: Config, name: str) -> str | None:
+    """Returns what reads a new image: as in training, or by its ending where training read rows of another kind."""
+    loader = config.sources[name].loader
+    return loader if loader in FILE_LOADERS else None
 
 
 def _describe(found: Sequence[Found]) -> list[str]:

@@ -5,6 +5,7 @@ A data set `(N, rows, columns)` or `(N, rows, columns, channels)` holds photos, 
 it: the attribute `spacing`, the attribute `affine`, or a data set `NAME_affine` of `(N, 4, 4)`.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,14 @@ class Hdf5Row(ImageRef):
         return {name: self.rows.text(value) for name, value in zip(names, row, strict=True)}
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of the row with its type, shape and affine; other rows do not matter."""
+        """Returns the SHA-256 of the row with its type, shape and affine; other rows do not matter.
+
+        A file that changes while a run reads it is refused, so that it is worked out once.
+        """
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         row = np.ascontiguousarray(self.rows.row(self.index))
         affine = np.round(self._affine(), 9).tolist()
         digest = hashlib.sha256(f"{row.dtype.str} {row.shape} {self.axes} {affine}".encode())
