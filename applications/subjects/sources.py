@@ -8,7 +8,7 @@ from sfgkeras.config.task_sections import InputSource
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.sources import FileSource, Place, Source
 from sfgkeras.errors import DataError, lookup
-from sfgkeras.tables.loaders import LOADERS, Hdf5Settings
+from sfgkeras.tables.loaders import LOADERS
 
 
 def build_source(name: str, source: InputSource) -> Source:
@@ -29,14 +29,9 @@ def build_source(name: str, source: InputSource) -> Source:
         source.layout,
         source.loader,
         source.filename_attributes,
-        _settings(source),
+        source.chosen_settings("loader"),
     )
     return source_class(place)
-
-
-def _settings(source: InputSource) -> Hdf5Settings | None:
-    chosen = source.chosen_settings("loader")
-    return chosen if isinstance(chosen, Hdf5Settings) else None
 
 
 def refuse_other_kind(config: Config, name: str, found: Mapping[str, ImageRef]) -> None:

@@ -189,12 +189,46 @@ def configs(context: click.Context, name: str | None, overwrite: bool) -> None:
     summary.next_step(shlex.join(["sfgkeras", "check", "-c", str(target)]))
 
 
+def _read_sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(int(part) for part in value.replace("x", ",").split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of whole numbers, e.g. 256,256") from None
+    if min(numbers) < 0:
+        raise click.BadParameter(f"{value!r} has a negative number")
+    return numbers
+
+
 @commands.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def convert(old: Path, new: Path, overwrite: bool) -> None:
-    """Write a NiftyNet INI file as one of ours; each changed line stays as a comment with the reason."""
-    from sfgkeras.applications.convert import convert as convert_file
+@click.option("--split", type=click.Path(path_type=Path), help="To HDF5: CSV of `subject_id,phase`; files by phase.")
+@click.option("--size", callback=_read_sizes, help="To HDF5: ROWS,COLUMNS that photos, masks and boxes are brought to.")
+@click.option("--foreground", callback=_read_sizes, help="To HDF5: labels of masks that become 1, e.g. 1,3; others 0.")
+@click.option("--compression", type=click.IntRange(0, 9), help="To HDF5: level of gzip; 1, and 0 for none.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def convert(
+    old: Path,
+    new: Path,
+    split: Path | None,
+    size: tuple[int, ...] | None,
+    foreground: tuple[int, ...] | None,
+    compression: int | None,
+    overwrite: bool,
+) -> None:
+    """Write data or an INI file in another form; what OLD and NEW are says which.
 
-    convert_file(old, new, build_reporter(), overwrite)
+    A folder of images, with masks, Pascal VOC boxes and a table beside them, becomes HDF5: one file if NEW ends in .h5,
+    else a folder with a file for each data set. HDF5 becomes a folder of pictures or NIfTI files. NiftyNet's INI file
+    becomes one of ours, each changed line kept as a comment with the reason.
+    """
+    from sfgkeras.applications.convert.conversion import convert as convert_any
+    from sfgkeras.applications.convert.settings import ConversionSettings
+
+    if size is not None and len(size) != 2:
+        raise click.BadParameter("give rows and columns, e.g. 256,256", param_hint="--size")
+    rows_and_columns = None if size is None else (size[0], size[1])
+    settings = ConversionSettings(split, rows_and_columns, foreground, compression)
+    convert_any(old, new, build_reporter(), overwrite, settings)

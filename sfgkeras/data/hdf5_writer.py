@@ -20,16 +20,22 @@ Row = Mapping[str, Any]
 
 
 @contextlib.contextmanager
-def writing_rows(paths: Mapping[str, Path], count: int, compression: int | None = 1) -> Iterator[Callable[[Row], None]]:
+def writing_rows(
+    paths: Mapping[str, Path],
+    count: int,
+    compression: int | None = 1,
+    attributes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[Callable[[Row], None]]:
     """Opens data sets of `count` rows and yields a function that appends a row to each of them.
 
-    The first row decides shape and type: a data set is `(count, *shape of a row)`, in chunks of a row, so that one
-    subject is read without the others. The same rows give the same bytes.
+    The first row decides shape and type: a data set is `(count, *shape of a row)`, in chunks of a row where it is
+    compressed, so that one subject is read without the others. The same rows give the same bytes.
 
     Args:
         paths: The file of each data set; several data sets may lie in one file. Folders must exist.
         count: Number of rows.
         compression: Level of gzip, 1 to 9; None stores the rows as they are.
+        attributes: What is written beside a data set, such as the names of its columns.
 
     Yields:
         A function of one row, `{data set: array or number}`.
@@ -47,14 +53,21 @@ def writing_rows(paths: Mapping[str, Path], count: int, compression: int | None 
                 opened[path] = stack.enter_context(h5py.File(temporary.name, "w"))
             except OSError as error:
                 raise DataError(writing_problem(path, error)) from error
-        writer = _Rows({name: opened[path] for name, path in paths.items()}, count, compression)
+        writer = _Rows({name: opened[path] for name, path in paths.items()}, count, compression, attributes or {})
         yield writer.append
         writer.refuse_missing()
 
 
 class _Rows:
-    def __init__(self, files: "Mapping[str, h5py.File]", count: int, compression: int | None) -> None:
+    def __init__(
+        self,
+        files: "Mapping[str, h5py.File]",
+        count: int,
+        compression: int | None,
+        attributes: Mapping[str, Mapping[str, Any]],
+    ) -> None:
         self._files, self._count, self._compression = files, count, compression
+        self._attributes = attributes
         self._sets: dict[str, Any] = {}
         self._written = 0
 
@@ -77,10 +90,13 @@ class _Rows:
         self._written += 1
 
     def _create(self, name: str, array: np.ndarray) -> Any:
-        # A row of a few numbers is no chunk worth the name.
-        chunks = (1, *array.shape) if array.size > 64 else None
+        # A row of a few numbers is no chunk worth the name; what is not compressed lies in one piece, to be mapped.
+        chunks = (1, *array.shape) if array.size > 64 and self._compression else None
         packed = {"compression": "gzip", "compression_opts": self._compression} if self._compression and chunks else {}
-        return self._files[name].create_dataset(name, (self._count, *array.shape), array.dtype, chunks=chunks, **packed)
+        shape = (self._count, *array.shape)
+        created = self._files[name].create_dataset(name, shape, array.dtype, chunks=chunks, **packed)
+        created.attrs.update(self._attributes.get(name, {}))
+        return created
 
     def refuse_missing(self) -> None:
         if self._written < self._count:

@@ -7,7 +7,7 @@ import pytest
 
 from sfgkeras import cli
 from sfgkeras.applications.check import check_run
-from sfgkeras.applications.convert import convert
+from sfgkeras.applications.convert.conversion import convert
 from sfgkeras.applications.subjects.preprocessing_settings import read_run
 from sfgkeras.config import read_config
 from sfgkeras.errors import ConfigError, DataError
@@ -139,6 +139,6 @@ def test_applications_and_files_of_other_kinds_are_refused(data, tmp_path, repor
     files.write_ini(tmp_path / "gan.ini", files.CONFIG["GAN_demo_train_config"], data, tmp_path / "model")
     with pytest.raises(ConfigError, match=r"\[GAN\] does not exist in this version, and nothing stands for it; use"):
         convert(tmp_path / "gan.ini", tmp_path / "new.ini", reporter)
-    with pytest.raises(DataError, match=r"old.yaml: has no ending that can be converted; .ini can"):
+    with pytest.raises(DataError, match=r"old.yaml: has no ending that can be converted; INI files"):
         convert(tmp_path / "old.yaml", tmp_path / "new.ini", reporter)
     assert not (tmp_path / "new.ini").exists()

@@ -1,7 +1,6 @@
-"""`sfgkeras convert`: a file of another kind as one of ours; what is converted is chosen by the kind of the input."""
+"""NiftyNet's INI files in our words, each changed line kept as a comment with the reason."""
 
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sfgkeras.applications.subjects.preprocessing_settings import read_run
@@ -10,7 +9,7 @@ from sfgkeras.config.known import NOT_BUILT_SECTIONS
 from sfgkeras.config.niftynet import Change, adapt
 from sfgkeras.config.reader import read_text
 from sfgkeras.config.text import IniText, parse_ini, section_id
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError
 from sfgkeras.files import replacing
 from sfgkeras.quoting import unquote
 from sfgkeras.reporter import Reporter
@@ -19,29 +18,6 @@ from sfgkeras.tables.networks import NETWORKS
 _ROUNDS = 5
 # What a line is left out for: a key that does not exist here. Other mistakes are left to the user.
 _LEAVES_OUT = re.compile(r"has no option|is not supported|has no effect")
-
-
-def convert(old: Path, new: Path, reporter: Reporter, overwrite: bool = False) -> None:
-    """Converts a file; the kind of the input decides into what.
-
-    Args:
-        old: The file.
-        new: The file to write.
-        reporter: Hears what was changed and what is left to do.
-        overwrite: Whether an existing `new` is replaced.
-
-    Raises:
-        ConfigError: If the input cannot be converted.
-        DataError: If it is of no known kind, or `new` exists or cannot be written.
-    """
-    kind = CONVERSIONS.get(old.suffix.lower())
-    if kind is None:
-        raise DataError(f"{old}: has no ending that can be converted; {', '.join(CONVERSIONS)} can")
-    if new.exists() and not overwrite:
-        raise DataError(f"{new}: exists; choose another name, or add --overwrite to replace it")
-    if new.exists() and old.exists() and new.samefile(old):
-        raise DataError(f"{new}: is the file to convert; choose another name")
-    kind(old, new, reporter)
 
 
 def convert_ini(old: Path, new: Path, reporter: Reporter) -> None:
@@ -168,7 +144,3 @@ def _mistakes(text: str, new: Path) -> str:
     finally:
         scratch.unlink(missing_ok=True)
     return ""
-
-
-CONVERSIONS: Mapping[str, Callable[[Path, Path, Reporter], None]] = {".ini": convert_ini}
-"""What converts a file, by the ending of its name."""

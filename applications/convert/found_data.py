@@ -1,0 +1,126 @@
+"""What a folder of images holds: data sets of images and label maps by id, boxes, classes and tables of values.
+
+A data set is a folder of images, named as it is called (`images`, `masks`), at most two folders deep; one with images
+of several kinds for each subject (`p1_mr.nii.gz`, `p1_ct.nii.gz`) has a data set for each word behind the last `_`.
+Boxes and classes come from Pascal VOC files (`.xml`), other values from the table `subjects.csv`.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sfgkeras.data.file_search import find_files, images_in, name_of
+from sfgkeras.data.references import ImageRef, references
+from sfgkeras.data.subjects import read_table
+from sfgkeras.errors import DataError
+
+TABLE = "subjects.csv"
+BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
+IMAGES = "images"
+MASK_NAMES = frozenset({"mask", "masks", "label", "labels", "trimap", "trimaps", "seg", "segmentation", "organs"})
+"""Names of data sets that hold labels; also those that end in one of these words."""
+_DEPTH = 2
+_ALIASES = {"trimaps": "masks", "image": IMAGES, "mask": "masks"}
+
+
+@dataclass
+class FoundData:
+    """What there is to convert.
+
+    Attributes:
+        images: By data set and id; the first one is what the others belong to.
+        boxes: `x_min, y_min, x_max, y_max` by id, edges in pixels.
+        classes: The name of what is in the box, by id.
+        values: Columns of the table, by id.
+    """
+
+    images: dict[str, Mapping[str, ImageRef]] = field(default_factory=dict)
+    boxes: dict[str, np.ndarray] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def subjects(self) -> tuple[list[str], dict[str, int]]:
+        """Returns the ids that everything has, and of each thing how many of the others' ids it lacks."""
+        parts: dict[str, set[str]] = {name: set(found) for name, found in self.images.items()}
+        parts |= {name: set(found) for name, found in (("boxes", self.boxes), (TABLE, self.values)) if found}
+        everyone = set().union(*parts.values())
+        lacking = {name: len(everyone - ids) for name, ids in parts.items()}
+        return sorted(set.intersection(*parts.values())), lacking
+
+
+def is_labels(name: str) -> bool:
+    """Says whether a data set holds labels, by its name."""
+    return name.lower().rpartition("_")[2] in MASK_NAMES
+
+
+def find_data(folder: Path) -> FoundData:
+    """Finds all that a folder holds.
+
+    Raises:
+        DataError: If there is no image in it, or a file cannot be read.
+    """
+    found = FoundData()
+    for place in _folders(folder, _DEPTH):
+        for name, images in _data_sets(place, folder).items():
+            if name in found.images:
+                other = next(iter(found.images[name].values())).path.parent
+                raise DataError(f"{place}: is a second data set {name!r}, as {other} is; rename one of the folders")
+            found.images[name] = images
+        _read_boxes(sorted(place.glob("*.xml")), found)
+    if not found.images:
+        raise DataError(f"{folder}: holds no image, nor do its folders; name a folder of photos or NIfTI files")
+    if (folder / TABLE).is_file():
+        found.values = read_table(folder / TABLE)
+    first = next((name for name in found.images if name == IMAGES), next(iter(found.images)))
+    found.images = {first: found.images[first], **found.images}
+    return found
+
+
+def _folders(folder: Path, depth: int) -> Iterable[Path]:
+    yield folder
+    if depth:
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and not inner.name.startswith("."):
+                yield from _folders(inner, depth - 1)
+
+
+def _data_sets(place: Path, top: Path) -> dict[str, Mapping[str, ImageRef]]:
+    """Returns the data sets of one folder: its images, or those of each word behind the last `_` of their names."""
+    images = [path for path in images_in(place) if path.is_file()]
+    if not images:
+        return {}
+    stems = [name_of(path).rpartition("_") for path in images]
+    words = sorted({word for start, _, word in stems if start})
+    of_word = {word: {start for start, _, found in stems if found == word} for word in words}
+    are_kinds = len(words) > 1 and all(start for start, _, _ in stems) and len({*map(frozenset, of_word.values())}) == 1
+    if are_kinds:
+        return {word: references(find_files([place], [f"_{word}"])) for word in words}
+    name = IMAGES if place == top else place.name
+    return {_ALIASES.get(name.lower(), name): references(find_files([place]))}
+
+
+def _read_boxes(paths: Sequence[Path], found: FoundData) -> None:
+    """Reads Pascal VOC files: the box around all objects of an image, and the name of the first one.
+
+    Their corners are pixels counted from 1, both inside the box; here they become its edges, from 0.
+    """
+    for path in paths:
+        try:
+            root = ElementTree.parse(path).getroot()
+            objects = root.findall("object")
+            corners = np.array([[float(each.findtext(f"bndbox/{edge}", "")) for edge in _EDGES] for each in objects])
+        except (ElementTree.ParseError, ValueError, OSError) as error:
+            raise DataError(f"{path}: is no Pascal VOC annotation ({error}); correct or remove it") from None
+        if root.tag != "annotation" or not objects:
+            raise DataError(f"{path}: is an XML file without <annotation> or <object>; remove it")
+        low, high = corners[:, :2].min(0) - 1, corners[:, 2:].max(0)
+        if (low < 0).any() or (low >= high).any():
+            raise DataError(f"{path}: its box {corners.tolist()} has no extent, or begins before pixel 1; correct it")
+        found.boxes[path.stem] = np.concatenate([low, high]).astype(np.float32)
+        found.classes[path.stem] = objects[0].findtext("name", "").strip()
+
+
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
