@@ -43,13 +43,13 @@ def mean_costs(results: Results) -> dict[str, dict[str, Any]]:
 
 
 def mean_settings(results: Results) -> dict[str, dict[str, str]]:
-    """Returns the weight of every task and the epochs of each network, means over the seeds, as text.
+    """Returns the weight of every task and the whole epochs of each network, means over the seeds, as text.
 
     Weights are left out where all networks have the same, epochs where they are not known.
     """
     by_network = _by_network(results)
     weights = {name: _means([result.weights for result in runs]) for name, runs in by_network.items()}
-    epochs = {name: [r.epochs for r in runs if np.isfinite(r.epochs)] for name, runs in by_network.items()}
+    epochs = {name: [int(r.epochs) for r in runs if np.isfinite(r.epochs)] for name, runs in by_network.items()}
     tasks = list(dict.fromkeys(task for own in weights.values() for task in own))
     differ = len({tuple(own.items()) for own in weights.values()}) > 1
     found: dict[str, dict[str, str]] = {name: {} for name in by_network}

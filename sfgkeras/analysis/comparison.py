@@ -12,7 +12,7 @@ from sfgkeras.analysis.tables import spread_text, with_unit
 MEAN_LABEL = "mean"
 LEAST_SEEDS, LEAST_SUBJECTS = 3, 6
 HEADLINES = ("mae", "psnr", "dice", "accuracy")
-_NAMES = {"dice": "Dice", "jaccard": "IoU"}
+_NAMES = {"dice": "Dice", "jaccard": "IoU", "box_iou": "IoU", "box_giou": "GIoU"}
 Quantity = tuple[str, str, str]
 
 

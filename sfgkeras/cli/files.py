@@ -161,8 +161,8 @@ def phantom(
     with reporter.stage("phantoms", subjects) as stage:
         write(output, subjects, progress=lambda done, total: stage.advance(), **options)
     reporter.message(f"wrote {counted(subjects, 'subject')} to {output}")
-    arguments = KINDS[kind].check_arguments(layout, output)
-    Summary(context, reporter).next_step(shlex.join(["sfgkeras", *arguments]))
+    if arguments := KINDS[kind].check_arguments(layout, output):
+        Summary(context, reporter).next_step(shlex.join(["sfgkeras", *arguments]))
 
 
 @commands.command()

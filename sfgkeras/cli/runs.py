@@ -247,7 +247,5 @@ def compare(
 
     reporter = build_reporter()
     compare_runs(plan, output, reporter, parse_names(features))
-    reporter.message(
-        f"wrote {output}: table.csv, comparison.csv, runs.csv, curves.csv, comparison.md, figures, all runs"
-    )
+    reporter.message(f"wrote {output}: comparison.html, .md, .png and .csv, table.csv, runs.csv and a folder per run")
     Summary(context, reporter).page(output / "comparison.html")

@@ -487,7 +487,9 @@ def _check_mask(draft: Draft) -> None:
 
 
 def warn_unused_sources(draft: Draft) -> None:
-    """Warns of input sources that nothing refers to."""
+    """Warns of input sources that nothing refers to; in a row of a study another row may."""
+    if draft.row is not None:
+        return
     multitask = draft.application.multitask
     used = {*multitask.image, multitask.weight, multitask.sampler, draft.sections["evaluation"].mask}
     used |= {task.target for task in draft.application.tasks.values()}

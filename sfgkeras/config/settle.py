@@ -86,6 +86,7 @@ class Draft:
 
 def settle(draft: Draft) -> None:
     """Fills in every value that follows from others."""
+    _settle_left_out(draft)
     _settle_sharing(draft)
     _settle_voxels(draft)
     _settle_contents(draft)
@@ -95,6 +96,12 @@ def settle(draft: Draft) -> None:
     _settle_preprocessing(draft)
     _settle_chosen(draft)
     _settle_paths(draft)
+
+
+def _settle_left_out(draft: Draft) -> None:
+    """Says which tasks are not learned; of a row of a study that is what is meant."""
+    for section in draft.application.unlearned if draft.row is None else ():
+        draft.warnings.append(f"[{section}] is not among [MULTITASK] tasks and is not learned")
 
 
 def _settle_sharing(draft: Draft) -> None:
@@ -230,7 +237,7 @@ def _settle_tasks(draft: Draft) -> None:
     aliases = dict(choices.EVALUATION_ALIASES)
     learned = {task.type for task in application.tasks.values()}
     # What is asked for of a task that a row of a study leaves out is not asked for.
-    unlearned = application.unlearned_types - learned if draft.row else set()
+    unlearned = set(application.unlearned.values()) - learned if draft.row else set()
     if learned | unlearned == {"segmentation"}:
         # NiftyNet's accuracy of a segmentation counts voxels.
         aliases["accuracy"] = "voxel_accuracy"

@@ -38,7 +38,7 @@ class Application:
         section: Name of the section that says so.
         multitask: Its settings; `image`, `weight` and `sampler` name existing sources.
         tasks: By name, in order.
-        unlearned_types: Types of the tasks that the file has and `[MULTITASK] tasks` leaves out.
+        unlearned: Types of the tasks that the file has and `[MULTITASK] tasks` leaves out, by their sections.
         places: Where a task's field stands in the file, `(section, key)`.
         headers: The section in which the settings of a task's choices stand.
         complete: Whether every task that the file names could be read, so that tasks may be counted.
@@ -50,7 +50,7 @@ class Application:
     section: str = "MULTITASK"
     multitask: Multitask = field(default_factory=lambda: Multitask())
     tasks: dict[str, Task] = field(default_factory=dict)
-    unlearned_types: set[str] = field(default_factory=set)
+    unlearned: dict[str, str] = field(default_factory=dict)
     places: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     complete: bool = True
@@ -133,9 +133,10 @@ def _read_task_sections(ini: IniText, task_sections: Sequence[IniSection], appli
     for name, section in by_name.items():
         refuse_unknown_keys(ini, section, Task)
         if name not in chosen:
+            # Read for its mistakes: what it says is used where another row of a study learns it.
             left_out = read_model(ini, section.name, Task, fields_of(section, Task))
-            application.unlearned_types |= {left_out.type} if left_out is not None else set()
-            application.warnings.append(f"[{section.name}] is not among [MULTITASK] tasks and is not learned")
+            if left_out is not None:
+                application.unlearned[section.name] = left_out.type
 
 
 def _add_task(

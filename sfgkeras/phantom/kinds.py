@@ -29,12 +29,13 @@ class Layout:
     Attributes:
         summary: What is written, in a few words.
         load: Returns what writes it; nothing heavy is imported before.
-        settings: Settings that lead the kind's INI file to the folder: what lies below it, by `SECTION.KEY`.
+        settings: Settings that lead the kind's INI file to the folder: what lies below it, by `SECTION.KEY`; None where
+            the file reads another layout.
     """
 
     summary: str
     load: Callable[[], Writer]
-    settings: Mapping[str, str]
+    settings: Mapping[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,12 @@ class PhantomKind:
     layouts: Mapping[str, Layout]
 
     def check_arguments(self, layout: str, folder: Path) -> list[str]:
-        """Returns the arguments of `sfgkeras` that check the INI file on a cohort in a folder."""
-        settings = self.layouts[layout].settings.items()
-        return [
-            "check",
-            "-c",
-            self.config,
-            *(word for key, below in settings for word in (f"--{key}", str(folder / below))),
-        ]
+        """Returns the arguments of `sfgkeras` that check the INI file on a cohort in a folder; none if it cannot."""
+        settings = self.layouts[layout].settings
+        if settings is None:
+            return []
+        places = (word for key, below in settings.items() for word in (f"--{key}", str(folder / below)))
+        return ["check", "-c", self.config, *places]
 
 
 def _write_pelves() -> Writer:
@@ -80,6 +79,11 @@ def _write_hdf5() -> Writer:
     return write_hdf5
 
 
+def _below(*sources: str) -> Mapping[str, str]:
+    """Returns the settings of sources that all search the folder itself."""
+    return {f"{name}.path_to_search": "" for name in sources}
+
+
 SIZES: Mapping[str, str] = {
     "small": "trains in minutes",
     "full": "the size of the published experiments",
@@ -88,18 +92,16 @@ KINDS: Mapping[str, PhantomKind] = {
     "pelvis": PhantomKind(
         "male pelves: T2 MR, CT, organ labels",
         "demo",
-        {
-            "nifti": Layout(
-                "NIfTI files", _write_pelves, {f"{name}.path_to_search": "" for name in ("MR", "CT", "ORGANS")}
-            )
-        },
+        {"nifti": Layout("NIfTI files", _write_pelves, _below("MR", "CT", "ORGANS"))},
     ),
     "shapes": PhantomKind(
         "cats and dogs on textured grounds: photo, mask, kind, box",
         "pets",
         {
-            "hdf5": Layout("HDF5 files in train, val and test", _write_hdf5, {}),
-            "folder": Layout("PNG images and masks, a CSV file of kinds and boxes", _write_pictures, {}),
+            "hdf5": Layout(
+                "HDF5 files in train, val and test", _write_hdf5, _below("PHOTOS", "MASKS", "KINDS", "BOXES")
+            ),
+            "folder": Layout("PNG images and masks, a CSV file of kinds and boxes", _write_pictures, None),
         },
     ),
 }

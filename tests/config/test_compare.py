@@ -42,6 +42,8 @@ def test_a_row_is_the_file_with_what_it_changes(study):
     assert rows["split"].network.sharing == "hard_sharing"
     assert {source.pixdim for source in rows["split"].sources.values()} == {(2, 2, 2)}
     assert rows["as-it-is"] == plain
+    # What a row leaves out is left out on purpose.
+    assert rows["base"].warnings == ()
 
 
 def test_weights_without_tasks_are_those_of_the_files_tasks_in_their_order(study):
