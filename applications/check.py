@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sfgkeras.applications.inference.inferring import Hook, no_hook
 from sfgkeras.applications.subjects.checks import find_problems, refuse_missing_modules
 from sfgkeras.applications.subjects.cohort import PHASES, Cohort, find_cohort, target_sources
 from sfgkeras.applications.subjects.label_fitting import (
@@ -24,13 +25,14 @@ from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.reporter import Reporter
 
 
-def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> bool:
+def check_run(config: Config, reporter: Reporter, read_voxels: bool = True, before_network: Hook = no_hook) -> bool:
     """Checks every file of a run and shows all problems, then what training will see.
 
     Args:
         config: The configuration.
         reporter: Shows problems and tables.
         read_voxels: Whether voxels are read besides the headers.
+        before_network: Called before anything needs TensorFlow, e.g. to load it without a word.
 
     Returns:
         Whether training can start.
@@ -41,7 +43,9 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True) -> b
     for warning in (*config.warnings, *cohort.warnings, *describe_pace(config)):
         reporter.warning(warning)
     problems = find_problems(config, cohort, read_voxels, reporter) + find_obstacles(config, cohort)
-    problems += [Problem("error", path, message) for path, message in (*_network(config), *_devices(config))]
+    problems += [
+        Problem("error", path, message) for path, message in (*_network(config, before_network), *_devices(config))
+    ]
     if read_voxels and not any(problem.level == "error" for problem in problems):
         problems += _check_labels(tasks, cohort, reporter)
     for problem in problems:
@@ -68,9 +72,10 @@ def _check_labels(tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter)
     return problems
 
 
-def _network(config: Config) -> Iterator[tuple[Path, str]]:
+def _network(config: Config, before_network: Hook) -> Iterator[tuple[Path, str]]:
     """Yields what is wrong with stages and variables that keys name: the network is built for it, and only for it."""
     if config.training.vars_to_freeze or any(has_own_head(config, name) for name in config.tasks):
+        before_network()
         from sfgkeras.applications.training.fine_tuning import freeze_variables
         from sfgkeras.applications.training.network import build_network
         from sfgkeras.reporter import SilentReporter
@@ -112,8 +117,11 @@ def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:
     )
     reporter.table(
         "tasks",
-        ["task", "type", "target", "loss", "weight"],
-        [[name, task.type, task.target, task.loss, task.weight] for name, task in config.tasks.items()],
+        ["task", "type", "target", "per", "loss", "weight"],
+        [
+            [name, task.type, task.target, task.per if config.has_value(name) else "voxel", task.loss, task.weight]
+            for name, task in config.tasks.items()
+        ],
     )
     _show_steps(config, reporter)
     window = " x ".join(str(size) for size in config.window_size)

@@ -14,6 +14,7 @@ from sfgkeras.applications.records.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.regions import evaluation_masks
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
+from sfgkeras.applications.tasks.labelled import LabelledTask
 from sfgkeras.applications.tasks.targets import ImageTarget, VoxelTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.workers.team import Team
@@ -253,6 +254,8 @@ def _show(
     reporter.table(f"{task.name} ({task.type_name})", [", ".join(groups), *headings.values()], table)
     for row in rows:
         if isinstance(matrix := row.get("confusion_matrix"), list):
-            columns = ["truth \\ predicted", *(str(c) for c in range(len(matrix)))]
-            numbered = [[str(c), *counts] for c, counts in enumerate(matrix)]
+            names = task.class_names if isinstance(task, LabelledTask) else []
+            names = [*names, *(str(number) for number in range(len(names), len(matrix)))]
+            columns = ["truth \\ predicted", *names]
+            numbered = [[name, *counts] for name, counts in zip(names, matrix, strict=True)]
             reporter.table(f"{task.name}: confusion matrix", columns, numbered)

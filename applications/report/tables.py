@@ -20,6 +20,7 @@ from sfgkeras.config import Config
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import DataError
 from sfgkeras.pages.elements import folded, heading
+from sfgkeras.tables.tasks import TASK_TYPES
 
 
 def evaluation_html(config: Config) -> tuple[Markup, list[str]]:
@@ -47,7 +48,7 @@ def _task_html(folder: Path, name: str, task: Task) -> Markup:
             counts = json.loads(matrix)
             names = list(task.class_names) or [str(number) for number in range(len(counts))]
             parts.append(confusion_html(counts, names, name))
-    if pairs and task.type == "regression":
+    if pairs and TASK_TYPES[task.type].has_unit:
         truth, prediction = ([float(pair[key]) for pair in pairs] for key in ("truth", "prediction"))
         figure = plot_values(truth, prediction, [str(pair["subject_id"]) for pair in pairs], name, task.unit)
         parts.append(chart_html(figure, f"{name}: predicted and true values", "One dot per subject."))

@@ -178,8 +178,8 @@ def _source_infos(config: Config) -> dict[str, SourceInfo]:
     classes: dict[str, int | None] = {}
     if config.sampler and config.network.window_sampling == "balanced":
         classes[config.sampler] = None
-    for task in config.tasks.values():
-        if task.type == "segmentation":
+    for name, task in config.tasks.items():
+        if config.target_kind(name) == "labels":
             own = None if task.label_normalisation else task.num_classes
             known = [count for count in (own, classes.get(task.target)) if count]
             classes[task.target] = min(known, default=None)

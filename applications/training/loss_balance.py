@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from sfgkeras.config import Config
 from sfgkeras.tables.balancing import BALANCING
+from sfgkeras.tables.tasks import TASK_TYPES
 
 FACTOR = 100.0
 
@@ -27,7 +28,7 @@ def describe_imbalance(config: Config, losses: Mapping[str, float]) -> str:
         return ""
     others = [name for name in BALANCING if name != "fixed"]
     remedies = [f"weight = {config.tasks[large].weight / ratio:.1g} in [TASK {large}]"]
-    if config.tasks[large].type == "regression" and config.sources[config.tasks[large].target].scaling == "none":
+    if TASK_TYPES[config.tasks[large].type].has_unit and config.sources[config.tasks[large].target].scaling == "none":
         remedies.append(f"a smaller scale there (now {config.tasks[large].scale:g})")
     remedies += [f"[TRAINING] balancing = {others[0]}"] if others else []
     return (

@@ -27,7 +27,7 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
     from sfgkeras.applications.check import check_run
 
     reporter = build_reporter()
-    if not check_run(config, reporter, read_voxels=not headers_only):
+    if not check_run(config, reporter, not headers_only, before_network=load_tensorflow):
         sys.exit(EXIT_USER)
     Summary(context, reporter).next_verb("train")
 

@@ -94,7 +94,8 @@ def test_sound_files_pass_and_the_plan_is_shown(folder, reporter):
     assert columns == ["phase", "number", "with all targets", "first"]
     assert [row[:3] for row in rows] == [["training", 2, 2], ["validation", 0, 0], ["inference", 2, 2]]
     assert reporter.tables["tasks"][1] == [
-        ["ct", "regression", "CT", "rmse", 1.0], ["organs", "segmentation", "ORGANS", "dice", 2.0]
+        ["ct", "regression", "CT", "voxel", "rmse", 1.0],
+        ["organs", "segmentation", "ORGANS", "voxel", "dice", 2.0],
     ]  # fmt: skip
     assert any("windows 8 x 8 x 1; batches of 3; 77 iterations" in text for text in reporter.messages)
 
@@ -203,7 +204,7 @@ def test_scalar_targets_are_checked_too(folder, reporter):
     table.write_text("subject_id,age\n" + "".join(f"{i},{age}\n" for i, age in zip(IDS, "12ab", strict=True)))
     overrides = [
         ("AGES.csv_file", str(table)), ("AGES.loader", "table"), ("NETWORK.name", "vgg11"), ("MULTITASK.tasks", "age"),
-        ("TASK age.type", "regression"), ("TASK age.target", "AGES"),
+        ("TASK age.type", "regression"), ("TASK age.target", "AGES"), ("TASK age.per", "window"),
         ("TRAINING.exclude_fraction_for_inference", "0"),
     ]  # fmt: skip
     assert not check_run(configure(folder, *overrides), reporter)
