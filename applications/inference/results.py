@@ -24,6 +24,7 @@ from sfgkeras.data.scratch import Scratch
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.samplers import SAMPLERS
 
 LARGE_VOLUME = 1 << 29
 """Bytes of an image in memory from which on subjects are read, predicted and written one after the other."""
@@ -54,7 +55,7 @@ def build_predictor(session: Session, network: Any, image_channels: int, reporte
         prefer_whole_slices=inference.spatial_window_size is None and not _needs_own_windows(session),
         keep_batches=config.network.batch_norm == "batch",
         warn=reporter.warning,
-        resizes=config.network.window_sampling == "resize",
+        resizes=SAMPLERS[config.network.window_sampling].whole,
     )
 
 

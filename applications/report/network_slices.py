@@ -16,6 +16,7 @@ from sfgkeras.data.interpolation import resize_linear
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.samplers import SAMPLERS
 
 NUM_SLICES = 2
 Slice = tuple[str, int]
@@ -133,7 +134,7 @@ def _window(
     if not 0 <= index < volume.shape[axis]:
         raise ConfigError(f"{name} has no slice {index}: the network sees {volume.shape[axis]} slices, from 0")
     frame, window = config.multitask.loss_border, config.window_size
-    is_resized = config.network.window_sampling == "resize" or not config.sees_windows
+    is_resized = SAMPLERS[config.network.window_sampling].whole or not config.sees_windows
     if 1 not in window:
         if is_resized:
             # Depth follows the resizing.

@@ -15,6 +15,7 @@ from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.samplers import SAMPLERS
 
 
 def refuse_problems(config: Config, cohort: Cohort, reporter: Reporter) -> None:
@@ -107,7 +108,7 @@ def _check_fractions(config: Config, cohort: Cohort) -> list[Problem]:
 def _shape_is_unknown(config: Config) -> bool:
     """Says whether headers do not tell how large the volumes are that windows are cut from."""
     pipeline = build_steps(config)
-    return config.network.window_sampling == "resize" or (pipeline is not None and bool(pipeline.changing("grid")))
+    return SAMPLERS[config.network.window_sampling].whole or (pipeline is not None and bool(pipeline.changing("grid")))
 
 
 def _meets_in_space(config: Config, others: Sequence[str]) -> bool:
@@ -176,7 +177,7 @@ def _restrict(subjects: Sequence[Subject], sources: Sequence[str]) -> list[Subje
 
 def _source_infos(config: Config) -> dict[str, SourceInfo]:
     classes: dict[str, int | None] = {}
-    if config.sampler and config.network.window_sampling == "balanced":
+    if config.sampler and SAMPLERS[config.network.window_sampling].labels:
         classes[config.sampler] = None
     for name, task in config.tasks.items():
         if config.target_kind(name) == "labels":

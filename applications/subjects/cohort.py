@@ -18,6 +18,7 @@ from sfgkeras.data.references import ImageRef
 from sfgkeras.data.sources import Source
 from sfgkeras.data.subjects import Subject, make_split, read_split, write_split
 from sfgkeras.errors import DataError
+from sfgkeras.tables.samplers import SAMPLERS
 
 PHASES = ("training", "validation", "inference")
 
@@ -121,7 +122,7 @@ def read_voxel(image: ImageRef) -> str:
 def target_sources(config: Config) -> list[str]:
     """Returns the sources that training reads besides the images, without repeats."""
     names = [task.target for task in config.tasks.values()]
-    if config.sampler and config.network.window_sampling in ("weighted", "balanced"):
+    if config.sampler and SAMPLERS[config.network.window_sampling].needs_source:
         names.append(config.sampler)
     if config.multitask.weight:
         names.append(config.multitask.weight)

@@ -29,6 +29,7 @@ from sfgkeras.preprocessing.foreground import describe_rule, foreground_mask, fu
 from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks, describe_bounded
 from sfgkeras.preprocessing.resampling import resample_like, spacing_grid
 from sfgkeras.preprocessing.whitening import whiten
+from sfgkeras.tables.samplers import SAMPLERS
 
 ALL_KNOWN = np.ones((1, 1, 1, 1), bool)
 """Stands in the store for a target that knows something about every voxel."""
@@ -78,8 +79,8 @@ class Preparation:
             if inside is not None:
                 known[task.name] = inside
         weight = None
-        if self._config.network.window_sampling in ("weighted", "balanced") and self._config.sampler:
-            balanced = self._config.network.window_sampling == "balanced"
+        if SAMPLERS[self._config.network.window_sampling].needs_source and self._config.sampler:
+            balanced = SAMPLERS[self._config.network.window_sampling].labels
             weight = self._extra_volume(subject, self._config.sampler, grid, labels=balanced)
         loss_weight = None
         if self._config.multitask.weight:

@@ -12,6 +12,7 @@ from sfgkeras.config import Config
 from sfgkeras.data.prepared import PreparedSubject
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.tables.samplers import SAMPLERS
 
 Name = TypeVar("Name", Path, str)
 
@@ -59,7 +60,7 @@ def _problems(
 ) -> list[tuple[Name, str]]:
     """Returns the first image that is larger than a window, with what is wrong and how many others there are."""
     names, window = _whole_image_tasks(tasks), config.window_size
-    is_resized = config.network.window_sampling == "resize"
+    is_resized = SAMPLERS[config.network.window_sampling].whole
     wrong = [
         name
         for name, shape in shapes.items()

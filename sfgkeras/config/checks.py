@@ -11,6 +11,7 @@ from sfgkeras.errors import suggestion
 from sfgkeras.tables.losses import LOSSES, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.networks import NETWORKS, gives_only
+from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.tasks import TASK_TYPES
 
@@ -255,18 +256,18 @@ def check_network(draft: Draft) -> None:
     multitask = application.multitask
     if network.normalisation and network.histogram_ref_file is None:
         ini.need("NETWORK", "histogram_ref_file", ", the file of landmarks that normalisation = yes fits or reads")
-    if network.window_sampling in ("weighted", "balanced") and multitask.sampler is None:
+    if SAMPLERS[network.window_sampling].needs_source and multitask.sampler is None:
         ini.add(
             "NETWORK",
             "window_sampling",
             f"needs a source to draw by; set sampler in [{application.section}] to an input source",
         )
-    elif multitask.sampler is not None and network.window_sampling not in ("weighted", "balanced"):
+    elif multitask.sampler is not None and not SAMPLERS[network.window_sampling].needs_source:
         draft.warnings.append(
             f"[{application.section}] sampler = {multitask.sampler} has no effect with window_sampling = "
             f"{network.window_sampling}; use weighted or balanced"
         )
-    if multitask.loss_border and network.window_sampling == "resize":
+    if multitask.loss_border and SAMPLERS[network.window_sampling].whole:
         ini.add(application.section, "loss_border", "cannot be used with window_sampling = resize; write 0")
     elif multitask.loss_border and not draft.has_maps():
         ini.add(
@@ -408,13 +409,13 @@ def check_inference(draft: Draft) -> None:
     if training_window is None:
         return
     window = inference.spatial_window_size or training_window
-    if window != training_window and network.window_sampling == "resize":
+    if window != training_window and SAMPLERS[network.window_sampling].whole:
         message = f"must be {_listed(training_window)} with window_sampling = resize"
         ini.add("INFERENCE", "spatial_window_size", message)
     elif [size == 1 for size in window] != [size == 1 for size in training_window]:
         message = f"must have its axis of 1 where the window of training has it, {_listed(training_window)}"
         ini.add("INFERENCE", "spatial_window_size", message)
-    elif any(inference.border) and (network.window_sampling == "resize" or not draft.has_maps()):
+    elif any(inference.border) and (SAMPLERS[network.window_sampling].whole or not draft.has_maps()):
         ini.add("INFERENCE", "border", "has no meaning where each volume is one window; write 0, 0, 0")
     elif any(0 < size <= 2 * border for border, size in zip(inference.border, window, strict=True)):
         fitting = tuple(

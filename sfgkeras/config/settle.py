@@ -18,6 +18,7 @@ from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import default_loss, loss_aliases, takes_one_logit
 from sfgkeras.tables.metrics import usual_metrics
 from sfgkeras.tables.networks import gives_only
+from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.tasks import TASK_TYPES
 
@@ -187,7 +188,7 @@ def _settle_windows(draft: Draft) -> None:
     window = inference.spatial_window_size
     if window is None or training is None or 0 not in window:
         return
-    is_fixed = draft.sections["network"].window_sampling == "resize" or not draft.sees_windows()
+    is_fixed = SAMPLERS[draft.sections["network"].window_sampling].whole or not draft.sees_windows()
     # A network of slices takes slices, and one of whole images its own size.
     window = tuple(
         length if size == 0 and (is_fixed or length == 1) else size
@@ -255,7 +256,7 @@ def _settle_tasks(draft: Draft) -> None:
 def label_sources(draft: Draft) -> list[str]:
     """Returns the sources that hold label maps: they must not be interpolated."""
     names = [task.target for task in draft.application.tasks.values() if task.type == "segmentation"]
-    if draft.sections["network"].window_sampling == "balanced" and draft.application.multitask.sampler:
+    if SAMPLERS[draft.sections["network"].window_sampling].labels and draft.application.multitask.sampler:
         names.append(draft.application.multitask.sampler)
     return [name for name in dict.fromkeys(names) if name in draft.sources]
 

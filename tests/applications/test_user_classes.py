@@ -37,6 +37,19 @@ class Weighted(TaskLoss):
     def per_sample(self, y_true, y_pred, sample_weight=None):
         return keras.ops.sum(sample_weight, axis=(1, 2))
 
+class Scaled(TaskLoss):
+    def __init__(self, factor: float = 2.0, power=1, **kwargs):
+        super().__init__(**kwargs)
+        self.factor, self.power = factor, power
+
+    def per_sample(self, y_true, y_pred, sample_weight=None):
+        return self.factor ** self.power * keras.ops.mean(keras.ops.abs(y_pred - y_true), axis=(1, 2, 3))
+
+class Deeper(HighResNet):
+    def __init__(self, *args, blocks: int = 1, **kwargs):
+        self.stages = (HighResNet.stages[0], *[HighResNet.stages[1]] * blocks, HighResNet.stages[-1])
+        super().__init__(*args, **kwargs)
+
 @dataclasses.dataclass(frozen=True)
 class Add(OwnStep):
     offset: float = 1.0
@@ -82,6 +95,30 @@ def test_a_loss_of_the_user_s_own_is_masked_and_averaged_like_ours(module, make_
     mask[:, 1:3] = 1
     np.testing.assert_allclose(loss.per_sample(truth, prediction, mask), values[:, 1:3].mean((1, 2)), rtol=1e-5)
     assert loss.name == "ct_loss"
+
+
+def test_arguments_of_classes_of_the_user_s_own_are_settings_in_the_file(module, make_config, tmp_path):
+    own = {"TASK ct.loss": "own_pieces.Scaled", "TASK ct.scaled_factor": "3", "TASK ct.scaled_power": "2"}
+    config = make_config(own)
+    truth = np.zeros((2, 4, 4, 1), "float32")
+    np.testing.assert_allclose(build_tasks(config)["ct"].build_loss().per_sample(truth, truth + 1), [9, 9])
+    assert "\nscaled_factor = 3.0\n" in config.effective_text()
+    (tmp_path / "again.ini").write_text(config.effective_text())
+    assert read_run(tmp_path / "again.ini") == config
+    usual = build_tasks(make_config({"TASK ct.loss": "own_pieces.Scaled"}))["ct"].build_loss()
+    np.testing.assert_allclose(usual.per_sample(truth, truth + 1), [2, 2])
+    with pytest.raises(ConfigError, match=r"has no option 'scaled_factr', did you mean 'scaled_factor'\?"):
+        make_config({**own, "TASK ct.scaled_factr": "3"})
+    with pytest.raises(ConfigError, match="scaled_factor = 'three' is not a number"):
+        make_config({**own, "TASK ct.scaled_factor": "three"})
+
+
+def test_arguments_of_a_network_of_the_user_s_own_are_settings_too(module, make_config):
+    def layers(overrides):
+        config = make_config({"NETWORK.name": "own_pieces.Deeper", **overrides})
+        return len(build_network(config, build_tasks(config), 1).stages)
+
+    assert (layers({}), layers({"NETWORK.deeper_blocks": "3"})) == (3, 5)
 
 
 def test_a_loss_of_one_value_per_sample_cannot_leave_voxels_out(module, make_config):
