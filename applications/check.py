@@ -7,6 +7,7 @@ from typing import Any
 from sfgkeras.applications.inference.inferring import Hook, no_hook
 from sfgkeras.applications.subjects.checks import find_problems, refuse_missing_modules
 from sfgkeras.applications.subjects.cohort import PHASES, Cohort, find_cohort, target_sources
+from sfgkeras.applications.subjects.epochs import last_iteration
 from sfgkeras.applications.subjects.label_fitting import (
     describe_labels,
     find_labels,
@@ -40,7 +41,7 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True, befo
     tasks = build_tasks(config)
     refuse_missing_modules(config)
     cohort = find_cohort(config)
-    for warning in (*config.warnings, *cohort.warnings, *describe_pace(config)):
+    for warning in (*config.warnings, *cohort.warnings, *describe_pace(config, len(cohort.phase("training")))):
         reporter.warning(warning)
     problems = find_problems(config, cohort, read_voxels, reporter) + find_obstacles(config, cohort)
     problems += [
@@ -127,8 +128,12 @@ def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:
     window = " x ".join(str(size) for size in config.window_size)
     reporter.message(
         f"images {', '.join(config.image)}; windows {window}; batches of {config.network.batch_size}; "
-        f"{counted(config.training.max_iter, 'iteration')}"
+        f"{counted(last_iteration(config, len(cohort.phase('training'))), 'iteration')}{_epochs(config)}"
     )
+
+
+def _epochs(config: Config) -> str:
+    return f", {counted(config.training.max_epochs, 'epoch')}" if config.training.max_epochs else ""
 
 
 def _show_steps(config: Config, reporter: Reporter) -> None:

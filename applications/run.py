@@ -13,6 +13,7 @@ from sfgkeras.applications.records.files import (
     make_writable,
 )
 from sfgkeras.applications.records.lock import holding
+from sfgkeras.applications.subjects.epochs import length_text
 from sfgkeras.applications.subjects.image_record import write_image_record
 from sfgkeras.applications.subjects.reads import files_read
 from sfgkeras.applications.subjects.session import Session, data_lines, open_session, prepare_phase
@@ -112,8 +113,8 @@ def _train_prepared(
     )
     say_trained_subjects(session, trainer.record, session.cohort.phase("validation", "inference"), reporter)
     progress = trainer.progress
-    if progress.stopped or progress.iteration >= config.training.max_iter:
-        why = progress.stopped or f"max_iter = {config.training.max_iter}"
+    if trainer.is_done:
+        why = progress.stopped or length_text(config, len(ids))
         reporter.message(f"nothing to train: iteration {progress.iteration} is reached ({why})")
         if progress.iteration == 0:
             trainer.save()
@@ -140,7 +141,7 @@ def _prepare_training(
         return open_session(config, reporter, training=True)
 
     session = team.in_turn(find)
-    names = ["training", *(["validation"] if config.training.validation_every_n > 0 else [])]
+    names = ["training", *(["validation"] if config.training.validates else [])]
     if team.count > 1:
         team.agree(training_data=data_lines(session, names))
         own = team.share(session.cohort.phase(*names))
@@ -160,16 +161,24 @@ def _finished(
     iteration: int,
     reporter: Reporter,
 ) -> Any:
-    """Returns the trained network, with recalibrated statistics where the configuration asks for them."""
+    """Returns the trained network: the best one of validation, and with recalibrated statistics, where asked for."""
     from sfgkeras.applications.inference.restored_network import recalibrate_saved
+    from sfgkeras.applications.records.checkpoints import read_record, read_state, restore_arrays
     from sfgkeras.applications.training.network import build_network
 
-    if session.config.network.batch_norm != "recalibrated":
-        return network
-    if team.count > 1:
+    config, best = session.config, checkpoints.path("best")
+    takes_best = config.training.restore_best and best.is_file()
+    if team.count > 1 and config.network.batch_norm == "recalibrated":
         # One worker measures alone, with variables that it shares with nobody.
-        network = build_network(session.config, session.tasks, subjects[0].image.shape[-1])
-    recalibrate_saved(session, checkpoints, network, subjects, iteration, reporter)
+        network = build_network(config, session.tasks, subjects[0].image.shape[-1])
+    if config.network.batch_norm == "recalibrated":
+        saved: list[int | str] = [iteration, "best"] if takes_best else ["best", iteration]
+        recalibrate_saved(session, checkpoints, network, subjects, saved, reporter)
+    elif takes_best:
+        restore_arrays(read_state(best).arrays, network)
+    if takes_best:
+        found = read_record(best)["iteration"]
+        reporter.message(f"restore_best = yes: the network is that of iteration {found}, the best in validation")
     return network
 
 

@@ -39,13 +39,14 @@ def build_losses(network: Any) -> dict[str, Any]:
 
 def build_step(network: Any, strategy: Any, global_batch_size: int) -> tuple[Any, Any]:
     """Builds the step with the losses of the paper, and its optimiser, Adam; in the scope of the strategy."""
-    from sfgkeras.applications.training.step import TrainingStep, build_optimizer
+    from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
+    from sfgkeras.applications.training.step import TrainingStep
 
     optimizer = build_optimizer("adam", 1e-3)
-    optimizer.build(network.trainable_variables)
-    losses = build_losses(network)
-    weights = dict.fromkeys(losses, 1.0)
-    return TrainingStep(network, optimizer, losses, weights, strategy, global_batch_size), optimizer
+    optimizers = Optimizers(optimizer).build(network)
+    return TrainingStep(
+        network, optimizers, build_losses(network), network.balancer, strategy, global_batch_size
+    ), optimizer
 
 
 def random_batch(num_tasks: int, batch_size: int, window: Sequence[int], rows: tuple[int, int] = (0, 1)) -> Any:

@@ -33,7 +33,8 @@ from scipy.stats import ttest_1samp
 from sklearn.datasets import load_digits
 
 from sfgkeras.analysis.comparison import Score, compare_scores, main_table, markdown_table
-from sfgkeras.applications.training.step import TrainingStep, build_optimizer, split_variables
+from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
+from sfgkeras.applications.training.step import TrainingStep
 from sfgkeras.callbacks import GroupingHistory
 from sfgkeras.console import build_reporter
 from sfgkeras.losses import DiceCrossEntropy, RootMeanSquaredError
@@ -123,16 +124,9 @@ def train(
     network = HighResNet(tasks, sharing, width=width, seed=seed, **settings)
     network.build((None, SIZE, SIZE, 1))
     losses = {name: DiceCrossEntropy() if name == "pixels" else RootMeanSquaredError() for name in names}
-    kernels, logits = split_variables(network, separate=sharing == "sfg")
-    optimizer = build_optimizer("adam", 2e-3)
-    optimizer.build(kernels)
-    grouping_optimizer = None
-    if logits:
-        grouping_optimizer = build_optimizer("adam", grouping.learning_rate)
-        grouping_optimizer.build(logits)
-    strategy = tf.distribute.get_strategy()
-    weights = dict.fromkeys(names, 1.0)
-    step = TrainingStep(network, optimizer, losses, weights, strategy, BATCH, grouping_optimizer=grouping_optimizer)
+    own = build_optimizer("adam", grouping.learning_rate) if sharing == "sfg" else None
+    optimizers = Optimizers(build_optimizer("adam", 2e-3), own).build(network)
+    step = TrainingStep(network, optimizers, losses, network.balancer, tf.distribute.get_strategy(), BATCH)
     history = GroupingHistory(folder / f"{row}_{pair}_{seed}.npz", max(iterations // 50, 1))
     history.start(0, network)
     random_generator = np.random.default_rng([seed, 0])

@@ -98,7 +98,7 @@ def test_evaluations():
 def test_every_optimiser_lowers_a_parabola(name):
     import keras
 
-    from sfgkeras.applications.training.step import build_optimizer
+    from sfgkeras.applications.training.optimizers import build_optimizer
 
     variable = keras.Variable(np.asarray([2.0], np.float32))
     optimizer = build_optimizer(name, 0.05)

@@ -102,14 +102,15 @@ def recalibrate_saved(
     checkpoints: CheckpointFolder,
     network: Any,
     subjects: Sequence[PreparedSubject],
-    iteration: int,
+    saved: Sequence[int | str],
     reporter: Reporter,
 ) -> None:
-    """Measures the statistics of the best state, where there is one, and of an iteration, which the network ends as."""
+    """Measures the statistics of saved states, of iterations and of `best` where there is one; it ends as the last."""
     network.masks = session.config.inference.masks
     network.batch_norm = "recalibrated"
-    names: list[int | str] = ["best"] if checkpoints.path("best").is_file() else []
-    for name in [*names, iteration]:
+    for name in saved:
+        if name == "best" and not checkpoints.path(name).is_file():
+            continue
         state = checkpoints.read(name)
         restore_arrays(state.arrays, network)
         _recalibrate(session, checkpoints, state, network, subjects, reporter)

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from sfgkeras.errors import DataError
 from sfgkeras.files import writing_problem
 
 UNITS = "units.json"
+SECONDS = "seconds_per_iteration"
+EPOCH = "epoch"
+WEIGHT = "weight_"
+"""What the columns of the tasks' weights begin with, where these are learned."""
 
 
 class CsvLog:
@@ -132,3 +137,40 @@ class TensorBoardLog:
         except self._problem as error:
             why = str(error.message).strip().splitlines()[0]
             raise DataError(f"{self._folder}: events cannot be written ({why}); free some space") from error
+
+
+class RunLogs:
+    """The logs of a training: a line and an event for each entry.
+
+    Args:
+        training: The log of training.
+        validation: The log of validation.
+        board: The events of both.
+        start: The iteration that training goes on from.
+    """
+
+    def __init__(
+        self,
+        training: CsvLog | SilentLog,
+        validation: CsvLog | SilentLog,
+        board: TensorBoardLog | SilentLog,
+        start: int,
+    ) -> None:
+        self._training, self._validation, self._board = training, validation, board
+        self._start = start
+        self._began = time.perf_counter()
+
+    def write_training(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Writes the losses of an iteration, and how long iterations have taken on average since the start."""
+        seconds = (time.perf_counter() - self._began) / (iteration - self._start)
+        self._training.write(iteration, {**values, SECONDS: seconds})
+        self._board.write(iteration, values, "training")
+
+    def write_validation(self, iteration: int, scores: Mapping[str, float]) -> None:
+        """Writes the scores of a validation."""
+        self._validation.write(iteration, scores)
+        self._board.write(iteration, scores, "validation")
+
+    def flush(self) -> None:
+        """Puts everything on the disk."""
+        self._board.flush()

@@ -45,7 +45,8 @@ def curves_section(config: Config, run: RunFolder, output: Path, command: Comman
         caption = "Validation" + (f"; the best checkpoint is that of iteration {best:,}" if best is not None else "")
         parts.append(elements.folded("Every validation", table_html(rows, caption, marked=marked)))
     elif columns:
-        text = "There was no validation; set validation_every_n in [TRAINING] and hold out subjects for it."
+        keys = "validation_every_n or validation_every_epochs"
+        text = f"There was no validation; set {keys} in [TRAINING] and hold out subjects for it."
         parts.append(elements.notice(text))
     return Section("curves", "Training and validation", _joined(parts))
 

@@ -15,7 +15,7 @@ from sfgkeras.analysis.tables import summary_text, with_unit
 from sfgkeras.applications.evaluation import GROUPS
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_record
 from sfgkeras.applications.records.files import RunFolder
-from sfgkeras.applications.records.logs import read_log, read_units
+from sfgkeras.applications.records.logs import EPOCH, WEIGHT, read_log, read_units
 from sfgkeras.config import Config
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import DataError
@@ -119,9 +119,10 @@ def run_facts(config: Config, folder: RunFolder, split: Mapping[str, Sequence[st
 def _progress_facts(config: Config, folder: RunFolder) -> dict[str, str]:
     checkpoints = CheckpointFolder(folder.checkpoints)
     iterations = checkpoints.iterations()
+    of = "" if config.training.max_iter is None else f" of {config.training.max_iter:,}"
     if not iterations:
-        return {"Iterations": f"none of {config.training.max_iter:,}"}
-    facts = {"Iterations": f"{iterations[-1]:,} of {config.training.max_iter:,}"}
+        return {"Iterations": f"none{of}"}
+    facts = {"Iterations": f"{iterations[-1]:,}{of}"}
     try:
         progress = read_record(checkpoints.path(iterations[-1]))["progress"]
     except (DataError, KeyError):
@@ -133,6 +134,12 @@ def _progress_facts(config: Config, folder: RunFolder) -> dict[str, str]:
         score = f"{progress['best_score']:.4g} {read_units(folder.logs).get(watched, '')}".rstrip()
         facts["Best in validation"] = f"{watched} {score} at {progress['best_iteration']:,}"
     log = read_log(folder.logs / "training.csv")
+    if log and log[-1].get(EPOCH):
+        of = f" of {config.training.max_epochs:,}" if config.training.max_epochs else ""
+        facts["Epochs"] = f"{float(log[-1][EPOCH]):.4g}{of}"
+    weights = {name: log[-1].get(f"{WEIGHT}{name}") for name in config.tasks} if log else {}
+    if any(weights.values()):
+        facts["Task weights"] = ", ".join(f"{name} {float(value):.3g}" for name, value in weights.items() if value)
     if log and log[-1].get("seconds_per_iteration"):
         facts["Time per iteration"] = f"{float(log[-1]['seconds_per_iteration']):.3g} s"
     return facts
@@ -161,7 +168,7 @@ def curve_columns(folder: RunFolder) -> dict[str, np.ndarray]:
     columns: dict[str, np.ndarray] = {}
     for prefix, rows in logs.items():
         for name in rows[0] if rows else ():
-            if name in ("iteration", "seconds_per_iteration"):
+            if name in ("iteration", EPOCH, "seconds_per_iteration"):
                 continue
             task = name.removesuffix("_loss")
             column = columns.setdefault(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from sfgkeras.applications.subjects.epochs import last_iteration
 from sfgkeras.config import Config
 from sfgkeras.tables.sharing import SHARING
 
@@ -12,39 +13,48 @@ SPARE = 10.0
 """How many times farther than necessary the recommended rate lets the logits go: they do not move in one direction."""
 
 
-def describe_pace(config: Config) -> list[str]:
-    """Says where no filter can change its group within `max_iter`, and where the temperature hardly falls."""
-    if config.training.max_iter == 0 or not SHARING[config.network.sharing].drawn:
+def describe_pace(config: Config, num_subjects: int) -> list[str]:
+    """Says where no filter can change its group while a run trains, and where the temperature hardly falls.
+
+    Args:
+        config: The configuration.
+        num_subjects: Number of training subjects, which decides how many iterations an epoch is.
+    """
+    iterations = last_iteration(config, num_subjects)
+    if iterations == 0 or not SHARING[config.network.sharing].drawn:
         return []
-    return [text for text in (_describe_grouping(config), _describe_temperature(config)) if text]
+    length = f"max_iter = {iterations} iterations"
+    if config.training.max_epochs:
+        length = f"the {iterations} iterations of max_epochs = {config.training.max_epochs}"
+    return [text for text in (_grouping(config, iterations, length), _temperature(config, iterations, length)) if text]
 
 
-def _describe_grouping(config: Config) -> str:
-    training, max_iter, num_tasks = config.training, config.training.max_iter, len(config.tasks)
+def _grouping(config: Config, iterations: int, length: str) -> str:
+    training, num_tasks = config.training, len(config.tasks)
     if not SHARING[config.network.sharing].learned or config.multitask.random_p_init:
         return ""
     key, rate = ("lr", training.lr) if training.grouping_lr is None else ("grouping_lr", training.grouping_lr)
     start = config.multitask.init_categorical or default_probabilities(num_tasks)
     needed = logits_to_next_group(start)
-    if training.optimiser not in BOUNDED_STEPS or rate * max_iter >= needed:
+    if training.optimiser not in BOUNDED_STEPS or rate * iterations >= needed:
         return ""
     return (
-        f"[TRAINING] {key} = {rate:g} moves the grouping logits by at most {rate * max_iter:.2g} in max_iter = "
-        f"{max_iter} iterations, and no filter changes its group before {needed:.2g}: all stay where they start; set "
-        f"grouping_lr = {round_up(SPARE * needed / max_iter):g} or more"
+        f"[TRAINING] {key} = {rate:g} moves the grouping logits by at most {rate * iterations:.2g} in {length}, and no "
+        f"filter changes its group before {needed:.2g}: all stay where they start; set "
+        f"grouping_lr = {round_up(SPARE * needed / iterations):g} or more"
     )
 
 
-def _describe_temperature(config: Config) -> str:
-    multitask, max_iter = config.multitask, config.training.max_iter
+def _temperature(config: Config, iterations: int, length: str) -> str:
+    multitask = config.multitask
     rate, tau, lowest = multitask.gs_anneal_r, multitask.tau, multitask.min_temp
-    if not multitask.use_tau_annealing or tau <= lowest or rate * max_iter >= 1:
+    if not multitask.use_tau_annealing or tau <= lowest or rate * iterations >= 1:
         return ""
-    last = max(lowest, tau * math.exp(-rate * max_iter))
-    wanted = round_up(math.log(tau / lowest) / max_iter)
+    last = max(lowest, tau * math.exp(-rate * iterations))
+    wanted = round_up(math.log(tau / lowest) / iterations)
     return (
-        f"[MULTITASK] gs_anneal_r = {rate:g} lets the temperature fall from {tau:g} to {last:.3g} only in max_iter = "
-        f"{max_iter} iterations, and masks stay soft; set gs_anneal_r = {wanted:g}, which reaches min_temp = "
+        f"[MULTITASK] gs_anneal_r = {rate:g} lets the temperature fall from {tau:g} to {last:.3g} only in "
+        f"{length}, and masks stay soft; set gs_anneal_r = {wanted:g}, which reaches min_temp = "
         f"{lowest:g} at the end, or use_tau_annealing = no"
     )
 

@@ -30,7 +30,7 @@ def _missing_phases(config: Config, cohort: Cohort) -> Iterator[tuple[Path, str]
     remedy = "add one, or remove the file to have it drawn anew"
     if not path.is_file():
         remedy = "set exclude_fraction_for_validation in [TRAINING] (or validation_every_n = 0), or write the file"
-    for phase in ("training", *(["validation"] if config.training.validation_every_n > 0 else [])):
+    for phase in ("training", *(["validation"] if config.training.validates else [])):
         if not cohort.phase(phase):
             yield path, f"{path}: no subject has the phase {phase!r}; {remedy}"
 

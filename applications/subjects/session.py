@@ -60,7 +60,7 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
     for warning in (*config.warnings, *cohort.warnings):
         reporter.warning(warning)
     if training:
-        for warning in describe_pace(config):
+        for warning in describe_pace(config, len(cohort.phase("training"))):
             reporter.warning(warning)
         refuse_problems(config, cohort, reporter)
         refuse_own_places(config, files_read(config, cohort))
@@ -71,7 +71,7 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
     preparation = Preparation(config, tasks, cohort, preprocessed=preprocessed, warn=reporter.warning)
     session = Session(config, tasks, cohort, preparation, preprocessed)
     if training:
-        validates = config.training.validation_every_n > 0
+        validates = config.training.validates
         session.preprocess(cohort.phase("training", *(["validation"] if validates else [])), reporter)
     if config.network.normalisation:
         obtain = fit_missing_landmarks if training else read_required_landmarks

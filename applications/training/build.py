@@ -12,7 +12,10 @@ from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.applications.training.fine_tuning import freeze_variables, restore_variables
 from sfgkeras.applications.training.network import build_network, set_precision
-from sfgkeras.applications.training.step import TrainingStep, ValidationPass, build_optimizer, split_variables
+from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
+from sfgkeras.applications.training.rules import build_rules
+from sfgkeras.applications.training.step import TrainingStep, ValidationPass
+from sfgkeras.applications.training.timetable import build_timetable
 from sfgkeras.applications.training.trainer import Trainer
 from sfgkeras.applications.workers.strategies import build_strategy, configure_devices
 from sfgkeras.applications.workers.team import Team
@@ -22,6 +25,7 @@ from sfgkeras.data.pipeline import close, original_errors, training_dataset, val
 from sfgkeras.data.pipeline_threads import Owned
 from sfgkeras.data.windows import PreparedSubject, WindowSource
 from sfgkeras.errors import ConfigError
+from sfgkeras.losses.likelihood import likelihood_of
 from sfgkeras.networks import count_multiplies, count_parameters
 from sfgkeras.reporter import Reporter
 
@@ -71,46 +75,43 @@ def build_trainer(
         if not checkpoints.iterations():
             restore_variables(network, config.training, reporter)
         freeze_variables(network, config.training.vars_to_freeze, reporter)
-        training, precision = config.training, config.system.mixed_precision
-        more = training.settings_of("optimiser")
-        optimizer = build_optimizer(training.optimiser, training.lr, precision, more)
-        grouping_optimizer = None
-        if training.grouping_lr is not None and split_variables(network, separate=True)[1]:
-            grouping_optimizer = build_optimizer(training.optimiser, training.grouping_lr, precision, more)
-        variables, logits = split_variables(network, separate=grouping_optimizer is not None)
-        optimizer.build(variables)
-        if grouping_optimizer is not None:
-            grouping_optimizer.build(logits)
+        optimizers = build_optimizers(config).build(network)
         metrics = {name: task.build_metrics() for name, task in tasks.items()}
     use_validation_statistics(network, config)
     losses = {name: task.build_loss() for name, task in tasks.items()}
-    weights = {name: task.settings.weight for name, task in tasks.items()}
-    step = TrainingStep(
-        network,
-        optimizer,
-        losses,
-        weights,
-        strategy,
-        config.network.batch_size,
-        config.system.jit_compile,
-        grouping_optimizer,
-    )
-    validate = ValidationPass(network, losses, weights, metrics, strategy) if has_validation else None
+    balancer = network.balancer
+    balancer.learn_of({name: likelihood_of(loss) for name, loss in losses.items()})
+    batch_size = config.network.batch_size
+    step = TrainingStep(network, optimizers, losses, balancer, strategy, batch_size, config.system.jit_compile)
+    validate = ValidationPass(network, losses, balancer, metrics, strategy) if has_validation else None
+    timetable = build_timetable(config, len(trained_on))
     history = GroupingHistory(
-        RunFolder(config.system.model_dir).grouping, grouping_interval(config), GroupingConvergence()
+        RunFolder(config.system.model_dir).grouping,
+        grouping_interval(config, timetable.iterations),
+        GroupingConvergence(),
     )
     units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
-    optimizers = [optimizer, grouping_optimizer]
-    trainer = Trainer(config, network, optimizers, step, validate, history, reporter, writes, units, trained_on)
+    rules = build_rules(config)
+    trainer = Trainer(
+        config, network, optimizers, step, validate, history, timetable, rules, reporter, writes, units, trained_on
+    )
     trainer.checkpoints = checkpoints
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
 
 
-def grouping_interval(config: Config) -> int:
-    """Returns the iterations between two notes of the grouping probabilities."""
-    training = config.training
-    return training.grouping_every_n or max(1, min(100, training.max_iter // 100))
+def build_optimizers(config: Config) -> Optimizers:
+    """Builds the optimiser of `[TRAINING]`, and one of the grouping logits where they have a rate of their own."""
+    training, precision = config.training, config.system.mixed_precision
+    more, grouping = training.settings_of("optimiser"), None
+    if training.grouping_lr is not None:
+        grouping = build_optimizer(training.optimiser, training.grouping_lr, precision, more)
+    return Optimizers(build_optimizer(training.optimiser, training.lr, precision, more), grouping)
+
+
+def grouping_interval(config: Config, iterations: int) -> int:
+    """Returns the iterations between two notes of the grouping probabilities, in a training of so many."""
+    return config.training.grouping_every_n or max(1, min(100, iterations // 100))
 
 
 def use_validation_statistics(network: Any, config: Config) -> None:
@@ -259,6 +260,9 @@ def describe_run(
         f"network: {config.network.name}, sharing {config.network.sharing}, {parameters:,} parameters, "
         f"{multiplies:,} multiplies per window of {' x '.join(map(str, shape))}"
     )
+    weights = ", ".join(f"{name} {weight:.4g}" for name, weight in network.balancer.current_weights().items())
+    kind = "weights, to be learned" if network.balancer.is_learned else "weights"
+    reporter.message(f"balancing: {config.training.balancing}, {kind}: {weights}")
     workers = f" of {team.count} workers" if team.count > 1 else ""
     reporter.message(f"subjects: {subjects}; devices: {strategy.num_replicas_in_sync}{workers}")
     if config.network.batch_norm == "batch":

@@ -32,7 +32,7 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
         state = read_state(path)
     saved = {key.split("/", 2)[2]: value for key, value in state.arrays.items() if key.startswith("network/")}
     pattern = re.compile(training.vars_to_restore or "")
-    learned = [variable for variable in network.variables if str(variable.dtype).startswith("float")]
+    learned = [variable for variable in network.predicting_variables if str(variable.dtype).startswith("float")]
     count = 0
     for name, variable in zip(variable_names(network, learned), learned, strict=True):
         value = saved.get(name)

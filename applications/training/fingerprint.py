@@ -45,7 +45,7 @@ MUST_STAY: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("window_sampling", "keep_prob"),
     "TRAINING": ("best_metric", "balancing", "vars_to_freeze"),
     "MULTITASK": ("sampler", "weight", "init_categorical", "cross_stitch_per_channel"),
-    "TASK": ("target", "loss", "attribute"),
+    "TASK": ("target", "loss", "log_sigma", "attribute"),
     "SOURCE": (
         "spatial_window_size",
         "axcodes",
@@ -63,7 +63,8 @@ MAY_CHANGE: Mapping[str, tuple[str, ...]] = {
     "TRAINING": (
         "lr", "grouping_lr", "sample_per_volume", "rotation_angle", "scaling_percentage", "isotropic_scaling",
         "antialiasing", "bias_field_range", "bf_order", "random_flipping_axes", "do_elastic_deformation",
-        "num_ctrl_points", "deformation_sigma", "proportion_to_deform", "validation_every_n", "validation_max_iter",
+        "num_ctrl_points", "deformation_sigma", "proportion_to_deform", "validation_every_n", "validation_every_epochs",
+        "validation_max_iter",
         "patience", "early_stopping_mode", "stop_when_grouping_converges",
     ),
     "MULTITASK": (

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sfgkeras.applications.tasks.task import Task
+from sfgkeras.balancing import BALANCING, Balancing
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, Problem
+from sfgkeras.errors import ConfigError, Problem, lookup
 from sfgkeras.tables.networks import find_network
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
         network = network_class(
             tasks={name: task.num_outputs for name, task in tasks.items()},
             sharing=config.sharing,
+            balancing=build_balancing(config),
             spatial_rank=rank,
             width=settings.width,
             masks=config.inference.masks,
@@ -88,6 +90,17 @@ def window_shape(config: Config, tasks: Mapping[str, Task]) -> tuple[int | None,
     if all(task.settings.head_pooling != "flatten" for task in tasks.values()):
         return (None,) * spatial_rank(config)
     return tuple(size + 2 * config.multitask.loss_border for size in config.window_size if size != 1)
+
+
+def build_balancing(config: Config) -> Balancing:
+    """Builds the balancing rule of a configuration, with what each task says of itself."""
+    rule = lookup(BALANCING, config.training.balancing, "balancing rule")
+    said = {
+        "weight": {name: task.weight for name, task in config.tasks.items() if task.weight != 1},
+        "log_sigma": {name: task.log_sigma for name, task in config.tasks.items() if task.log_sigma is not None},
+    }
+    of_tasks: dict[str, Any] = {field: said[key] for key, field in rule.task_keys.items()}
+    return rule.from_values({**of_tasks, **config.training.settings_of("balancing")})
 
 
 def _regularizer(kind: str, decay: float) -> Any:

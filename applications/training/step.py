@@ -6,80 +6,44 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sfgkeras.errors import Problems, lookup
-from sfgkeras.settings import build_settings, setting_values
-from sfgkeras.tables.entry import LoadedTable
-from sfgkeras.tables.optimisers import OPTIMISERS, BuildOptimiser
+from sfgkeras.applications.records.logs import WEIGHT
+from sfgkeras.applications.training.optimizers import Optimizers
+from sfgkeras.balancing.balancer import Balancer
 
 TOTAL = "loss"
 REGULARISATION = "regularisation"
-
-
-def build_optimizer(
-    name: str, learning_rate: float, precision: str = "none", settings: Mapping[str, Any] | None = None
-) -> keras.optimizers.Optimizer:
-    """Builds a Keras optimiser by its INI name; float16 gets dynamic loss scaling.
-
-    Args:
-        name: A key of `OPTIMIZERS`.
-        learning_rate: Positive.
-        precision: `none`, `float16` or `bfloat16`.
-        settings: Settings of the optimiser by name (`sfgkeras.tables.optimisers`); others have their defaults there.
-
-    Raises:
-        ConfigError: If there is no such optimiser, or it has no such setting.
-    """
-    entry = lookup(OPTIMISERS, name, "optimiser")
-    chosen, problems = build_settings(entry.settings_class(), settings or {})
-    if problems:
-        raise Problems(problems)
-    optimizer = entry.load()(learning_rate, **setting_values(chosen))
-    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "float16" else optimizer
-
-
-OPTIMIZERS: Mapping[str, BuildOptimiser] = LoadedTable(OPTIMISERS)
 
 
 class TrainingStep:
     """One optimiser step on one global batch: `L = sum_t w_t L_t + regularisation` (Bragman et al. 2019, eq. 5).
 
     `L_t` is the mean of the task's per-sample losses over the *global* batch, so that a step on two devices equals a
-    step on one device with the same windows.
+    step on one device with the same windows. How they are weighed is the balancer's.
 
     Args:
         network: Maps images to `{task: output}`; its `losses` hold the regularisation.
-        optimizer: Built on the network's trainable variables, without those of `grouping_optimizer`.
+        optimizers: Built on the network.
         losses: One loss with `per_sample(y_true, y_pred, sample_weight)` per task.
-        task_weights: `w_t` per task.
+        balancer: Makes one objective of the losses; its trained variables are the network's.
         strategy: Where it runs.
         global_batch_size: Windows per step over all devices.
         jit_compile: Whether XLA compiles the step.
-        grouping_optimizer: Built on the grouping logits, where they have a learning rate of their own; scales the loss
-            where `optimizer` does.
-
-    Raises:
-        ValueError: If one of the optimisers scales the loss and the other does not.
     """
 
     def __init__(
         self,
         network: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        optimizers: Optimizers,
         losses: Mapping[str, Any],
-        task_weights: Mapping[str, float],
+        balancer: Balancer,
         strategy: tf.distribute.Strategy,
         global_batch_size: int,
         jit_compile: bool = False,
-        grouping_optimizer: keras.optimizers.Optimizer | None = None,
     ) -> None:
-        self._optimizers = (optimizer, grouping_optimizer) if grouping_optimizer else (optimizer,)
-        if len({isinstance(one, keras.optimizers.LossScaleOptimizer) for one in self._optimizers}) > 1:
-            raise ValueError("optimizer and grouping_optimizer must both scale the loss, or neither of them")
-        self._grouping_optimizer = grouping_optimizer
         self._network = network
-        self._optimizer = optimizer
+        self._optimizers = optimizers
         self._losses = dict(losses)
-        self._task_weights = dict(task_weights)
+        self._balancer = balancer
         self._strategy = strategy
         self._global_batch_size = global_batch_size
         replica_step = self._replica_step
@@ -89,66 +53,65 @@ class TrainingStep:
         # Without AutoGraph, which would read the source of every Keras layer: nothing here branches on tensors.
         @tf.function(autograph=False)
         def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+            # The weights that this step is taken with, not those that it leaves.
+            used = {f"{WEIGHT}{task}": weight for task, weight in balancer.task_weights().items()}
             parts = strategy.run(replica_step, args=(images, targets, weights))
-            return {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
+            summed = {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
+            return {**summed, **(used if balancer.is_learned else {})}
 
         self._step = step
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of what a step returns, in order."""
+        weights = [f"{WEIGHT}{task}" for task in self._losses] if self._balancer.is_learned else []
+        return [TOTAL, REGULARISATION, *self._losses, *weights]
+
     def __call__(self, batch: Any) -> dict[str, tf.Tensor]:
-        """Runs one step; returns the scalars `loss`, `regularisation` and one unweighted loss per task."""
+        """Runs one step; returns the scalars `loss`, `regularisation`, one loss per task, and weights that change."""
         return self._step(*batch)
 
     def _replica_step(self, images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=self._balancer.asks_for_gradients) as tape:
             outputs = self._network(images, training=True)
             parts = {
-                task: tf.reduce_sum(loss.per_sample(targets[task], outputs[task], weights[task]))
-                / self._global_batch_size
-                for task, loss in self._losses.items()
+                task: loss / self._global_batch_size
+                for task, loss in summed_losses(self._losses, outputs, targets, weights).items()
             }
-            regularisation = tf.add_n(
-                [tf.cast(term, tf.float32) for term in self._network.losses] or [tf.constant(0.0)]
-            )
+            presence = {
+                task: count / self._global_batch_size for task, count in labelled(self._losses, weights).items()
+            }
             # Gradients are summed over the replicas; a term that does not depend on the windows counts once.
-            parts[REGULARISATION] = regularisation / self._strategy.num_replicas_in_sync
-            total = parts[REGULARISATION] + tf.add_n([self._task_weights[task] * parts[task] for task in self._losses])
-            scaled = self._optimizer.scale_loss(total)
-        kernels, logits = split_variables(self._network, self._grouping_optimizer is not None)
-        gradients = tape.gradient(scaled, [*kernels, *logits])
-        self._apply(gradients[: len(kernels)], kernels, gradients[len(kernels) :], logits)
-        return {TOTAL: total, **parts}
+            regularisation = (
+                tf.add_n([tf.cast(term, tf.float32) for term in self._network.losses] or [tf.constant(0.0)])
+                / self._strategy.num_replicas_in_sync
+            )
 
-    def _apply(self, of_kernels: list[Any], kernels: list[Any], of_logits: list[Any], logits: list[Any]) -> None:
-        """Takes a step by gradients of the scaled loss, with both optimisers or, where one overflows, with none."""
-        if isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
-            overflow = _overflow_anywhere([*of_kernels, *of_logits])
-            # An optimiser that scales the loss passes over a step in which one gradient is not finite.
-            for gradients in (of_kernels, of_logits):
-                gradients[:1] = [tf.where(overflow, float("nan"), gradient) for gradient in gradients[:1]]
-        if self._grouping_optimizer is not None:
-            # The loss was scaled for the other optimiser.
-            scale, own = (optimizer.scale_loss(tf.constant(1.0)) for optimizer in self._optimizers)
-            self._grouping_optimizer.apply([gradient / scale * own for gradient in of_logits], logits)
-        self._optimizer.apply(of_kernels, kernels)
+            def gradient(scalar: Any) -> list[Any]:
+                scaled = self._optimizers.scale_loss(scalar)
+                with tape.stop_recording():
+                    return list(tape.gradient(scaled, self._optimizers.variables))
+
+            total, gradients = self._balancer.backward(parts, presence, regularisation, gradient)
+        self._optimizers.apply(gradients)
+        return {TOTAL: total, REGULARISATION: regularisation, **parts}
 
 
-def _overflow_anywhere(gradients: list[Any]) -> Any:
-    """Says whether any gradient is not finite, on any replica: those of one would spoil the sum."""
-    flags = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
-    count = tf.cast(tf.math.logical_not(tf.reduce_all(flags)), tf.float32)
-    context = tf.distribute.get_replica_context()
-    if context is not None and context.num_replicas_in_sync > 1:
-        count = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
-    return count > 0
+def summed_losses(losses: Mapping[str, Any], outputs: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+    """Returns the sum of each task's losses over the windows of a batch."""
+    return {
+        task: tf.reduce_sum(loss.per_sample(targets[task], outputs[task], weights[task]))
+        for task, loss in losses.items()
+    }
 
 
-def split_variables(network: keras.Model, separate: bool) -> tuple[list[Any], list[Any]]:
-    """Returns the trainable variables in two lists, the second with the grouping logits where they are `separate`."""
-    logits = [layer.grouping_logits for layer in network.groupings().values() if layer.grouping_logits.trainable]
-    if not separate:
-        return list(network.trainable_variables), []
-    ids = {id(variable) for variable in logits}
-    return [variable for variable in network.trainable_variables if id(variable) not in ids], logits
+def labelled(tasks: Iterable[str], weights: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """Returns how many windows of a batch have a label of each task: a weight that is not 0, anywhere."""
+    found = {}
+    for task in tasks:
+        counts = tf.cast(weights[task], tf.float32) > 0.0
+        found[task] = tf.reduce_sum(tf.cast(tf.reduce_any(counts, axis=list(range(1, counts.shape.rank))), tf.float32))
+    return found
 
 
 class ValidationPass:
@@ -157,7 +120,7 @@ class ValidationPass:
     Args:
         network: Maps images to `{task: output}`.
         losses: One loss with `per_sample` per task.
-        task_weights: `w_t` per task.
+        balancer: As in training; tasks that were stopped still count.
         metrics: `{task: {name: keras metric}}`, built under the strategy.
         strategy: Where it runs.
     """
@@ -166,11 +129,11 @@ class ValidationPass:
         self,
         network: keras.Model,
         losses: Mapping[str, Any],
-        task_weights: Mapping[str, float],
+        balancer: Balancer,
         metrics: Mapping[str, Mapping[str, keras.metrics.Metric]],
         strategy: tf.distribute.Strategy,
     ) -> None:
-        self._task_weights = dict(task_weights)
+        self._balancer = balancer
         self._losses = dict(losses)
         self._metrics = metrics
         self._network = network
@@ -199,23 +162,21 @@ class ValidationPass:
         count = sums.pop("count", 0.0)
         if count == 0.0:
             return {}
-        means = {f"{task}_loss": sums[task] / count for task in self._losses}
+        means = {task: sums[task] / count for task in self._losses}
+        presence = {task: sums[f"{task} labelled"] / count for task in self._losses}
         scores = {
             f"{task}_{name}": float(metric.result())
             for task, metrics in self._metrics.items()
             for name, metric in metrics.items()
         }
-        total = sum(self._task_weights[task] * means[f"{task}_loss"] for task in self._losses)
-        return {TOTAL: total, **means, **scores}
+        total = float(self._balancer.total(means, presence))
+        return {TOTAL: total, **{f"{task}_loss": mean for task, mean in means.items()}, **scores}
 
     def _replica_step(self, images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
         outputs = self._network(images, training=False)
         for task, metrics in self._metrics.items():
             for metric in metrics.values():
                 metric.update_state(targets[task], outputs[task], weights[task])
-        parts = {
-            task: tf.reduce_sum(loss.per_sample(targets[task], outputs[task], weights[task]))
-            for task, loss in self._losses.items()
-        }
-        parts["count"] = tf.cast(tf.shape(images)[0], tf.float32)
-        return parts
+        present = {f"{task} labelled": count for task, count in labelled(self._losses, weights).items()}
+        count = tf.cast(tf.shape(images)[0], tf.float32)
+        return {**summed_losses(self._losses, outputs, targets, weights), **present, "count": count}

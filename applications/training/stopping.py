@@ -1,67 +1,115 @@
-"""When a run may stop before `max_iter`: rules on the recent validation losses, with NiftyNet's names."""
+"""What may end a training, or the training of a task: rules that look at its record and decide."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-import numpy as np
-
-from sfgkeras.tables.entry import LoadedTable
-from sfgkeras.tables.stopping import STOPPING
-
-MIN_DELTA = 0.03
-
-
-def no_new_best(losses: Sequence[float]) -> bool:
-    """Says stop when none of the later losses is below the first one (ours; the usual meaning of patience)."""
-    return min(losses[1:]) >= losses[0]
+TOTAL = "loss"
+"""The name of the objective among the losses of the tasks."""
 
 
-def above_mean(losses: Sequence[float]) -> bool:
-    """Says stop when the last loss exceeds the mean of the earlier ones by more than 0.03."""
-    return bool(losses[-1] > np.mean(losses[:-1]) + MIN_DELTA)
+@dataclass(frozen=True)
+class Decision:
+    """What a rule wants; by default nothing.
 
-
-def above_robust_mean(losses: Sequence[float]) -> bool:
-    """Says stop as `above_mean`, with the earlier losses outside their 5th to 95th percentile left out."""
-    earlier = np.asarray(losses[:-1])
-    low, high = np.percentile(earlier, [5, 95])
-    return bool(losses[-1] > earlier[(earlier >= low) & (earlier <= high)].mean() + MIN_DELTA)
-
-
-def above_median(losses: Sequence[float]) -> bool:
-    """Says stop when the last loss exceeds the median of the earlier ones by more than 0.03."""
-    return bool(losses[-1] > np.median(losses[:-1]) + MIN_DELTA)
-
-
-def generalisation_loss(losses: Sequence[float]) -> bool:
-    """Says stop when the last loss is more than 20 % above the lowest one (Prechelt 1998, criterion GL)."""
-    lowest = min(losses)
-    return losses[-1] - lowest > 0.2 * abs(lowest)
-
-
-def rising(losses: Sequence[float]) -> bool:
-    """Says stop when the mean of the later half is above the mean of the earlier half (Prechelt 1998, UP)."""
-    half = len(losses) // 2
-    return float(np.mean(losses[half:])) > float(np.mean(losses[:half]))
-
-
-def above_smoothed_median(losses: Sequence[float]) -> bool:
-    """Says stop when the median-filtered (5 points) losses end more than 0.03 above their own median."""
-    padded = np.pad(np.asarray(losses, float), 2, mode="edge")
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=-1)
-    return bool(smooth[-1] > np.median(smooth[:-1]) + MIN_DELTA)
-
-
-EARLY_STOPPING: Mapping[str, Callable[[Sequence[float]], bool]] = LoadedTable(STOPPING)
-
-
-def should_stop(losses: Sequence[float], patience: int, rule: Callable[[Sequence[float]], bool]) -> bool:
-    """Applies a rule to the last `patience + 1` validation losses.
-
-    Args:
-        losses: All validation losses so far.
-        patience: How many validations a run may go on without improving; 0 never stops.
-        rule: One of `EARLY_STOPPING`.
+    Attributes:
+        stop_run: Why the whole run is to end now; empty where it is not.
+        stop_tasks: Tasks that are to be trained no longer: their losses and weights get no gradient from now on.
+        is_failure: Whether the run ends as an error, without a saved state.
     """
-    if patience < 1 or len(losses) <= patience:
-        return False
-    return bool(rule(list(losses[-(patience + 1) :])))
+
+    stop_run: str = ""
+    stop_tasks: frozenset[str] = frozenset()
+    is_failure: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a rule may look at, after an iteration.
+
+    The histories have one number for each validation so far, by task and, for the objective, as `loss`.
+
+    Attributes:
+        iteration: Finished iterations.
+        tasks: Names of all tasks.
+        stopped_tasks: Those that are trained no longer.
+        logged: Losses of this iteration where they are logged or saved, of `regularisation` too; else empty.
+        training: Training losses: the mean of those that were logged since the validation before.
+        validation: Validation losses.
+        is_validation: Whether this iteration was validated: the last numbers of the histories are new.
+        grouping_converged: Whether the grouping probabilities stand still (`callbacks.GroupingConvergence`).
+    """
+
+    iteration: int
+    tasks: Sequence[str]
+    stopped_tasks: frozenset[str] = frozenset()
+    logged: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    validation: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    is_validation: bool = False
+    grouping_converged: bool = False
+
+
+@dataclass(frozen=True)
+class StoppingRule(ABC):
+    """Decides after iterations that are logged, saved or validated, or whose grouping probabilities are noted.
+
+    A rule keeps nothing between two decisions: all that it needs is in the record, which survives a restart. Its fields
+    are its settings.
+
+    Attributes:
+        patience: How many validations a run may go on without improving; 0 never stops for that.
+    """
+
+    patience: int = 0
+
+    @abstractmethod
+    def observe(self, record: Record) -> Decision:
+        """Returns what the rule wants now."""
+
+
+@dataclass(frozen=True)
+class NonFinite(StoppingRule):
+    """Fails once a loss is no finite number."""
+
+    def observe(self, record: Record) -> Decision:
+        """Looks at what is logged."""
+        for name, value in record.logged.items():
+            if not math.isfinite(value):
+                why = f"the {name} is {value} at iteration {record.iteration}: training has diverged"
+                return Decision(stop_run=why, is_failure=True)
+        return Decision()
+
+
+@dataclass(frozen=True)
+class GroupingConverges(StoppingRule):
+    """Stops once the grouping probabilities stand still (supplement of Bragman et al. 2019, section 1.3)."""
+
+    def observe(self, record: Record) -> Decision:
+        """Looks at whether they do."""
+        return Decision("the grouping probabilities no longer move" if record.grouping_converged else "")
+
+
+@dataclass(frozen=True)
+class EarlyStopping(StoppingRule):
+    """Stops once the validation loss has not improved over `patience` validations; a subclass says what that means.
+
+    Attributes:
+        name: What the rule is called in INI files.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def has_worsened(self, losses: Sequence[float]) -> bool:
+        """Judges the last `patience + 1` validation losses."""
+
+    def observe(self, record: Record) -> Decision:
+        """Looks at the last validations."""
+        losses = record.validation.get(TOTAL, ())
+        if not record.is_validation or not 0 < self.patience < len(losses):
+            return Decision()
+        stops = self.has_worsened(list(losses[-(self.patience + 1) :]))
+        return Decision(f"the validation loss no longer falls ({self.name})" if stops else "")

@@ -1,15 +1,20 @@
 """Trains a run: resumes it, steps, validates, logs, saves, and knows when to stop."""
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState, collect_arrays, restore_arrays
 from sfgkeras.applications.records.files import RunFolder
-from sfgkeras.applications.records.logs import CsvLog, SilentLog, TensorBoardLog, write_units
+from sfgkeras.applications.records.logs import (
+    EPOCH,
+    SECONDS,
+    CsvLog,
+    RunLogs,
+    SilentLog,
+    TensorBoardLog,
+    write_units,
+)
 from sfgkeras.applications.records.training_record import TrainingClock, accelerator_names
 from sfgkeras.applications.training.fingerprint import (
     compare_training,
@@ -18,8 +23,11 @@ from sfgkeras.applications.training.fingerprint import (
     training_settings,
 )
 from sfgkeras.applications.training.loss_balance import describe_imbalance
-from sfgkeras.applications.training.step import REGULARISATION, TOTAL, TrainingStep, ValidationPass
-from sfgkeras.applications.training.stopping import EARLY_STOPPING, should_stop
+from sfgkeras.applications.training.optimizers import Optimizers
+from sfgkeras.applications.training.progress import Progress
+from sfgkeras.applications.training.step import TOTAL, TrainingStep, ValidationPass
+from sfgkeras.applications.training.stopping import Decision, StoppingRule
+from sfgkeras.applications.training.timetable import Timetable
 from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
@@ -49,37 +57,18 @@ def naming_what_saves_memory(config: Config) -> Iterator[None]:
         ) from error
 
 
-@dataclass
-class Progress:
-    """What changes from validation to validation and must survive a restart.
-
-    Attributes:
-        iteration: Finished optimiser steps.
-        best_score: Best value of the watched validation score so far, or None.
-        best_iteration: Where it was reached.
-        validation_losses: All validation losses, for early stopping.
-        stopped: Why the run ended before `max_iter`; empty while it has not.
-        started_from: The `starting_iter` that the run began with; 0 for a run from the beginning.
-    """
-
-    iteration: int = 0
-    best_score: float | None = None
-    best_iteration: int = 0
-    validation_losses: list[float] = field(default_factory=list)
-    stopped: str = ""
-    started_from: int = 0
-
-
 class Trainer:
     """Runs the iterations of one network.
 
     Args:
         config: The configuration.
         network: Built under the strategy.
-        optimizers: Built under the strategy; None stands for one that is not there.
+        optimizers: Built on the network.
         step: One training step.
         validate: One validation pass, or None where there is no validation.
         monitor: Grouping probabilities over time, a `GroupingHistory`.
+        timetable: What is due when.
+        rules: What may end the training.
         reporter: Shows progress.
         writes: Whether this process writes states and logs; of several workers only the chief does.
         units: Units of validation scores, by column; those that are not named have none.
@@ -90,10 +79,12 @@ class Trainer:
         self,
         config: Config,
         network: Any,
-        optimizers: Sequence[Any],
+        optimizers: Optimizers,
         step: TrainingStep,
         validate: ValidationPass | None,
         monitor: Any,
+        timetable: Timetable,
+        rules: Sequence[StoppingRule],
         reporter: Reporter,
         writes: bool = True,
         units: Mapping[str, str] | None = None,
@@ -103,10 +94,12 @@ class Trainer:
         self._units = dict(units or {})
         self._writes = writes
         self._network = network
-        self._optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
+        self._optimizers = optimizers
         self._step = step
         self._validate = validate
         self._monitor = monitor
+        self.timetable = timetable
+        self._rules = tuple(rules)
         self._reporter = reporter
         self.folder = RunFolder(config.system.model_dir)
         self.checkpoints = CheckpointFolder(self.folder.checkpoints, config.training.max_checkpoints)
@@ -127,16 +120,17 @@ class Trainer:
         for change in compare_training(self._config, state.record.get("training"), self.folder.checkpoints):
             self._reporter.message(f"resumes with other settings: {change}")
         self._trained_on |= set(state.record.get("trained_on", ()))
-        restore_arrays(state.arrays, self._network, self._optimizers)
+        restore_arrays(state.arrays, self._network, list(self._optimizers))
         self._network.masks = self._config.inference.masks
-        self.progress = Progress(**state.record["progress"])
+        self.progress = Progress.from_values(state.record["progress"])
+        self._network.balancer.stop(self.progress.stopped_tasks)
 
     @property
     def record(self) -> dict[str, Any]:
         """What is told of a state besides its arrays, as plain values."""
         return {
             "iteration": self.progress.iteration,
-            "progress": vars(self.progress),
+            "progress": self.progress.values(),
             "fingerprint": self._fingerprint,
             "training": training_settings(self._config),
             "trained_on": sorted(self._trained_on),
@@ -144,74 +138,122 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """Returns everything that a resumed run needs."""
-        return TrainingState(collect_arrays(self._network, self._optimizers), self.record)
+        return TrainingState(collect_arrays(self._network, list(self._optimizers)), self.record)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last iteration is reached, or a rule has stopped the run."""
+        return bool(self.progress.stopped) or self.progress.iteration >= self.timetable.iterations
 
     def run(self, batches: Iterator[Any], validation_batches: Any) -> Progress:
-        """Trains from the current iteration until `max_iter` or a stopping rule.
+        """Trains from the current iteration until the last one or until a rule stops the run.
 
         Args:
             batches: Training batches from the current iteration on.
             validation_batches: The fixed set of validation batches; iterated at each validation.
         """
-        training, start = self._config.training, self.progress.iteration
-        tasks = list(self._config.tasks)
+        start = self.progress.iteration
         if self._writes:
             self._clock = TrainingClock(
                 self.folder.training_record, start, accelerator_names(), find_place(self._config, required=False).count
             )
-        train_log = self._open_log("training", [TOTAL, REGULARISATION, *tasks, "seconds_per_iteration"])
-        validation_log = None
-        if self._validate is not None:
-            validation_log = self._open_log("validation", self._validate.columns)
-            if self._writes:
-                write_units(self.folder.logs, self._units)
-        board = TensorBoardLog(self.folder.logs / "tensorboard") if self._writes else SilentLog()
+        logs = self._open_logs(start)
         if start == 0:
             # The state at step 0 is saved, so that even the first iterations can be resumed and drawn.
             self.save()
         self._monitor.start(start, self._network)
         if self._monitor.warning:
             self._reporter.warning(self._monitor.warning)
-        began = time.perf_counter()
-        with self._reporter.stage("training", training.max_iter, start) as stage:
+        with self._reporter.stage("training", self.timetable.iterations, start) as stage:
             self._reporter.message("compiling the training step ...")
-            while self.progress.iteration < training.max_iter and not self.progress.stopped:
+            while not self.is_done:
                 parts = self._step(next(batches))
                 self.progress.iteration += 1
-                iteration = self.progress.iteration
-                note = ""
-                saves = _is_due(iteration, training.save_every_n) or iteration == training.max_iter
-                logs = _is_due(iteration, training.tensorboard_every_n) or iteration in (1, training.max_iter)
-                if logs or saves:
-                    values = {name: float(part) for name, part in parts.items()}
-                    _refuse_non_finite(values, iteration, self.folder.checkpoints)
-                if iteration == 1:
-                    imbalance = describe_imbalance(self._config, {name: values[name] for name in tasks})
-                    if imbalance:
-                        self._reporter.warning(imbalance)
-                if logs:
-                    note = ", ".join(f"{name} {values[name]:.4g}" for name in (TOTAL, *tasks))
-                    elapsed = time.perf_counter() - began
-                    train_log.write(iteration, {**values, "seconds_per_iteration": elapsed / (iteration - start)})
-                    board.write(iteration, values, "training")
-                converged = self._monitor.observe(iteration, self._network)
-                if validation_log is not None and _is_due(iteration, training.validation_every_n):
-                    self._validation(iteration, validation_batches, validation_log, board)
-                if converged and training.stop_when_grouping_converges:
-                    self.progress.stopped = "the grouping probabilities no longer move"
-                if self._writes and (saves or self.progress.stopped):
-                    # The logs first: a run killed in between drops from them what it will do again.
-                    self._monitor.write(complete=iteration == training.max_iter or bool(self.progress.stopped))
-                    board.flush()
-                    self.save()
-                stage.advance(1, note)
+                stage.advance(1, self._after_step(parts, validation_batches, logs))
+        if self._network.balancer.is_learned:
+            weights = self._network.balancer.current_weights().items()
+            learned = ", ".join(f"{name} {weight:.4g}" for name, weight in weights)
+            self._reporter.message(f"balancing: {self._config.training.balancing}, learned weights: {learned}")
         if self.progress.stopped:
             self._reporter.message(f"stopped at iteration {self.progress.iteration}: {self.progress.stopped}")
         return self.progress
 
-    def _open_log(self, name: str, columns: list[str]) -> CsvLog | SilentLog:
-        path = self.folder.logs / f"{name}.csv"
-        return CsvLog(path, columns, self.progress.iteration) if self._writes else SilentLog()
+    def _after_step(self, parts: Mapping[str, Any], validation_batches: Any, logs: "RunLogs") -> str:
+        """Does what is due after an iteration: logs, notes, validates, decides, saves; returns the losses to show."""
+        iteration, due = self.progress.iteration, self.timetable
+        validates = self._validate is not None and due.validates(iteration)
+        values, note = {}, ""
+        if due.logs(iteration) or due.saves(iteration) or validates:
+            values = {name: float(part) for name, part in parts.items()}
+            self._obey(self._decide(values, False), only_failures=True)
+        if iteration == 1:
+            self._warn_of_imbalance(values)
+        if values:
+            self.progress.note_training({name: values[name] for name in self._loss_names})
+        if due.logs(iteration):
+            note = ", ".join(f"{name} {values[name]:.4g}" for name in self._loss_names)
+            logs.write_training(iteration, {EPOCH: due.epoch(iteration), **values})
+        converged = self._monitor.observe(iteration, self._network)
+        if validates:
+            self._validation(iteration, validation_batches, logs)
+        if values or converged:
+            self._obey(self._decide(values, converged))
+        if self._writes and (due.saves(iteration) or self.progress.stopped):
+            # The logs first: a run killed in between drops from them what it will do again.
+            self._monitor.write(complete=self.is_done)
+            logs.flush()
+            self.save()
+        return note
+
+    @property
+    def _loss_names(self) -> list[str]:
+        return [TOTAL, *self._config.tasks]
+
+    def _decide(self, logged: Mapping[str, float], converged: bool) -> list[Decision]:
+        record = self.progress.record(list(self._config.tasks), logged, converged)
+        return [rule.observe(record) for rule in self._rules]
+
+    def _obey(self, decisions: Iterable[Decision], only_failures: bool = False) -> None:
+        """Does what rules want.
+
+        Raises:
+            ConfigError: If one of them says that the training has failed.
+        """
+        for decision in decisions:
+            if decision.is_failure:
+                raise ConfigError(
+                    f"{decision.stop_run}; lower [TRAINING] lr or the task weights and start again (states before are "
+                    f"in {self.folder.checkpoints})"
+                )
+            if only_failures:
+                continue
+            new = sorted(decision.stop_tasks - set(self.progress.stopped_tasks))
+            if new:
+                self._network.balancer.stop(new)
+                self.progress.stopped_tasks += new
+                self._reporter.message(f"iteration {self.progress.iteration}: {', '.join(new)} is trained no longer")
+            everything = set(self.progress.stopped_tasks) == set(self._config.tasks)
+            why = decision.stop_run or ("every task has been stopped" if everything else "")
+            self.progress.stopped = self.progress.stopped or why
+
+    def _warn_of_imbalance(self, values: Mapping[str, float]) -> None:
+        imbalance = describe_imbalance(self._config, {name: values[name] for name in self._config.tasks})
+        if imbalance:
+            self._reporter.warning(imbalance)
+
+    def _open_logs(self, start: int) -> "RunLogs":
+        scores = None if self._validate is None else self._validate.columns
+        if not self._writes:
+            return RunLogs(SilentLog(), SilentLog(), SilentLog(), start)
+        if scores is not None:
+            write_units(self.folder.logs, self._units)
+        columns = [EPOCH, *self._step.columns, SECONDS]
+        return RunLogs(
+            CsvLog(self.folder.logs / "training.csv", columns, start),
+            SilentLog() if scores is None else CsvLog(self.folder.logs / "validation.csv", [EPOCH, *scores], start),
+            TensorBoardLog(self.folder.logs / "tensorboard"),
+            start,
+        )
 
     def save(self, best: bool = False) -> None:
         """Saves the present state, if this process is the one that writes."""
@@ -220,13 +262,11 @@ class Trainer:
             if self._clock is not None:
                 self._clock.note()
 
-    def _validation(
-        self, iteration: int, batches: Any, log: CsvLog | SilentLog, board: TensorBoardLog | SilentLog
-    ) -> None:
+    def _validation(self, iteration: int, batches: Any, logs: "RunLogs") -> None:
         scores = self._validate(batches) if self._validate is not None else {}
-        log.write(iteration, scores)
-        board.write(iteration, scores, "validation")
-        self.progress.validation_losses.append(scores[TOTAL])
+        logs.write_validation(iteration, {EPOCH: self.timetable.epoch(iteration), **scores})
+        tasks = {name: scores[f"{name}_loss"] for name in self._config.tasks}
+        self.progress.note_validation({TOTAL: scores[TOTAL], **tasks})
         score = scores[self._watch]
         best = self.progress.best_score
         # A score that is not a number (no voxel to measure) is worse than any.
@@ -235,13 +275,6 @@ class Trainer:
             self.save(best=True)
         shown = ", ".join(f"{name} {value:.4g} {self._units.get(name, '')}".rstrip() for name, value in scores.items())
         self._reporter.message(f"validation at iteration {iteration}: {shown}")
-        rule = lookup(EARLY_STOPPING, self._config.training.early_stopping_mode, "early_stopping_mode")
-        if should_stop(self.progress.validation_losses, self._config.training.patience, rule):
-            self.progress.stopped = f"the validation loss no longer falls ({self._config.training.early_stopping_mode})"
-
-
-def _is_due(iteration: int, every: int) -> bool:
-    return every > 0 and iteration % every == 0
 
 
 def _watched_score(config: Config) -> tuple[str, bool]:
@@ -254,12 +287,3 @@ def _watched_score(config: Config) -> tuple[str, bool]:
         columns[f"{task}_loss"] = False
         columns |= {f"{task}_{metric}": kind.higher_is_better for metric, kind in METRICS[settings.type].items()}
     return name, bool(lookup(columns, name, "[TRAINING] best_metric"))
-
-
-def _refuse_non_finite(values: Mapping[str, float], iteration: int, folder: Path) -> None:
-    bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
-    if bad:
-        raise ConfigError(
-            f"the {bad[0]} is {values[bad[0]]} at iteration {iteration}: training has diverged; lower "
-            f"[TRAINING] lr or the task weights and start again (states before are in {folder})"
-        )

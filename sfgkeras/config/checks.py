@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 
 from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
+from sfgkeras.config.sections import Training
 from sfgkeras.config.settle import Draft, label_sources
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.errors import suggestion
+from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.losses import LOSSES, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.networks import NETWORKS, gives_only
@@ -354,7 +356,10 @@ def check_training(draft: Draft) -> None:
     for axis in training.random_flipping_axes:
         if window and window[axis] == 1:
             ini.add("TRAINING", "random_flipping_axes", f"flips axis {axis}, which has one voxel; leave it out")
-    if training.starting_iter > training.max_iter:
+    if training.max_iter is not None and training.max_epochs is not None:
+        message = f"stands beside max_epochs = {training.max_epochs}; remove one of them, both say how long to train"
+        ini.add("TRAINING", "max_iter", message)
+    if training.max_iter is not None and training.starting_iter > training.max_iter:
         ini.add("TRAINING", "starting_iter", f"is above max_iter = {training.max_iter}; raise max_iter")
     held_out = training.exclude_fraction_for_validation + training.exclude_fraction_for_inference
     if held_out >= 1:
@@ -370,26 +375,60 @@ def check_validation(draft: Draft) -> None:
     """What follows from validation is only asked for where there is validation."""
     ini, training = draft.ini, draft.sections["training"]
     _check_best_metric(draft)
-    if ini.is_wrong("TRAINING", "validation_every_n"):
+    if ini.is_wrong("TRAINING", "validation_every_n") or ini.is_wrong("TRAINING", "validation_every_epochs"):
         return
-    if training.validation_every_n > 0:
+    if training.validation_every_n > 0 and training.validation_every_epochs:
+        message = f"stands beside validation_every_n = {training.validation_every_n}; remove one of them"
+        ini.add("TRAINING", "validation_every_epochs", message)
+    if training.validates:
         # Rows of HDF5 files may be divided by the folders that these lie in.
         images = draft.application.multitask.image
         is_divided = any(draft.sources[name].loader == "hdf5" for name in images if name in draft.sources)
         has_split = ini.has("SYSTEM", "dataset_split_file") or is_divided
         if training.exclude_fraction_for_validation == 0 and not has_split:
             draft.warnings.append(
-                f"[TRAINING] validation_every_n = {training.validation_every_n} needs subjects, and with "
+                f"[TRAINING] {_every(training)} needs subjects, and with "
                 "exclude_fraction_for_validation = 0 a newly drawn split has none"
             )
         return
-    remedy = "and there is none; set validation_every_n in [TRAINING]"
+    remedy = "and there is none; set validation_every_n or validation_every_epochs in [TRAINING]"
+    if training.restore_best:
+        ini.add("TRAINING", "restore_best", f"takes what was best in validation, {remedy}")
+        return
     if training.patience:
         ini.add("TRAINING", "patience", f"counts validations, {remedy}")
     if training.best_metric is not None:
         ini.add("TRAINING", "best_metric", f"is measured in validation, {remedy}")
     if draft.sections["inference"].inference_iter == "best":
         ini.add("INFERENCE", "inference_iter", f"is chosen by validation, {remedy}")
+
+
+def _every(training: Training) -> str:
+    key = "validation_every_n" if training.validation_every_n > 0 else "validation_every_epochs"
+    return f"{key} = {getattr(training, key)}"
+
+
+def check_balancing(draft: Draft) -> None:
+    """A task says only what the balancing rule makes use of."""
+    chosen = draft.sections["training"].balancing
+    used = BALANCING[chosen].load().task_keys
+    owners = {key: name for name, entry in BALANCING.items() for key in entry.load().task_keys}
+    for name, task in draft.application.tasks.items():
+        for key, owner in owners.items():
+            value = getattr(task, key)
+            if key in used or value == Task.model_fields[key].default:
+                continue
+            draft.ini.add(
+                *draft.application.place(name, key),
+                f"has no meaning with [TRAINING] balancing = {chosen}; {_instead(draft, task, key, owner, chosen)}",
+            )
+
+
+def _instead(draft: Draft, task: Task, key: str, owner: str, chosen: str) -> str:
+    """Says what to write in the place of a task's key that another balancing rule has."""
+    loss = LOSSES[task.type].get(task.loss)
+    same = BALANCING[chosen].load().instead_of(key, getattr(task, key), loss.likelihood) if loss is not None else ""
+    return f"write {same}" if same else f"remove it, or use balancing = {owner}"
 
 
 def _check_best_metric(draft: Draft) -> None:
@@ -509,6 +548,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_grouping,
     check_monte_carlo,
     check_training,
+    check_balancing,
     check_validation,
     check_inference,
     check_preprocessing,

@@ -141,5 +141,3 @@ PRECISION_ALIASES = {
 LAYOUTS = ("flat", "subject_folders", "tree")
 
 NOT_BUILT_LOADERS = {"opencv": "use pillow", "skimage": "use pillow", "dummy": "leave the line out"}
-
-NOT_BUILT_BALANCING = {"uncertainty": "use fixed and give each task its weight"}

@@ -245,7 +245,6 @@ def _refusals() -> str:
     not_built = {
         "name": choices.NOT_BUILT_NETWORKS,
         "type": choices.NOT_BUILT_TASK_TYPES,
-        "balancing": choices.NOT_BUILT_BALANCING,
         "evaluation_units": choices.NOT_BUILT_UNITS,
         "loader": choices.NOT_BUILT_LOADERS,
         "loss": choices.NOT_BUILT_LOSSES,

@@ -233,10 +233,19 @@ class Training(Section):
         default=None,
         description="Loss of a one-task application; in `[MULTITASK]` each task has its own `loss`.",
     )
-    balancing: Annotated[str, choice(BALANCING, not_built=choices.NOT_BUILT_BALANCING)] = Field(
+    balancing: Annotated[str, choice(BALANCING)] = Field(
         default="fixed", description="How the tasks' losses are weighed. (new)"
     )
-    max_iter: Annotated[int, WHOLE] = Field(default=10000, ge=0, description="Iterations in all, from 0.")
+    max_iter: Annotated[int | None, WHOLE] = Field(
+        default=None, ge=0, description="Iterations in all, from 0; 10000 without `max_epochs`."
+    )
+    max_epochs: Annotated[int | None, WHOLE] = Field(
+        default=None,
+        ge=1,
+        description="Epochs in all, in place of `max_iter`: in an epoch each training subject gives "
+        "`sample_per_volume` windows; with `window_sampling = resize` that is each image once. Training ends at the "
+        "iteration that holds the last window. (new)",
+    )
     starting_iter: Annotated[int, WHOLE] = Field(
         default=0,
         ge=-1,
@@ -288,6 +297,12 @@ class Training(Section):
     validation_every_n: Annotated[int, WHOLE] = Field(
         default=-1, ge=-1, description="Iterations between validations; 0 or -1 for none."
     )
+    validation_every_epochs: Annotated[int, WHOLE] = Field(
+        default=0,
+        ge=0,
+        description="Epochs between validations, in place of `validation_every_n`: one follows the iteration that ends "
+        "the epoch; 0 for none. (new)",
+    )
     validation_max_iter: Annotated[int, WHOLE] = Field(default=1, ge=1, description="Batches per validation.")
     exclude_fraction_for_validation: Annotated[float, NUMBER] = Field(
         default=0.0,
@@ -325,6 +340,12 @@ class Training(Section):
         description="What decides the `best` checkpoint: `loss` (the default), `TASK_loss` or `TASK_METRIC`, "
         "e.g. `ct_mae`. (new)",
     )
+    restore_best: Annotated[bool, YES_NO] = Field(
+        default=False,
+        description="Whether a training ends with the weights that were best in validation: `train` returns them, "
+        "and `inference_iter` is `best` where it is not given. The states of the last iterations stay, to be resumed. "
+        "(new)",
+    )
     stop_when_grouping_converges: Annotated[bool, YES_NO] = Field(
         default=False,
         description="Whether training ends once the grouping probabilities stop moving: over 10,000 iterations. (new)",
@@ -335,6 +356,11 @@ class Training(Section):
         description="Iterations between notes of the grouping probabilities; 0 for `max_iter` / 100, from 1 to 100. "
         "(new)",
     )
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is any validation."""
+        return self.validation_every_n > 0 or self.validation_every_epochs > 0
 
 
 class Preprocessing(Section):
@@ -382,7 +408,8 @@ class Inference(Section):
     )
     inference_iter: Annotated[int | Literal["best"], ITERATION] = Field(
         default=-1,
-        description="Checkpoint to use: an iteration, -1 for the newest, or the one best in validation.",
+        description="Checkpoint to use: an iteration, -1 for the newest, or the one best in validation (`best`, the "
+        "default with `[TRAINING] restore_best = yes`).",
     )
     save_seg_dir: Annotated[Path, OUTPUT_PATH] = Field(
         default=Path("predictions"), description="Folder of the predictions."

@@ -25,6 +25,9 @@ from sfgkeras.tables.tasks import TASK_TYPES
 if TYPE_CHECKING:
     from sfgkeras.sharing.base import Sharing
 
+MAX_ITER = 10_000
+"""Iterations of a training that nothing says the length of, as in NiftyNet."""
+
 
 @dataclass
 class Draft:
@@ -92,6 +95,7 @@ def settle(draft: Draft) -> None:
     _settle_voxels(draft)
     _settle_contents(draft)
     _settle_tasks(draft)
+    _settle_training(draft)
     _settle_windows(draft)
     _settle_label_sources(draft)
     _settle_preprocessing(draft)
@@ -251,6 +255,15 @@ def _settle_tasks(draft: Draft) -> None:
     mask = evaluation.mask and by_id.get(section_id(evaluation.mask), evaluation.mask)
     changes = {"evaluations": evaluations, "mask": mask, "intensity_bounds": bounds}
     draft.sections["evaluation"] = evaluation.model_copy(update=changes)
+
+
+def _settle_training(draft: Draft) -> None:
+    """Gives a training without a length NiftyNet's, and lets inference use what a training is to end with."""
+    training, inference = draft.sections["training"], draft.sections["inference"]
+    if training.max_iter is None and training.max_epochs is None:
+        draft.sections["training"] = training.model_copy(update={"max_iter": MAX_ITER})
+    if training.restore_best and not draft.ini.has("INFERENCE", "inference_iter"):
+        draft.sections["inference"] = inference.model_copy(update={"inference_iter": "best"})
 
 
 def label_sources(draft: Draft) -> list[str]:

@@ -111,7 +111,14 @@ class Task(Section):
         default="",
         description="Loss; by default `rmse`, `dicecrossentropy` or `crossentropy`, as the type is.",
     )
-    weight: Annotated[float, NUMBER] = Field(default=1.0, ge=0, description="Factor of the loss in the sum over tasks.")
+    weight: Annotated[float, NUMBER] = Field(
+        default=1.0, ge=0, description="Factor of the loss in the sum over tasks, with `balancing = fixed`."
+    )
+    log_sigma: Annotated[float | None, NUMBER] = Field(
+        default=None,
+        description="With `balancing = uncertainty`: the initial logarithm of the task's uncertainty s, of which the "
+        "weight is 1 / s^2 for losses on classes and 1 / (2 s^2) for those on quantities; empty for 0. (new)",
+    )
     num_classes: Annotated[int | None, WHOLE] = Field(
         default=None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
     )

@@ -13,10 +13,13 @@ from keras import ops
 from sfgkeras.architecture.graph import build_architecture, stages_behind
 from sfgkeras.architecture.layer_settings import LayerSettings, seeded_initializer
 from sfgkeras.architecture.stage import Stage
+from sfgkeras.balancing import Balancing, Fixed, find_balancing, read_balancing
 from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
 from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
 from sfgkeras.layers.normalization import StreamNormalization, check_statistics
 from sfgkeras.layers.statistics_record import StatisticsRecord
+from sfgkeras.networks.balanced_loss import balanced_loss, loss_trackers
+from sfgkeras.networks.counting import predicting_weights
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
 from sfgkeras.networks.heads import Head, TaskHead, find_head
@@ -63,8 +66,10 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         dropout: Probability of dropping a feature before the heads in training.
         heads: Heads by task name, for tasks whose head is not the network's usual one: a `Head`, or in short its kind,
             `map` or `vector`; `vector@NAME` or `map@NAME` puts it on the stage of that name.
-        **settings: Settings of the sharing mechanism where it is given by name, e.g. `assignment="hard"` for `sfg`; and
-            Keras' own `name`, `dtype` and `trainable`.
+        **settings: Settings of the sharing mechanism where it is given by name, e.g. `assignment="hard"` for `sfg`;
+            `balancing`, how `fit` weighs the losses of the tasks: a rule of `sfgkeras.balancing`, its name in
+            `BALANCING`, or numbers by task (by default the weights given to `compile`); and Keras' own `name`, `dtype`
+            and `trainable`.
 
     Raises:
         ValueError: If tasks, stages, heads or settings do not fit each other.
@@ -96,6 +101,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         super().__init__(**{name: settings.pop(name) for name in KERAS_ARGUMENTS if name in settings})
         check_tasks(tasks)
         self.tasks = {name: int(channels) for name, channels in tasks.items()}
+        self._balancing = find_balancing(settings.pop("balancing", None))
         self.seed = random.randrange(2**31 - 1) if seed is None else int(seed)
         self.sharing = find_sharing(sharing, settings)
         self.temperature_parameters = TemperatureSchedule(*getattr(self.sharing, "temperature", ()))
@@ -137,6 +143,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.image_size: tuple[int | None, ...] = (None,) * spatial_rank
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
+        self.balancer = self._balancing.build(self.task_names)
+        self.loss_trackers = {} if self._is_plain_sum else loss_trackers(self.task_names)
 
     def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
         """Returns the stages at full width that the heads depend on.
@@ -256,12 +264,15 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Returns the loss of a batch as `keras.Model` does.
+        """Returns the loss of a batch as `keras.Model` does, its tasks weighed by `balancing`.
 
         Raises:
-            ValueError: If targets, losses or weights name other tasks than the network's.
+            ValueError: If targets, losses or weights name other tasks than the network's, or losses have weights
+                besides those of `balancing`.
         """
         check_names(self.task_names, targets=y, loss=self.loss, sample_weight=sample_weight)
+        if not self._is_plain_sum:
+            return balanced_loss(self, y, y_pred, sample_weight, training)
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
 
     def summary(self, print_fn: Any = None, **kwargs: Any) -> None:
@@ -281,6 +292,21 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     def statistics_fit(self) -> bool:
         """Whether nothing was trained since the normalisation statistics were measured, or there are none."""
         return not self.normalizations() or super().statistics_fit
+
+    @property
+    def balancing(self) -> Balancing:
+        """The rule by which the losses of the tasks become one; `balancer` holds what it has learned."""
+        return self._balancing
+
+    @property
+    def predicting_variables(self) -> list[Any]:
+        """All variables that predictions depend on: not those of the balancing rule."""
+        return predicting_weights(self, self.variables)
+
+    @property
+    def _is_plain_sum(self) -> bool:
+        """Whether there is nothing but what Keras does anyway: the sum, or the weights given to `compile`."""
+        return self._balancing == Fixed()
 
     @property
     def undecided_filters(self) -> float:
@@ -414,6 +440,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             "bias_initializer": keras.initializers.serialize(self._bias_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self._kernel_regularizer),
             **describe_sharing(self.sharing),
+            "balancing": {"name": self._balancing.name, **self._balancing.values()},
             **self._settings,
         }
 
@@ -424,6 +451,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         values = config.pop("sharing_settings")
         restored = {
             "sharing": find_sharing(config["sharing"], values),
+            "balancing": read_balancing(config.get("balancing", {"name": "fixed"})),
             "dtype": keras.saving.deserialize_keras_object(config["dtype"]),
             "kernel_regularizer": keras.regularizers.deserialize(config["kernel_regularizer"]),
         }

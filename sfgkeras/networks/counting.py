@@ -1,7 +1,8 @@
 """How large a network is and how much it computes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -11,8 +12,15 @@ COUNTED_LAYERS = (keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.Dense)
 
 
 def count_parameters(network: keras.Model) -> int:
-    """Returns the number of trainable parameters of a built network."""
-    return sum(math.prod(weight.shape) for weight in network.trainable_weights)
+    """Returns the number of trainable parameters of a built network; weights of its tasks' losses do not count."""
+    return sum(math.prod(weight.shape) for weight in predicting_weights(network, network.trainable_weights))
+
+
+def predicting_weights(network: keras.Model, weights: Iterable[Any]) -> list[Any]:
+    """Returns those of a network's weights that predictions depend on: not those of its balancing rule."""
+    balancer = getattr(network, "balancer", None)
+    others = set() if balancer is None else {id(variable) for variable in balancer.variables}
+    return [weight for weight in weights if id(weight) not in others]
 
 
 def count_multiplies(network: keras.Model, input_shape: Sequence[int]) -> int:

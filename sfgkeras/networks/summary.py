@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from sfgkeras.networks.counting import count_parameters, predicting_weights
+
 
 def summary_lines(network: Any) -> Iterator[str]:
     """Returns the lines of a summary: the layers of every stage in order, the heads, and sums.
@@ -28,8 +30,8 @@ def summary_lines(network: Any) -> Iterator[str]:
         yield "  ".join([*left, *right])
         if index == 0:
             yield "-" * (sum(widths) + 2 * (len(widths) - 1))
-    trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
-    every = sum(math.prod(weight.shape) for weight in network.weights)
+    trained = count_parameters(network)
+    every = sum(math.prod(weight.shape) for weight in predicting_weights(network, network.weights))
     yield f"{trained:,} parameters are trained, {every - trained:,} are statistics and states"
     if network.groupings():
         share = network.undecided_filters

@@ -1,13 +1,38 @@
 """How the losses of the tasks become one: what `[TRAINING] balancing` may choose."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sfgkeras.tables.entry import Entry
 
-
-def _fixed() -> Any:
-    """Nothing to load: the weights of the tasks are the objective's own."""
-    return None
+if TYPE_CHECKING:
+    from sfgkeras.balancing.base import Balancing
 
 
-BALANCING: dict[str, Entry[Any]] = {"fixed": Entry(_fixed, "by each task's `weight`")}
+@dataclass(frozen=True)
+class BalancingEntry(Entry["type[Balancing]"]):
+    """A balancing rule; its class holds its settings and knows no Keras."""
+
+    def settings_class(self) -> type | None:
+        """Returns the rule itself: its fields are its settings."""
+        return self.load()
+
+
+def _fixed() -> "type[Balancing]":
+    from sfgkeras.balancing.fixed import Fixed
+
+    return Fixed
+
+
+def _uncertainty() -> "type[Balancing]":
+    from sfgkeras.balancing.uncertainty import Uncertainty
+
+    return Uncertainty
+
+
+BALANCING: dict[str, BalancingEntry] = {
+    "fixed": BalancingEntry(_fixed, "by each task's `weight`, which stays"),
+    "uncertainty": BalancingEntry(
+        _uncertainty, "by weights learned with the network, from each task's `log_sigma` (Kendall et al. 2018)"
+    ),
+}

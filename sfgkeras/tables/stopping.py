@@ -1,60 +1,91 @@
-"""The rules by which a run may stop before `max_iter`: what `[TRAINING] early_stopping_mode` may choose."""
+"""The rules by which a run may stop before its last iteration: what `[TRAINING] early_stopping_mode` may choose."""
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sfgkeras.tables.entry import Entry
 
-Rule = Callable[[Sequence[float]], bool]
+if TYPE_CHECKING:
+    from sfgkeras.applications.training.stopping import StoppingRule
 
 
-def _best() -> Rule:
-    from sfgkeras.applications.training.stopping import no_new_best
+@dataclass(frozen=True)
+class StoppingEntry(Entry["type[StoppingRule]"]):
+    """A stopping rule; the fields of its class are its settings, `patience` among them."""
 
-    return no_new_best
-
-
-def _mean() -> Rule:
-    from sfgkeras.applications.training.stopping import above_mean
-
-    return above_mean
+    def settings_class(self) -> type | None:
+        """Returns the rule itself: its fields are its settings."""
+        return self.load()
 
 
-def _robust_mean() -> Rule:
-    from sfgkeras.applications.training.stopping import above_robust_mean
+def _best() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.early_stopping import NoNewBest
 
-    return above_robust_mean
-
-
-def _median() -> Rule:
-    from sfgkeras.applications.training.stopping import above_median
-
-    return above_median
+    return NoNewBest
 
 
-def _generalisation_loss() -> Rule:
-    from sfgkeras.applications.training.stopping import generalisation_loss
+def _mean() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.early_stopping import AboveMean
 
-    return generalisation_loss
-
-
-def _median_smoothing() -> Rule:
-    from sfgkeras.applications.training.stopping import above_smoothed_median
-
-    return above_smoothed_median
+    return AboveMean
 
 
-def _validation_up() -> Rule:
-    from sfgkeras.applications.training.stopping import rising
+def _robust_mean() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.early_stopping import AboveRobustMean
 
-    return rising
+    return AboveRobustMean
 
 
-STOPPING: dict[str, Entry[Rule]] = {
-    "best": Entry(_best, "no later loss is below the first"),
-    "mean": Entry(_mean, "the last loss exceeds the mean of the earlier ones"),
-    "robust_mean": Entry(_robust_mean, "as `mean`, without the earlier outliers"),
-    "median": Entry(_median, "the last loss exceeds the median of the earlier ones"),
-    "generalisation_loss": Entry(_generalisation_loss, "the last loss is 20 % above the lowest"),
-    "median_smoothing": Entry(_median_smoothing, "as `median`, of smoothed losses"),
-    "validation_up": Entry(_validation_up, "the later half has a higher mean than the earlier"),
+def _median() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.early_stopping import AboveMedian
+
+    return AboveMedian
+
+
+def _generalisation_loss() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.early_stopping import GeneralisationLoss
+
+    return GeneralisationLoss
+
+
+def _median_smoothing() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.early_stopping import AboveSmoothedMedian
+
+    return AboveSmoothedMedian
+
+
+def _validation_up() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.early_stopping import Rising
+
+    return Rising
+
+
+def _non_finite() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.stopping import NonFinite
+
+    return NonFinite
+
+
+def _grouping_converges() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.stopping import GroupingConverges
+
+    return GroupingConverges
+
+
+STOPPING: dict[str, StoppingEntry] = {
+    "best": StoppingEntry(_best, "no later loss is below the first"),
+    "mean": StoppingEntry(_mean, "the last loss exceeds the mean of the earlier ones"),
+    "robust_mean": StoppingEntry(_robust_mean, "as `mean`, without the earlier outliers"),
+    "median": StoppingEntry(_median, "the last loss exceeds the median of the earlier ones"),
+    "generalisation_loss": StoppingEntry(_generalisation_loss, "the last loss is 20 % above the lowest"),
+    "median_smoothing": StoppingEntry(_median_smoothing, "as `median`, of smoothed losses"),
+    "validation_up": StoppingEntry(_validation_up, "the later half has a higher mean than the earlier"),
 }
+
+ALWAYS: dict[str, StoppingEntry] = {
+    "non_finite": StoppingEntry(_non_finite, "a loss is no finite number: the run fails"),
+}
+"""Rules of every run."""
+
+GROUPING = StoppingEntry(_grouping_converges, "the grouping probabilities stand still")
+"""The rule that `[TRAINING] stop_when_grouping_converges` switches on."""

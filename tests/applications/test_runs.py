@@ -243,5 +243,5 @@ def test_patience_stops_a_run_whose_validation_loss_does_not_fall(make_config, r
     ("max_iter", "every_n", "expected"), [(4, 0, 1), (5000, 0, 50), (200_000, 0, 100), (200_000, 7, 7), (0, 0, 1)]
 )
 def test_p_is_noted_a_hundred_times_or_every_hundred_iterations(make_config, max_iter, every_n, expected):
-    config = make_config({"TRAINING.max_iter": max_iter, "TRAINING.grouping_every_n": every_n})
-    assert assembly.grouping_interval(config) == expected
+    config = make_config({"TRAINING.grouping_every_n": every_n})
+    assert assembly.grouping_interval(config, max_iter) == expected

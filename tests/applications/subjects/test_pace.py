@@ -41,10 +41,10 @@ target = ADC
 def warnings(tmp_path, **changes):
     path = tmp_path / "run.ini"
     path.write_text(INI)
-    sections = {"sharing": "NETWORK", "max_iter": "TRAINING", "lr": "TRAINING", "grouping_lr": "TRAINING",
-                "optimiser": "TRAINING"}  # fmt: skip
+    sections = {"sharing": "NETWORK", "max_iter": "TRAINING", "max_epochs": "TRAINING", "lr": "TRAINING",
+                "grouping_lr": "TRAINING", "optimiser": "TRAINING"}  # fmt: skip
     overrides = [(f"{sections.get(key, 'MULTITASK')}.{key}", str(value)) for key, value in changes.items()]
-    return describe_pace(read_config(path, overrides))
+    return describe_pace(read_config(path, overrides), num_subjects=5)
 
 
 def test_the_papers_run_is_long_enough(tmp_path):

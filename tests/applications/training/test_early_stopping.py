@@ -2,28 +2,39 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from sfgkeras.applications.training.stopping import EARLY_STOPPING, should_stop
+from sfgkeras.applications.training.stopping import Record
+from sfgkeras.tables.stopping import STOPPING
+
+
+def should_stop(losses, patience, name):
+    """Whether a rule of the table stops a run with these validation losses."""
+    record = Record(len(losses), ("a",), validation={"loss": losses}, is_validation=True)
+    decision = STOPPING[name].load()(patience=patience).observe(record)
+    assert not decision.stop_tasks
+    assert not decision.is_failure
+    return bool(decision.stop_run)
+
 
 FALLING = [1.0, 0.8, 0.6, 0.5, 0.4, 0.3]
 RISING = [0.3, 0.31, 0.5, 0.8, 1.2, 1.9]
 
 
-@pytest.mark.parametrize("name", sorted(EARLY_STOPPING))
+@pytest.mark.parametrize("name", sorted(STOPPING))
 def test_every_rule_goes_on_while_the_loss_falls_and_stops_when_it_climbs(name):
-    assert not should_stop(FALLING, patience=5, rule=EARLY_STOPPING[name])
-    assert should_stop(RISING, patience=5, rule=EARLY_STOPPING[name])
+    assert not should_stop(FALLING, patience=5, name=name)
+    assert should_stop(RISING, patience=5, name=name)
 
 
-@pytest.mark.parametrize("name", sorted(EARLY_STOPPING))
+@pytest.mark.parametrize("name", sorted(STOPPING))
 def test_no_rule_stops_before_it_has_seen_enough(name):
-    assert not should_stop(RISING, patience=6, rule=EARLY_STOPPING[name])
-    assert not should_stop(RISING, patience=0, rule=EARLY_STOPPING[name])
+    assert not should_stop(RISING, patience=6, name=name)
+    assert not should_stop(RISING, patience=0, name=name)
 
 
 def test_the_default_patience_counts_validations_since_the_best_one():
     losses = [0.5, 0.4, 0.41, 0.42, 0.43]
-    assert not should_stop(losses, patience=4, rule=EARLY_STOPPING["best"])
-    assert should_stop(losses, patience=3, rule=EARLY_STOPPING["best"])
+    assert not should_stop(losses, patience=4, name="best")
+    assert should_stop(losses, patience=3, name="best")
 
 
 GOES_ON, STOPS = False, True
@@ -63,14 +74,14 @@ SEQUENCES = [
 
 @pytest.mark.parametrize(("name", "losses", "expected"), SEQUENCES)
 def test_every_rule_decides_as_its_formula_does(name, losses, expected):
-    assert should_stop(losses, patience=len(losses) - 1, rule=EARLY_STOPPING[name]) is expected
+    assert should_stop(losses, patience=len(losses) - 1, name=name) is expected
     # What came before the last `patience + 1` losses does not count.
-    assert should_stop([-50.0, 70.0, *losses], patience=len(losses) - 1, rule=EARLY_STOPPING[name]) is expected
+    assert should_stop([-50.0, 70.0, *losses], patience=len(losses) - 1, name=name) is expected
 
 
 def test_every_rule_has_sequences_that_stop_it_and_that_do_not():
     assert {(name, expected) for name, _, expected in SEQUENCES} == {
-        (name, expected) for name in EARLY_STOPPING for expected in (STOPS, GOES_ON)
+        (name, expected) for name in STOPPING for expected in (STOPS, GOES_ON)
     }
 
 
@@ -81,5 +92,17 @@ def test_median_smoothing_is_the_median_filter_of_scipy():
         losses = rng.normal(size=9).round(2).tolist()
         smooth = scipy.ndimage.median_filter(losses, 5, mode="nearest")
         decisions.append(smooth[-1] > np.median(smooth[:-1]) + 0.03)
-        assert should_stop(losses, patience=8, rule=EARLY_STOPPING["median_smoothing"]) == decisions[-1]
+        assert should_stop(losses, patience=8, name="median_smoothing") == decisions[-1]
     assert 50 < sum(decisions) < 150
+
+
+def test_no_rule_decides_between_two_validations():
+    for name in STOPPING:
+        record = Record(9, ("a",), validation={"loss": RISING}, is_validation=False)
+        assert not STOPPING[name].load()(patience=5).observe(record).stop_run
+
+
+def test_a_stopped_run_names_the_rule():
+    record = Record(9, ("a",), validation={"loss": RISING}, is_validation=True)
+    for name in STOPPING:
+        assert STOPPING[name].load()(patience=5).observe(record).stop_run.endswith(f"({name})")

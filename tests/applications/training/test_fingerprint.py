@@ -28,9 +28,10 @@ FREE = {
     },
     "NETWORK": {"weight_initializer", "bias_initializer", "queue_length", "smaller_final_batch_mode"},
     "TRAINING": {
-        "loss_type", "max_iter", "starting_iter", "save_every_n", "max_checkpoints", "tensorboard_every_n",
+        "loss_type", "max_iter", "max_epochs", "starting_iter", "save_every_n", "max_checkpoints",
+        "tensorboard_every_n",
         "exclude_fraction_for_validation", "exclude_fraction_for_inference", "restore_from", "vars_to_restore",
-        "grouping_every_n",
+        "grouping_every_n", "restore_best",
     },
     # Other spellings of [NETWORK] sharing and width, and what only the first state depends on.
     "MULTITASK": {"learn_categorical", "constant_grouping", "random_p_init", "cross_stitch_init", "layer_scale"},

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sfgkeras.applications.training.step import TrainingStep, build_optimizer
+from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
+from sfgkeras.applications.training.step import TrainingStep
 from sfgkeras.applications.training.trainer import naming_what_saves_memory
 from sfgkeras.errors import ConfigError
 from sfgkeras.losses import RootMeanSquaredError
@@ -33,10 +34,9 @@ def test_a_falling_temperature_and_a_rising_iteration_trace_nothing_anew(counted
     settings = {"temperature": (1.0, 0.5, 0.1)} if sharing == "sfg" else {}
     network = counted_network(HighResNet, sharing=sharing, width=0.1, **settings)
     network.build((None, 8, 8, 1))
-    optimizer = build_optimizer("adam", 1e-3)
-    optimizer.build(network.trainable_variables)
+    optimizers = Optimizers(build_optimizer("adam", 1e-3)).build(network)
     losses = {name: RootMeanSquaredError() for name in network.tasks}
-    step = TrainingStep(network, optimizer, losses, {"a": 1.0, "b": 1.0}, tf.distribute.get_strategy(), 2)
+    step = TrainingStep(network, optimizers, losses, network.balancer, tf.distribute.get_strategy(), 2)
     rng = np.random.default_rng(0)
     temperatures, traced = [], []
     for _ in range(4):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sfgkeras.applications.training.step import TOTAL, TrainingStep, ValidationPass, build_optimizer, split_variables
+from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
+from sfgkeras.applications.training.step import TOTAL, TrainingStep, ValidationPass
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.losses import RootMeanSquaredError
 from sfgkeras.networks import MultiTaskNetwork
@@ -27,7 +28,8 @@ class SmallNetwork(MultiTaskNetwork):
 
 def build(dtype="float32", **options):
     keras.utils.set_random_seed(0)
-    network = SmallNetwork({"a": 1, "b": 1}, seed=2, dtype=dtype, temperature=(1.0, 0.0, 1.0), **(DECAYS | options))
+    fixed = {"temperature": (1.0, 0.0, 1.0), "balancing": WEIGHTS, **DECAYS}
+    network = SmallNetwork({"a": 1, "b": 1}, seed=2, dtype=dtype, **(fixed | options))
     network.build((None, 6, 6, 1))
     return network
 
@@ -70,13 +72,9 @@ def hand_written_loss(network, images, targets, weights, rows=None, training=Tru
 def step_of(network, name="sgd", grouping=True, precision="none", rates=(RATE, GROUPING_RATE)):
     optimizer = build_optimizer(name, rates[0], precision)
     grouping_optimizer = build_optimizer(name, rates[1], precision) if grouping else None
-    variables, logits = split_variables(network, separate=grouping)
-    optimizer.build(variables)
-    if grouping:
-        grouping_optimizer.build(logits)
+    optimizers = Optimizers(optimizer, grouping_optimizer).build(network)
     losses = {task: RootMeanSquaredError() for task in WEIGHTS}
-    strategy = tf.distribute.get_strategy()
-    step = TrainingStep(network, optimizer, losses, WEIGHTS, strategy, 3, grouping_optimizer=grouping_optimizer)
+    step = TrainingStep(network, optimizers, losses, network.balancer, tf.distribute.get_strategy(), 3)
     return step, optimizer, grouping_optimizer
 
 
@@ -156,10 +154,8 @@ def test_a_step_that_overflows_moves_neither_kernels_nor_logits(name):
 
 
 def test_optimisers_of_which_one_scales_the_loss_are_refused():
-    network = build()
-    optimizers = build_optimizer("sgd", 0.1, "float16"), build_optimizer("sgd", 0.1)
     with pytest.raises(ValueError, match="both scale the loss"):
-        TrainingStep(network, optimizers[0], {}, {}, tf.distribute.get_strategy(), 1, False, optimizers[1])
+        Optimizers(build_optimizer("sgd", 0.1, "float16"), build_optimizer("sgd", 0.1))
 
 
 def test_a_validation_pass_weighs_tasks_as_the_training_does_and_counts_every_window_once():
@@ -167,7 +163,7 @@ def test_a_validation_pass_weighs_tasks_as_the_training_does_and_counts_every_wi
     batches = [batch(3, seed=1), batch(2, seed=2)]
     losses = {task: RootMeanSquaredError() for task in WEIGHTS}
     metrics = {"a": {"mse": keras.metrics.MeanSquaredError()}}
-    validate = ValidationPass(network, losses, WEIGHTS, metrics, tf.distribute.get_strategy())
+    validate = ValidationPass(network, losses, network.balancer, metrics, tf.distribute.get_strategy())
     scores = validate(batches)
     per_window = {task: [] for task in WEIGHTS}
     for images, targets, weights in batches:
@@ -195,7 +191,8 @@ def test_a_step_on_two_devices_goes_down_the_gradient_of_the_loss_of_the_whole_b
         spec = importlib.util.spec_from_file_location("step", {__file__!r})
         step = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(step)
-        from sfgkeras.applications.training.step import TrainingStep, build_optimizer, split_variables
+        from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
+        from sfgkeras.applications.training.step import TrainingStep
 
         data = step.batch(4)
         theirs = step.build(dropout=0.4, per_sample=True)
@@ -205,11 +202,10 @@ def test_a_step_on_two_devices_goes_down_the_gradient_of_the_loss_of_the_whole_b
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             ours = step.build(dropout=0.4, per_sample=True)
-            optimizers = [build_optimizer("sgd", rate) for rate in (step.RATE, step.GROUPING_RATE)]
-            for optimizer, variables in zip(optimizers, split_variables(ours, separate=True)):
-                optimizer.build(variables)
+            optimizers = Optimizers(*(build_optimizer("sgd", rate) for rate in (step.RATE, step.GROUPING_RATE)))
+            optimizers.build(ours)
         losses = {{task: step.RootMeanSquaredError() for task in step.WEIGHTS}}
-        take = TrainingStep(ours, optimizers[0], losses, step.WEIGHTS, strategy, 4, grouping_optimizer=optimizers[1])
+        take = TrainingStep(ours, optimizers, losses, ours.balancer, strategy, 4)
         dataset = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(data).unbatch().batch(4))
         result = take(next(iter(dataset)))
         for name, expected in {{**parts, "loss": total, "regularisation": regularisation}}.items():

@@ -1,0 +1,92 @@
+"""What `compile` and `fit` train by where a network has a balancing rule of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from sfgkeras.losses.likelihood import likelihood_of
+
+
+class FunctionLoss(keras.losses.Loss):
+    """A function of targets and outputs, which gives a value per sample or per voxel, as a loss.
+
+    Args:
+        function: The function.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__(name=getattr(function, "__name__", None))
+        self.function = function
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns what the function gives."""
+        return self.function(y_true, y_pred)
+
+
+def loss_trackers(task_names: Sequence[str]) -> dict[str, keras.metrics.Metric]:
+    """Returns what averages each task's loss over an epoch, under the names that Keras gives them."""
+    return {name: keras.metrics.Mean(name=f"{name}_loss") for name in task_names}
+
+
+def compiled_losses(network: keras.Model) -> dict[str, keras.losses.Loss]:
+    """Returns the loss of each task that a network was compiled with.
+
+    Raises:
+        ValueError: If it was compiled with weights of the losses, which its balancing rule has already; or if the
+            losses are no dict by task, and there are several tasks.
+    """
+    given = network.loss
+    if network.get_compile_config().get("loss_weights") is not None:
+        raise ValueError(
+            f"loss_weights stands beside balancing = {network.balancing.name}, which weighs the losses; leave "
+            "loss_weights out, or give the weights to the network: balancing={'task': weight, ...}"
+        )
+    if not isinstance(given, Mapping):
+        if len(network.task_names) > 1 and isinstance(given, list | tuple):
+            raise ValueError("loss: one of each task is needed, by its name: {'task': loss, ...}")
+        given = dict.fromkeys(network.task_names, given)
+    return {task: as_loss(given[task]) for task in network.task_names if given.get(task) is not None}
+
+
+def as_loss(given: Any) -> keras.losses.Loss:
+    """Returns a loss, given as Keras takes it: an object, a function or a name."""
+    found = keras.losses.get(given)
+    return found if isinstance(found, keras.losses.Loss) else FunctionLoss(found)
+
+
+def balanced_loss(network: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
+    """Returns the objective of a batch: what the network's balancer makes of the tasks' losses, and the regularisation.
+
+    Args:
+        network: A compiled `MultiTaskNetwork`; `loss_trackers` are told the losses.
+        y: Targets by task.
+        y_pred: Outputs by task.
+        sample_weight: None, weights of all tasks, or weights by task.
+        training: Whether it is trained on.
+    """
+    losses = compiled_losses(network)
+    network.balancer.learn_of({task: likelihood_of(loss) for task, loss in losses.items()})
+    # One device's part of what does not depend on the samples; Keras' losses are such parts already.
+    part = network._aggregate_additional_loss(ops.ones(()))
+    values, presence = {}, {}
+    for task, loss in losses.items():
+        weight = sample_weight.get(task) if isinstance(sample_weight, Mapping) else sample_weight
+        target = y[task] if isinstance(y, Mapping) else y
+        values[task] = ops.cast(loss(target, y_pred[task], weight), "float32")
+        presence[task] = part * labelled_fraction(weight)
+        network.loss_trackers[task].update_state(values[task] / part, sample_weight=ops.shape(y_pred[task])[0])
+    total = network.balancer.total(values, presence, training=training)
+    for term in network.losses:
+        total = total + network._aggregate_additional_loss(ops.cast(term, "float32"))
+    return total
+
+
+def labelled_fraction(weight: Any) -> Any:
+    """Returns the fraction of the samples with a weight that is not 0 anywhere: those with a label."""
+    if weight is None:
+        return 1.0
+    weight = ops.convert_to_tensor(weight)
+    counts = ops.any(weight > 0, axis=tuple(range(1, len(weight.shape)))) if len(weight.shape) > 1 else weight > 0
+    return ops.mean(ops.cast(counts, "float32"))
