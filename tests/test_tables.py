@@ -112,7 +112,7 @@ def test_every_optimiser_lowers_a_parabola(name):
 def test_optimisers_have_the_settings_of_the_file_and_else_those_that_they_always_had():
     import keras
 
-    from sfgkeras.applications.training.step import build_optimizer
+    from sfgkeras.applications.training.optimizers import build_optimizer
 
     old = {
         "adam": keras.optimizers.Adam, "nadam": keras.optimizers.Nadam, "adagrad": keras.optimizers.Adagrad,
