@@ -212,7 +212,7 @@ READ_AS = {
 }
 # What is settled when the file is read, and has no meaning of its own afterwards.
 SETTLED = {
-    (Training, "loss_type"), (Training, "balancing"),
+    (Training, "loss_type"),
     (Multitask, "image"), (Multitask, "tasks"), (Multitask, "sampler"), (Multitask, "layer_scale"),
     (Multitask, "constant_grouping"), (Task, "type"), (Task, "target"), (InputSource, "spatial_window_size"),
 }  # fmt: skip

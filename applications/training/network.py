@@ -96,8 +96,10 @@ def build_balancing(config: Config) -> Balancing:
     """Builds the balancing rule of a configuration, with what each task says of itself."""
     rule = lookup(BALANCING, config.training.balancing, "balancing rule")
     said = {
-        "weight": {name: task.weight for name, task in config.tasks.items() if task.weight != 1},
-        "log_sigma": {name: task.log_sigma for name, task in config.tasks.items() if task.log_sigma is not None},
+        "weight": {name: settings.weight for name, settings in config.tasks.items() if settings.weight != 1},
+        "log_sigma": {
+            name: settings.log_sigma for name, settings in config.tasks.items() if settings.log_sigma is not None
+        },
     }
     of_tasks: dict[str, Any] = {field: said[key] for key, field in rule.task_keys.items()}
     return rule.from_values({**of_tasks, **config.training.settings_of("balancing")})
