@@ -146,10 +146,14 @@ def _prepare_training(
         team.agree(training_data=data_lines(session, names))
         own = team.share(session.cohort.phase(*names))
         team.together(lambda: [session.preparation.subject(subject) for subject in own])
-    phases = team.together(lambda: {name: prepare_phase(session, name, reporter) for name in names})
-    for subjects in phases.values():
-        refuse_partial_windows(config, session.tasks, subjects)
-    return session, phases
+
+    def prepare() -> dict[str, list[PreparedSubject]]:
+        phases = {name: prepare_phase(session, name, reporter) for name in names}
+        for subjects in phases.values():
+            refuse_partial_windows(config, session.tasks, subjects)
+        return phases
+
+    return session, team.together(prepare)
 
 
 def _finished(

@@ -388,9 +388,13 @@ def test_passes_spread_values_and_maps_alike(trained, data, tmp_path):
     assert (folder / f"{name}_ct_predicted_std.nii.gz").is_file()
 
 
+UNET = {"NETWORK.name": "unet", "NETWORK.unet_levels": 2, "TASK stage.tap": "encoding", "NETWORK.width": 1 / 32}
+
+
+@pytest.mark.parametrize("network", [{}, UNET], ids=["highresnet", "unet"])
 @pytest.mark.parametrize("names", ["stage", "organs, age", "ct, stage, age", "organs, ct, stage, age"])
-def test_one_to_four_tasks_of_both_kinds_have_outputs_of_their_kinds(names, data, tmp_path):
-    config = configure(data, tmp_path, {"MULTITASK.tasks": names, "EVALUATION.evaluations": ""})
+def test_one_to_four_tasks_of_both_kinds_have_outputs_of_their_kinds(names, network, data, tmp_path):
+    config = configure(data, tmp_path, {"MULTITASK.tasks": names, "EVALUATION.evaluations": "", **network})
     tasks = build_tasks(config)
     outputs = build_network(config, tasks, 1)(np.zeros((2, 16, 12, 1), np.float32))
     channels = {"stage": (2,), "age": (1,), "organs": (16, 12, 3), "ct": (16, 12, 1)}

@@ -16,6 +16,7 @@ from sfgkeras.applications.tasks.segmentation import SegmentationTask
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.data.aggregators import grid_starts
 from sfgkeras.data.grids import Grid
+from sfgkeras.data.interpolation import resize_linear
 from sfgkeras.data.scratch import Scratch
 
 TASKS = {
@@ -111,6 +112,22 @@ def test_volumes_are_the_plain_average_of_all_windows_to_the_last_bit(shape, win
     result = predictor.volumes(image)
     for name in TASKS:
         np.testing.assert_array_equal(result[name], expected[name])
+
+
+@pytest.mark.parametrize("window", [(6, 5, 4), (6, 5, 1), (1, 6, 5)])
+def test_where_windows_are_resized_images_maps_are_those_of_the_resized_image_resized_back(window):
+    image, network = volume_of(9, 7, 5), Shifts()
+    result = EagerPredictor(network, window, (0, 0, 0), "none", 2, resizes=True).volumes(image)
+    sliced = window.index(1) if 1 in window else None
+    planes = image[None] if sliced is None else np.moveaxis(image, sliced, 0)
+    size = [n for n in window if n != 1]
+    assert {shape[1:] for shape in network.batches} == {(*size, 1)}
+    for name in TASKS:
+        found = result[name][None] if sliced is None else np.moveaxis(result[name], sliced, 0)
+        for plane, values in zip(planes, found, strict=True):
+            outputs = network(resize_linear(plane, size)[None], training=False)[name].numpy()[0]
+            outputs = softmax(outputs, axis=-1) if name == "organs" else outputs
+            np.testing.assert_allclose(values, resize_linear(outputs, plane.shape[:-1]), rtol=1e-5, atol=1e-6)
 
 
 def test_slabs_cover_the_volume_from_one_end_to_the_other():
