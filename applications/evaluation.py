@@ -12,13 +12,16 @@ from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.tables import summarise, summary_text, with_unit, write_csv
 from sfgkeras.applications.records.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.regions import evaluation_masks
+from sfgkeras.applications.subjects.frames import read_in_voxels
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.tasks.labelled import LabelledTask
-from sfgkeras.applications.tasks.targets import ImageTarget, VoxelTarget
+from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
+from sfgkeras.applications.tasks.targets import ImageTarget, PointTarget, VoxelTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.workers.team import Team
 from sfgkeras.config import Config
+from sfgkeras.data.nifti import read_channels
 from sfgkeras.data.references import ImageFile, ImageRef
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
@@ -149,9 +152,11 @@ def _evaluate_volumes(
 ) -> list[list[dict[str, Any]]]:
     """Returns the rows of every subject."""
     rows = []
+    if isinstance(task, ReconstructionTask):
+        session.preprocess(subjects, reporter)
     with reporter.stage(f"evaluating {task.name}", len(subjects)) as stage:
         for subject in subjects:
-            truth, prediction, valid, spacing = read_pair(session.config, task, subject)
+            truth, prediction, valid, spacing = _read_result(session, task, subject)
             masks = evaluation_masks(session.config, task, subject)
             measured = task.evaluate_map(truth, prediction, valid, spacing, session.config.evaluation, masks)
             rows.append([{"subject_id": subject.subject_id, **row} for row in measured])
@@ -159,9 +164,46 @@ def _evaluate_volumes(
     return rows
 
 
-def read_pair(
-    config: Config, task: VoxelTarget, subject: Subject
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
+Pair = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]
+
+
+def _read_result(session: Session, task: VoxelTarget, subject: Subject) -> Pair:
+    """Reads a subject's truth and prediction; see `read_pair`."""
+    if isinstance(task, ReconstructionTask):
+        return _read_reconstruction(session, task, subject)
+    return read_pair(session.config, task, subject)
+
+
+def _read_reconstruction(session: Session, task: ReconstructionTask, subject: Subject) -> Pair:
+    """Reads a reconstruction, and what the network saw on its grid, both with channels where there are several."""
+    path = prediction_path(session.config, subject.subject_id, task.name)
+    _refuse_missing(ImageFile(path), subject)
+    predicted, grid = read_channels(path), session.preparation.grid(subject)
+    shape = predicted.array.shape[:3]
+    seen = np.moveaxis(np.asarray(session.preparation.image(subject)), -1, 0)
+    truth = np.stack([resample_like(each, grid.affine, shape, predicted.affine, 1) for each in seen], axis=-1)
+    valid = known_on(None, grid.shape, grid.affine, shape, predicted.affine)
+    if truth.shape[-1] == 1:
+        truth = truth[..., 0]
+    if truth.shape != predicted.array.shape:
+        raise DataError(
+            f"{path}: has {predicted.array.shape} voxels and channels, its image {truth.shape}; run inference again"
+        )
+    return truth, predicted.array, valid, _spacing(predicted.affine)
+
+
+def _refuse_missing(result: ImageRef, subject: Subject) -> None:
+    if not result.is_there():
+        raise DataError(
+            f"{result}: no prediction of subject {subject.subject_id!r}; run inference first, with the same --dataset"
+        )
+
+
+def _spacing(affine: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def read_pair(config: Config, task: VoxelTarget, subject: Subject) -> Pair:
     """Reads a subject's truth and prediction on the grid of the prediction.
 
     Returns:
@@ -178,10 +220,7 @@ def read_pair(
             f"subject {subject.subject_id!r} has no file in [{inferred}], the source of inferred; add it, or choose "
             "other subjects with --dataset"
         )
-    if not result.is_there():
-        raise DataError(
-            f"{result}: no prediction of subject {subject.subject_id!r}; run inference first, with the same --dataset"
-        )
+    _refuse_missing(result, subject)
     is_labels = task.target_kind == "labels"
     source = config.sources[task.source]
     predicted = result.read_labels() if is_labels else result.read()
@@ -192,27 +231,37 @@ def read_pair(
     array, fill = put_air(target.array, outside, source), 0.0 if is_labels else fill_value(source)
     truth = resample_like(array, target.affine, shape, predicted.affine, order, fill)
     valid = known_on(outside, array.shape, target.affine, shape, predicted.affine)
-    spacing = tuple(float(size) for size in np.linalg.norm(predicted.affine[:3, :3], axis=0))
+    spacing = _spacing(predicted.affine)
     return truth, predicted.array, valid, spacing
 
 
 def _evaluate_values(session: Session, task: ImageTarget, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     path = session.config.inference.save_seg_dir / VALUES_FILE
-    predicted = _read_values(path, task.columns)
+    predicted = read_values(path, task.columns)
     missing = [subject.subject_id for subject in subjects if subject.subject_id not in predicted]
     if missing:
         raise DataError(
             f"{path}: has no result for subject {missing[0]!r} and {len(missing) - 1} more; run inference "
             "first, with the same --dataset"
         )
-    truth = np.stack([session.cohort.value(subject, task, task.read_value) for subject in subjects])
+    truth = np.stack([_true_value(session, task, subject) for subject in subjects])
     results = np.stack([predicted[subject.subject_id] for subject in subjects]).reshape(truth.shape)
     pairs = [
         {"subject_id": subject.subject_id, **_named("truth", task, true), **_named("prediction", task, result)}
         for subject, true, result in zip(subjects, truth, results, strict=True)
     ]
     write_csv(session.config.evaluation.save_csv_dir / f"{task.name}_pairs.csv", pairs)
-    return task.evaluate_values(truth, results, session.config.evaluation)
+    rows = task.evaluate_values(truth, results, session.config.evaluation)
+    if task.rows_per_subject:
+        rows = [{"subject_id": subject.subject_id, **row} for subject, row in zip(subjects, rows, strict=True)]
+    return rows
+
+
+def _true_value(session: Session, task: ImageTarget, subject: Subject) -> np.ndarray:
+    """Returns the numbers of a subject's target, in the unit that results are written in."""
+    if isinstance(task, PointTarget):
+        return read_in_voxels(session.config, session.cohort, task, subject)
+    return session.cohort.value(subject, task, task.read_value)
 
 
 def _named(what: str, task: ImageTarget, numbers: np.ndarray) -> dict[str, float]:
@@ -225,7 +274,7 @@ def pair_columns(what: str, task: ImageTarget) -> list[str]:
     return [f"{what}_{part}" for part in task.parts] or [what]
 
 
-def _read_values(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
+def read_values(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Reads some columns of the table of values, `(columns,)` by subject."""
     if not path.is_file():
         raise DataError(f"{path}: no results; run inference first")

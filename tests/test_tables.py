@@ -80,7 +80,7 @@ def test_a_type_of_task_has_a_class_for_each_kind_of_its_targets_a_default_loss_
         settings = Task(type=name, target="A", attribute="a" if gives_values else None, num_classes=2)
         kinds.append(found and found("a", "A", settings, InputSource()).target_kind)
     assert kinds == [entry.of_volume, entry.of_value]
-    assert all(each.measured_as == name for each in entry.load())
+    assert all(each.measured_as == (entry.measured_as or name) for each in entry.load())
     assert LOSSES[name]
     assert METRICS[name]
 
@@ -89,7 +89,7 @@ def test_evaluations():
     from sfgkeras.analysis.measures import EVALUATIONS, evaluations_of
 
     assert {kind: set(names) for kind, names in choices.EVALUATIONS.items()} == {
-        kind: set(evaluations_of(kind)) for kind in TASK_TYPES
+        kind: set(evaluations_of(entry.measured_as or kind)) for kind, entry in TASK_TYPES.items()
     }
     assert set(choices.EVALUATION_ALIASES.values()) <= set(EVALUATIONS)
 

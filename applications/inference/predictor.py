@@ -84,7 +84,10 @@ class Predictor:
             Activated outputs `(x, y, z, outputs)` by task.
         """
         shape = image.shape[:3]
-        volumes = {name: np.empty((*shape, task.num_activated), np.float32) for name, task in self._maps.items()}
+        volumes = {
+            name: np.empty((*shape, task.activated_for(image.shape[-1])), np.float32)
+            for name, task in self._maps.items()
+        }
         for name, region, values in self.slabs(image):
             volumes[name][region] = values
         return volumes
@@ -107,7 +110,7 @@ class Predictor:
         # In the order of the first axis, batches are those of the windows as `grid_starts` lists them.
         axis = 0 if self._keep_batches else slab_axis(shape, window) if sliced is None else sliced
         aggregators = {
-            name: SlabAggregator(shape, task.num_activated, window, border, self._blending, axis)
+            name: SlabAggregator(shape, task.activated_for(image.shape[-1]), window, border, self._blending, axis)
             for name, task in self._maps.items()
         }
         starts = sorted(grid_starts(shape, window, border), key=lambda start: start[axis])

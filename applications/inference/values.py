@@ -12,10 +12,12 @@ from sfgkeras.applications.inference.passes import ONE_PASS, Passes
 from sfgkeras.applications.inference.predictor import Predictor
 from sfgkeras.applications.inference.read_ahead import reading_ahead
 from sfgkeras.applications.records.files import VALUES_FILE, Provenance, write_text
+from sfgkeras.applications.subjects.frames import frame_of
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks.table import image_tasks, voxel_tasks
-from sfgkeras.applications.tasks.targets import ImageTarget, Move, PointTarget
+from sfgkeras.applications.tasks.targets import ImageTarget, PointTarget
 from sfgkeras.data.interpolation import resize_linear
+from sfgkeras.data.points import Move, points_between
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter, Stage
@@ -113,18 +115,16 @@ def _finish(
     """Returns the columns of one task for one subject."""
     if isinstance(task, PointTarget):
         size = [size for size in session.config.window_size if size != 1]
-        row = task.finish_points(outputs, _to_file(session, subject), size)
-    else:
-        row = task.finish_value(outputs)
-    return row | task.finish_value_spread(spread)
+        to_file, frame = _to_file(session, subject), frame_of(session.config, subject)
+        row = task.finish_points(outputs, to_file, size, frame)
+        return row | task.finish_points_spread(spread, to_file, size, frame)
+    return task.finish_value(outputs) | task.finish_value_spread(spread)
 
 
 def _to_file(session: Session, subject: Subject) -> Move:
     """Returns what takes points `(n, rank)` of a window that is the whole image to voxels of its file, `(n, 3)`."""
-    window, shape = session.config.window_size, session.preparation.grid(subject).shape
-    between = session.preparation.point_map(subject)
-    origin = between(np.zeros((1, 3)))
-    matrix = np.concatenate([between(axis[None]) - origin for axis in np.eye(3)])
+    window, grid = session.config.window_size, session.preparation.grid(subject)
+    to_file = points_between(grid.affine, session.preparation.native_grid(subject).affine)
 
     def move(points: np.ndarray) -> np.ndarray:
         points = np.asarray(points, np.float64)
@@ -132,8 +132,8 @@ def _to_file(session: Session, subject: Subject) -> Move:
         axes = [axis for axis, size in enumerate(window) if size != 1]
         for column, axis in enumerate(axes):
             # Voxels are areas: their edges are resized, not their centres.
-            on_grid[:, axis] = (points[:, column] + 0.5) * (shape[axis] / window[axis]) - 0.5
-        return (on_grid - origin) @ np.linalg.inv(matrix)
+            on_grid[:, axis] = (points[:, column] + 0.5) * (grid.shape[axis] / window[axis]) - 0.5
+        return to_file(on_grid)
 
     return move
 

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.subjects.cohort import Cohort, target_sources
+from sfgkeras.applications.subjects.frames import read_in_voxels
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.readiness import find_obstacles
 from sfgkeras.applications.tasks.result_names import name_problems
 from sfgkeras.applications.tasks.table import build_tasks, image_tasks
+from sfgkeras.applications.tasks.targets import PointTarget
 from sfgkeras.classes import find_module, is_class_path
 from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_subjects
@@ -160,6 +162,9 @@ def _check_values(config: Config, cohort: Cohort) -> list[Problem]:
     for task in image_tasks(build_tasks(config)).values():
         for subject in cohort.phase("training", "validation"):
             try:
+                if isinstance(task, PointTarget):
+                    read_in_voxels(config, cohort, task, subject)
+                    continue
                 # Which labels there are, training will find; before it, any whole number may be one.
                 read = task.parse_label if task.settings.label_normalisation else task.prepare_value
                 cohort.value(subject, task, read)

@@ -11,13 +11,16 @@ import numpy as np
 
 import sfgkeras
 from sfgkeras.applications.subjects.cohort import Cohort
+from sfgkeras.applications.subjects.frames import frame_of
 from sfgkeras.applications.subjects.preprocessed import PreprocessedImages
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
-from sfgkeras.applications.tasks.targets import ImageTarget, Move, PointTarget, VoxelTarget
+from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
+from sfgkeras.applications.tasks.targets import ImageTarget, PointTarget, VoxelTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.grids import Grid
 from sfgkeras.data.nifti import reorient
+from sfgkeras.data.points import Move, points_between
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.scaling import count_not_finite
 from sfgkeras.data.subjects import Subject
@@ -75,6 +78,8 @@ class Preparation:
         grid = self.grid(subject)
         targets, known = {}, {}
         for task in self._tasks.values():
+            if isinstance(task, ReconstructionTask):
+                continue  # its target is the image
             targets[task.name], inside = self._target(subject, task, grid)
             if inside is not None:
                 known[task.name] = inside
@@ -112,8 +117,12 @@ class Preparation:
 
     def point_map(self, subject: Subject) -> Move:
         """Returns what takes points `(n, 3)` of the subject's own grid to voxels of the grid that the network sees."""
-        between = np.linalg.inv(self.grid(subject).affine) @ self.native_grid(subject).affine
-        return lambda points: np.asarray(points) @ between[:3, :3].T + between[:3, 3]
+        return points_between(self.native_grid(subject).affine, self.grid(subject).affine)
+
+    def _placing(self, subject: Subject, task: PointTarget) -> Callable[..., np.ndarray]:
+        """Returns what reads places of a subject and takes them to the grid that the network sees."""
+        to_grid, frame = self.point_map(subject), frame_of(self._config, subject)
+        return lambda *texts: task.place(task.prepare_value(*texts), to_grid, frame)
 
     def _inner_grid(self, subject: Subject) -> Grid:
         name = self._config.image[0]
@@ -292,8 +301,8 @@ class Preparation:
     def _target(self, subject: Subject, task: Task, grid: Grid) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns a task's target, and the voxels `(x, y, z)` that it knows something about: None for all."""
         if isinstance(task, ImageTarget):
-            value = self._cohort.value(subject, task, task.prepare_value)
-            return (task.place(value, self.point_map(subject)) if isinstance(task, PointTarget) else value), None
+            prepare = self._placing(subject, task) if isinstance(task, PointTarget) else task.prepare_value
+            return self._cohort.value(subject, task, prepare), None
         if not isinstance(task, VoxelTarget):
             raise TypeError(f"task {task.name!r} has a target that is neither per voxel nor per image")
         name = task.source

@@ -28,8 +28,7 @@ class LabelledTask(Task):
         """One channel per class; 1 with one logit."""
         return 1 if self.has_one_logit else self.num_classes
 
-    @property
-    def num_activated(self) -> int:
+    def activated_for(self, image_channels: int) -> int:
         """One probability per class."""
         return self.num_classes
 

@@ -6,18 +6,16 @@ A task has its target per voxel (`VoxelTarget`), per image (`ImageTarget`), or a
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from sfgkeras.applications.tasks.task import Task
+from sfgkeras.data.points import Frame, Move
 from sfgkeras.errors import DataError
 
 Resample = Callable[[np.ndarray, int, float], np.ndarray]
 """Brings a volume onto the subject's own grid: `resample(volume, order, fill)`."""
-
-Move = Callable[[np.ndarray], np.ndarray]
-"""Takes points `(n, rank)` from the voxels of one grid to those of another; whole numbers are centres of voxels."""
 
 
 class VoxelTarget(Task):
@@ -100,8 +98,13 @@ class VoxelTarget(Task):
 class ImageTarget(Task):
     """A task whose target is one number per image, or a few; inference writes columns of one table for all subjects."""
 
-    parts: tuple[str, ...] = ()
-    """Names of the numbers where there are several, e.g. `x_min`; none for a single one."""
+    rows_per_subject: ClassVar[bool] = False
+    """Whether `evaluate_values` gives a row for each subject, and not one for each group."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the numbers where there are several, e.g. `x_min`; none for a single one."""
+        return ()
 
     @property
     def head(self) -> Literal["map", "vector"]:
@@ -142,7 +145,7 @@ class ImageTarget(Task):
 
     @abstractmethod
     def evaluate_values(self, truth: np.ndarray, prediction: np.ndarray, evaluation: Any) -> list[dict[str, Any]]:
-        """Compares the results of all subjects; one row of measures per group.
+        """Compares the results of all subjects; one row of measures per group, or per subject (`rows_per_subject`).
 
         Args:
             truth: As files have it, `(subjects,)`, or `(subjects, numbers)` where there are `parts`.
@@ -213,25 +216,50 @@ class PointTarget(ImageTarget):
         return "points"
 
     @abstractmethod
-    def place(self, numbers: np.ndarray, to_grid: Move) -> np.ndarray:
-        """Takes the target's numbers `(k,)` from the voxels of its file to those of the network's grid."""
+    def in_voxels(self, numbers: np.ndarray, frame: Frame) -> np.ndarray:
+        """Returns the target's numbers as results are written: in voxels of the subject's own image."""
+
+    @abstractmethod
+    def place(self, numbers: np.ndarray, to_grid: Move, frame: Frame) -> np.ndarray:
+        """Takes the target's numbers `(k,)` from its file to voxels of the network's grid.
+
+        Args:
+            numbers: As `prepare_value` returned them.
+            to_grid: Takes points `(n, 3)` of the subject's own image to voxels of the grid.
+            frame: How files count places in that image.
+
+        Raises:
+            DataError: If they lie outside of the image.
+        """
 
     @abstractmethod
     def move(self, numbers: np.ndarray, to_window: Move, size: Sequence[int]) -> np.ndarray:
-        """Returns what the network learns of a window, `(channels,)` float32.
+        """Returns what the network learns of a window, `(*places, channels)` float32; NaN where nothing is known.
 
         Args:
             numbers: As `place` returned them.
-            to_window: Takes points `(n, rank)` of the network's grid, less an axis of slices, to voxels of the window.
+            to_window: Takes points `(n, 3)` of the network's grid to voxels of the window, `(n, rank)`; NaN beside
+                the window's slice.
             size: Voxels of the window along its axes.
         """
 
     @abstractmethod
-    def finish_points(self, outputs: np.ndarray, to_file: Move, size: Sequence[int]) -> dict[str, float]:
+    def finish_points(self, outputs: np.ndarray, to_file: Move, size: Sequence[int], frame: Frame) -> dict[str, float]:
         """Turns one subject's activated outputs `(channels,)` into named values, in the voxels of its file.
 
         Args:
             outputs: For a window that is the whole image.
             to_file: Takes points `(n, rank)` of the window to voxels of the file, `(n, 3)`.
             size: Voxels of the window along its axes.
+            frame: How files count places in the image.
         """
+
+    @abstractmethod
+    def finish_points_spread(
+        self, spread: Mapping[str, Any], to_file: Move, size: Sequence[int], frame: Frame
+    ) -> dict[str, float]:
+        """Turns one subject's uncertainties, `(channels,)` by their ending, into named values; see `finish_points`."""
+
+    def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
+        """Refuses: places have to be taken to the subject's own image."""
+        raise TypeError(f"task {self.name!r} has places as results; use finish_points")

@@ -58,10 +58,13 @@ class Task(ABC):
     def num_outputs(self) -> int:
         """Output channels of the network for this task."""
 
-    @property
-    def num_activated(self) -> int:
-        """Channels of what `activate` returns."""
+    def outputs_for(self, image_channels: int) -> int:
+        """Returns the output channels of the network for an image of so many channels."""
         return self.num_outputs
+
+    def activated_for(self, image_channels: int) -> int:
+        """Returns the channels of what `activate` returns, for an image of so many channels."""
+        return self.outputs_for(image_channels)
 
     @property
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from sfgkeras.applications.tasks.targets import PointTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.augmentation import Augmentation
@@ -41,6 +42,7 @@ def build_window_source(
         loss_border=config.multitask.loss_border,
         seed=config.system.seed + (VALIDATION_SEED_OFFSET if validation else 0),
         windows_per_volume=config.training.sample_per_volume,
+        learn_points={name: task.move for name, task in tasks.items() if isinstance(task, PointTarget)},
     )
 
 

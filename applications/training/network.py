@@ -41,7 +41,7 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
     network_class: Any = find_network(settings.name, "[NETWORK] name").load()
     try:
         network = network_class(
-            tasks={name: task.num_outputs for name, task in tasks.items()},
+            tasks={name: task.outputs_for(image_channels) for name, task in tasks.items()},
             sharing=config.sharing,
             balancing=build_balancing(config),
             spatial_rank=rank,

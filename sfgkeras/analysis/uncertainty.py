@@ -64,10 +64,20 @@ class PassStatistics(ABC):
 
 
 class Moments(PassStatistics):
-    """Mean and standard deviation of a quantity over passes (Welford 1962; with count - 1, as a sample's)."""
+    """Mean and standard deviation of a quantity over passes (Welford 1962; with count - 1, as a sample's).
+
+    Args:
+        allocate: Makes the arrays that are kept between passes.
+        per_channel: Whether each channel has its standard deviation; else there is one, the root of their mean
+            variance.
+    """
 
     endings = (STANDARD_DEVIATION,)
     _squares: np.ndarray
+
+    def __init__(self, allocate: Allocate = in_memory, per_channel: bool = False) -> None:
+        super().__init__(allocate)
+        self._per_channel = per_channel
 
     def _add(self, outputs: np.ndarray, distance: np.ndarray) -> None:
         if self.count == 1:
@@ -76,8 +86,9 @@ class Moments(PassStatistics):
         self._squares += distance * (outputs - self.mean)
 
     def spread(self) -> dict[str, np.ndarray]:
-        """Returns the standard deviation of the first channel."""
-        variance = self._squares[..., 0] / np.float32(max(self.count - 1, 1))
+        """Returns the standard deviation, `(...)`, or `(..., channels)` per channel."""
+        squares = self._squares if self._per_channel else self._squares.mean(axis=-1)
+        variance = squares / np.float32(max(self.count - 1, 1))
         return {STANDARD_DEVIATION: np.sqrt(np.maximum(variance, 0.0))}
 
 

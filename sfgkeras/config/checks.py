@@ -7,8 +7,10 @@ from sfgkeras.classes import is_class_path
 from sfgkeras.config import choices
 from sfgkeras.config.sections import Training
 from sfgkeras.config.settle import Draft, label_sources
+from sfgkeras.config.target_checks import check_boxes, check_reconstructions
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.errors import suggestion
+from sfgkeras.quoting import split_list
 from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.losses import LOSSES, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
@@ -121,7 +123,9 @@ def check_tasks(draft: Draft) -> None:
         _check_classes(draft, name, task)
         _check_distances(draft, name, task)
         if task.scale == 0 or (task.scale != 1 and task.type != "regression"):
-            remedy = "remove it; labels are not scaled" if task.type != "regression" else "write a factor such as 0.01"
+            remedy = (
+                "remove it; only a regression is scaled" if task.type != "regression" else "write a factor such as 0.01"
+            )
             draft.ini.add(*draft.application.place(name, "scale"), f"cannot be used; {remedy}")
         if task.target in draft.sources:
             _check_unit(draft, name, task)
@@ -147,11 +151,12 @@ def _check_named(
 
 def _check_classes(draft: Draft, name: str, task: Task) -> None:
     place = draft.application.place(name, "num_classes")
-    if task.type == "regression":
+    if not TASK_TYPES[task.type].has_classes:
         if task.num_classes is not None:
-            draft.ini.add(*place, "has no meaning for a regression; remove it, or use type = segmentation")
+            draft.ini.add(*place, f"has no meaning for a {task.type}; remove it, or use type = segmentation")
         if task.output_prob:
-            draft.ini.add(*draft.application.place(name, "output_prob"), "has no meaning for a regression; remove it")
+            message = f"has no meaning for a {task.type}; remove it"
+            draft.ini.add(*draft.application.place(name, "output_prob"), message)
     elif task.class_names and task.num_classes is not None and len(task.class_names) != task.num_classes:
         draft.ini.add(
             *draft.application.place(name, "class_names"),
@@ -206,7 +211,8 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
             f"needs [{task.target}] to give values; set loader = table or filename_attributes there",
         )
         return
-    if source.filename_attributes and task.attribute not in source.filename_attributes:
+    wanted = split_list(task.attribute or "") if task.type == "bounding_box" else [task.attribute]
+    if source.filename_attributes and not set(wanted) <= set(source.filename_attributes):
         known = ", ".join(source.filename_attributes)
         hint = f"is not among filename_attributes of [{task.target}]; choose one of {known}"
         if ini.has(*place(name, "attribute")):
@@ -544,6 +550,8 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_sources,
     check_images,
     check_tasks,
+    check_boxes,
+    check_reconstructions,
     check_network,
     check_grouping,
     check_monte_carlo,

@@ -20,8 +20,6 @@ NOT_BUILT_NETWORKS = {
     "interventional_affine_net": "register the images before training, with sfgkeras preprocess",
 }
 NOT_BUILT_TASK_TYPES = {
-    "bounding_box": "use segmentation",
-    "reconstruction": "use regression with the image's own section as target",
     "landmarks": "use regression with one heat map per landmark",
 }
 
@@ -61,6 +59,8 @@ EVALUATIONS: Mapping[str, tuple[str, ...]] = {
         "voxels_in_either",
     ),
     "classification": ("accuracy", "balanced_accuracy", "confusion_matrix"),
+    "bounding_box": ("box_iou", "centre_distance", "box_giou"),
+    "reconstruction": ("mae", "rmse", "me", "psnr", "ssim", "mse", "r2"),
 }
 # NiftyNet's names, and a plain one.
 EVALUATION_ALIASES = {

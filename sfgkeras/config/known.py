@@ -55,7 +55,7 @@ SECTIONS: Mapping[str, type[Section]] = {
 # Sections of NiftyNet, or of this interface, without code behind them; a line in a table above goes before.
 NOT_BUILT_SECTIONS: Mapping[str, str] = {
     "GAN": "use [REGRESSION] to make one image from another",
-    "AUTOENCODER": "use [REGRESSION] with the image's own section as output",
+    "AUTOENCODER": "use [MULTITASK] with a [TASK name] of type = reconstruction",
     "REGISTRATION": "register the images before training, with sfgkeras preprocess",
     "GLOBAL": "remove it; there is no file of global settings",
     "SETTINGS": "it is NiftyNet's first format; write its keys in [SYSTEM], [NETWORK], [TRAINING] and [INFERENCE]",

@@ -11,7 +11,7 @@ from sfgkeras.config.chosen import read_settings
 from sfgkeras.config.compare import Row
 from sfgkeras.config.mechanism import settle_mechanism
 from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
-from sfgkeras.config.task_sections import InputSource
+from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
 from sfgkeras.tables.loaders import LOADERS
@@ -24,6 +24,8 @@ from sfgkeras.tables.tasks import TASK_TYPES
 
 if TYPE_CHECKING:
     from sfgkeras.sharing.base import Sharing
+BOX_COLUMNS = {2: "x_min, y_min, x_max, y_max", 3: "x_min, y_min, z_min, x_max, y_max, z_max"}
+"""Usual columns of a box by the rank of the windows, low corner, then high corner."""
 
 MAX_ITER = 10_000
 """Iterations of a training that nothing says the length of, as in NiftyNet."""
@@ -222,7 +224,7 @@ def _settle_tasks(draft: Draft) -> None:
             "metrics": tuple(metric.lower() for metric in task.metrics) or usual_metrics(task.type),
         }
         if draft.is_scalar(task.target) and task.attribute is None:
-            changes["attribute"] = name if application.name == "multi_task" else task.target.lower()
+            changes["attribute"] = _usual_attribute(draft, name, task)
         if task.type == "regression" and task.num_classes == 1:
             # The authors' files give a regression one class.
             changes["num_classes"] = None
@@ -264,6 +266,13 @@ def _settle_training(draft: Draft) -> None:
         draft.sections["training"] = training.model_copy(update={"max_iter": MAX_ITER})
     if training.restore_best and not draft.ini.has("INFERENCE", "inference_iter"):
         draft.sections["inference"] = inference.model_copy(update={"inference_iter": "best"})
+
+
+def _usual_attribute(draft: Draft, name: str, task: Task) -> str:
+    """Returns the column that a task's values stand in where the file does not say it; of a box the columns."""
+    if TASK_TYPES[task.type].of_value == "points":
+        return BOX_COLUMNS[2 if draft.window is not None and 1 in draft.window else 3]
+    return name if draft.application.name == "multi_task" else task.target.lower()
 
 
 def label_sources(draft: Draft) -> list[str]:

@@ -106,10 +106,12 @@ class Task(Section):
     type: Annotated[str, choice(TASK_TYPES, not_built=choices.NOT_BUILT_TASK_TYPES)] = Field(
         description="What is predicted."
     )
-    target: Annotated[str, TEXT] = Field(description="Input source of the reference.")
+    target: Annotated[str, TEXT] = Field(
+        description="Input source of the reference; a reconstruction needs none, its target is the image."
+    )
     loss: Annotated[str, TEXT] = Field(
         default="",
-        description="Loss; by default `rmse`, `dicecrossentropy` or `crossentropy`, as the type is.",
+        description="Loss; by default the first one of the type in the table below.",
     )
     weight: Annotated[float, NUMBER] = Field(
         default=1.0, ge=0, description="Factor of the loss in the sum over tasks, with `balancing = fixed`."
@@ -145,7 +147,8 @@ class Task(Section):
     attribute: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Column of the target's table, or part of its file names, for one value per subject; by "
-        "default the task's name. (new)",
+        "default the task's name. Of a bounding box its columns, low corner, then high corner: by default `x_min, "
+        "y_min, x_max, y_max`, for 3-D windows `x_min, y_min, z_min, x_max, y_max, z_max`. (new)",
     )
     scale: Annotated[float, NUMBER] = Field(
         default=1.0, description="Factor on a regression target; results are divided by it. (new)"
@@ -153,6 +156,11 @@ class Task(Section):
     unit: Annotated[str, TEXT] = Field(
         default="",
         description="Unit of a regression target, for tables and curves, e.g. `um2/s`; `scaling = ct` has HU. (new)",
+    )
+    units: Annotated[str, choice(("pixels", "fractions"))] = Field(
+        default="pixels",
+        description="What the numbers of a bounding box count: pixels (voxels) from the outer edge of the image, or "
+        "fractions of its width, height and depth. (new)",
     )
     per: Annotated[str, choice(tuple(HEAD_INPUTS))] = Field(
         default="image",

@@ -21,6 +21,8 @@ from sfgkeras.quoting import split_list
 
 # The task types that the authors' code assumes where task_1_type and task_2_type are left out.
 _AUTHORS_TYPES = {1: "regression", 2: "classification"}
+RECONSTRUCTION = "reconstruction"
+"""The type of task whose target is the image; it needs not name one."""
 TARGET_KEYS = {"SEGMENTATION": "label", "REGRESSION": "output", "CLASSIFICATION": "label"}
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Groups, columns of logs and tables, and keys of the losses of a step have these names.
@@ -142,6 +144,8 @@ def _read_task_sections(ini: IniText, task_sections: Sequence[IniSection], appli
 def _add_task(
     ini: IniText, application: Application, name: str, section: str, fields: dict[str, tuple[str, Any]]
 ) -> None:
+    if "target" not in fields and fields.get("type", ("", ""))[1].strip().lower() == RECONSTRUCTION:
+        fields = {**fields, "target": ("target", next(iter(application.multitask.image), ""))}
     for key, (place, _) in fields.items():
         application.places[name, key] = (section, place)
     application.headers[name] = section

@@ -167,6 +167,17 @@ def read_image(path: str | Path, loader: str | None = None) -> Image:
     return Image(to_float32(stored.array, stored.slope, stored.intercept), stored.affine, stored.header)
 
 
+def read_channels(path: str | Path) -> Image:
+    """Reads a NIfTI file as float32, whose fourth axis, if it has one, counts channels: what `write_image` writes.
+
+    Raises:
+        DataError: As `read_stored`.
+    """
+    path = Path(path)
+    stored = _stored(path, read_nifti(path, scaled=True, channels=True))
+    return Image(stored.array, stored.affine, stored.header)
+
+
 def read_label_map(path: str | Path, loader: str | None = None) -> Image:
     """Reads a label map with an integer array, whatever the type on disk.
 

@@ -42,13 +42,14 @@ _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
 
 
-def read_nifti(path: Path, voxels: bool = True, scaled: bool = False) -> Decoded:
+def read_nifti(path: Path, voxels: bool = True, scaled: bool = False, channels: bool = False) -> Decoded:
     """Reads a single `.nii` or `.nii.gz`, or a `.hdr`/`.img` pair.
 
     Args:
         path: The file; of a pair either one.
         voxels: Whether to read the voxels, or the header alone.
         scaled: Whether to return the voxels as float32 with slope and intercept applied, not as stored.
+        channels: Whether a fourth axis is taken for channels; of a pair never.
 
     Raises:
         DataError: If the file is missing, unreadable, no NIfTI, truncated, or not of 3-D real numbers.
@@ -59,7 +60,7 @@ def read_nifti(path: Path, voxels: bool = True, scaled: bool = False) -> Decoded
             return _read_pair(path, voxels, scaled)
         with igzip.open(path, "rb") if _is_packed(path) else open(path, "rb") as stream:
             nifti = _parse_header(path, stream)
-            decoded = _decoded(path, nifti)
+            decoded = _decoded(path, nifti, channels)
             if not voxels:
                 return decoded
             return _with_voxels(decoded, _read_voxels(path, stream, nifti, decoded, scaled), scaled)
@@ -160,7 +161,7 @@ def _with_voxels(decoded: Decoded, voxels: np.ndarray, scaled: bool) -> Decoded:
     return replace(decoded, array=array.astype(decoded.dtype, copy=False))
 
 
-def _decoded(path: Path, nifti: Any) -> Decoded:
+def _decoded(path: Path, nifti: Any, channels: bool = False) -> Decoded:
     """Checks a parsed header and returns what it says, without voxels."""
     dtype = nifti.get_data_dtype()
     if dtype.kind not in "iuf":
@@ -168,7 +169,9 @@ def _decoded(path: Path, nifti: Any) -> Decoded:
             f"{path}: its voxels are {nifti.get_value_label('datatype')}, not single real numbers; "
             "write one component as a file of its own"
         )
-    shape = spatial_shape(path, nifti.get_data_shape())
+    shape = tuple(int(length) for length in nifti.get_data_shape())
+    if not channels or len(shape) != 4 or min(shape) < 1:
+        shape = spatial_shape(path, shape)
     slope, intercept = nifti.get_slope_inter()
     return Decoded(
         None,

@@ -5,6 +5,7 @@ low and its high corner in one row, `(2 * rank,)`. What is not known, or not in 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,3 +88,39 @@ def points_between(affine: np.ndarray, onto: np.ndarray) -> Move:
     """
     between = np.linalg.solve(onto, affine)
     return lambda points: np.asarray(points, np.float64) @ between[:3, :3].T + between[:3, 3]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How files count places in a subject's own image: from the outer corner of its first voxel on.
+
+    Attributes:
+        shape: Voxels along the axes of the array.
+        axes: The array's axes of x, y and z. In a photo x runs along the columns and y down the rows.
+    """
+
+    shape: tuple[int, int, int]
+    axes: tuple[int, int, int] = (0, 1, 2)
+
+    def box_in_voxels(self, numbers: np.ndarray, fractions: bool = False) -> np.ndarray:
+        """Returns a box of a file in voxels of the array, `(6,)`; one in 2-D goes through all slices.
+
+        Args:
+            numbers: x_min, y_min, x_max, y_max, or the same with z, `(2 * rank,)`.
+            fractions: Whether they are fractions of the image rather than voxels.
+
+        Example:
+            >>> Frame((100, 200, 1), (1, 0, 2)).box_in_voxels(np.array([10, 20, 30, 60])).tolist()
+            [19.5, 9.5, -0.5, 59.5, 29.5, 0.5]
+        """
+        edges = np.reshape(np.asarray(numbers, np.float64), (2, -1)) * (self._extents(len(numbers)) if fractions else 1)
+        box = np.array([np.zeros(3), self.shape], np.float64)
+        box[:, list(self.axes[: edges.shape[1]])] = edges
+        return np.ravel(box - 0.5)
+
+    def box_as_written(self, box: np.ndarray, rank: int) -> np.ndarray:
+        """Undoes `box_in_voxels`: returns the numbers of a box of rank 2 or 3, in voxels."""
+        return np.ravel(np.reshape(box, (2, 3))[:, list(self.axes[:rank])] + 0.5)
+
+    def _extents(self, count: int) -> np.ndarray:
+        return np.array([self.shape[axis] for axis in self.axes[: count // 2]], np.float64)

@@ -77,11 +77,13 @@ class Place:
 
     Attributes:
         subject: Whose window it is.
+        image: What the network sees of it, `(*size, channels)`, augmented.
         cut: What it is cut from.
         window_map: From there to the window.
     """
 
     subject: PreparedSubject
+    image: np.ndarray
     cut: Cut
     window_map: WindowMap
 
@@ -247,6 +249,21 @@ class MapTarget(_VoxelTarget):
         return int(target.shape[3])
 
 
+class ImageTarget(_VoxelTarget):
+    """The image itself, as the network sees it: copied, and not interpolated again."""
+
+    def read(self, subject: PreparedSubject) -> np.ndarray:
+        """Returns the image, `(x, y, z, channels)`."""
+        return subject.image
+
+    def shapes(self, target: np.ndarray, window: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Returns the window with channels, and without."""
+        return (*window, target.shape[3]), window
+
+    def _fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
+        out[...] = place.image
+
+
 class LabelsTarget(_VoxelTarget):
     """A label per voxel: that of the nearest one."""
 
@@ -270,5 +287,6 @@ TASK_KINDS: Mapping[str, type[TargetKind]] = {
     "value": ValueTarget,
     "class": ClassTarget,
     "points": PointsTarget,
+    "image": ImageTarget,
 }
 """Kinds of target by name."""

@@ -41,7 +41,7 @@ class WindowSource:
         sampler: Draws the place, for the same window size.
         augmentation: What is drawn at random, or None for exact copies.
         task_kinds: By task: "map" (regression, linear), "labels" (a label map, nearest), "value" or "class"
-            (one per subject), "points" (places, which move with the window).
+            (one per subject), "points" (places, which move with the window), "image" (the image itself).
         loss_border: Zeros added on each side of the window along the axes that the network sees.
         seed: Seed of everything random.
         windows_per_volume: Windows of each subject per pass (`sample_per_volume`).
@@ -153,7 +153,7 @@ class WindowSource:
         if parameters is not None and parameters.bias_coefficients is not None:
             window *= bias_field(parameters.bias_coefficients, corner, self._size, shape)[..., None]
 
-        place = Place(subject, cut, window_map)
+        place = Place(subject, window, cut, window_map)
         for task, kind in self._kinds.items():
             where: Any = inner if kind.is_spatial else (row, ...)
             kind.fill(subject_targets[task], place, targets[task][where], weights[task][where])

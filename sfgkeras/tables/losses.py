@@ -192,6 +192,12 @@ def _binary_cross_entropy() -> "type[TaskLoss]":
     return BinaryCrossEntropy
 
 
+def _generalised_overlap() -> "type[TaskLoss]":
+    from sfgkeras.losses.boxes import GeneralisedOverlapLoss
+
+    return GeneralisedOverlapLoss
+
+
 _BINARY = LossEntry(
     _binary_cross_entropy,
     "cross-entropy of one logit, which tells two classes apart",
@@ -261,6 +267,18 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
         ),
         "binary_crossentropy": _BINARY,
     },
+    "bounding_box": {
+        "mse": LossEntry(_mse, "mean squared residual of the box's numbers"),
+        "mae": LossEntry(_mae, "mean absolute residual of the box's numbers"),
+        "smoothl1": LossEntry(_smooth_l1, "Huber's loss divided by where it turns linear", SmoothL1Settings),
+        "giou": LossEntry(_generalised_overlap, "one minus the generalised intersection over union"),
+    },
+}
+
+
+LOSSES["reconstruction"] = {
+    name: LOSSES["regression"][name]
+    for name in ("mse", "rmse", "mae", "l1loss", "l2loss", "huber", "smoothl1", "cosine")
 }
 
 

@@ -50,6 +50,12 @@ def _jaccard() -> "type[StreamingMetric]":
     return Jaccard
 
 
+def _box_overlap() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.boxes import BoxOverlap
+
+    return BoxOverlap
+
+
 METRICS: dict[str, dict[str, MetricEntry]] = {
     "regression": {
         "mae": MetricEntry(_mae, "mean absolute error over all voxels"),
@@ -63,7 +69,11 @@ METRICS: dict[str, dict[str, MetricEntry]] = {
         ),
     },
     "classification": {"accuracy": MetricEntry(_accuracy, "fraction of the samples with the right class")},
+    "bounding_box": {"box_iou": MetricEntry(_box_overlap, "intersection over union of true and predicted boxes")},
 }
+
+
+METRICS["reconstruction"] = METRICS["regression"]
 
 
 def usual_metrics(task_type: str) -> tuple[str, ...]:

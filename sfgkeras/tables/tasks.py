@@ -14,16 +14,20 @@ class TaskEntry(Entry["tuple[type[Task], ...]"]):
     """A type of task: one class for every kind of target that it can have.
 
     Attributes:
-        of_volume: The kind of its targets where their source gives volumes (`map`, `labels`); None: it takes none.
-        of_value: The kind where the source gives one value per subject (`value`, `class`); None: it takes none.
+        of_volume: The kind of its targets where their source gives volumes (`map`, `labels`, `image`); None: it takes
+            none.
+        of_value: The kind where the source gives values of each subject (`value`, `class`, `points`); None: it takes
+            none.
         has_classes: Whether it needs `num_classes`, and may name them.
         has_unit: Whether its target is a quantity with `scale` and `unit`.
+        measured_as: The type whose metrics and measures fit it; empty for its own.
     """
 
     of_volume: str | None = None
     of_value: str | None = None
     has_classes: bool = False
     has_unit: bool = False
+    measured_as: str = ""
 
 
 def _regression() -> "tuple[type[Task], ...]":
@@ -44,10 +48,26 @@ def _classification() -> "tuple[type[Task], ...]":
     return (ClassificationTask,)
 
 
+def _bounding_box() -> "tuple[type[Task], ...]":
+    from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask
+
+    return (BoundingBoxTask,)
+
+
+def _reconstruction() -> "tuple[type[Task], ...]":
+    from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
+
+    return (ReconstructionTask,)
+
+
 TASK_TYPES: dict[str, TaskEntry] = {
     "regression": TaskEntry(
         _regression, "a quantity per voxel or per subject", of_volume="map", of_value="value", has_unit=True
     ),
     "segmentation": TaskEntry(_segmentation, "a label per voxel", of_volume="labels", has_classes=True),
     "classification": TaskEntry(_classification, "a class per subject", of_value="class", has_classes=True),
+    "bounding_box": TaskEntry(_bounding_box, "the box around something, one per subject", of_value="points"),
+    "reconstruction": TaskEntry(
+        _reconstruction, "the image itself, as the network sees it", of_volume="image", measured_as="regression"
+    ),
 }

@@ -192,7 +192,7 @@ ONE_LINE = [
     ("TASK ct", "attribute = age", "needs [CT] to give values; set loader = table or filename_attributes"),
     ("TASK ct", "scale = 0", "cannot be used; write a factor"),
     ("TASK organs", "scale = 2", "cannot be used; remove it"),
-    ("TASK organs", "loss = rmse", "belongs to regression, not segmentation"),
+    ("TASK organs", "loss = rmse", "belongs to regression and reconstruction, not segmentation"),
     ("TASK organs", "weight = -1", "[TASK organs] weight = '-1' must be at least 0"),
     ("MR", "interp_order = 4", "must be at most 3"),
     ("MR", "loader = skimage", "does not exist in this version; use pillow"),

@@ -122,8 +122,8 @@ def test_the_keys_of_the_interface_are_there(section):
 def test_measures_have_code_behind_every_name():
     from sfgkeras.analysis.measures import evaluations_of
 
-    for kind in TASK_TYPES:
-        assert choices.EVALUATIONS[kind] == evaluations_of(kind)
+    for kind, entry in TASK_TYPES.items():
+        assert choices.EVALUATIONS[kind] == evaluations_of(entry.measured_as or kind)
     known = {name for names in choices.EVALUATIONS.values() for name in names}
     assert set(choices.EVALUATION_ALIASES.values()) <= known
 

@@ -30,7 +30,7 @@ def classification():
 def test_there_is_one_output_channel_and_a_probability_for_each_of_two_classes():
     logits = np.random.default_rng(0).normal(0, 20, (4, 5, 1)).astype(np.float32)
     for task in (segmentation(), classification()):
-        assert (task.num_outputs, task.num_activated) == (1, 2)
+        assert (task.num_outputs, task.activated_for(3)) == (1, 2)
         probabilities = task.activate(logits)
         assert probabilities.shape == (4, 5, 2)
         np.testing.assert_allclose(probabilities[..., 1], 1 / (1 + np.exp(-logits[..., 0].astype(float))), rtol=1e-5)

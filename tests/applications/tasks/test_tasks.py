@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import zoom
 
+from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask
 from sfgkeras.applications.tasks.classification import ClassificationTask
+from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
 from sfgkeras.applications.tasks.regression import MapRegression, ValueRegression
 from sfgkeras.applications.tasks.segmentation import SegmentationTask
 from sfgkeras.applications.tasks.table import TASK_TYPES, build_tasks, class_for
@@ -183,6 +185,8 @@ def test_a_type_has_a_class_for_every_kind_of_target_that_it_can_learn_and_no_ot
         "regression": [MapRegression, ValueRegression],
         "segmentation": [SegmentationTask, None],
         "classification": [None, ClassificationTask],
+        "bounding_box": [None, BoundingBoxTask],
+        "reconstruction": [ReconstructionTask, None],
     }
 
 

@@ -1,0 +1,39 @@
+"""How files count places in a subject's own image."""
+
+from typing import cast
+
+import numpy as np
+
+from sfgkeras.applications.subjects.cohort import Cohort
+from sfgkeras.applications.tasks.targets import PointTarget
+from sfgkeras.config import Config
+from sfgkeras.data.points import Frame
+from sfgkeras.data.subjects import Subject
+
+PHOTO_AXES = (1, 0, 2)
+"""In a photo x runs along the columns, the second axis of its array, and y down the rows, the first one."""
+
+
+def frame_of(config: Config, subject: Subject) -> Frame:
+    """Returns how files count places in a subject's first image.
+
+    Raises:
+        DataError: If its header cannot be read.
+    """
+    image = subject.images[config.image[0]]
+    x, y, z = image.header().shape[:3]
+    return Frame((x, y, z), PHOTO_AXES if image.is_photo else (0, 1, 2))
+
+
+def read_in_voxels(config: Config, cohort: Cohort, task: PointTarget, subject: Subject) -> np.ndarray:
+    """Reads a subject's places in voxels of its own image, as results are written.
+
+    Raises:
+        DataError: If there are none, or they lie outside of the image; names the table.
+    """
+    frame = frame_of(config, subject)
+
+    def read(*texts: str) -> np.ndarray:
+        return task.in_voxels(task.prepare_value(*texts), frame)
+
+    return cast(np.ndarray, cohort.value(subject, task, read))

@@ -1,0 +1,226 @@
+"""A mask, a class, a box and the image itself learned by one network on photographs, from files to the report."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfgkeras.applications import run
+from sfgkeras.applications.check import check_run
+from sfgkeras.applications.report.boxes import box_mask, drawn_boxes
+from sfgkeras.applications.report.page import write_report
+from sfgkeras.applications.subjects.session import open_session
+from sfgkeras.config import read_config
+from sfgkeras.data.points import from_fractions
+from sfgkeras.errors import DataError
+
+INI = """
+[PHOTOS]
+path_to_search = {data}/photos
+loader = pillow
+spatial_window_size = 16, 16, 1
+[MASKS]
+path_to_search = {data}/masks
+loader = pillow
+[TABLE]
+csv_file = {data}/table.csv
+loader = table
+[SYSTEM]
+model_dir = {model}
+seed = 1
+[NETWORK]
+name = unet
+unet_levels = 2
+width = 0.125
+sharing = hard_sharing
+batch_size = 8
+batch_norm = recalibrated
+window_sampling = resize
+whitening = yes
+[TRAINING]
+lr = 5e-3
+max_iter = 150
+save_every_n = 150
+tensorboard_every_n = 20
+validation_every_n = 150
+random_flipping_axes = 0, 1
+exclude_fraction_for_validation = 0.2
+exclude_fraction_for_inference = 0.2
+[EVALUATION]
+evaluations = box_iou, centre_distance, dice, accuracy, rmse
+[MULTITASK]
+image = PHOTOS
+tasks = mask, kind, box, rec
+[TASK mask]
+type = segmentation
+target = MASKS
+loss = binary_crossentropy
+[TASK kind]
+type = classification
+target = TABLE
+loss = binary_crossentropy
+[TASK box]
+type = bounding_box
+target = TABLE
+weight = 50
+head_layers = 64
+head_pooling = flatten
+[TASK rec]
+type = reconstruction
+weight = 0.1
+"""
+COUNT = 60
+ROWS, COLUMNS = 24, 32
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Photographs of a red or a green rectangle, wider than high, with masks, and a table of colours and boxes."""
+    folder = tmp_path_factory.mktemp("boxes")
+    for name in ("photos", "masks"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["subject_id,kind,x_min,y_min,x_max,y_max"]
+    for number in range(COUNT):
+        height, width = rng.integers(6, 12), rng.integers(10, 18)
+        top, left = rng.integers(0, ROWS - height + 1), rng.integers(0, COLUMNS - width + 1)
+        mask = np.zeros((ROWS, COLUMNS), np.uint8)
+        mask[top : top + height, left : left + width] = 1
+        photo = rng.integers(20, 60, (ROWS, COLUMNS, 3))
+        photo[..., number % 2] += 150 * mask
+        Image.fromarray(photo.astype(np.uint8)).save(folder / "photos" / f"p{number:02d}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"p{number:02d}.png")
+        lines.append(f"p{number:02d},{number % 2},{left},{top},{left + width},{top + height}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def configure(data, folder, overrides=()):
+    path = folder / "boxes.ini"
+    path.write_text(INI.format(data=data, model=folder / "model"))
+    return read_config(path, [(name, str(value)) for name, value in dict(overrides).items()])
+
+
+def scores(summary, task):
+    return {row["measure"]: row["mean"] for row in summary[task]}
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """The configuration, and the summaries of its evaluation."""
+    config = configure(data, tmp_path_factory.mktemp("run"))
+    run.train(config)
+    run.infer(config, dataset="all")
+    return config, run.evaluate(config, dataset="all")
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return {row["subject_id"]: row for row in csv.DictReader(file)}
+
+
+def test_a_box_is_learned_beside_a_mask_a_class_and_the_image(data, trained, tmp_path):
+    config, summary = trained
+    untrained = configure(data, tmp_path, {"TRAINING.max_iter": 1, "TRAINING.lr": 1e-9, "TRAINING.save_every_n": 1})
+    run.train(untrained)
+    run.infer(untrained, dataset="all")
+    before = scores(run.evaluate(untrained, dataset="all"), "box")["box_iou"]
+    after = scores(summary, "box")
+    assert after["box_iou"] > max(0.45, before + 0.25)
+    assert after["centre_distance"] < 4
+    assert scores(summary, "mask")["dice"] > 0.85
+    assert scores(summary, "kind")["accuracy"] > 0.9
+    # Of the whitened colours one is a rectangle, and two are noise, which nothing can reconstruct.
+    assert scores(summary, "rec")["rmse"] < 0.95
+
+
+def test_results_are_in_pixels_of_the_photo_and_measured_as_such(data, trained):
+    config, summary = trained
+    values = rows_of(config.inference.save_seg_dir / "values.csv")
+    truth = rows_of(data / "table.csv")
+    measured = rows_of(config.evaluation.save_csv_dir / "box_subjects.csv")
+    assert set(measured) == set(truth)
+    expected = []
+    for subject_id, row in truth.items():
+        boxes = [np.array([float(table[f"{start}{end}"]) for end in ("x_min", "y_min", "x_max", "y_max")])
+                 for table, start in ((row, ""), (values[subject_id], "box_"))]  # fmt: skip
+        # Drawn on a grid 20 times as fine, and counted.
+        fine = [np.zeros((20 * (ROWS + 20), 20 * (COLUMNS + 20)), bool) for _ in boxes]
+        for drawn, box in zip(fine, boxes, strict=True):
+            left, top, right, bottom = np.rint((box + 10) * 20).astype(int)
+            drawn[top:bottom, left:right] = True
+        expected.append((fine[0] & fine[1]).sum() / (fine[0] | fine[1]).sum())
+        assert float(measured[subject_id]["box_iou"]) == pytest.approx(expected[-1], abs=0.02)
+    assert scores(summary, "box")["box_iou"] == pytest.approx(np.mean(expected), abs=0.01)
+    (row,) = [row for row in summary["box"] if row["measure"] == "centre_distance"]
+    assert (row["unit"], row["n"]) == ("pixels", COUNT)
+
+
+def test_the_box_of_a_subject_is_that_of_its_outputs(trained):
+    from sfgkeras.applications.inference.restored_network import load_network
+    from sfgkeras.applications.records.checkpoints import CheckpointFolder
+    from sfgkeras.applications.records.files import RunFolder
+    from sfgkeras.data.interpolation import resize_linear
+    from sfgkeras.reporter import SilentReporter
+
+    config, _ = trained
+    session = open_session(config, SilentReporter(), training=False)
+    checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
+    state = checkpoints.read(-1)
+    network = load_network(session, checkpoints, state, 3, SilentReporter())
+    subject = session.cohort.subjects["p03"]
+    image = np.asarray(session.preparation.image(subject))[:, :, 0]
+    outputs = np.asarray(network(resize_linear(image, (16, 16))[None], training=False)["box"])[0]
+    # Fractions along rows, then columns.
+    low, high = from_fractions(outputs.reshape(2, 2), (ROWS, COLUMNS)) + 0.5
+    row = rows_of(config.inference.save_seg_dir / "values.csv")["p03"]
+    found = [float(row[f"box_{name}"]) for name in ("x_min", "y_min", "x_max", "y_max")]
+    np.testing.assert_allclose(found, [low[1], low[0], high[1], high[0]], atol=1e-3)
+
+
+def test_true_and_predicted_boxes_are_drawn_where_the_mask_is(data, trained):
+    from sfgkeras.reporter import SilentReporter
+
+    config, _ = trained
+    session = open_session(config, SilentReporter(), training=False)
+    subject, task = session.cohort.subjects["p04"], session.tasks["box"]
+    drawn = dict(drawn_boxes(config, session.cohort, task, subject, (ROWS, COLUMNS, 1)))
+    mask = np.asarray(Image.open(data / "masks" / "p04.png"))[..., None]
+    np.testing.assert_array_equal(drawn["truth"], mask)
+    assert drawn["prediction"].shape == mask.shape
+    page = write_report(config, SilentReporter()).read_text(encoding="utf-8")
+    assert "box: outlines" in page
+    assert '"prediction"' in page
+
+
+def test_a_mask_of_a_box_holds_the_voxels_whose_centres_it_holds():
+    box = np.array([0.6, -3.0, -0.5, 2.4, 0.2, 0.5])
+    assert np.argwhere(box_mask(box, (4, 4, 1))).tolist() == [[1, 0, 0], [2, 0, 0]]
+    assert not box_mask(np.array([5.0, 0, -0.5, 9.0, 1, 0.5]), (4, 4, 1)).any()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("p00,0,20,1,10,5", "subject 'p00': [TABLE] x_min = 20 is not below x_max = 10"),
+        ("p00,0,32,1,40,5", "subject 'p00': [TABLE] the box 32, 1, 40, 5 lies outside of the image of 32 x 24 pixels"),
+        ("p00,0,0.1,0.1,0.5,0.5", "write units = fractions in [TASK box]"),
+        ("p00,0,,1,40,5", "subject 'p00': [TABLE] x_min = '' is not a number"),
+    ],
+)
+def test_check_and_training_name_a_box_that_cannot_be(data, tmp_path, reporter, line, message):
+    lines = (data / "table.csv").read_text().splitlines()
+    (tmp_path / "table.csv").write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
+    split = tmp_path / "split.csv"
+    split.write_text("".join(f"p{n:02d},{'training' if n < 20 else 'inference'}\n" for n in range(COUNT)))
+    config = configure(data, tmp_path, {"TABLE.csv_file": tmp_path / "table.csv", "SYSTEM.dataset_split_file": split})
+    assert not check_run(config, reporter)
+    assert any(
+        message in text for text in [*reporter.messages, *reporter.warnings, *map(str, reporter.tables.values())]
+    )
+    with pytest.raises(DataError) as refused:
+        open_session(config, reporter, training=True).preparation.subject(
+            open_session(config, reporter, training=False).cohort.subjects["p00"]
+        )
+    assert message in str(refused.value)
