@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sfgkeras.networks import Head, UNet, count_multiplies, group_network, harden
+from sfgkeras.networks import Head, UNet, count_multiplies, filter_activations, group_network, harden, recalibrate
 from sfgkeras.sharing import SHARING
 
 TASKS = {"mask": 1, "image": 2, "class": 3}
@@ -144,3 +144,137 @@ def test_every_mechanism_hardens_for_sizes_that_do_not_divide(sharing, decoder_s
     assert count_multiplies(hardened, (8,) * rank + (1,)) <= count_multiplies(network, (8,) * rank + (1,))
     alone = harden(network, task="class")
     assert_close(alone(x), {"class": expected["class"]})
+
+
+def losses_of(network, x):
+    """Gradients of the sum of squares of all outputs, by variable."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = tf.add_n([tf.reduce_sum(tf.square(values)) for values in network(x, training=True).values()])
+    return dict(
+        zip(
+            [variable.path for variable in network.trainable_variables],
+            tape.gradient(loss, network.trainable_variables),
+            strict=True,
+        )
+    )
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2, 4, 5])
+def test_any_number_of_tasks_shares_a_unet_and_reaches_every_variable(num_tasks, images, scramble):
+    tasks = {f"task {number}": number + 1 for number in range(num_tasks)}
+    network = build("sfg", scramble, images, tasks, levels=1, convolutions=1, decoder_start="decoder", width=1 / 8)
+    x = images(size=8)
+    assert_close(harden(network)(x), network(x))
+    network = UNet(tasks, levels=1, convolutions=2, width=1 / 8, seed=0)
+    gradients = losses_of(network, x)
+    assert [path for path, gradient in gradients.items() if gradient is None or not np.abs(gradient).max() > 0] == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"normalisation": "none", "levels": 1, "upsampling": "convolution"}])
+def test_a_saved_unet_loads_with_its_settings_and_numbers(settings, images, scramble, tmp_path):
+    network = build("sfg", scramble, images, decoder_start="decoder", skips=False, **settings)
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    loaded.masks = "mode"
+    assert loaded.shape == network.shape
+    assert loaded.get_config() == network.get_config()
+    for name, values in network(images(size=7)).items():
+        np.testing.assert_array_equal(loaded(images(size=7))[name], values)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "none"])
+def test_making_features_again_changes_neither_outputs_nor_gradients(normalisation, images):
+    networks = [
+        UNet(TASKS, normalisation=normalisation, levels=1, width=WIDTH, heads=HEADS, seed=0, rematerialise=again)
+        for again in ("none", "activations", "blocks")
+    ]
+    x = images(size=7)
+    usual, *others = [list(losses_of(network, x).values()) for network in networks]
+    for other in others:
+        for gradient, expected in zip(other, usual, strict=True):
+            np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_in_half_precision_it_computes_the_same_roughly(images, scramble):
+    outputs = []
+    for dtype in ("float32", "mixed_bfloat16"):
+        network = build("sfg", scramble, images, decoder_start="decoder", dtype=dtype, width=1 / 8)
+        outputs.append(network(images(size=7)))
+    for name, values in outputs[0].items():
+        assert outputs[1][name].dtype == "float32"
+        assert 0 < np.abs(outputs[1][name] - values).max() < 0.2 * np.abs(values).max()
+
+
+@pytest.mark.parametrize("sharing", ["sfg", "hard_sharing"])
+def test_without_normalisation_there_is_nothing_to_measure_and_hardening_follows_training(sharing, images):
+    network = UNet(TASKS, sharing, normalisation="none", levels=1, width=WIDTH, heads=HEADS, seed=0)
+    x = images(size=6)
+    network.compile("sgd", loss=dict.fromkeys(TASKS, "mse"), jit_compile=False)
+    targets = {name: np.zeros_like(values) for name, values in network(x).items()}
+    network.fit(x, targets, verbose=0)
+    assert network.normalizations() == []
+    recalibrate(network, [x])
+    network.masks = "mode"
+    assert_close(harden(network, data=[x])(x), network(x))
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in harden(network, data=[x]).layers)
+
+
+def test_a_step_of_training_repeats_bit_by_bit(images):
+    import tensorflow as tf
+
+    x = images(size=7)
+    steps = []
+    for _ in range(2):
+        network = UNet(TASKS, "sfg", levels=1, convolutions=1, width=WIDTH, heads=HEADS, seed=0)
+        network(x)
+        gradients = tf.function(lambda network=network: losses_of(network, x), autograph=False)()
+        steps.append([np.asarray(gradient) for gradient in gradients.values()])
+    for first, second in zip(*steps, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_the_setting_of_the_report_is_one_way_down_and_one_way_up_per_dense_task():
+    network = UNet(
+        {"mask": 1, "image": 3, "class": 1, "box": 4},
+        "hard_sharing",
+        heads={name: Head("vector", layers=(128, 64)) for name in ("class", "box")},
+        decoder_start="decoder",
+    )
+    architecture = network.trunk.architecture
+    shared = [stage for stage in architecture.stages if not stage.per_task]
+    assert [stage.filters for stage in shared] == [64, 64, 128, 128, 256, 256, 512, 512, 1024, 1024]
+    encoding = architecture.names.index("encoding")
+    assert architecture.spatial_shape(architecture.levels[encoding], (256, 256)) == (16, 16)
+    assert architecture.taps == (len(architecture.stages) - 1,) * 2 + (encoding,) * 2
+    assert architecture.tasks_behind(encoding + 1) == [0, 1]
+    assert UNet({"mask": 1}, levels=3).trunk.architecture.stages[6].filters == 512
+
+
+def test_with_vectors_alone_there_is_no_way_up(images):
+    network = UNet({"class": 2, "box": 4}, heads={"class": "vector", "box": "vector"}, width=WIDTH, seed=0)
+    assert network.trunk.architecture.names[-1] == "encoding"
+    assert network(images(size=9))["box"].shape == (3, 4)
+
+
+def test_filters_of_all_shared_levels_can_be_looked_at(images, scramble):
+    network = build("sfg", scramble, images, levels=1, decoder_start="decoder")
+    maps = filter_activations(network, images(size=6))
+    assert [values.shape for values in maps.values()] == [(3, 6, 6, 4)] * 2 + [(3, 3, 3, 8)] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"levels": 0}, "levels = 0 must be at least 1"),
+        ({"convolutions": 0}, "convolutions = 0 must be at least 1"),
+        ({"normalisation": "layer"}, "normalisation = 'layer' is not known"),
+        ({"upsampling": "nearest"}, "upsampling = 'nearest' is not known"),
+        ({"decoder_start": "decoder_5"}, "decoder_start = 'decoder_5' is no part of the network"),
+        ({"levles": 2}, "levles"),
+    ],
+)
+def test_shapes_that_cannot_be_are_refused_by_the_setting(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        UNet(TASKS, **settings)

@@ -212,6 +212,25 @@ def test_activations_alive_at_a_time_are_counted_at_their_peak():
     assert bytes_per_voxel(network, 2, 1) == 4 * (8 + 16 + 8)
 
 
+def test_activations_behind_pooling_count_by_their_voxels():
+    """Per voxel of the image: 4 numbers of the convolution before pooling, and a quarter of 8 behind it."""
+    from sfgkeras.architecture.stage import Stage
+    from sfgkeras.networks import MultiTaskNetwork
+
+    class Pooling(MultiTaskNetwork):
+        stages = (Stage(4, pools=True), Stage(8), Stage(2, upsamples=True))
+
+    found = []
+    for filters in (8, 8 + 400):
+        Pooling.stages = (Stage(4, pools=True), Stage(filters), Stage(2, upsamples=True))
+        network = Pooling({"y": 1}, "hard_sharing", activation="relu", seed=0)
+        network.build((None, None, None, 1))
+        found.append(bytes_per_voxel(network, 2, 1))
+    # At the most three of the features of the 400 filters are alive at a time, on a quarter of the voxels: convolved,
+    # normalised, activated. They are repeated to the whole size before the last convolution reads them.
+    assert 4 * 400 <= found[1] - found[0] <= 4 * (400 + 400)
+
+
 def test_passes_by_slabs_are_the_statistics_of_whole_volumes():
     """Mean and spread over passes whose outputs differ by a gain that is set at their start."""
     image, network = volume_of(9, 9, 5), Shifts()
