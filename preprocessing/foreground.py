@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.errors import DataError, lookup
+from sfgkeras.preprocessing.volume import Volume
 from sfgkeras.settings import setting
 from sfgkeras.values import choice
 
@@ -147,6 +148,11 @@ def measuring_mask(image: np.ndarray, rule: str, threshold: float = 0.0) -> np.n
         True
     """
     return None if rule == EVERY_VOXEL else foreground_mask(image, rule, threshold)
+
+
+def measured_voxels(volume: Volume, rule: str, threshold: float = 0.0) -> np.ndarray | None:
+    """Returns the voxels that a step measures: those that the volume has, else those of the step's rule."""
+    return measuring_mask(volume.array, rule, threshold) if volume.foreground is None else volume.foreground
 
 
 def describe_rule(rule: str, threshold: float = 0.0) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from sfgkeras import __version__
 from sfgkeras.errors import ConfigError, DataError, Problem, lookup
 from sfgkeras.preprocessing.fitted import FittedSettings
-from sfgkeras.preprocessing.foreground import THRESHOLD, describe_rule, measuring_mask, rule_setting
+from sfgkeras.preprocessing.foreground import THRESHOLD, describe_rule, measured_voxels, rule_setting
 from sfgkeras.preprocessing.percentiles import compact_integers, exact_percentiles
 from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.settings import setting
@@ -86,16 +86,12 @@ class NyulLandmarks:
         return replace(self, modality=modality, foreground=settings.rule, fitted_on=fitted_on, preparation=preparation)
 
     def differences(self, settings: "HistogramSettings") -> list[str]:
-        """Names cut-off and foreground rule of then and now where they differ."""
-        return self.measured_otherwise(settings.cutoff, settings.rule)
-
-    def measured_otherwise(self, cutoff: tuple[float, float] | None, foreground: str | None) -> list[str]:
-        """Names what differs from a cut-off and a foreground rule; None and what is unknown is not compared."""
+        """Names cut-off and foreground rule of then and now where they differ; what a file does not tell passes."""
         found = []
-        if cutoff is not None and not np.allclose(self.cutoff, cutoff, rtol=0, atol=1e-9):
-            found.append(f"cutoff {self.cutoff}, now {tuple(cutoff)}")
-        if foreground is not None and self.foreground and self.foreground != foreground:
-            found.append(f"foreground rule {self.foreground!r}, now {foreground!r}")
+        if not np.allclose(self.cutoff, settings.cutoff, rtol=0, atol=1e-9):
+            found.append(f"cutoff {self.cutoff}, now {tuple(settings.cutoff)}")
+        if self.foreground and self.foreground != settings.rule:
+            found.append(f"foreground rule {self.foreground!r}, now {settings.rule!r}")
         return found
 
     def _state(self) -> tuple[object, ...]:
@@ -337,7 +333,7 @@ class HistogramSettings(FittedSettings):
 
 def histogram_percentiles(volume: Volume, settings: HistogramSettings) -> np.ndarray:
     """Measures one training subject for the fit, in the voxels that `histogram_step` will measure."""
-    mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
+    mask = measured_voxels(volume, settings.foreground, settings.threshold)
     return foreground_percentiles(volume.array if mask is None else volume.array[mask], settings.cutoff)
 
 
@@ -360,7 +356,6 @@ def histogram_step(volume: Volume, settings: HistogramSettings, context: StepCon
     """
     if context.fitted is None:
         raise DataError("there are no landmarks; fit them on the training subjects first, or name histogram_ref_file")
-    mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
+    mask = measured_voxels(volume, settings.foreground, settings.threshold)
     mapped = apply_landmarks(volume.array, context.fitted, settings.norm_type, mask)
-    note = describe_bounded(mapped, context.fitted)
-    return volume.with_array(mapped, *([note] if note else []))
+    return volume.with_array(mapped).with_concern(describe_bounded(mapped, context.fitted))

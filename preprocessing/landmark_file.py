@@ -1,18 +1,14 @@
-"""The file of Nyul landmarks: readable JSON, one entry per modality; NiftyNet's text files are read too.
-
-A file is only as good as its fit to the images at hand: `check_landmarks` refuses landmarks that were fitted
-with another cut-off, foreground rule, preparation or on other subjects than asked for.
-"""
+"""The file of Nyul landmarks: readable JSON, one entry per modality; NiftyNet's text files are read too."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from sfgkeras.errors import DataError
 from sfgkeras.files import replacing
-from sfgkeras.preprocessing.fitted import FittedFile, check_fitted
+from sfgkeras.preprocessing.fitted import FittedFile
 from sfgkeras.preprocessing.histogram import NyulLandmarks, landmark_percentiles
 
 FORMAT = "Nyul landmarks of sfgkeras, version 1"
@@ -104,31 +100,6 @@ def _parse_niftynet(text: str, cutoff: tuple[float, float]) -> dict[str, NyulLan
             percentiles, np.array([float(word) for word in words[1:]]), words[0], software="NiftyNet"
         )
     return found
-
-
-def check_landmarks(
-    path: str | Path,
-    landmarks: NyulLandmarks,
-    cutoff: tuple[float, float] | None = None,
-    foreground: str | None = None,
-    fitted_on: Sequence[str] | None = None,
-    preparation: str | None = None,
-) -> None:
-    """Refuses landmarks that do not fit what they are to be used for; None is not compared.
-
-    Args:
-        path: Their file, for the message.
-        landmarks: As read.
-        cutoff: The cut-off now asked for.
-        foreground: The foreground rule now asked for, `"all"` for every voxel.
-        fitted_on: The training subjects of now; see `check_fitted`.
-        preparation: Steps and settings that run before, as text.
-
-    Raises:
-        DataError: Names everything that differs.
-    """
-    differences = landmarks.measured_otherwise(cutoff, foreground)
-    check_fitted(path, landmarks, differences, fitted_on, preparation, LANDMARK_FILE.what, "histogram")
 
 
 LANDMARK_FILE = FittedFile(

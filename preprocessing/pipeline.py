@@ -3,8 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.classes import is_class_path
-from sfgkeras.errors import DataError, Problem, Problems, closest, suggestion
+from sfgkeras.errors import Problem, Problems, closest, naming, suggestion
 from sfgkeras.preprocessing.fitted import Fitted, check_fitted, choose_modality
 from sfgkeras.preprocessing.settings import describe, fill_settings
 from sfgkeras.preprocessing.table import (
@@ -92,7 +91,11 @@ class ConfiguredStep:
         return self.step.file.read(path, self.settings)
 
     def read_fitted(
-        self, path: Path, preparation: str, fitted_on: Callable[[Fitted], Sequence[str]] | None = None
+        self,
+        path: Path,
+        preparation: str,
+        fitted_on: Callable[[Fitted], Sequence[str]] | None = None,
+        is_only: bool = True,
     ) -> Fitted:
         """Reads what the step was fitted to.
 
@@ -100,12 +103,13 @@ class ConfiguredStep:
             path: The file.
             preparation: Steps and settings before, as `Pipeline.preparation_text` has them.
             fitted_on: Returns the training subjects that it should have been fitted on; None does not ask.
+            is_only: Whether the file is asked for no other modality.
 
         Raises:
             DataError: If the file is missing, damaged or stale.
         """
         file, key = self.step.file, self.prefix
-        fitted = choose_modality(path, self.read_all(path), self.settings.modality, file.what, key)
+        fitted = choose_modality(path, self.read_all(path), self.settings.modality, file.what, key, is_only)
         expected = None if fitted_on is None else fitted_on(fitted)
         check_fitted(path, fitted, fitted.differences(self.settings), expected, preparation, file.what, key)
         return fitted
@@ -157,6 +161,17 @@ class Pipeline:
     def changing(self, what: str) -> tuple[str, ...]:
         """Names of the steps that change `values`, `grid` or `place`; see `Step`."""
         return tuple(name for name in self.names if find_step(name).changes == what)
+
+    def placing(self) -> "Pipeline":
+        """Returns the first steps, up to one that changes values: those that give an image its grid."""
+        return Pipeline(self.steps[: self._first_of_values()])
+
+    def measuring(self) -> "Pipeline":
+        """Returns the steps after those of `placing`."""
+        return Pipeline(self.steps[self._first_of_values() :])
+
+    def _first_of_values(self) -> int:
+        return next((i for i, each in enumerate(self.steps) if each.step.changes == "values"), len(self.steps))
 
     def before(self, name: str) -> "Pipeline":
         """Returns the steps that run before a step."""
@@ -211,7 +226,7 @@ class Pipeline:
         for step in self.steps:
             began = time.perf_counter()
             known = (fitted or {}).get(step.name)
-            with naming_step(step.name):
+            with naming(f"step {step.name}"):
                 volume = step.step.apply(volume, step.settings, replace(context, fitted=known))
             if watch is not None:
                 watch(step.name, time.perf_counter() - began)
@@ -225,15 +240,6 @@ def _in_words(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def naming_step(name: str) -> Iterator[None]:
-    """Puts the name of a step before what it says of the data."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"step {name}: {error}") from error
 
 
 def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None = None) -> Pipeline:

@@ -46,7 +46,7 @@ class RegisterSettings(Settings):
     """Settings of the step `register`."""
 
     reference: Path | None = setting(None, "The fixed image, or a folder with one of each subject's name.")
-    transform: str = setting("rigid", "`rigid`, `affine` or `syn`.", choices=TRANSFORMS)
+    transform: str = setting("rigid", "`rigid`, `affine` or `syn`.", choices=tuple(TRANSFORMS))
     order: int = setting(
         1, "Interpolation of the image: 0 nearest, 1 linear, 3 cubic B-spline; labels are always nearest."
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.data.nifti import read_header
+from sfgkeras.data.grids import Grid
 from sfgkeras.errors import Problem
 from sfgkeras.preprocessing.ct import FILL, value_outside
 from sfgkeras.preprocessing.resampling import ORDERS, resample_labels_like, resample_like, spacing_grid
@@ -67,10 +67,10 @@ def resample_step(volume: Volume, settings: ResampleSettings, context: StepConte
 def resample_like_step(volume: Volume, settings: ResampleLikeSettings, context: StepContext) -> Volume:
     """Resamples one subject onto its reference's grid; see `resampling.resample_like`."""
     assert settings.reference is not None
-    header = read_header(context.companion(settings.reference))
-    shape = (header.shape[0], header.shape[1], header.shape[2])
+    grid = context.grid_of(settings.reference)
+    shape = (grid.shape[0], grid.shape[1], grid.shape[2])
     fill = value_outside(volume.array) if settings.fill is None else settings.fill
-    return _onto(volume, shape, header.affine, settings.order, fill, settings.antialias, settings.label_method)
+    return _onto(volume, shape, grid.affine, settings.order, fill, settings.antialias, settings.label_method)
 
 
 def _onto(
@@ -82,7 +82,9 @@ def _onto(
     antialias: bool,
     label_method: str,
 ) -> Volume:
-    array = resample_like(volume.array, volume.affine, shape, affine, order, fill, antialias)
+    array = volume.array
+    if array.dtype != np.float32 or not Grid(array.shape[:3], volume.affine).is_same(Grid(shape, affine)):
+        array = resample_like(array, volume.affine, shape, affine, order, fill, antialias)
     labels: Mapping[str, np.ndarray] = {
         name: resample_labels_like(label_map, volume.affine, shape, affine, label_method)
         for name, label_map in volume.labels.items()

@@ -17,6 +17,7 @@ from sfgkeras.preprocessing.fitted import VALUES_FILE, FittedFile, FittedValues
 from sfgkeras.preprocessing.histogram import HistogramSettings, fit_histogram, histogram_percentiles, histogram_step
 from sfgkeras.preprocessing.landmark_file import LANDMARK_FILE
 from sfgkeras.preprocessing.orientation import ReorientSettings, reorient_step
+from sfgkeras.preprocessing.padding import PadSettings, pad_step
 from sfgkeras.preprocessing.registration import RegisterSettings, register_step
 from sfgkeras.preprocessing.resample_steps import (
     ResampleLikeSettings,
@@ -72,6 +73,7 @@ STEPS: Mapping[str, Step] = {
     "whiten": Step(whiten_step, WhitenSettings, "zero mean, unit variance"),
     "clip": Step(clip_step, ClipSettings, "intensities between limits or percentiles"),
     "crop_foreground": Step(crop_step, CropSettings, "the box around the foreground", "grid"),
+    "pad": Step(pad_step, PadSettings, "a rim of voxels around the volume", "grid"),
     "reorient": Step(reorient_step, ReorientSettings, "axes permuted and flipped", "grid"),
     "convert": Step(convert_step, ConvertSettings, "data type of the output"),
 }

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sfgkeras.data.nifti import Image, image_suffix, read_image
+from sfgkeras.data.grids import Grid
+from sfgkeras.data.nifti import Image, image_suffix, read_header, read_image
 from sfgkeras.errors import DataError
 
 
@@ -35,11 +36,14 @@ class Volume:
     """One subject between two steps.
 
     Attributes:
-        array: Intensities `(x, y, z)`, float32, or integers after `convert`.
+        array: Intensities `(x, y, z)`, float32, or integers after `convert`; steps that move voxels take channels too.
         affine: Voxel to RAS mm, `(4, 4)`.
         labels: Label maps by name, integers on the grid of `array`.
         notes: Sentences for the log and the provenance.
         side_results: What steps want saved besides.
+        concerns: Sentences that the user should look into.
+        foreground: Voxels in which steps measure intensities, of the shape of `array`, where several images have found
+            them together; None leaves that to each step's own rule.
     """
 
     array: np.ndarray
@@ -47,6 +51,13 @@ class Volume:
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     side_results: tuple[SideResult, ...] = ()
+    concerns: tuple[str, ...] = ()
+    foreground: np.ndarray | None = None
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Notes and concerns, for the log."""
+        return (*self.notes, *self.concerns)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -60,8 +71,13 @@ class Volume:
     def with_grid(
         self, array: np.ndarray, affine: np.ndarray, labels: Mapping[str, np.ndarray], *notes: str
     ) -> "Volume":
-        """Returns the volume on another grid, its label maps with it."""
-        return replace(self, array=array, affine=affine, labels=dict(labels), notes=(*self.notes, *notes))
+        """Returns the volume on another grid, its label maps with it; a foreground does not go along."""
+        notes = (*self.notes, *notes)
+        return replace(self, array=array, affine=affine, labels=dict(labels), notes=notes, foreground=None)
+
+    def with_concern(self, concern: str) -> "Volume":
+        """Returns the volume with a sentence that the user should look into; nothing is added for an empty one."""
+        return replace(self, concerns=(*self.concerns, concern)) if concern else self
 
 
 @dataclass(frozen=True)
@@ -71,10 +87,13 @@ class StepContext:
     Attributes:
         subject_id: Identifier of the subject, to find its companion files.
         fitted: What the step was fitted to on the training subjects (`Fitted`); None for the other steps.
+        may_overwrite: Whether the step may write into the array that it gets: of a large volume there is no room for a
+            copy.
     """
 
     subject_id: str
     fitted: Any = None
+    may_overwrite: bool = False
 
     def companion(self, place: Path) -> Path:
         """Returns the subject's file in a folder, the one named like its id, or `place` if that is a file.
@@ -92,6 +111,11 @@ class StepContext:
             what = "no image" if not found else f"{len(found)} images"
             raise DataError(f"{place}: has {what} named {self.subject_id}; give each subject one file of its name")
         return found[0]
+
+    def grid_of(self, place: Path) -> Grid:
+        """Returns the grid of the subject's image in a folder; see `companion`."""
+        header = read_header(self.companion(place))
+        return Grid(header.shape[:3], header.affine)
 
     def read_companion(self, place: Path) -> Image:
         """Reads the subject's image in a folder; see `companion`."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from sfgkeras.data.scaling import BLOCK, convert_in_blocks
 from sfgkeras.errors import DataError
-from sfgkeras.preprocessing.foreground import EVERY_VOXEL, THRESHOLD, measuring_mask, rule_setting
+from sfgkeras.preprocessing.foreground import EVERY_VOXEL, THRESHOLD, measured_voxels, rule_setting
 from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.settings import Settings, setting
 
@@ -75,5 +75,5 @@ def _squared_distances(values: np.ndarray, centre: float) -> float:
 
 def whiten_step(volume: Volume, settings: WhitenSettings, context: StepContext) -> Volume:
     """Whitens one subject's image; see `whiten`."""
-    mask = measuring_mask(volume.array, settings.foreground, settings.threshold)
-    return volume.with_array(whiten(volume.array, mask))
+    mask = measured_voxels(volume, settings.foreground, settings.threshold)
+    return volume.with_array(whiten(volume.array, mask, out=volume.array if context.may_overwrite else None))

@@ -1,7 +1,8 @@
 """The errors that users meet, and what words them: table lookup, suggestions, numbers with their nouns."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -88,6 +89,19 @@ def worded(problem: Problem) -> str:
 
 class DataError(ValueError):
     """A file or folder that cannot be used: the message names the file and what to do about it."""
+
+
+@contextmanager
+def naming(what: object) -> Iterator[None]:
+    """Puts a file, or a step, before what is said of its content by functions of arrays, which know no name.
+
+    Raises:
+        DataError: With the name before it.
+    """
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 class WorkerLost(RuntimeError):

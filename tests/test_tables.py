@@ -15,6 +15,7 @@ from sfgkeras.tables.losses import LOSSES
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.networks import NETWORKS
 from sfgkeras.tables.optimisers import OPTIMISERS
+from sfgkeras.tables.padding import PADDING_MODES
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import Reads
@@ -151,7 +152,7 @@ def test_strategies():
             assert build_strategy(name).num_replicas_in_sync == 1
 
 
-@pytest.mark.parametrize("mode", choices.PADDING_MODES)
+@pytest.mark.parametrize("mode", PADDING_MODES)
 def test_every_padding_mode_is_numpys(mode):
     assert np.pad(np.arange(5.0), 2, mode=mode).shape == (9,)
 

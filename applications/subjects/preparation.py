@@ -3,8 +3,8 @@
 The first image source sets a subject's grid (after `axcodes` and `pixdim`); every other source is brought onto it.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ import numpy as np
 import sfgkeras
 from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.subjects.frames import frame_of
+from sfgkeras.applications.subjects.image_pipeline import RunContext, describe_measured, measured_rule, pipeline_of
 from sfgkeras.applications.subjects.preprocessed import PreprocessedImages
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
 from sfgkeras.applications.tasks.targets import ImageTarget, PointTarget, VoxelTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
-from sfgkeras.data.grids import Grid
+from sfgkeras.data.grids import Grid, turned_grid
 from sfgkeras.data.nifti import reorient
 from sfgkeras.data.points import Move, points_between
 from sfgkeras.data.references import ImageRef
@@ -26,12 +27,12 @@ from sfgkeras.data.scaling import count_not_finite
 from sfgkeras.data.subjects import Subject
 from sfgkeras.data.volumes import VolumeStore
 from sfgkeras.data.windows import PreparedSubject
-from sfgkeras.errors import DataError
-from sfgkeras.preprocessing.ct import scale_ct
-from sfgkeras.preprocessing.foreground import describe_rule, foreground_mask, fuse_foregrounds
-from sfgkeras.preprocessing.histogram import NyulLandmarks, apply_landmarks, describe_bounded
+from sfgkeras.errors import DataError, naming
+from sfgkeras.preprocessing.fitted import Fitted
+from sfgkeras.preprocessing.foreground import EVERY_VOXEL, foreground_mask, fuse_foregrounds
+from sfgkeras.preprocessing.padding import pad, padded_affine
 from sfgkeras.preprocessing.resampling import resample_like, spacing_grid
-from sfgkeras.preprocessing.whitening import whiten
+from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.tables.samplers import SAMPLERS
 
 ALL_KNOWN = np.ones((1, 1, 1, 1), bool)
@@ -55,7 +56,7 @@ class Preparation:
         config: Config,
         tasks: Mapping[str, Task],
         cohort: Cohort,
-        landmarks: Mapping[str, NyulLandmarks] | None = None,
+        landmarks: Mapping[str, Fitted] | None = None,
         preprocessed: PreprocessedImages | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
@@ -65,6 +66,7 @@ class Preparation:
         self._cohort = cohort
         self.landmarks = dict(landmarks or {})
         self._preprocessed = preprocessed or PreprocessedImages(config, cohort)
+        self._pipelines = {name: pipeline_of(config, name) for name in config.image}
         self._store = VolumeStore(config.system.cache_dir)
         window = config.window_size
         self._sliced_axis = window.index(1) if 1 in window else None
@@ -110,10 +112,9 @@ class Preparation:
 
         The image is that of `[PREPROCESSING]` where there is one.
         """
-        inner, padding = self._inner_grid(subject), np.asarray(self._config.network.volume_padding_size)
-        affine = inner.affine.copy()
-        affine[:3, 3] -= affine[:3, :3] @ padding
-        return Grid(tuple(int(n) for n in np.asarray(inner.shape) + 2 * padding), affine)
+        inner, padding = self._inner_grid(subject), self._config.network.volume_padding_size
+        shape = tuple(length + 2 * size for length, size in zip(inner.shape, padding, strict=True))
+        return Grid(shape, padded_affine(inner.affine, padding))
 
     def point_map(self, subject: Subject) -> Move:
         """Returns what takes points `(n, 3)` of the subject's own grid to voxels of the grid that the network sees."""
@@ -126,21 +127,9 @@ class Preparation:
 
     def _inner_grid(self, subject: Subject) -> Grid:
         name = self._config.image[0]
-        header = self._seen(subject, name).header()
-        turned, pixdim = self._turned(Grid(tuple(header.shape[:3]), header.affine)), self._config.sources[name].pixdim
-        if not pixdim:
-            return turned
-        shape, affine = spacing_grid(turned.shape, turned.affine, pixdim)
-        return Grid(tuple(int(n) for n in shape), affine)
-
-    def _turned(self, grid: Grid) -> Grid:
-        """Returns a grid in the orientation that the first image source asks for."""
-        axcodes = self._config.sources[self._config.image[0]].axcodes
-        if not axcodes:
-            return grid
-        # A one-bit stand-in of the same shape: only the geometry is of interest here.
-        stand_in, affine = reorient(np.broadcast_to(np.int8(0), grid.shape), grid.affine, axcodes)
-        return Grid(tuple(int(n) for n in stand_in.shape[:3]), affine)
+        source = self._config.sources[name]
+        turned = turned_grid(self._seen(subject, name).header(), source.axcodes)
+        return Grid(*spacing_grid(turned.shape, turned.affine, source.pixdim)) if source.pixdim else turned
 
     def _seen(self, subject: Subject, name: str) -> ImageRef:
         """Returns the image of a source that the network's input is made of, preprocessed where the run says so."""
@@ -148,114 +137,98 @@ class Preparation:
 
     def image(self, subject: Subject) -> np.ndarray:
         """Returns the network's input volume, `(x, y, z, channels)`."""
-        network, grid = self._config.network, self.grid(subject)
         key = {
+            "version": sfgkeras.__version__,
+            "grid": self.grid(subject).key(),
             "sources": [
-                self._key(subject, name, grid, role="image", scaling=self._config.sources[name].scaling)
+                {
+                    "file": self._seen(subject, name).fingerprint(),
+                    "loader": self._config.sources[name].loader,
+                    "pipeline": self._pipelines[name].digest(),
+                }
                 for name in self._config.image
             ],
-            "landmarks": {
-                name: [list(known.percentiles), list(known.values)] for name, known in self.landmarks.items()
-            },
-            "norm_type": f"{network.norm_type}, bounded" if self.landmarks else None,
-            "whitening": network.whitening,
-            "foreground": self.foreground_rule(),
+            "fitted": {name: list(known.described().values()) for name, known in self.landmarks.items()},
+            "foreground": describe_measured(self._config),
         }
 
         def compute() -> np.ndarray:
-            volumes = self._read_images(subject)
-            masks = self._foregrounds(subject, volumes)
-            channels = []
-            for mask in masks:
-                # Given away: of a large volume there is no room for a copy.
-                name, volume = volumes.pop(0)
-                image = self._seen(subject, name)
-                with _naming(image):
-                    channels.append(self._normalise(volume, mask, name, image))
-                del volume
-            return self._pad(channels[0][..., None] if len(channels) == 1 else np.stack(channels, axis=-1))
+            volumes = self._placed(subject)
+            # Given away one by one: of a large volume there is no room for a copy.
+            channels = [self._finished(subject, *volumes.pop(0)) for _ in range(len(volumes))]
+            return channels[0][..., None] if len(channels) == 1 else np.stack(channels, axis=-1)
 
         return self._store.array(key, compute, sliced_axis=self._sliced_axis)
 
-    def foreground_rule(self) -> str:
-        """Returns the rule that intensities are measured with, as text; `all` for every voxel."""
-        network = self._config.network
-        if not network.normalise_foreground_only:
-            return "all"
-        rule = describe_rule(network.foreground_type)
-        return rule if len(self._config.image) == 1 else f"{rule}, {network.multimod_foreground_type}"
+    def measured(self, subject: Subject) -> dict[str, Volume]:
+        """Returns the images as they are when intensities are measured, `(x, y, z)` or with channels, by source."""
+        found: dict[str, list[Volume]] = {}
+        for name, volume in self._placed(subject):
+            found.setdefault(name, []).append(volume)
+        return {name: volumes[0] if len(volumes) == 1 else _joined(volumes) for name, volumes in found.items()}
 
-    def foreground_intensities(self, subject: Subject) -> dict[str, np.ndarray]:
-        """Returns the foreground intensities of each image source before normalisation, for fitting landmarks."""
-        volumes = self._read_images(subject)
-        masks = self._foregrounds(subject, volumes)
-        found: dict[str, list[np.ndarray]] = {}
-        for (name, volume), mask in zip(volumes, masks, strict=True):
-            found.setdefault(name, []).append(volume[mask] if mask is not None else volume.reshape(-1))
-        return {name: np.concatenate(parts) for name, parts in found.items()}
+    def _placed(self, subject: Subject) -> list[tuple[str, Volume]]:
+        """Returns one volume per channel on the subject's grid without padding, with the name of its source."""
+        found: list[tuple[str, Volume]] = []
+        for name in self._config.image:
+            array, affine = self._on_grid(subject, name)
+            channels = [array] if array.ndim == 3 else np.moveaxis(array, -1, 0)
+            found += [(name, Volume(channel, affine)) for channel in channels]
+        masks = self._foregrounds(subject, found)
+        return [(name, replace(each, foreground=mask)) for (name, each), mask in zip(found, masks, strict=True)]
 
-    def _read_images(self, subject: Subject) -> list[tuple[str, np.ndarray]]:
-        """Returns one volume `(x, y, z)` per channel, with the name of its source, without padding."""
-        grid = self._inner_grid(subject)
-        return [
-            (name, volume)
-            for name in self._config.image
-            for volume in np.moveaxis(self._read(subject, name, grid, is_image=True), -1, 0)
-        ]
+    def _on_grid(self, subject: Subject, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Reads an image and brings it onto the subject's grid; returns voxels and affine."""
+        image = self._seen(subject, name)
+        if name != self._config.image[0]:
+            self._refuse_other_grid(subject, name, turned_grid(image.header(), self._config.sources[name].axcodes))
+        read = image.read()
+        _refuse_not_finite(read.array, image)
+        with naming(image):
+            context = RunContext(subject.subject_id, grid=self._inner_grid(subject))
+            placed = self._pipelines[name].placing().apply(Volume(read.array, read.affine), context)
+        return placed.array, placed.affine
 
-    def _foregrounds(self, subject: Subject, volumes: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray | None]:
-        network = self._config.network
-        if not network.normalise_foreground_only:
+    def _foregrounds(self, subject: Subject, volumes: Sequence[tuple[str, Volume]]) -> list[np.ndarray | None]:
+        rule = measured_rule(self._config)
+        if rule == EVERY_VOXEL:
             return [None] * len(volumes)
         masks = []
         for name, volume in volumes:
-            with _naming(self._seen(subject, name)):
-                masks.append(foreground_mask(volume, network.foreground_type))
-        return list(np.moveaxis(fuse_foregrounds(masks, network.multimod_foreground_type), -1, 0))
+            with naming(self._seen(subject, name)):
+                masks.append(foreground_mask(volume.array, rule))
+        return list(np.moveaxis(fuse_foregrounds(masks, self._config.network.multimod_foreground_type), -1, 0))
 
-    def _normalise(self, volume: np.ndarray, mask: np.ndarray | None, name: str, image: ImageRef) -> np.ndarray:
-        """Applies landmarks, CT scaling and whitening to one channel `(x, y, z)` float32, which may be overwritten."""
-        network = self._config.network
-        if name in self.landmarks:
-            volume = apply_landmarks(volume, self.landmarks[name], network.norm_type, mask)
-            note = describe_bounded(volume, self.landmarks[name])
-            if note and self._warn is not None:
-                self._warn(f"{image}: {note}")
-        if self._config.sources[name].scaling == "ct":
-            volume = scale_ct(volume)
-        if network.whitening:
-            volume = whiten(volume, mask, out=volume)
-        return np.asarray(volume, np.float32)
+    def _finished(self, subject: Subject, name: str, volume: Volume) -> np.ndarray:
+        """Returns what the network sees of one channel, `(x, y, z)` float32; the volume may be overwritten."""
+        pipeline, image = self._pipelines[name].measuring(), self._seen(subject, name)
+        fitted = {step.name: self.landmarks[name] for step in pipeline.fitted if name in self.landmarks}
+        with naming(image):
+            done = pipeline.apply(volume, StepContext(subject.subject_id, may_overwrite=True), fitted=fitted)
+        for concern in done.concerns:
+            if self._warn is not None:
+                self._warn(f"{image}: {concern}")
+        return np.asarray(done.array, np.float32)
 
-    def _pad(self, volume: np.ndarray, mode: Any = None) -> np.ndarray:
+    def _pad(self, volume: np.ndarray, mode: str = "") -> np.ndarray:
         """Adds `volume_padding_size` voxels on each side of the three axes of `(x, y, z, channels)`."""
         network = self._config.network
-        if not any(network.volume_padding_size):
-            return volume
-        widths = [*((size, size) for size in network.volume_padding_size), (0, 0)]
-        chosen: Any = mode or network.volume_padding_mode
-        return np.pad(volume, widths, mode=chosen)
+        return pad(volume, network.volume_padding_size, mode or network.volume_padding_mode)
 
-    def _read(
-        self, subject: Subject, name: str, grid: Grid, labels: bool = False, is_image: bool = False
-    ) -> np.ndarray:
-        """Reads one source onto the subject's grid without padding, `(x, y, z, channels)`."""
-        return self._read_known(subject, name, grid, labels, is_image, is_target=False)[0]
-
-    def _read_known(
-        self, subject: Subject, name: str, grid: Grid, labels: bool, is_image: bool, is_target: bool
+    def _read_map(
+        self, subject: Subject, name: str, grid: Grid, labels: bool, is_target: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Reads one source as `_read` does; of a target also the voxels that it knows something about.
+        """Reads a source that is no image of the network onto the subject's grid without padding.
 
-        These are `(x, y, z)`, or None where they are all of the grid.
+        Returns:
+            The voxels, `(x, y, z, channels)`; and of a target those that it knows something about, `(x, y, z)`, or None
+            where they are all of the grid.
         """
-        source = self._config.sources[name]
-        reference = self._seen(subject, name) if is_image else subject.images[name]
+        source, reference = self._config.sources[name], subject.images[name]
         image = reference.read_labels() if labels else reference.read()
         array, affine = image.array, image.affine
-        bad = 0 if labels else count_not_finite(array)
-        if bad:
-            raise DataError(f"{reference}: {bad} voxels are NaN or infinite; replace them before training")
+        if not labels:
+            _refuse_not_finite(array, reference)
         if source.axcodes:
             array, affine = reorient(array, affine, source.axcodes)
         own = Grid(tuple(array.shape[:3]), affine)
@@ -263,26 +236,34 @@ class Preparation:
         array = put_air(array, outside, source)
         known = None if outside is None else ~outside
         if not own.is_same(grid):
-            is_first = is_image and name == self._config.image[0]
-            if not source.pixdim and not is_first and not self._follows(own, subject):
-                raise DataError(
-                    f"{reference}: its grid {own.shape} differs from that of [{self._config.image[0]}] "
-                    f"{grid.shape}; set pixdim in [{name}] to have it resampled, or correct the file"
-                )
+            self._refuse_other_grid(subject, name, own)
             order = 0 if labels else source.interp_order
-            if is_target:
-                found = known_on(outside, array.shape, affine, grid.shape, grid.affine)
-                known = None if found.all() else found
-            array = resample_like(array, affine, grid.shape, grid.affine, order, fill=fill_value(source))
+            with naming(reference):
+                if is_target:
+                    found = known_on(outside, array.shape, affine, grid.shape, grid.affine)
+                    known = None if found.all() else found
+                array = resample_like(array, affine, grid.shape, grid.affine, order, fill=fill_value(source))
         return array[..., None] if array.ndim == 3 else array, known
+
+    def _refuse_other_grid(self, subject: Subject, name: str, own: Grid) -> None:
+        """Refuses a volume on another grid than the first image's that nobody said to resample."""
+        grid, first = self._inner_grid(subject), self._config.image[0]
+        if self._config.sources[name].pixdim or own.is_same(grid) or self._follows(own, subject):
+            return
+        image = self._seen(subject, name) if name in self._config.image else subject.images[name]
+        raise DataError(
+            f"{image}: its grid {own.shape} differs from that of [{first}] {grid.shape}; set pixdim in [{name}] to "
+            "have it resampled, or correct the file"
+        )
 
     def _follows(self, own: Grid, subject: Subject) -> bool:
         """Says whether a volume is on the image's original grid, which `[PREPROCESSING]` exchanged for another."""
-        return self._preprocessed.changes_grid and own.is_same(self._turned(self.native_grid(subject)))
+        first = self._config.image[0]
+        native = turned_grid(subject.images[first].header(), self._config.sources[first].axcodes)
+        return self._preprocessed.changes_grid and own.is_same(native)
 
     def _key(self, subject: Subject, name: str, grid: Grid, role: str, **more: Any) -> dict[str, Any]:
-        source = self._config.sources[name]
-        image = self._seen(subject, name) if role == "image" else subject.images[name]
+        source, image = self._config.sources[name], subject.images[name]
         return {
             "version": sfgkeras.__version__,
             "file": image.fingerprint(),
@@ -325,20 +306,20 @@ class Preparation:
         read: list[np.ndarray | None] = []
 
         def compute() -> np.ndarray:
-            array, known = self._read_known(subject, name, self._inner_grid(subject), labels, False, is_target=True)
+            array, known = self._read_map(subject, name, self._inner_grid(subject), labels, is_target=True)
             read.append(known)
-            return self._pad(task.prepare_map(array), "constant" if labels else None)
+            with naming(subject.images[name]):
+                return self._pad(task.prepare_map(array), "constant" if labels else "")
 
         def compute_known() -> np.ndarray:
             if not read:
-                inner = self._inner_grid(subject)
-                read.append(self._read_known(subject, name, inner, labels, False, is_target=True)[1])
+                read.append(self._read_map(subject, name, self._inner_grid(subject), labels, is_target=True)[1])
             known = read.pop()
             # Voxels that volume_padding_size adds are as well known as those that they lie beside.
             return ALL_KNOWN if known is None else self._pad(known[..., None], "edge")
 
-        target = self._stored(key, compute, subject.images[name])
-        inside = self._stored({**key, "role": "known", "of": task.target_kind}, compute_known, subject.images[name])
+        target = self._store.array(key, compute, self._sliced_axis)
+        inside = self._store.array({**key, "role": "known", "of": task.target_kind}, compute_known, self._sliced_axis)
         return target, None if inside.size == 1 else inside[..., 0]
 
     def _extra_volume(self, subject: Subject, name: str, grid: Grid, labels: bool) -> np.ndarray:
@@ -350,29 +331,24 @@ class Preparation:
         key = self._key(subject, name, grid, role="extra", labels=labels)
 
         def compute() -> np.ndarray:
-            weights = self._read(subject, name, self._inner_grid(subject), labels)
+            weights = self._read_map(subject, name, self._inner_grid(subject), labels)[0]
             if not labels and weights.min() < 0:
-                raise DataError(f"holds negative weights, down to {weights.min():g}; write 0 or more")
+                raise DataError(
+                    f"{subject.images[name]}: holds negative weights, down to {weights.min():g}; write 0 or more"
+                )
             return self._pad(weights, "constant")
 
-        return self._stored(key, compute, subject.images[name])[..., 0]
-
-    def _stored(self, key: Mapping[str, Any], compute: Any, image: ImageRef) -> np.ndarray:
-        """Returns the stored array; a message about its content names the image it came from."""
-
-        def named() -> np.ndarray:
-            with _naming(image):
-                return compute()
-
-        return self._store.array(key, named, sliced_axis=self._sliced_axis)
+        return self._store.array(key, compute, self._sliced_axis)[..., 0]
 
 
-@contextlib.contextmanager
-def _naming(image: ImageRef) -> Iterator[None]:
-    """Puts the image before a message about its content that does not name it."""
-    try:
-        yield
-    except DataError as error:
-        if image.name in str(error):
-            raise
-        raise DataError(f"{image}: {error}") from error
+def _refuse_not_finite(array: np.ndarray, image: ImageRef) -> None:
+    bad = count_not_finite(array)
+    if bad:
+        raise DataError(f"{image}: {bad} voxels are NaN or infinite; replace them before training")
+
+
+def _joined(channels: Sequence[Volume]) -> Volume:
+    """Returns the channels of one source as one volume, `(x, y, z, channels)`, with their foregrounds."""
+    masks = [each.foreground for each in channels if each.foreground is not None]
+    array = np.stack([each.array for each in channels], axis=-1)
+    return replace(channels[0], array=array, foreground=np.stack(masks, axis=-1) if masks else None)

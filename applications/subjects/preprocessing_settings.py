@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sfgkeras.config import Config, Preprocessing, read_config
 from sfgkeras.config.known import refuse_unknown_keys
 from sfgkeras.config.settle import Draft
-from sfgkeras.errors import Problem, Problems, worded
+from sfgkeras.errors import Problems
 
 if TYPE_CHECKING:
     from sfgkeras.preprocessing.pipeline import Pipeline
@@ -41,7 +41,7 @@ def check_steps(draft: Draft) -> None:
         pipeline = build_pipeline(preprocessing.steps, settings)
     except Problems as error:
         for problem in error.problems:
-            draft.ini.add(SECTION, problem.key, worded(Problem(problem.what, problem.remedy)))
+            draft.ini.add(SECTION, problem.key, problem.what, problem.remedy)
         return
     remedies = _contradictions(draft, pipeline)
     if remedies:

@@ -15,6 +15,7 @@ from typing import Any
 
 import sfgkeras
 from sfgkeras.applications.records.files import PLACE_KEYS
+from sfgkeras.applications.subjects.image_pipeline import describe_measured
 from sfgkeras.applications.subjects.preprocessed import source_folder
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps, describe_steps
 from sfgkeras.applications.tasks.coverage import fill_value
@@ -24,6 +25,7 @@ from sfgkeras.config.mechanism import OTHER_SPELLINGS
 from sfgkeras.config.sections import Section
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.fitted import Fitted
+from sfgkeras.preprocessing.foreground import EVERY_VOXEL
 from sfgkeras.settings import key_of, setting_values
 from sfgkeras.tables.sharing import SHARING
 
@@ -238,13 +240,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _foreground(config: Config) -> str:
     """Returns the rule by which whitening and normalisation measure, `all` for every voxel or where neither is done."""
-    from sfgkeras.preprocessing.foreground import describe_rule
-
-    network = config.network
-    if not network.normalise_foreground_only or not (network.whitening or network.normalisation):
-        return "all"
-    rule = describe_rule(network.foreground_type)
-    return rule if len(config.image) == 1 else f"{rule}, {network.multimod_foreground_type}"
+    is_measured = config.network.whitening or config.network.normalisation
+    return describe_measured(config) if is_measured else EVERY_VOXEL
 
 
 def _padding(config: Config) -> list[Any]:

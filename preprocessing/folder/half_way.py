@@ -23,7 +23,7 @@ def write_volume(path: Path, volume: Volume) -> None:
             arrays |= {f"side:{number}": side.array, f"side_affine:{number}": side.affine}
         else:
             arrays[f"side:{number}"] = np.frombuffer(side.content, dtype=np.uint8)
-    text = json.dumps({"notes": list(volume.notes), "sides": sides})
+    text = json.dumps({"notes": list(volume.notes), "concerns": list(volume.concerns), "sides": sides})
     arrays["text"] = np.frombuffer(text.encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
@@ -37,7 +37,8 @@ def read_volume(path: Path) -> Volume | None:
             text = json.loads(stored["text"].tobytes())
             labels = {name.removeprefix("label:"): stored[name] for name in stored.files if name.startswith("label:")}
             sides = tuple(_read_side(stored, number, each) for number, each in enumerate(text["sides"]))
-            return Volume(stored["array"], stored["affine"], labels, tuple(text["notes"]), sides)
+            concerns = tuple(text["concerns"])
+            return Volume(stored["array"], stored["affine"], labels, tuple(text["notes"]), sides, concerns)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

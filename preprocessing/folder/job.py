@@ -19,14 +19,14 @@ import numpy as np
 from sfgkeras import __version__
 from sfgkeras.data.nifti import Header, read_header, write_image
 from sfgkeras.data.volumes import file_fingerprint
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, naming
 from sfgkeras.files import replacing
 from sfgkeras.preprocessing.fitted import Fitted
 from sfgkeras.preprocessing.folder.half_way import read_volume, write_volume
 from sfgkeras.preprocessing.folder.inputs import read_subject
 from sfgkeras.preprocessing.folder.manifest import DONE, FAILED, SKIPPED, Record
 from sfgkeras.preprocessing.folder.picture import draw_quality
-from sfgkeras.preprocessing.pipeline import Pipeline, naming_step
+from sfgkeras.preprocessing.pipeline import Pipeline
 from sfgkeras.preprocessing.volume import SideResult, StepContext, Volume
 
 PROVENANCE, PICTURES, WORK = "provenance", "pictures", ".work"
@@ -120,8 +120,7 @@ def run_job(job: Job) -> JobResult:
             return skipped
         return _finish(job, input_hash, clock)
     except (DataError, ConfigError) as error:
-        text = str(error) if str(job.image) in str(error) else f"{job.image}: {error}"
-        return _failed(job, input_hash, clock, text)
+        return _failed(job, input_hash, clock, str(error))
     except MemoryError:
         return _failed(job, input_hash, clock, f"{job.image}: memory is exhausted; use fewer workers")
     except Exception as error:  # one subject must not stop the others; the traceback goes to the log
@@ -135,9 +134,10 @@ def _measure(job: Job, input_hash: str, clock: _Clock) -> JobResult:
     kept, left = _half_way(job, input_hash, step.name)
     volume = read_subject(job.image, job.labels, job.loader) if kept is None else kept
     if kept is None or left.steps:
-        volume = left.apply(volume, StepContext(job.subject_id), clock.note, job.fitted)
+        with naming(job.image):
+            volume = left.apply(volume, StepContext(job.subject_id), clock.note, job.fitted)
         write_volume(_half_way_file(job, input_hash, step.name), volume)
-    with naming_step(step.name):
+    with naming(job.image), naming(f"step {step.name}"):
         measured = step.measure(volume)
     record = Record(job.subject_id, DONE, str(job.image), input_hash, seconds=str(clock.total()))
     return JobResult(record, measured=tuple(float(number) for number in measured))
@@ -147,9 +147,10 @@ def _finish(job: Job, input_hash: str, clock: _Clock) -> JobResult:
     header = read_header(job.image, job.loader)
     before = read_subject(job.image, job.labels, job.loader)
     kept, left = _half_way(job, input_hash)
-    after = left.apply(before if kept is None else kept, StepContext(job.subject_id), clock.note, job.fitted)
-    if not np.all(np.isfinite(after.array)):
-        raise DataError("the result has values that are not finite; look at the steps and the image")
+    with naming(job.image):
+        after = left.apply(before if kept is None else kept, StepContext(job.subject_id), clock.note, job.fitted)
+        if not np.all(np.isfinite(after.array)):
+            raise DataError("the result has values that are not finite; look at the steps and the image")
     written = _write_outputs(job, header, after)
     if job.picture:
         steps = ", ".join(job.pipeline.names)
@@ -161,9 +162,9 @@ def _finish(job: Job, input_hash: str, clock: _Clock) -> JobResult:
             _half_way_file(job, input_hash, step.name).unlink(missing_ok=True)
     record = Record(
         job.subject_id, DONE, str(job.image), input_hash, job.settings_hash(), job.output,
-        _digest(sorted(hashes.items())), str(clock.total()), "; ".join(after.notes),
+        _digest(sorted(hashes.items())), str(clock.total()), "; ".join(after.all_notes),
     )  # fmt: skip
-    return JobResult(record, after.notes)
+    return JobResult(record, after.all_notes)
 
 
 def _failed(job: Job, input_hash: str, clock: _Clock, message: str, details: str = "") -> JobResult:
@@ -200,7 +201,8 @@ def hash_inputs(job: Job) -> str:
             place = getattr(step.settings, each.name)
             # What a step was fitted to belongs to the cohort; settings_hash has it by value.
             if isinstance(place, Path) and not (step.is_fitted and each.name == "ref_file"):
-                hashes[f"{step.name} {each.name}"] = file_fingerprint(context.companion(place))
+                with naming(job.image), naming(f"step {step.name}"):
+                    hashes[f"{step.name} {each.name}"] = file_fingerprint(context.companion(place))
     return _digest(sorted(hashes.items()))
 
 
@@ -311,7 +313,7 @@ def _write_provenance(
         "outputs": dict(sorted(hashes.items())),
         "before": _geometry(before),
         "after": _geometry(after),
-        "notes": list(after.notes),
+        "notes": list(after.all_notes),
         "seconds": {**clock.steps, "total": clock.total()},
         "software": {"python": platform.python_version(), **_versions(SOFTWARE)},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

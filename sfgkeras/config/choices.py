@@ -121,7 +121,6 @@ WEIGHT_INITIALIZERS = (
 )
 BIAS_INITIALIZERS = ("zeros", "ones", "random_normal", "random_uniform", "truncated_normal")
 
-PADDING_MODES = ("minimum", "maximum", "mean", "median", "constant", "edge", "reflect", "symmetric", "wrap")
 NOT_BUILT_WINDOW_SAMPLING = {"selective": "use balanced, with sampler set to the section of the labels"}
 NORM_TYPES = ("percentile", "quartile", "median")
 FOREGROUND_TYPES = ("otsu_plus", "otsu_minus", "threshold_plus", "threshold_minus", "mean_plus")

@@ -15,6 +15,7 @@ from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.entry import aliases_of
 from sfgkeras.tables.networks import NETWORKS
 from sfgkeras.tables.optimisers import OPTIMISERS
+from sfgkeras.tables.padding import PADDING_MODES
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.stopping import STOPPING
@@ -141,7 +142,7 @@ class Network(Section):
         default=(0, 0, 0),
         description="Voxels added on both sides of each axis of the volume; cut off again in predictions.",
     )
-    volume_padding_mode: Annotated[str, choice(choices.PADDING_MODES)] = Field(
+    volume_padding_mode: Annotated[str, choice(PADDING_MODES)] = Field(
         default="minimum", description="What the added voxels hold, in NumPy's words."
     )
     window_sampling: Annotated[str, choice(SAMPLERS, not_built=choices.NOT_BUILT_WINDOW_SAMPLING)] = Field(

@@ -140,3 +140,15 @@ def test_integers_after_conversion_are_written_as_integers(volume, tmp_path):
     converted = apply(volume, "reorient, convert")
     write_image(tmp_path / "x.nii.gz", converted.array, converted.affine)
     assert read_label_map(tmp_path / "x.nii.gz").header.dtype.kind in "iu"
+
+
+@pytest.mark.parametrize(("mode", "rim"), [("constant", 0.0), ("edge", 1.0)])
+def test_a_padded_image_keeps_its_place_and_its_labels_their_voxels(mode, rim):
+    affine = np.array([[0, -2.0, 0, 5], [1.0, 0, 0, -3], [0, 0, 4.0, 0], [0, 0, 0, 1]])
+    volume = Volume(np.ones((3, 4, 2), np.float32), affine, {"organs": np.full((3, 4, 2), 7, np.uint8)})
+    padded = apply(volume, "pad", pad_voxels="1, 2, 0", pad_mode=mode)
+    assert padded.array.shape == padded.labels["organs"].shape == (5, 8, 2)
+    np.testing.assert_array_equal(padded.array[1:4, 2:6], volume.array)
+    assert padded.array[0].max() == rim
+    assert padded.labels["organs"].sum() == 7 * 24
+    np.testing.assert_allclose(padded.affine @ [1, 2, 0, 1], affine @ [0, 0, 0, 1])

@@ -160,10 +160,10 @@ def test_the_step_says_that_voxels_were_bounded(reference_landmarks):
     spoilt[0, 0, 0] = 1e9
     settings = HistogramSettings(foreground="all")
     volume = histogram_step(Volume(spoilt, np.eye(4)), settings, StepContext("p1", reference_landmarks))
-    assert len(volume.notes) == 1
-    assert "1 voxel is further" in volume.notes[0]
+    assert len(volume.concerns) == len(volume.all_notes) == 1
+    assert "1 voxel is further" in volume.concerns[0]
     plain = histogram_step(Volume(reference_volume(1), np.eye(4)), settings, StepContext("p1", reference_landmarks))
-    assert plain.notes == ()
+    assert plain.all_notes == ()
 
 
 def test_intensities_beyond_the_cut_offs_but_not_far_follow_the_outermost_piece(reference_landmarks):

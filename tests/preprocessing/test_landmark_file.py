@@ -5,8 +5,9 @@ import pytest
 
 from sfgkeras import __version__
 from sfgkeras.errors import DataError
-from sfgkeras.preprocessing.histogram import NyulLandmarks, fit_landmarks
-from sfgkeras.preprocessing.landmark_file import check_landmarks, read_landmarks, write_landmarks
+from sfgkeras.preprocessing.histogram import HistogramSettings, NyulLandmarks, fit_landmarks
+from sfgkeras.preprocessing.landmark_file import read_landmarks, write_landmarks
+from sfgkeras.preprocessing.pipeline import ConfiguredStep
 
 PERCENTILES = [1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99]
 VALUES = [0, 3.1, 9, 12.6, 16.6, 25.8, 35.8, 47.2, 59.3, 65.8, 72.5, 86.5, 100]
@@ -93,6 +94,14 @@ def test_a_missing_file_is_refused_with_a_remedy(tmp_path):
         read_landmarks(tmp_path / "nowhere.json")
 
 
+def read_for(tmp_path, landmarks, preparation="bias_field()", fitted_on=("b", "a"), **settings):
+    """Reads landmarks of a file as the step with such settings does."""
+    path = tmp_path / "landmarks.json"
+    write_landmarks(path, {"T2": landmarks})
+    step = ConfiguredStep("histogram", HistogramSettings(**settings))
+    return step.read_fitted(path, preparation, lambda fitted: fitted_on)
+
+
 @pytest.mark.parametrize(
     ("now", "difference"),
     [
@@ -102,11 +111,12 @@ def test_a_missing_file_is_refused_with_a_remedy(tmp_path):
         ({"preparation": ""}, r"steps before 'bias_field\(\)', now ''"),
     ],
 )
-def test_stale_landmarks_are_refused_and_the_difference_named(landmarks, now, difference):
-    with pytest.raises(DataError, match=f"stale, fitted with {difference}"):
-        check_landmarks("landmarks.json", landmarks, **now)
+def test_stale_landmarks_are_refused_and_the_difference_named(tmp_path, landmarks, now, difference):
+    with pytest.raises(DataError, match=f"landmarks.json: these landmarks are stale, fitted with {difference}"):
+        read_for(tmp_path, landmarks, **now)
 
 
-def test_fitting_landmarks_and_those_of_niftynet_pass(landmarks):
-    check_landmarks("x", landmarks, (0.01, 0.99), "otsu_plus", ["b", "a"], "bias_field()")
-    check_landmarks("x", NyulLandmarks(PERCENTILES, VALUES), (0.01, 0.99), "mean_plus", ["z"], "anything")
+def test_fitting_landmarks_and_those_of_niftynet_pass(tmp_path, landmarks):
+    assert read_for(tmp_path, landmarks) == landmarks
+    unknown = NyulLandmarks(PERCENTILES, VALUES, "T2")
+    assert read_for(tmp_path, unknown, "anything", ["z"], foreground="mean_plus") == unknown

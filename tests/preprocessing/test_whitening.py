@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from sfgkeras.errors import DataError
+from sfgkeras.preprocessing.pipeline import build_pipeline
+from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.preprocessing.whitening import whiten
 
 
@@ -47,3 +49,23 @@ def test_sums_in_pieces_are_those_of_numpy_to_the_last_bit(size):
     np.testing.assert_array_equal(whiten(image), expected)
     assert whiten(image, out=image) is image
     np.testing.assert_array_equal(image, expected)
+
+
+def test_the_step_writes_into_its_array_only_where_it_may():
+    kept = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+    given = kept.copy()
+    whitening = build_pipeline("whiten")
+    after = whitening.apply(Volume(kept, np.eye(4)), StepContext("s"))
+    again = whitening.apply(Volume(given, np.eye(4)), StepContext("s", may_overwrite=True))
+    assert kept[0, 0, 1] == 1
+    assert np.shares_memory(again.array, given)
+    np.testing.assert_array_equal(again.array, after.array)
+
+
+def test_a_foreground_that_several_images_have_found_counts_before_the_rule():
+    image = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+    mask = image > 13
+    after = build_pipeline("whiten", {"whiten_foreground": "otsu"}).apply(
+        Volume(image, np.eye(4), foreground=mask), StepContext("s")
+    )
+    np.testing.assert_array_equal(after.array, whiten(image, mask))

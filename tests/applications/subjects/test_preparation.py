@@ -1,14 +1,21 @@
 """Prepared arrays against nibabel, SimpleITK and formulas written down anew."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from sfgkeras.applications.subjects import preparation
+from sfgkeras.applications.subjects.image_pipeline import pipeline_of
 from sfgkeras.applications.subjects.session import open_session, prepare_phase
 from sfgkeras.config import read_config
+from sfgkeras.data import references
+from sfgkeras.data.grids import Grid
+from sfgkeras.data.nifti import read_image
 from sfgkeras.errors import DataError
+from sfgkeras.preprocessing.foreground import foreground_mask
+from sfgkeras.preprocessing.volume import StepContext, Volume
 from sfgkeras.reporter import SilentReporter
 
 INI = """
@@ -254,7 +261,7 @@ def reads(monkeypatch):
         return count
 
     for name in ("read_image", "read_label_map"):
-        monkeypatch.setattr(preparation, name, counting(getattr(preparation, name)))
+        monkeypatch.setattr(references, name, counting(getattr(references, name)))
     return paths
 
 
@@ -323,3 +330,19 @@ def test_a_constant_image_is_refused_with_its_file(folder):
             overrides += [("NETWORK.normalise_foreground_only", foreground_only)]
             with pytest.raises(DataError, match=r"b_t2\.nii\.gz: .*(constant|contrast|every voxel is 5)"):
                 prepare_phase(open_at(folder, *overrides), "training", SilentReporter())
+
+
+@pytest.mark.parametrize("foreground_only", ["yes", "no"])
+def test_what_training_does_to_an_image_is_a_pipeline_of_the_steps_of_preprocessing(folder, foreground_only):
+    overrides = [("MULTITASK.image", "T1"), ("NETWORK.normalise_foreground_only", foreground_only)]
+    session = open_at(folder, *overrides, ("NETWORK.volume_padding_size", "2, 0, 1"))
+    pipeline = pipeline_of(session.config, "T1")
+    assert pipeline.names == ("reorient", "resample", "histogram", "whiten", "pad")
+    image = read_image(folder / "b_t1.nii.gz")
+    fitted = {"histogram": session.preparation.landmarks["T1"]}
+    before = pipeline.placing().apply(Volume(image.array, image.affine), StepContext("b"))
+    mask = foreground_mask(before.array) if foreground_only == "yes" else None
+    after = pipeline.measuring().apply(replace(before, foreground=mask), StepContext("b"), fitted=fitted)
+    subject = session.cohort.subjects["b"]
+    np.testing.assert_array_equal(session.preparation.image(subject)[..., 0], after.array)
+    assert session.preparation.grid(subject).is_same(Grid(after.array.shape, after.affine))

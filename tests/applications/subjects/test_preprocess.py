@@ -13,7 +13,7 @@ import pytest
 from sfgkeras.applications.check import check_run
 from sfgkeras.applications.inference.results import infer_volumes
 from sfgkeras.applications.records.files import Provenance, prediction_path
-from sfgkeras.applications.subjects import histogram_landmarks as landmarks
+from sfgkeras.applications.subjects.image_pipeline import preparation_text
 from sfgkeras.applications.subjects.preprocessed import preprocess, source_folder
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps, describe_steps, read_run
 from sfgkeras.applications.subjects.session import open_session, prepare_phase
@@ -538,12 +538,12 @@ def test_landmarks_after_preprocessing_name_all_the_steps_before(folder):
         "clip(limits=0 400, percentiles=none); reorient(axcodes=R A S); reorient(axcodes=R A S); "
         "resample(spacing=3 3 3, order=1, antialias=yes)"
     )
-    assert landmarks.preparation_text(config_of(folder), "MR") == "none"
+    assert preparation_text(config_of(folder), "MR") == "none"
     assert describe_steps(config).startswith("clip(limits=[0.0, 400.0]")
     # Fitted on what the section made: nothing above the limit is left.
     path = session.preprocessed.images["MR"]["a"].path
     image = read_image(path)
     assert image.array.max() == 400
     expected = resample_to_spacing(image.array, image.affine, 3.0)[0]
-    values = session.preparation.foreground_intensities(session.cohort.subjects["a"])["MR"]
-    np.testing.assert_allclose(values, expected.ravel(), atol=1e-3)
+    measured = session.preparation.measured(session.cohort.subjects["a"])["MR"]
+    np.testing.assert_allclose(measured.array, expected, atol=1e-3)
