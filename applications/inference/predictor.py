@@ -11,6 +11,7 @@ from sfgkeras.applications.tasks.table import image_tasks, voxel_tasks
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.aggregators import SlabAggregator, grid_starts, slab_axis
 from sfgkeras.data.interpolation import resize_linear
+from sfgkeras.errors import DataError
 
 Region = tuple[slice, slice, slice]
 Call = Callable[[Any], Mapping[str, Any]]
@@ -38,6 +39,7 @@ class Predictor:
         warn: Called with what the user should look into.
         resizes: Whether the network sees whole volumes, or in 2-D whole slices, resized to the window, as it has
             learned with `window_sampling = resize`; what it says of them is resized back.
+        has_one_size: Whether the network takes windows of `window_size` and of no other size.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Predictor:
         keep_batches: bool = False,
         warn: Callable[[str], None] | None = None,
         resizes: bool = False,
+        has_one_size: bool = False,
     ) -> None:
         self._maps = voxel_tasks(tasks)
         self._values = image_tasks(tasks)
@@ -71,6 +74,7 @@ class Predictor:
         self._keep_batches = keep_batches
         self._warn = warn
         self._resizes = resizes
+        self._has_one_size = has_one_size
         self._call = _compiled(network, self._maps)
         self._call_values = _compiled(network, self._values)
 
@@ -130,9 +134,20 @@ class Predictor:
         yield from _finished(aggregators, None)
 
     def windows_of(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Returns window and border for a volume of this shape: those that were asked for, or whole slices."""
+        """Returns window and border for a volume of this shape: those that were asked for, or whole slices.
+
+        Raises:
+            DataError: If the volume is smaller than the only window that the network takes.
+        """
         window = tuple(min(size or length, length) for size, length in zip(self._window_size, shape, strict=True))
         border = tuple(b if size < n else 0 for b, size, n in zip(self._border, window, shape, strict=True))
+        if self._has_one_size and window != self._window_size:
+            voxels, size = (" x ".join(map(str, sizes)) for sizes in (shape, self._window_size))
+            raise DataError(
+                f"an image has {voxels} voxels as the network sees it, less than the window {size}, and "
+                "head_pooling = flatten takes windows of that size alone; pad images by [NETWORK] volume_padding_size, "
+                "or train with window_sampling = resize or head_pooling = average"
+            )
         if not self._prefer_whole_slices or self._sliced_axis is None:
             return window, border
         whole = tuple(1 if axis == self._sliced_axis else length for axis, length in enumerate(shape))

@@ -41,6 +41,9 @@ def build_predictor(session: Session, network: Any, image_channels: int, reporte
     """
     config = session.config
     inference, frame = config.inference, 2 * config.multitask.loss_border
+    values = image_tasks(session.tasks).values()
+    is_per_window = any(task.is_per_window for task in values)
+    has_one_size = any(task.settings.head_pooling == "flatten" for task in values)
     window_voxels = math.prod(size + frame for size in config.window_size if size != 1)
     return Predictor(
         network,
@@ -52,17 +55,12 @@ def build_predictor(session: Session, network: Any, image_channels: int, reporte
         config.network.smaller_final_batch_mode == "pad",
         config.multitask.loss_border,
         limit=VoxelLimit(network, config.spatial_rank, image_channels, config.network.batch_size * window_voxels),
-        prefer_whole_slices=inference.spatial_window_size is None and not _needs_own_windows(session),
+        prefer_whole_slices=inference.spatial_window_size is None and not (has_one_size or is_per_window),
         keep_batches=config.network.batch_norm == "batch",
         warn=reporter.warning,
         resizes=SAMPLERS[config.network.window_sampling].whole,
+        has_one_size=has_one_size,
     )
-
-
-def _needs_own_windows(session: Session) -> bool:
-    """Says whether a task is told from windows of the size of training, and from no others."""
-    tasks = image_tasks(session.tasks).values()
-    return any(task.is_per_window or task.settings.head_pooling == "flatten" for task in tasks)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from sfgkeras.data.aggregators import grid_starts
 from sfgkeras.data.grids import Grid
 from sfgkeras.data.interpolation import resize_linear
 from sfgkeras.data.scratch import Scratch
+from sfgkeras.errors import DataError
 
 TASKS = {
     "ct": MapRegression("ct", "CT", Task(type="regression", target="CT"), InputSource()),
@@ -128,6 +129,13 @@ def test_where_windows_are_resized_images_maps_are_those_of_the_resized_image_re
             outputs = network(resize_linear(plane, size)[None], training=False)[name].numpy()[0]
             outputs = softmax(outputs, axis=-1) if name == "organs" else outputs
             np.testing.assert_allclose(values, resize_linear(outputs, plane.shape[:-1]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_volume_smaller_than_the_only_window_that_a_network_takes_is_refused():
+    predictor = EagerPredictor(Shifts(), (8, 8, 1), (0, 0, 0), "none", 2, has_one_size=True)
+    predictor.volumes(volume_of(9, 8, 2))
+    with pytest.raises(DataError, match=r"7 x 9 x 2 voxels .* the window 8 x 8 x 1, and head_pooling"):
+        predictor.volumes(volume_of(7, 9, 2))
 
 
 def test_slabs_cover_the_volume_from_one_end_to_the_other():
