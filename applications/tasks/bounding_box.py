@@ -23,7 +23,6 @@ class BoundingBoxTask(PointTarget):
     that a box around all of it goes from 0 to its size.
     """
 
-    measured_as: ClassVar[str] = "bounding_box"
     rows_per_subject: ClassVar[bool] = True
 
     @property

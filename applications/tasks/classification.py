@@ -1,7 +1,7 @@
 """Classification: one class per subject."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +13,6 @@ from sfgkeras.errors import DataError
 
 class ClassificationTask(LabelledTask, ImageTarget):
     """Predicts one of `num_classes` classes per subject; the probabilities go to the result table."""
-
-    measured_as: ClassVar[str] = "classification"
 
     @property
     def target_kind(self) -> str:

@@ -1,7 +1,7 @@
 """Reconstruction: the image itself, as the network sees it; an auxiliary task, or an autoencoder."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +15,6 @@ class ReconstructionTask(VoxelTarget):
 
     Results and errors are in the same unit. There is no target to read.
     """
-
-    measured_as: ClassVar[str] = "regression"
 
     @property
     def num_outputs(self) -> int:

@@ -1,7 +1,7 @@
 """Regression: a continuous map (synthetic CT, ADC, clean image) or one number per subject."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from sfgkeras.preprocessing.ct import AIR, HU_PER_UNIT, USUAL_CLIP, scale_ct, un
 
 class RegressionTask(Task):
     """Predicts `scale * target`, whatever the kind of target."""
-
-    measured_as: ClassVar[str] = "regression"
 
     @property
     def num_outputs(self) -> int:

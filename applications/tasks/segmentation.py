@@ -1,7 +1,7 @@
 """Segmentation: one label per voxel."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,6 @@ PROBABILITIES = "_probabilities"
 
 class SegmentationTask(LabelledTask, VoxelTarget):
     """Predicts labels 0 .. `num_classes` - 1; writes a label map, or probabilities with `output_prob`."""
-
-    measured_as: ClassVar[str] = "segmentation"
 
     @property
     def target_kind(self) -> str:

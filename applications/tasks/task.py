@@ -6,7 +6,7 @@ What a task makes of its reference and of the network's outputs depends on the k
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from sfgkeras.analysis.uncertainty import Allocate, PassStatistics, in_memory
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.task_sections import Task as TaskSettings
 from sfgkeras.tables.losses import find_loss
+from sfgkeras.tables.tasks import TASK_TYPES
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,15 @@ class Task(ABC):
     source_settings: InputSource
     labels: tuple[int, ...] = ()
 
-    measured_as: ClassVar[str]
-    """The type of task whose metrics and measures fit: a key of `metrics.METRICS`, `Evaluation.kind`."""
-
     @property
     def type_name(self) -> str:
         """The type as the INI file has it."""
         return self.settings.type
+
+    @property
+    def measured_as(self) -> str:
+        """The type of task whose metrics and measures fit: a key of `metrics.METRICS`, `Evaluation.kind`."""
+        return TASK_TYPES[self.type_name].measured_as or self.type_name
 
     @property
     @abstractmethod

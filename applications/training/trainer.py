@@ -32,6 +32,7 @@ from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.tasks import for_type
 
 
 @contextlib.contextmanager
@@ -285,5 +286,6 @@ def _watched_score(config: Config) -> tuple[str, bool]:
     columns = {TOTAL: False}
     for task, settings in config.tasks.items():
         columns[f"{task}_loss"] = False
-        columns |= {f"{task}_{metric}": kind.higher_is_better for metric, kind in METRICS[settings.type].items()}
+        known = for_type(METRICS, settings.type)
+        columns |= {f"{task}_{metric}": kind.higher_is_better for metric, kind in known.items()}
     return name, bool(lookup(columns, name, "[TRAINING] best_metric"))

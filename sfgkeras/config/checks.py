@@ -17,7 +17,7 @@ from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.networks import NETWORKS, gives_only
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
-from sfgkeras.tables.tasks import TASK_TYPES
+from sfgkeras.tables.tasks import TASK_TYPES, for_type
 
 GROUPING_WINDOW = 10_000
 """Iterations over which the grouping probabilities must stand still (`callbacks.GroupingConvergence`)."""
@@ -122,10 +122,9 @@ def check_tasks(draft: Draft) -> None:
             _check_named(draft, name, "metrics", metric, METRICS, task.type)
         _check_classes(draft, name, task)
         _check_distances(draft, name, task)
-        if task.scale == 0 or (task.scale != 1 and task.type != "regression"):
-            remedy = (
-                "remove it; only a regression is scaled" if task.type != "regression" else "write a factor such as 0.01"
-            )
+        has_unit = TASK_TYPES[task.type].has_unit
+        if task.scale == 0 or (task.scale != 1 and not has_unit):
+            remedy = "write a factor such as 0.01" if has_unit else "remove it; only a regression is scaled"
             draft.ini.add(*draft.application.place(name, "scale"), f"cannot be used; {remedy}")
         if task.target in draft.sources:
             _check_unit(draft, name, task)
@@ -135,7 +134,8 @@ def check_tasks(draft: Draft) -> None:
 def _check_named(
     draft: Draft, task: str, key: str, word: str, table: Mapping[str, Mapping[str, object]], task_type: str
 ) -> None:
-    known, usual = table[task_type], next(iter(table[task_type]))
+    known = for_type(table, task_type)
+    usual = next(iter(known))
     if word in known or (key == "loss" and is_class_path(word)):
         return
     if key == "loss" and word in choices.NOT_BUILT_LOSSES:
@@ -174,7 +174,7 @@ def _check_classes(draft: Draft, name: str, task: Task) -> None:
 
 def _check_unit(draft: Draft, name: str, task: Task) -> None:
     place = draft.application.place(name, "unit")
-    if task.unit and task.type != "regression":
+    if task.unit and not TASK_TYPES[task.type].has_unit:
         draft.ini.add(*place, f"has no meaning for a {task.type}; remove it")
     elif task.unit.upper() not in ("", "HU") and draft.sources[task.target].scaling == "ct":
         draft.ini.add(*place, f"contradicts scaling = ct of [{task.target}], which gives HU; remove one of them")
@@ -211,7 +211,7 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
             f"needs [{task.target}] to give values; set loader = table or filename_attributes there",
         )
         return
-    wanted = split_list(task.attribute or "") if task.type == "bounding_box" else [task.attribute]
+    wanted = split_list(task.attribute or "") if TASK_TYPES[task.type].of_value == "points" else [task.attribute]
     if source.filename_attributes and not set(wanted) <= set(source.filename_attributes):
         known = ", ".join(source.filename_attributes)
         hint = f"is not among filename_attributes of [{task.target}]; choose one of {known}"
@@ -432,7 +432,7 @@ def check_balancing(draft: Draft) -> None:
 
 def _instead(draft: Draft, task: Task, key: str, owner: str, chosen: str) -> str:
     """Says what to write in the place of a task's key that another balancing rule has."""
-    loss = LOSSES[task.type].get(task.loss)
+    loss = for_type(LOSSES, task.type).get(task.loss)
     same = BALANCING[chosen].load().instead_of(key, getattr(task, key), loss.likelihood) if loss is not None else ""
     return f"write {same}" if same else f"remove it, or use balancing = {owner}"
 
@@ -501,7 +501,7 @@ def check_evaluation(draft: Draft) -> None:
     ini, evaluation, tasks = draft.ini, draft.sections["evaluation"], draft.application.tasks
     if not draft.application.complete:
         return
-    fitting = list(dict.fromkeys(name for task in tasks.values() for name in choices.EVALUATIONS[task.type]))
+    fitting = list(dict.fromkeys(name for task in tasks.values() for name in for_type(choices.EVALUATIONS, task.type)))
     for measure in evaluation.evaluations:
         if measure not in fitting:
             if remedy := choices.NOT_BUILT_EVALUATIONS.get(measure):
@@ -512,8 +512,13 @@ def check_evaluation(draft: Draft) -> None:
             hint = ";" if known else suggestion(measure, fitting) or ";"
             ini.add("EVALUATION", "evaluations", f"{what}{hint} choose of {', '.join(fitting)}")
     _check_mask(draft)
-    if evaluation.intensity_bounds and all(task.type != "regression" for task in tasks.values()):
+    if evaluation.intensity_bounds and not any(_is_quantity(task) for task in tasks.values()):
         ini.add("EVALUATION", "intensity_bounds", "needs a regression, and there is none; remove it")
+
+
+def _is_quantity(task: Task) -> bool:
+    """Says whether a task is measured as a regression, whose intensities may be bounded."""
+    return "regression" in (task.type, TASK_TYPES[task.type].measured_as)
 
 
 def _check_mask(draft: Draft) -> None:

@@ -24,7 +24,7 @@ from sfgkeras.tables.networks import NETWORKS, find_network
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.stopping import STOPPING
-from sfgkeras.tables.tasks import TASK_TYPES
+from sfgkeras.tables.tasks import TASK_TYPES, for_type
 
 Table = Mapping[str, Entry[Any]]
 SectionType = TypeVar("SectionType", bound=Section)
@@ -47,7 +47,7 @@ class Choosing:
 
     def entry(self, name: str, task_type: str, what: str) -> Entry[Any] | None:
         """Returns the entry that was chosen; None if there is none of that name."""
-        table = self.tables.get(task_type, self.tables.get("", {}))
+        table = for_type(self.tables, task_type)
         if self.find is not None and is_class_path(name):
             return self.find(name, task_type, what)
         return table.get(name)
@@ -205,7 +205,7 @@ class _Reading:
         return self.choosing.entry(self.chosen, self.task_type, what)
 
     def _table(self) -> Table:
-        return self.choosing.tables.get(self.task_type, self.choosing.tables.get("", {}))
+        return for_type(self.choosing.tables, self.task_type)
 
     def _is_left_behind(self, entry: IniEntry) -> bool:
         """Says whether the file has a setting, and the command line or a row of a study chooses something else."""

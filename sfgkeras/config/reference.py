@@ -16,7 +16,7 @@ from sfgkeras.settings import REQUIRED, described, key_of
 from sfgkeras.tables.losses import LOSSES, loss_aliases
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.sharing import SHARING
-from sfgkeras.tables.tasks import TASK_TYPES
+from sfgkeras.tables.tasks import TASK_TYPES, for_type
 from sfgkeras.values import Reads, format_value
 
 _INTRODUCTION = """\
@@ -231,13 +231,17 @@ def _names_by_type() -> str:
         "|---|---|---|---|",
     ]
     for kind in TASK_TYPES:
-        cells = (LOSSES[kind], METRICS[kind], choices.EVALUATIONS[kind])
+        cells = [[*for_type(LOSSES, kind)], [*for_type(METRICS, kind)], [*for_type(choices.EVALUATIONS, kind)]]
         rows.append(f"| {kind} | " + " | ".join(", ".join(f"`{name}`" for name in cell) for cell in cells) + " |")
     other_names = {**loss_aliases(), **choices.EVALUATION_ALIASES}
     aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in other_names.items())
     rows += ["", f"The first loss of a type is its default; {aliases}.", ""]
     rows += ["| loss | of | what it is |", "|---|---|---|"]
-    rows += [f"| `{name}` | {kind} | {entry.summary} |" for kind in TASK_TYPES for name, entry in LOSSES[kind].items()]
+    rows += [
+        f"| `{name}` | {kind} | {entry.summary} |"
+        for kind in TASK_TYPES
+        for name, entry in for_type(LOSSES, kind).items()
+    ]
     return "\n".join(rows)
 
 

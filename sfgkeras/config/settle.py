@@ -20,7 +20,7 @@ from sfgkeras.tables.metrics import usual_metrics
 from sfgkeras.tables.networks import gives_only
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
-from sfgkeras.tables.tasks import TASK_TYPES
+from sfgkeras.tables.tasks import TASK_TYPES, for_type
 
 if TYPE_CHECKING:
     from sfgkeras.sharing.base import Sharing
@@ -249,8 +249,8 @@ def _settle_tasks(draft: Draft) -> None:
         # NiftyNet's accuracy of a segmentation counts voxels.
         aliases["accuracy"] = "voxel_accuracy"
     evaluations = tuple(dict.fromkeys(aliases.get(measure, measure) for measure in measures))
-    unasked = {measure for kind in unlearned for measure in choices.EVALUATIONS[kind]}
-    unasked -= {measure for kind in learned for measure in choices.EVALUATIONS[kind]}
+    unasked = {measure for kind in unlearned for measure in for_type(choices.EVALUATIONS, kind)}
+    unasked -= {measure for kind in learned for measure in for_type(choices.EVALUATIONS, kind)}
     evaluations = tuple(measure for measure in evaluations if measure not in unasked)
     bounds = {} if "regression" in unlearned else evaluation.intensity_bounds
     by_id = {section_id(name): name for name in draft.sources}
@@ -277,7 +277,7 @@ def _usual_attribute(draft: Draft, name: str, task: Task) -> str:
 
 def label_sources(draft: Draft) -> list[str]:
     """Returns the sources that hold label maps: they must not be interpolated."""
-    names = [task.target for task in draft.application.tasks.values() if task.type == "segmentation"]
+    names = [task.target for task in draft.application.tasks.values() if TASK_TYPES[task.type].of_volume == "labels"]
     if SAMPLERS[draft.sections["network"].window_sampling].labels and draft.application.multitask.sampler:
         names.append(draft.application.multitask.sampler)
     return [name for name in dict.fromkeys(names) if name in draft.sources]

@@ -8,6 +8,7 @@ from sfgkeras.classes import is_class_path, load_class
 from sfgkeras.errors import Problem, lookup
 from sfgkeras.settings import Settings, own_settings, setting
 from sfgkeras.tables.entry import Entry, aliases_of
+from sfgkeras.tables.tasks import for_type
 
 if TYPE_CHECKING:
     from sfgkeras.losses.base import TaskLoss
@@ -294,7 +295,7 @@ def find_loss(name: str, task_type: str, what: str) -> LossEntry:
         ConfigError: If there is no such loss, or the class cannot be used.
     """
     if not is_class_path(name):
-        return lookup(LOSSES[task_type], name, f"{task_type} loss")
+        return lookup(for_type(LOSSES, task_type), name, f"{task_type} loss")
     import keras
 
     own = load_class(name, what, keras.losses.Loss)
@@ -305,18 +306,18 @@ def find_loss(name: str, task_type: str, what: str) -> LossEntry:
         return functools.partial(task_loss, own)
 
     summary = (own.__doc__ or name).strip().partition("\n")[0].rstrip(".")
-    usual = LOSSES[task_type][default_loss(task_type)].likelihood
+    usual = for_type(LOSSES, task_type)[default_loss(task_type)].likelihood
     return LossEntry(load, summary, own_settings(own, keras.losses.Loss), likelihood=getattr(own, "likelihood", usual))
 
 
 def default_loss(task_type: str) -> str:
     """Returns the loss of a type of task that names none."""
-    return next(iter(LOSSES[task_type]))
+    return next(iter(for_type(LOSSES, task_type)))
 
 
 def takes_one_logit(task_type: str, loss: str) -> bool:
     """Says whether a loss of a type of task takes one output channel for two classes; a class of the user's never."""
-    entry = LOSSES[task_type].get(loss)
+    entry = for_type(LOSSES, task_type).get(loss)
     return entry is not None and entry.one_logit
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sfgkeras.tables.entry import Entry
+from sfgkeras.tables.tasks import for_type
 
 if TYPE_CHECKING:
     from sfgkeras.metrics.base import StreamingMetric
@@ -78,4 +79,4 @@ METRICS["reconstruction"] = METRICS["regression"]
 
 def usual_metrics(task_type: str) -> tuple[str, ...]:
     """Returns the metrics of a type of task that names none."""
-    return tuple(name for name, entry in METRICS[task_type].items() if entry.usual)
+    return tuple(name for name, entry in for_type(METRICS, task_type).items() if entry.usual)

@@ -1,12 +1,15 @@
 """The types of tasks that `[TASK name] type` may choose."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sfgkeras.tables.entry import Entry
 
 if TYPE_CHECKING:
     from sfgkeras.applications.tasks.task import Task
+
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class TaskEntry(Entry["tuple[type[Task], ...]"]):
             none.
         has_classes: Whether it needs `num_classes`, and may name them.
         has_unit: Whether its target is a quantity with `scale` and `unit`.
-        measured_as: The type whose metrics and measures fit it; empty for its own.
+        measured_as: The type whose metrics and measures fit it, and whose losses, if the tables have none of its own;
+            empty for itself.
     """
 
     of_volume: str | None = None
@@ -71,3 +75,17 @@ TASK_TYPES: dict[str, TaskEntry] = {
         _reconstruction, "the image itself, as the network sees it", of_volume="image", measured_as="regression"
     ),
 }
+
+
+def for_type(tables: Mapping[str, Known], task_type: str) -> Known:
+    """Returns what tables by type of task have for a type: its own, or that of the type that it is measured as.
+
+    Args:
+        tables: Losses, metrics or measures by type; of what is the same for all types, by an empty string.
+        task_type: A type.
+    """
+    entry = TASK_TYPES.get(task_type)
+    for name in (task_type, entry.measured_as if entry is not None else "", ""):
+        if name in tables:
+            return tables[name]
+    raise KeyError(task_type)
