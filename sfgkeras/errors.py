@@ -120,10 +120,16 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return by_lower_case[close[0]] if close else None
 
 
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Returns the remedy `did you mean 'x'?` for the known name closest to `name`, or another one where none is."""
+    found = closest(name, known)
+    return otherwise if found is None else f"did you mean {found!r}?"
+
+
 def suggestion(name: str, known: Sequence[str]) -> str:
     """Returns `, did you mean 'x'?` for the known name closest to `name`, or an empty string."""
-    found = closest(name, known)
-    return "" if found is None else f", did you mean {found!r}?"
+    found = did_you_mean(name, known)
+    return f", {found}" if found else ""
 
 
 def lookup(table: Mapping[str, Value], name: str, what: str) -> Value:

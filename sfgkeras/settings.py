@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras import values
-from sfgkeras.errors import ConfigError, Problem, closest
+from sfgkeras.errors import ConfigError, Problem, did_you_mean
 from sfgkeras.quoting import unquote
 from sfgkeras.values import Reads, choice, choose
 
@@ -271,8 +271,7 @@ def build_settings(settings: type | None, given: Mapping[str, Any]) -> tuple[Any
 
 
 def _no_such(name: str, known: Collection[str]) -> str:
-    close = closest(name, known)
-    return f"did you mean {close!r}?" if close else f"known are {', '.join(known) or 'none'}"
+    return did_you_mean(name, known, f"known are {', '.join(known) or 'none'}")
 
 
 def _asked_for(missing: Described) -> str:

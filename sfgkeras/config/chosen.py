@@ -13,7 +13,7 @@ from sfgkeras.config.sections import Network, Section, Training
 from sfgkeras.config.task_sections import Classification, InputSource, Regression, Segmentation, Task
 from sfgkeras.config.text import Entry as IniEntry
 from sfgkeras.config.text import IniSection, IniText, section_id
-from sfgkeras.errors import Problem, closest
+from sfgkeras.errors import Problem, did_you_mean
 from sfgkeras.quoting import unquote
 from sfgkeras.settings import build_settings, described, key_of
 from sfgkeras.tables.balancing import BALANCING
@@ -223,9 +223,8 @@ class _Reading:
             return
         for key in entries:
             if key.startswith(key_of(self.chosen, "")) and key not in own:
-                close = closest(key, own)
                 known = f"{self.chosen} can be set {', '.join(own)}" if own else f"{self.chosen} has no settings"
-                self.ini.add_unknown_key(self.header, key, f"did you mean {close!r}?" if close else known)
+                self.ini.add_unknown_key(self.header, key, did_you_mean(key, own, known))
 
     def _add(self, problem: Problem, given: Mapping[str, tuple[str, Any]]) -> None:
         if problem.key in given:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sfgkeras.config.text import IniSection, IniText, section_id
-from sfgkeras.errors import Problem, closest
+from sfgkeras.errors import Problem, did_you_mean
 from sfgkeras.quoting import end_of_quotes, split_list
 
 SECTION = "COMPARE"
@@ -59,7 +59,7 @@ def take_rows(ini: IniText) -> dict[str, Row]:
     rows = {}
     for key, entry in section.entries.items():
         if not _NAME.fullmatch(key):
-            ini.add(SECTION, key, "is no row: a row's name has letters, digits and - _ + . only; write e.g. mtl-rec")
+            ini.add(SECTION, key, "is no row: a row's name has letters, digits and - _ + . only", "write e.g. mtl-rec")
             continue
         try:
             changes = tuple(_changes(ini, entry.value))
@@ -68,7 +68,7 @@ def take_rows(ini: IniText) -> dict[str, Row]:
         else:
             rows[key] = Row(key, changes, ini.file, entry.line, entry.option or "", entry.value)
     if not section.entries:
-        ini.add(SECTION, None, "has no row; write one on a line, e.g. base = tasks: mask, or remove the section")
+        ini.add(SECTION, None, "has no row", "write one on a line, e.g. base = tasks: mask, or remove the section")
     del ini.sections[SECTION]
     return rows
 
@@ -87,8 +87,7 @@ def _changes(ini: IniText, text: str) -> Iterator[tuple[str, str]]:
         if not value:
             raise Problem(f"gives {key} no value", f"write {key}: VALUE, or leave it out")
         if "." not in key and key.lower() not in _SHORT:
-            close = closest(key, _SHORT)
-            remedy = f"did you mean {close!r}?" if close else "write SECTION.KEY: VALUE, e.g. training.lr: 1e-4"
+            remedy = did_you_mean(key, _SHORT, "write SECTION.KEY: VALUE, e.g. training.lr: 1e-4")
             raise Problem(f"sets {key!r}, which names no section", remedy)
         if reason := _SET_BY_COMPARE.get(key.upper()):
             raise Problem(f"sets {key}, which sfgkeras compare sets ({reason})", "leave it out")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sfgkeras.config.sections import Network
 from sfgkeras.config.task_sections import Multitask
 from sfgkeras.config.text import Entry, IniText, section_id
-from sfgkeras.errors import ConfigError, closest
+from sfgkeras.errors import ConfigError, did_you_mean
 from sfgkeras.settings import build_settings, described
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.values import format_value
@@ -169,9 +169,8 @@ def _of_mechanism(ini: IniText, chosen: str) -> dict[str, Entry]:
         if key in own:
             found[key] = entry
         elif not owners:
-            close = closest(key, own)
             known = f"{chosen} has {', '.join(own)}" if own else f"{chosen} has no settings"
-            ini.add_unknown_key(SECTION, key, f"did you mean {close!r}?" if close else known)
+            ini.add_unknown_key(SECTION, key, did_you_mean(key, own, known))
         elif not entry.overrides and _override(ini, "NETWORK", ["sharing"]):
             setting = described(SHARING[owners[0]].settings_class())[key]
             without_effect += [] if setting.is_default(entry.value) else [key]

@@ -185,7 +185,8 @@ def _move(ini: IniText, section: IniSection) -> list[Change]:
         else:
             ini.add_at_line(
                 entry.line,
-                f"[{section.name}] {key} = {entry.value!r} contradicts [{home}] {key} = {there.value!r}; remove one",
+                f"[{section.name}] {key} = {entry.value!r} contradicts [{home}] {key} = {there.value!r}",
+                "remove one",
             )
     return changes
 
@@ -241,7 +242,7 @@ def _rename_network(ini: IniText) -> list[Change]:
     if alias.sharing is not None:
         given = section.entries.get("sharing")
         if given is not None and unquote(given.value).lower() != alias.sharing:
-            ini.add("NETWORK", "sharing", f"contradicts name = {name}, which is {alias.sharing}; remove it")
+            ini.add("NETWORK", "sharing", f"contradicts name = {name}, which is {alias.sharing}", "remove it")
         section.entries["sharing"] = given or replace(entry, key="sharing", value=alias.sharing)
         now.append((section.name, "sharing", alias.sharing))
     is_shared = f" with sharing = {alias.sharing}" if alias.sharing else ""
@@ -268,7 +269,8 @@ def _cross_stitch(ini: IniText) -> list[Change]:
     if wanted and sharing not in ("", "cross_stitch"):
         ini.add_at_line(
             entry.line,
-            f"[MULTITASK] {entry.key} = {entry.value!r} contradicts [NETWORK] sharing = {sharing}; remove one",
+            f"[MULTITASK] {entry.key} = {entry.value!r} contradicts [NETWORK] sharing = {sharing}",
+            "remove one",
         )
         return []
     if not wanted and sharing != "cross_stitch":

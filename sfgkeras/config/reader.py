@@ -23,7 +23,7 @@ from sfgkeras.config.settle import Draft, settle
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.text import IniText, apply_overrides, parse_ini
 from sfgkeras.config.translate import read_application
-from sfgkeras.errors import ConfigError, Problems, suggestion
+from sfgkeras.errors import ConfigError, Problem, Problems, did_you_mean
 
 # A section without which there is no object to hold the configuration; None stands for "not asked for".
 _OPTIONAL_SECTIONS = frozenset({"PREPROCESSING"})
@@ -104,8 +104,8 @@ def _read_checked(
     rows = take_rows(ini)
     if row is not None:
         if row not in rows:
-            hint = suggestion(row, list(rows)) or f"; it has {', '.join(rows) or 'none'}"
-            raise ConfigError(f"{path}: [COMPARE] has no row {row!r}{hint}")
+            remedy = did_you_mean(row, rows, f"it has {', '.join(rows) or 'none'}")
+            raise Problem(f"has no row {row!r}", remedy, section="COMPARE", file=str(path))
         apply_row(ini, rows[row])
     told = [change.message(ini.file) for change in adapt(ini) if change.is_told]
     draft = replace(_read_draft(ini), rows=rows, row=row)

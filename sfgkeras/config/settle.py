@@ -126,11 +126,11 @@ def _settle_sharing(draft: Draft) -> None:
     is_learned = SHARING[sharing].learned
     if ini.has("MULTITASK", "learn_categorical") and multitask.learn_categorical != is_learned:
         remedy = "remove it" if is_learned else "use sharing = sfg"
-        ini.add("MULTITASK", "learn_categorical", f"contradicts [NETWORK] sharing = {sharing}; {remedy}")
+        ini.add("MULTITASK", "learn_categorical", f"contradicts [NETWORK] sharing = {sharing}", remedy)
     is_constant = SHARING[sharing].constant
     if ini.has("MULTITASK", "constant_grouping") and multitask.constant_grouping != is_constant:
         remedy = "remove it" if is_constant else "use sharing = constant_mask"
-        ini.add("MULTITASK", "constant_grouping", f"contradicts [NETWORK] sharing = {sharing}; {remedy}")
+        ini.add("MULTITASK", "constant_grouping", f"contradicts [NETWORK] sharing = {sharing}", remedy)
     changes: dict[str, Any] = {"learn_categorical": is_learned, "constant_grouping": is_constant}
     probabilities = multitask.init_categorical
     if application.authors_spelling and probabilities is not None and len(probabilities) == 3:
@@ -145,7 +145,8 @@ def _settle_sharing(draft: Draft) -> None:
             ini.add(
                 "MULTITASK",
                 "layer_scale",
-                f"contradicts [NETWORK] width = {network.width:g}; remove one of them",
+                f"contradicts [NETWORK] width = {network.width:g}",
+                "remove one of them",
             )
         network = network.model_copy(update={"width": multitask.layer_scale})
     network, multitask = network.model_copy(update={"sharing": sharing}), multitask.model_copy(update=changes)

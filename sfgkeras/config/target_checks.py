@@ -41,7 +41,7 @@ def _check_columns(draft: Draft, name: str, task: Task) -> None:
     rank = 2 if 1 in window else 3
     columns = split_list(task.attribute)
     if len(set(columns)) < len(columns):
-        draft.ini.add(*place, "names a column twice; name the low corner, then the high corner")
+        draft.ini.add(*place, "names a column twice", "name the low corner, then the high corner")
     elif len(columns) != 2 * rank:
         shown = ", ".join(map(str, window))
         message = f"names {len(columns)} columns, and a box in windows of {shown} has {2 * rank}; write e.g. "

@@ -191,7 +191,7 @@ class _Parser:
         self._last_key = None
         name = " ".join(match["name"].split()) if match else ""
         if match is None or not name or (match["rest"] and match["rest"][0] not in "#;"):
-            self._ini.add_at_line(number, f"{line!r} is not a section; write [NAME] on a line of its own")
+            self._ini.add_at_line(number, f"{line!r} is not a section", "write [NAME] on a line of its own")
             # Its keys must not fall to the section above.
             self._section = IniSection(name, number)
             return
@@ -199,7 +199,7 @@ class _Parser:
         self._section = IniSection(name, number)
         if known is not None:
             self._ini.add_at_line(
-                number, f"[{name}] is there a second time, first in line {known.line}; join the two sections"
+                number, f"[{name}] is there a second time, first in line {known.line}", "join the two sections"
             )
         else:
             self._ini.sections[section_id(name)] = self._section
@@ -215,7 +215,7 @@ class _Parser:
         match = _ASSIGNMENT.fullmatch(_without_comment(line, _marks(section)))
         if match is None or not match["key"]:
             where = f"[{section.name}] " if section else ""
-            self._ini.add_at_line(number, f"{where}{line!r} has no value; write KEY = VALUE, or # before a comment")
+            self._ini.add_at_line(number, f"{where}{line!r} has no value", "write KEY = VALUE, or # before a comment")
             return
         key = match["key"].lower()
         if section is None:
@@ -224,7 +224,8 @@ class _Parser:
             first = section.entries[key].line
             self._ini.add_at_line(
                 number,
-                f"[{section.name}] {key} is there a second time, first in line {first}; remove one of them",
+                f"[{section.name}] {key} is there a second time, first in line {first}",
+                "remove one of them",
             )
         else:
             value = self._value(number, section, key, match["value"].strip())
@@ -271,7 +272,7 @@ def apply_overrides(ini: IniText, overrides: Sequence[tuple[str, str]]) -> None:
         name = name.removeprefix("--")
         section_name, dot, key = (part.strip() for part in name.rpartition("."))
         if not dot or not section_name or not key:
-            ini.add_at_line(None, f"--{name} names no section and key; write --SECTION.KEY VALUE")
+            ini.add_at_line(None, f"--{name} names no section and key", "write --SECTION.KEY VALUE")
             continue
         if problem := _unusable(value):
             ini.add_at_line(None, f"--{name} = {value!r} has {problem}")

@@ -16,7 +16,7 @@ from sfgkeras.config.known import (
 )
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.text import IniSection, IniText, section_id
-from sfgkeras.errors import suggestion
+from sfgkeras.errors import did_you_mean
 from sfgkeras.quoting import split_list
 
 # The task types that the authors' code assumes where task_1_type and task_2_type are left out.
@@ -75,7 +75,7 @@ def read_application(ini: IniText, sources: dict[str, InputSource], task_section
     present = [name for name in ("MULTITASK", *ONE_TASK_SECTIONS) if name in ini.sections]
     if len(present) > 1:
         others = " and ".join(f"[{name}]" for name in present[1:])
-        ini.add(present[0], None, f"stands beside {others}; keep one of them, a run has one application")
+        ini.add(present[0], None, f"stands beside {others}", "keep one of them, a run has one application")
     if not present and any(name in ini.sections for name in NOT_BUILT_SECTIONS):
         return Application(complete=False)
     if not present:
@@ -89,11 +89,11 @@ def read_application(ini: IniText, sources: dict[str, InputSource], task_section
         application = _read_multitask(ini, task_sections)
     else:
         for section in task_sections:
-            ini.add(section.name, None, f"needs [MULTITASK]; [{present[0]}] has one task only")
+            ini.add(section.name, None, "needs [MULTITASK]", f"[{present[0]}] has one task only")
         application = _read_one_task(ini, present[0])
     _resolve_sources(ini, application, sources)
     if application.name == "multi_task" and not application.tasks and not task_sections:
-        ini.add(application.section, None, "has no task; add a [TASK name] section for each")
+        ini.add(application.section, None, "has no task", "add a [TASK name] section for each")
     application.complete = application.complete and bool(application.tasks)
     return application
 
@@ -107,7 +107,7 @@ def _read_multitask(ini: IniText, task_sections: Sequence[IniSection]) -> Applic
     application.authors_spelling = is_authors
     if is_authors:
         if ini.has("MULTITASK", "tasks"):
-            ini.add("MULTITASK", "tasks", "needs [TASK name] sections; remove it, or output_1, output_2, ...")
+            ini.add("MULTITASK", "tasks", "needs [TASK name] sections", "remove it, or output_1, output_2, ...")
         _read_authors_tasks(ini, section, application)
     else:
         _read_task_sections(ini, task_sections, application)
@@ -118,17 +118,17 @@ def _read_task_sections(ini: IniText, task_sections: Sequence[IniSection], appli
     by_name = {" ".join(section.name.split()[1:]).lower(): section for section in task_sections}
     chosen = [name.lower() for name in application.multitask.tasks] or list(by_name)
     if len(set(chosen)) < len(chosen):
-        ini.add("MULTITASK", "tasks", "names a task twice; remove one of them")
+        ini.add("MULTITASK", "tasks", "names a task twice", "remove one of them")
         application.complete = False
     for name in dict.fromkeys(chosen):
         section = by_name.get(name)
         if section is None:
-            hint = suggestion(name, list(by_name)) or f"; add [TASK {name}] with type and target"
-            ini.add("MULTITASK", "tasks", f"names {name!r}, which has no section{hint}")
+            remedy = did_you_mean(name, by_name, f"add [TASK {name}] with type and target")
+            ini.add("MULTITASK", "tasks", f"names {name!r}, which has no section", remedy)
             application.complete = False
         elif not _TASK_NAME.fullmatch(name) or name in _RESERVED_NAMES:
             reason = "is reserved" if name in _RESERVED_NAMES else "is not made of letters, digits and _"
-            ini.add(section.name, None, f"has a name that {reason}; write e.g. [TASK ct]")
+            ini.add(section.name, None, f"has a name that {reason}", "write e.g. [TASK ct]")
             application.complete = False
         else:
             _add_task(ini, application, name, section.name, fields_of(section, Task))
@@ -198,7 +198,8 @@ def _authors_classes(ini: IniText, section: IniSection, count: int) -> list[str]
         ini.add(
             "MULTITASK",
             "num_classes",
-            f"has {len(classes)} numbers for {count} tasks; write one per task, 1 for a regression",
+            f"has {len(classes)} numbers for {count} tasks",
+            "write one per task, 1 for a regression",
         )
         return []
     return classes
@@ -258,7 +259,7 @@ def _resolve_sources(ini: IniText, application: Application, sources: dict[str, 
         ini.need(section, "image", ", the input source that the network sees")
     images = [_resolve(ini, sources, section, "image", name) for name in multitask.image]
     if len(set(images)) < len(images):
-        ini.add(section, "image", "names a source twice; remove one of them")
+        ini.add(section, "image", "names a source twice", "remove one of them")
     changes: dict[str, Any] = {"image": tuple(images)}
     for key in ("weight", "sampler"):
         if getattr(multitask, key) is not None:
@@ -277,7 +278,7 @@ def _resolve(ini: IniText, sources: dict[str, InputSource], section: str, key: s
     by_id = {section_id(source): source for source in sources}
     if section_id(name) in by_id:
         return by_id[section_id(name)]
-    hint = suggestion(name, list(sources)) or f"; add [{name}] with path_to_search or csv_file"
-    what = "" if section_id(name) in ini.sections else "there is no such section"
-    ini.add(section, key, f"names no input source{f' ({what})' if what else ''}{hint}")
+    remedy = did_you_mean(name, sources, f"add [{name}] with path_to_search or csv_file")
+    what = "" if section_id(name) in ini.sections else " (there is no such section)"
+    ini.add(section, key, f"names no input source{what}", remedy)
     return name

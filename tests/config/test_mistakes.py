@@ -129,7 +129,11 @@ ONE_LINE = [
     ("SYSTEM", "strategy = multiworker", "is not known, did you mean 'multi_worker'?"),
     ("SYSTEM", "mixed_precision = yes", "is not known; choose one of none, float16, bfloat16"),
     ("SYSTEM", "cuda_devices = -1", "for the CPU write num_gpus = 0"),
-    ("TRAINING", "balancing = uncertainty", "does not exist in this version; use fixed"),
+    (
+        "TRAINING",
+        "balancing = uncertanty",
+        "is not known, did you mean 'uncertainty'? choose one of fixed, uncertainty",
+    ),
     ("TRAINING", "rotation_angle = 10, -10", "has its low end above its high end; write -10, 10"),
     ("TRAINING", "rotation_angle = 10", "has 1 of the two ends of a range"),
     ("TRAINING", "rotation_angle = (-10, 10", "opens a bracket and does not close it"),

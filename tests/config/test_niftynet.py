@@ -187,7 +187,9 @@ def test_images_of_one_voxel_are_values_and_classes(tmp_path):
     volumes = FACES.replace(
         "[AGE]\npath_to_search = ./age\nspatial_window_size = (1, 1, 1)", "[AGE]\npath_to_search = ."
     )
-    with pytest.raises(ConfigError, match=r"task 'age' has a volume; use highresnet, or loader = voxel in \[AGE\]"):
+    with pytest.raises(
+        ConfigError, match=r"task 'age' has a volume; use highresnet or unet, or loader = voxel in \[AGE\]"
+    ):
         read(tmp_path, volumes)
     assert read(tmp_path, volumes, AGE="loader = voxel").target_kind("age") == "value"
 
