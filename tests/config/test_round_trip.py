@@ -160,7 +160,7 @@ def test_a_run_started_elsewhere_with_overrides_is_described_by_its_effective_te
 
 def test_list_configs_describes_every_shipped_file():
     configs = list_configs()
-    assert set(configs) == {"demo", "prostate", "prostate_duplicate", "segmentation", "utkface"}
+    assert set(configs) == {"demo", "pets", "prostate", "prostate_duplicate", "segmentation", "utkface"}
     assert all(len(line) > 20 for line in configs.values())
 
 

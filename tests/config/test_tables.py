@@ -172,8 +172,43 @@ def test_shipped_files_are_the_papers_experiments():
     assert (faces.training.validation_every_n, faces.training.validation_max_iter) == (1000, 150)
     assert faces.training.rotation_angle is None
     assert faces.tasks["age"].scale == 0.01
-    for name in ("demo", "segmentation"):
+    for name in ("demo", "segmentation", "pets"):
         assert read_config(find_config(name)).warnings == ()
+
+
+def test_the_rows_of_pets_are_those_of_the_experiments():
+    path = find_config("pets")
+    plain = read_config(path)
+    shape = plain.network.settings_of("name")
+    assert (plain.network.name, shape["levels"], shape["decoder_start"]) == ("unet", 4, "decoder")
+    assert plain.window_size == (256, 256, 1)
+    training = plain.training
+    assert (training.optimiser, training.lr, plain.network.batch_size, training.patience) == ("adam", 1e-4, 5, 5)
+    assert (training.early_stopping_mode, plain.inference.inference_iter) == ("best", "best")
+    rows = {name: read_config(path, row=name) for name in plain.rows}
+    found = {
+        name: (tuple(config.tasks), tuple(task.weight for task in config.tasks.values()))
+        for name, config in rows.items()
+    }
+    boxes, kinds, photos = ("mask", "class", "box"), ("mask", "class"), ("mask", "class", "rec")
+    assert found == {
+        "base": (("mask",), (1,)),
+        "mtl-even": (boxes, (1, 1, 1)),
+        "mtl-light-box": (boxes, (1, 1, 1e-3)),
+        "mtl": (boxes, (0.8, 0.2, 1e-3)),
+        "mtl-lessdepth": (boxes, (1, 1, 1)),
+        "mtl-class-even": (kinds, (1, 1)),
+        "mtl-class": (kinds, (0.8, 0.2)),
+        "mtl-bbox-even": (("mask", "box"), (1, 1)),
+        "mtl-bbox": (("mask", "box"), (1, 1e-3)),
+        "mtl-rec-even": (photos, (1, 1, 1e-5)),
+        "mtl-rec": (photos, (0.8, 0.2, 1e-5)),
+        "mtl-rec-learned": (photos, (1, 1, 1)),
+    }
+    shallow = {name for name, config in rows.items() if config.network.settings_of("name")["levels"] == 3}
+    assert shallow == {"mtl-lessdepth"}
+    assert {name for name, config in rows.items() if config.training.balancing == "uncertainty"} == {"mtl-rec-learned"}
+    assert [task.log_sigma or 0 for task in rows["mtl-rec-learned"].tasks.values()] == [0, 0, 4]
 
 
 @pytest.mark.parametrize("name", ["prostate", "prostate.ini", "ini_configs/prostate.ini", "ini_configs/prostate"])
