@@ -23,10 +23,12 @@ from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
 from sfgkeras.config import Config
 from sfgkeras.config.mechanism import OTHER_SPELLINGS
 from sfgkeras.config.sections import Section
+from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.fitted import Fitted
 from sfgkeras.preprocessing.foreground import EVERY_VOXEL
 from sfgkeras.settings import key_of, setting_values
+from sfgkeras.tables.losses import takes_one_logit
 from sfgkeras.tables.sharing import SHARING
 
 IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
@@ -47,7 +49,7 @@ MUST_STAY: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("window_sampling", "keep_prob"),
     "TRAINING": ("best_metric", "balancing", "vars_to_freeze"),
     "MULTITASK": ("sampler", "weight", "init_categorical", "cross_stitch_per_channel"),
-    "TASK": ("target", "loss", "log_sigma", "attribute"),
+    "TASK": ("target", "loss", "log_sigma", "attribute", "units"),
     "SOURCE": (
         "spatial_window_size",
         "axcodes",
@@ -99,7 +101,7 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         "optimiser": config.training.optimiser,
         "mixed_precision": config.system.mixed_precision,
         "spatial_rank": config.spatial_rank,
-        "tasks": {name: [task.type, task.num_classes] for name, task in config.tasks.items()},
+        "tasks": {name: _outputs(task) for name, task in config.tasks.items()},
         "target units": {
             name: [task.scale, config.sources[task.target].scaling] for name, task in config.tasks.items()
         },
@@ -123,6 +125,11 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
     if has_mapping(config):
         found["labels"] = {name: list(labels) for name, labels in read_mapping(config).items()}
     return found | _fitted(config)
+
+
+def _outputs(task: Task) -> list[Any]:
+    """Returns what gives a task's output channels their meaning; what most have is left out."""
+    return [task.type, task.num_classes, *(["one logit"] if takes_one_logit(task.type, task.loss) else [])]
 
 
 def heads_of(config: Config) -> dict[str, list[Any]]:

@@ -10,9 +10,11 @@ from sfgkeras.applications import run
 from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.tasks.classification import ClassificationTask
 from sfgkeras.applications.tasks.segmentation import SegmentationTask
+from sfgkeras.applications.training.fingerprint import network_fingerprint, refuse_other_network
 from sfgkeras.config import read_config
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.data.nifti import read_label_map
+from sfgkeras.errors import ConfigError
 
 LOSS = "binary_crossentropy"
 
@@ -165,3 +167,10 @@ def test_a_mask_is_learned_written_and_measured_with_one_logit(config, reporter)
     with (config.system.model_dir / "logs" / "validation.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert {"mask_accuracy", "mask_jaccard", "mask_dice"} <= set(row)
+
+
+def test_a_state_of_one_logit_is_not_used_with_two(config):
+    other = read_config(config.path, [("TASK mask.loss", "crossentropy"), ("TASK mask.num_classes", "2")])
+    assert network_fingerprint(config)["tasks"] == {"mask": ["segmentation", 2, "one logit"]}
+    with pytest.raises(ConfigError, match="one logit"):
+        refuse_other_network(other, network_fingerprint(config), config.system.model_dir)
