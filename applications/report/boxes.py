@@ -51,7 +51,7 @@ def drawn_boxes(
 
 
 def box_mask(box: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Returns the voxels whose centres lie in a box, uint8.
+    """Returns the voxels whose centres lie in a box, uint8; where it is thinner than a voxel, that of its middle.
 
     Args:
         box: Low corner, then high corner, in voxels, `(6,)`.
@@ -63,6 +63,8 @@ def box_mask(box: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """
     low, high = np.split(np.asarray(box), 2)
     first, last = np.maximum(np.ceil(low), 0).astype(int), np.maximum(np.floor(high) + 1, 0).astype(int)
+    thin, middle = last <= first, np.rint((low + high) / 2).astype(int)
+    first, last = np.where(thin, np.maximum(middle, 0), first), np.where(thin, np.maximum(middle + 1, 0), last)
     mask = np.zeros(tuple(shape), np.uint8)
     mask[tuple(slice(start, stop) for start, stop in zip(first, last, strict=True))] = 1
     return mask

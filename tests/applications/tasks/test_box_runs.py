@@ -8,6 +8,8 @@ from PIL import Image
 
 from sfgkeras.applications import run
 from sfgkeras.applications.check import check_run
+from sfgkeras.applications.inference.trained_run import read_trained_run
+from sfgkeras.applications.predict import predict
 from sfgkeras.applications.report.boxes import box_mask, drawn_boxes
 from sfgkeras.applications.report.page import write_report
 from sfgkeras.applications.subjects.session import open_session
@@ -197,7 +199,44 @@ def test_true_and_predicted_boxes_are_drawn_where_the_mask_is(data, trained):
 def test_a_mask_of_a_box_holds_the_voxels_whose_centres_it_holds():
     box = np.array([0.6, -3.0, -0.5, 2.4, 0.2, 0.5])
     assert np.argwhere(box_mask(box, (4, 4, 1))).tolist() == [[1, 0, 0], [2, 0, 0]]
+    assert np.argwhere(box_mask(np.array([0.6, 0.5, -0.5, 0.9, 1.5, 0.5]), (4, 4, 1))).tolist() == [[1, 1, 0]]
     assert not box_mask(np.array([5.0, 0, -0.5, 9.0, 1, 0.5]), (4, 4, 1)).any()
+    assert not box_mask(np.array([-5.0, 0, -0.5, -4.9, 1, 0.5]), (4, 4, 1)).any()
+
+
+def test_new_photos_get_the_boxes_that_inference_gave_them(data, trained, tmp_path):
+    config, _ = trained
+    predict(read_trained_run(str(config.system.model_dir)), [str(data / "photos")], tmp_path)
+    found, known = rows_of(tmp_path / "values.csv"), rows_of(config.inference.save_seg_dir / "values.csv")
+    assert found.keys() == known.keys()
+    for subject_id, row in found.items():
+        assert {key: float(value) for key, value in row.items() if key != "subject_id"} == pytest.approx(
+            {key: float(value) for key, value in known[subject_id].items() if key != "subject_id"}, abs=1e-3
+        )
+
+
+def test_boxes_of_an_hdf5_file_need_no_names(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["images"] = np.random.default_rng(0).integers(0, 255, (3, ROWS, COLUMNS, 3), np.uint8)
+        file["bboxes"] = np.array([[2, 3, 12, 9], [0, 0, 32, 24], [5, 6, 7, 9]], np.float32)
+    (tmp_path / "run.ini").write_text(
+        f"[P]\nloader = hdf5\nhdf5_file = {tmp_path}/all.h5\nhdf5_dataset = images\nspatial_window_size = 12, 16, 1\n"
+        f"[B]\nloader = hdf5\nhdf5_file = {tmp_path}/all.h5\nhdf5_dataset = bboxes\n"
+        f"[SYSTEM]\nmodel_dir = {tmp_path}/model\n[NETWORK]\nname = vgg11\nwindow_sampling = resize\n[TRAINING]\n"
+        "max_iter = 1\n[MULTITASK]\nimage = P\n[TASK box]\ntype = bounding_box\ntarget = B\n"
+    )
+    from sfgkeras.applications.training.batches import build_window_source
+    from sfgkeras.reporter import SilentReporter
+
+    config = read_config(tmp_path / "run.ini")
+    session = open_session(config, SilentReporter(), training=False)
+    subjects = [session.preparation.subject(session.cohort.subjects[f"{n:06d}"]) for n in range(3)]
+    source = build_window_source(config, session.tasks, subjects, augment=False)
+    learned = {source.subject_of(n).subject_id: source.window(n)[1]["box"] for n in range(3)}
+    np.testing.assert_allclose(learned["000000"], [3 / 24, 2 / 32, 9 / 24, 12 / 32], rtol=1e-6)
+    np.testing.assert_allclose(learned["000001"], [0, 0, 1, 1])
 
 
 @pytest.mark.parametrize(
