@@ -84,14 +84,15 @@ def training_step(network: Any, size: int, batch: int) -> Callable[[], Any]:
     return run
 
 
-def _limit_tensorflow(threads: int) -> None:
+def limit_tensorflow(threads: int) -> None:
+    """Gives TensorFlow so many threads within an operation."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 def _compare_steps(settings: Settings, ours: str, peer: str) -> dict[str, float]:
-    _limit_tensorflow(settings.threads)
+    limit_tensorflow(settings.threads)
     steps = {
         name: training_step(build_network(name, settings.size), settings.size, settings.batch) for name in (ours, peer)
     }
@@ -117,7 +118,7 @@ def single_against_pytorch(settings: Settings) -> dict[str, float]:
     """One training step, ours against the same network in PyTorch, eager, channels last."""
     import torch
 
-    _limit_tensorflow(settings.threads)
+    limit_tensorflow(settings.threads)
     torch.set_num_threads(settings.threads)
     size, batch = settings.size, settings.batch
     network = _torch_network().to(memory_format=torch.channels_last)
@@ -174,7 +175,7 @@ def bfloat16_against_float32(settings: Settings) -> dict[str, float]:
     """One training step of the plain network, bfloat16 features against float32."""
     import keras
 
-    _limit_tensorflow(settings.threads)
+    limit_tensorflow(settings.threads)
     steps = {}
     for policy in ("mixed_bfloat16", "float32"):
         keras.config.set_dtype_policy(policy)
@@ -185,7 +186,7 @@ def bfloat16_against_float32(settings: Settings) -> dict[str, float]:
 
 def peak_memory(settings: Settings, name: str) -> float:
     """Returns the GiB that training steps of a network add to a process at their peak."""
-    _limit_tensorflow(settings.threads)
+    limit_tensorflow(settings.threads)
     network = build_network(name, settings.size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step = training_step(network, settings.size, settings.batch)
@@ -201,7 +202,7 @@ def hardening_times(settings: Settings) -> Mapping[str, float]:
 
     from sfgkeras.applications.export.formats import compiled_call
 
-    _limit_tensorflow(settings.threads)
+    limit_tensorflow(settings.threads)
     images = np.random.default_rng(0).normal(size=(settings.batch, settings.size, settings.size, 1)).astype("float32")
     networks = build_networks()
     calls = {
@@ -219,7 +220,7 @@ def volume_against_monai(settings: Settings) -> dict[str, float]:
 
     from sfgkeras.applications.inference.predictor import Predictor
 
-    _limit_tensorflow(settings.threads)
+    limit_tensorflow(settings.threads)
     torch.set_num_threads(settings.threads)
     shape = (144, 144, 16) if settings.quick else (288, 288, 62)
     volume = np.random.default_rng(0).normal(size=shape).astype("float32")
