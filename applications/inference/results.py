@@ -108,7 +108,8 @@ def infer_volumes(
 
 def _read(session: Session, subject: Subject) -> _Input:
     preparation, header = session.preparation, subject.images[session.config.image[0]].header()
-    return _Input(preparation.image(subject), preparation.grid(subject), preparation.native_grid(subject), header)
+    image = np.asarray(preparation.image(subject))
+    return _Input(image, preparation.grid(subject), preparation.native_grid(subject), header)
 
 
 def _is_large(session: Session, subject: Subject) -> bool:

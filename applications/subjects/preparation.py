@@ -13,6 +13,7 @@ import sfgkeras
 from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.subjects.frames import frame_of
 from sfgkeras.applications.subjects.image_pipeline import RunContext, describe_measured, measured_rule, pipeline_of
+from sfgkeras.applications.subjects.prepared_store import choose_store
 from sfgkeras.applications.subjects.preprocessed import PreprocessedImages
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
@@ -25,7 +26,6 @@ from sfgkeras.data.points import Move, points_between
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.scaling import count_not_finite
 from sfgkeras.data.subjects import Subject
-from sfgkeras.data.volumes import VolumeStore
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError, naming
 from sfgkeras.preprocessing.fitted import Fitted
@@ -61,13 +61,14 @@ class Preparation:
         warn: Callable[[str], None] | None = None,
     ) -> None:
         self._warn = warn
+        self._told: set[str] = set()  # a picture may be prepared anew for every window
         self._config = config
         self._tasks = tasks
         self._cohort = cohort
         self.landmarks = dict(landmarks or {})
         self._preprocessed = preprocessed or PreprocessedImages(config, cohort)
         self._pipelines = {name: pipeline_of(config, name) for name in config.image}
-        self._store = VolumeStore(config.system.cache_dir)
+        self._store = choose_store(config, cohort)
         window = config.window_size
         self._sliced_axis = window.index(1) if 1 in window else None
 
@@ -206,8 +207,10 @@ class Preparation:
         with naming(image):
             done = pipeline.apply(volume, StepContext(subject.subject_id, may_overwrite=True), fitted=fitted)
         for concern in done.concerns:
-            if self._warn is not None:
-                self._warn(f"{image}: {concern}")
+            text = f"{image}: {concern}"
+            if self._warn is not None and text not in self._told:
+                self._told.add(text)
+                self._warn(text)
         return np.asarray(done.array, np.float32)
 
     def _pad(self, volume: np.ndarray, mode: str = "") -> np.ndarray:
@@ -303,11 +306,11 @@ class Preparation:
             **({"labels": list(task.labels)} if task.labels else {}),
         )
 
-        read: list[np.ndarray | None] = []
+        read: list[np.ndarray | None] = []  # what the last reading found, for the other of two arrays
 
         def compute() -> np.ndarray:
             array, known = self._read_map(subject, name, self._inner_grid(subject), labels, is_target=True)
-            read.append(known)
+            read[:] = [known]
             with naming(subject.images[name]):
                 return self._pad(task.prepare_map(array), "constant" if labels else "")
 

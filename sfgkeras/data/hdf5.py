@@ -1,8 +1,8 @@
 """Rows of data sets in HDF5 files, one for each subject: read by number, lazily, from any thread and any process.
 
 A data set that lies in one piece is mapped into memory. Others, chunked or compressed, are read through h5py, by one
-thread at a time as its own lock has it anyway. Each process opens files for itself: a fork waits until no thread is
-inside h5py, and the child closes what it inherited.
+thread at a time as its own lock has it anyway; a row that is a chunk of its own is unpacked outside that lock. Each
+process opens files for itself: a fork waits until no thread is inside h5py, and the child closes what it inherited.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from isal import isal_zlib
 
 from sfgkeras.errors import DataError, suggestion
 from sfgkeras.files import reading_problem, refuse_irregular
@@ -45,6 +46,7 @@ class Rows:
         dtype: Data type in the byte order of this machine; of texts `object`.
         attributes: What was written beside the data set, e.g. `spacing`.
         offset: Where its bytes begin, if they lie in one piece as this machine has them; else None.
+        packing: How each row is packed, where it is a chunk of its own and no filters but gzip and shuffle are used.
         stamp: Inode, size and time stamp of the file.
     """
 
@@ -54,6 +56,7 @@ class Rows:
     dtype: np.dtype
     attributes: Mapping[str, Any]
     offset: int | None
+    packing: "_Packing | None"
     stamp: Stamp
 
     def __len__(self) -> int:
@@ -77,8 +80,19 @@ class Rows:
             raise DataError(f"{self}: has no row {index}, only 0 to {len(self) - 1}")
         if self.is_mapped:
             return self._map()[index]
-        with _lock, self._naming(f"{self}[{index}]"):
-            return np.asarray(self._data_set()[index], self.dtype)
+        with self._naming(f"{self}[{index}]"):
+            if self.packing is None:
+                with _lock:
+                    return np.asarray(self._data_set()[index], self.dtype)
+            with _lock:
+                place = (index, *[0] * (len(self.shape) - 1))
+                is_written = self._data_set().id.get_chunk_info_by_coord(place).byte_offset is not None
+                left_out, content = self._data_set().id.read_direct_chunk(place) if is_written else (0, b"")
+            if not content:
+                with _lock:
+                    return np.asarray(self._data_set()[index], self.dtype)
+            # Other threads read meanwhile; h5py unpacks within its lock.
+            return self.packing.unpack(content, left_out).reshape(self.shape[1:]).astype(self.dtype, copy=False)
 
     def all(self) -> np.ndarray:
         """Returns all rows.
@@ -137,10 +151,53 @@ class Rows:
     def _naming(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError, isal_zlib.error) as error:
+            if isinstance(error, DataError):
+                raise
             raise DataError(
                 f"{what}: is truncated or damaged ({_first_line(error)}); copy the file again from its source"
             ) from error
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """How a chunk is packed: by shuffle, which puts the first bytes of all numbers first, and by gzip, or one of them.
+
+    Attributes:
+        dtype: Data type in the file.
+        filters: Their numbers, in the order in which they were applied.
+        count: Numbers in a chunk.
+    """
+
+    dtype: np.dtype
+    filters: tuple[int, ...]
+    count: int
+
+    def unpack(self, content: bytes, left_out: int) -> np.ndarray:
+        """Returns the numbers of a chunk; bit i of `left_out` says that filter i was not applied to it."""
+        for place, number in reversed(list(enumerate(self.filters))):
+            if left_out >> place & 1:
+                continue
+            if number == _GZIP:
+                content = isal_zlib.decompress(content)
+            elif self.dtype.itemsize > 1:
+                content = np.frombuffer(content, np.uint8).reshape(self.dtype.itemsize, -1).T.tobytes()
+        if len(content) != self.count * self.dtype.itemsize:
+            raise ValueError(f"{len(content)} bytes where {self.count * self.dtype.itemsize} belong")
+        return np.frombuffer(content, self.dtype)
+
+
+_GZIP, _SHUFFLE = 1, 2  # HDF5's numbers of filters
+
+
+def _find_packing(data_set: Any) -> _Packing | None:
+    """Returns how rows are packed, if each is a chunk of its own and nothing but gzip and shuffle was applied."""
+    shape, creation = data_set.shape, data_set.id.get_create_plist()
+    filters = tuple(creation.get_filter(number)[0] for number in range(creation.get_nfilters()))
+    is_row = data_set.chunks == (1, *shape[1:])
+    if not is_row or data_set.dtype.kind not in NUMBERS or not filters or set(filters) - {_GZIP, _SHUFFLE}:
+        return None
+    return _Packing(data_set.dtype, filters, int(np.prod(shape[1:], dtype=np.int64)))
 
 
 def open_rows(path: Path, name: str | None = None) -> Rows:
@@ -170,11 +227,12 @@ def open_rows(path: Path, name: str | None = None) -> Rows:
         if dtype.kind not in NUMBERS and not is_text:
             raise DataError(f"{path}:/{chosen}: holds {dtype}, neither numbers nor texts; write it as numbers")
         is_plain = dtype.kind in NUMBERS and dtype.isnative and data_set.chunks is None and not data_set.external
+        packing = _find_packing(data_set)
         offset = data_set.id.get_offset() if is_plain and not file.userblock_size else None
         attributes = {key: data_set.attrs[key] for key in data_set.attrs}
     # Enumerations and the like are the numbers that they stand for.
     own = dtype.newbyteorder("=") if dtype.kind in NUMBERS else np.dtype(object)
-    return Rows(path, chosen, tuple(shape), own, attributes, offset, stamp)
+    return Rows(path, chosen, tuple(shape), own, attributes, offset, packing, stamp)
 
 
 def list_data_sets(path: Path) -> dict[str, str]:

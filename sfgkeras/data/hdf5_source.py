@@ -26,6 +26,8 @@ __all__ = ["Hdf5Row", "Hdf5Source"]
 
 AFFINE = "_affine"
 """What the name of a data set of affines ends in."""
+QUICK = 1 << 20
+"""Numbers in a row of pixels up to which it is read again for every window."""
 CHANNELS = (1, 2, 3, 4)
 """Lengths of a last axis that are taken for channels of photos."""
 AUTO, PLANE, VOLUME = "auto", "plane", "volume"
@@ -70,6 +72,11 @@ class Hdf5Row(ImageRef):
     def is_photo(self) -> bool:
         """Whether it has rows and columns, and no place in space."""
         return self.axes == PLANE
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is a picture of moderate size, which a copy for each of thousands would hardly make faster."""
+        return self.is_photo and int(np.prod(self.rows.shape[1:])) <= QUICK
 
     @property
     def is_image(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sfgkeras.data.on_demand import as_array
 from sfgkeras.errors import DataError
 
 
@@ -38,8 +39,8 @@ class PreparedSubject:
 
     def __post_init__(self) -> None:
         # Slicing a numpy.memmap costs ten times as much as slicing the plain array over the same memory.
-        image = np.asarray(self.image)
-        targets = {task: np.asarray(target) for task, target in self.targets.items()}
+        image = as_array(self.image)
+        targets = {task: as_array(target) for task, target in self.targets.items()}
         weight = None if self.sampling_weight is None else np.asarray(self.sampling_weight)
         if image.ndim != 4 or 0 in image.shape:
             raise self._error(f"the image has shape {image.shape}, which is not (x, y, z, channels)")
@@ -113,7 +114,7 @@ class PreparedSubject:
             DataError: If it is not a volume.
         """
         target = self._volume(task)
-        return target if target.ndim == 4 else target[..., None]
+        return target if target.ndim == 4 else target.reshape((*target.shape, 1))
 
     def values(self, task: str) -> np.ndarray:
         """Returns the target of a task that is a number or vector, `(k,)` float32.

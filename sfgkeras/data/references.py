@@ -68,6 +68,11 @@ class ImageRef(ABC):
         return False
 
     @property
+    def is_quick(self) -> bool:
+        """Whether reading it is about as fast as reading a prepared copy of it would be."""
+        return False
+
+    @property
     def is_image(self) -> bool:
         """Whether there are voxels behind it; else it has values only."""
         return True

@@ -49,6 +49,7 @@ class Cut:
 
     def plane(self, volume: np.ndarray, resize: Resize) -> np.ndarray:
         """Returns what the window is cut from, of a volume `(x, y, z)` or `(x, y, z, channels)`."""
+        volume = np.asarray(volume)
         if len(self.axes) == 2:
             sliced = 3 - sum(self.axes)
             volume = volume[(slice(None),) * sliced + (self.start[sliced],)]

@@ -10,10 +10,13 @@ from sfgkeras.applications import run
 from sfgkeras.applications.check import check_run
 from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.report.page import write_report
+from sfgkeras.applications.subjects import prepared_store
 from sfgkeras.applications.subjects.cohort import find_cohort
 from sfgkeras.applications.subjects.session import open_session, prepare_phase
+from sfgkeras.applications.training.build import build_window_source
 from sfgkeras.config import read_config
 from sfgkeras.data.nifti import read_label_map
+from sfgkeras.data.on_demand import OnDemand
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import SilentReporter
 
@@ -174,6 +177,20 @@ def test_what_the_network_sees_is_the_row_and_its_mask(trained):
             assert np.array_equal(prepared.label_map("mask")[..., 0], written[prefix]["masks"][index, ..., 0])
 
 
+def test_pictures_are_not_copied_to_the_disk_and_the_same_without_room_in_memory(trained, monkeypatch):
+    config, _, _ = trained
+    assert not list(config.system.cache_dir.rglob("*.raw"))
+    windows = []
+    for part in (8, 1 << 60):
+        monkeypatch.setattr(prepared_store, "MEMORY_PART", part)
+        session = open_session(config, SilentReporter(), training=False)
+        subjects = prepare_phase(session, "training", SilentReporter())
+        assert isinstance(subjects[0].image, OnDemand) == (part > 8)
+        windows.append(build_window_source(config, session.tasks, subjects, augment=True).batch(range(8)))
+    assert np.array_equal(windows[0][0], windows[1][0])
+    assert np.array_equal(windows[0][1]["mask"], windows[1][1]["mask"])
+
+
 def test_results_are_files_by_id_and_evaluation_compares_them_with_the_rows(trained):
     config, written, _ = trained
     run.evaluate(config, SilentReporter())
@@ -257,7 +274,11 @@ def test_rows_that_do_not_belong_together_are_refused(make, tmp_path):
             r"masks\[0\]: its grid \(40 x 36 x 1 voxels .* is not that of its image",
         ),
         ({"PHOTO.hdf5_axes": "volum"}, ConfigError, r"hdf5_axes = 'volum'.*did you mean 'volume'"),
-        ({"PHOTO.loader": "pillow"}, ConfigError, r"hdf5_file = .* (belongs to loader = hdf5|is a setting of hdf5)"),
+        (
+            {"PHOTO.loader": "pillow", "PHOTO.path_to_search": "."},
+            ConfigError,
+            r"hdf5_file = .* (belongs to loader = hdf5|is a setting of hdf5)",
+        ),
         ({"PHOTO.filename_contains": "cat"}, ConfigError, r"filename_contains .*has no use with loader = hdf5"),
         ({"MASK.hdf5_file": "{folder}/areas.h5"}, DataError, r"areas\.h5:/areas\[0\]: holds values, and \[MASK\]"),
         ({"MASK.hdf5_file": "{folder}/images.h5"}, DataError, r"images\[0\]: has 3 channels and is no label map"),
