@@ -253,6 +253,6 @@ def test_a_close_name_is_suggested():
 
 def test_the_rule_that_notes_must_be_frequent_knows_the_window_of_the_convergence():
     from sfgkeras.callbacks import GroupingConvergence
-    from sfgkeras.config.checks import GROUPING_WINDOW
+    from sfgkeras.config.checks.network import GROUPING_WINDOW
 
     assert GroupingConvergence().window == GROUPING_WINDOW

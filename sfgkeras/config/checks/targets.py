@@ -14,8 +14,8 @@ def check_boxes(draft: Draft) -> None:
         if task.type == BOX:
             _check_columns(draft, name, task)
         elif task.units != "pixels":
-            message = f"has no meaning for a {task.type}; remove it, or use type = {BOX}"
-            draft.ini.add(*draft.application.place(name, "units"), message)
+            message = f"has no meaning for a {task.type}"
+            draft.ini.add(*draft.application.place(name, "units"), message, f"remove it, or use type = {BOX}")
 
 
 def check_reconstructions(draft: Draft) -> None:
@@ -23,15 +23,11 @@ def check_reconstructions(draft: Draft) -> None:
     images = draft.application.multitask.image
     for name, task in draft.application.tasks.items():
         if task.type == RECONSTRUCTION and images and task.target not in images:
-            message = (
-                f"is no image, and a {RECONSTRUCTION} predicts the image itself; remove the line, or use regression"
-            )
-            draft.ini.add(*draft.application.place(name, "target"), message)
+            message = f"is no image, and a {RECONSTRUCTION} predicts the image itself"
+            draft.ini.add(*draft.application.place(name, "target"), message, "remove the line, or use regression")
         if task.type == RECONSTRUCTION and task.inferred is not None:
-            message = (
-                f"cannot be used for a {RECONSTRUCTION}, which is measured against what the network sees; remove it"
-            )
-            draft.ini.add(*draft.application.place(name, "inferred"), message)
+            message = f"cannot be used for a {RECONSTRUCTION}, which is measured against what the network sees"
+            draft.ini.add(*draft.application.place(name, "inferred"), message, "remove it")
 
 
 def _check_columns(draft: Draft, name: str, task: Task) -> None:
@@ -44,10 +40,10 @@ def _check_columns(draft: Draft, name: str, task: Task) -> None:
         draft.ini.add(*place, "names a column twice", "name the low corner, then the high corner")
     elif len(columns) != 2 * rank:
         shown = ", ".join(map(str, window))
-        message = f"names {len(columns)} columns, and a box in windows of {shown} has {2 * rank}; write e.g. "
-        draft.ini.add(*place, message + BOX_COLUMNS[rank])
+        message = f"names {len(columns)} columns, and a box in windows of {shown} has {2 * rank}"
+        draft.ini.add(*place, message, f"write e.g. {BOX_COLUMNS[rank]}")
     elif rank == 2 and window[2] != 1:
         images = draft.application.multitask.image
         section = next((image for image in images if draft.sources[image].spatial_window_size), images[0])
-        message = f"slices across another axis than z, and the box of task {name!r} has x and y; write e.g. 64, 64, 1"
-        draft.ini.add(section, "spatial_window_size", message)
+        message = f"slices across another axis than z, and the box of task {name!r} has x and y"
+        draft.ini.add(section, "spatial_window_size", message, "write e.g. 64, 64, 1")

@@ -1,0 +1,104 @@
+"""Checks of training: augmentation, iterations, balancing, and what follows from validation."""
+
+from sfgkeras.config.sections import Training
+from sfgkeras.config.settle import Draft
+from sfgkeras.config.task_sections import Task
+from sfgkeras.errors import did_you_mean
+from sfgkeras.tables.balancing import BALANCING
+from sfgkeras.tables.losses import LOSSES
+from sfgkeras.tables.tasks import for_type
+
+
+def check_training(draft: Draft) -> None:
+    """Augmentation fits the window; iterations and losses make sense."""
+    ini, training, window = draft.ini, draft.sections["training"], draft.window
+    if "MULTITASK" in ini.sections and training.loss_type is not None:
+        ini.add("TRAINING", "loss_type", "has no effect with [MULTITASK]", "set loss in each [TASK name]")
+    if training.scaling_percentage and training.scaling_percentage[0] <= -100:
+        ini.add("TRAINING", "scaling_percentage", "shrinks to nothing", "percentages start above -100")
+    for axis in training.random_flipping_axes:
+        if window and window[axis] == 1:
+            ini.add("TRAINING", "random_flipping_axes", f"flips axis {axis}, which has one voxel", "leave it out")
+    if training.max_iter is not None and training.max_epochs is not None:
+        message = f"stands beside max_epochs = {training.max_epochs}"
+        ini.add("TRAINING", "max_iter", message, "remove one of them, both say how long to train")
+    if training.max_iter is not None and training.starting_iter > training.max_iter:
+        ini.add("TRAINING", "starting_iter", f"is above max_iter = {training.max_iter}", "raise max_iter")
+    held_out = training.exclude_fraction_for_validation + training.exclude_fraction_for_inference
+    if held_out >= 1:
+        key = "exclude_fraction_for_inference"
+        ini.add(
+            "TRAINING",
+            key,
+            f"leaves no subject for training, {held_out:g} are held out in all",
+            "lower one of them",
+        )
+
+
+def check_validation(draft: Draft) -> None:
+    """What follows from validation is only asked for where there is validation."""
+    ini, training = draft.ini, draft.sections["training"]
+    _check_best_metric(draft)
+    if ini.is_wrong("TRAINING", "validation_every_n") or ini.is_wrong("TRAINING", "validation_every_epochs"):
+        return
+    if training.validation_every_n > 0 and training.validation_every_epochs:
+        message = f"stands beside validation_every_n = {training.validation_every_n}"
+        ini.add("TRAINING", "validation_every_epochs", message, "remove one of them")
+    if training.validates:
+        # Rows of HDF5 files may be divided by the folders that these lie in.
+        images = draft.application.multitask.image
+        is_divided = any(draft.sources[name].loader == "hdf5" for name in images if name in draft.sources)
+        has_split = ini.has("SYSTEM", "dataset_split_file") or is_divided
+        if training.exclude_fraction_for_validation == 0 and not has_split:
+            draft.warnings.append(
+                f"[TRAINING] {_every(training)} needs subjects, and with "
+                "exclude_fraction_for_validation = 0 a newly drawn split has none"
+            )
+        return
+    remedy = "set validation_every_n or validation_every_epochs in [TRAINING]"
+    if training.restore_best:
+        ini.add("TRAINING", "restore_best", "takes what was best in validation, and there is none", remedy)
+        return
+    if training.patience:
+        ini.add("TRAINING", "patience", "counts validations, and there is none", remedy)
+    if training.best_metric is not None:
+        ini.add("TRAINING", "best_metric", "is measured in validation, and there is none", remedy)
+    if draft.sections["inference"].inference_iter == "best":
+        ini.add("INFERENCE", "inference_iter", "is chosen by validation, and there is none", remedy)
+
+
+def _every(training: Training) -> str:
+    key = "validation_every_n" if training.validation_every_n > 0 else "validation_every_epochs"
+    return f"{key} = {getattr(training, key)}"
+
+
+def check_balancing(draft: Draft) -> None:
+    """A task says only what the balancing rule makes use of."""
+    chosen = draft.sections["training"].balancing
+    used = BALANCING[chosen].load().task_keys
+    owners = {key: name for name, entry in BALANCING.items() for key in entry.load().task_keys}
+    for name, task in draft.application.tasks.items():
+        for key, owner in owners.items():
+            value = getattr(task, key)
+            if key in used or value == Task.model_fields[key].default:
+                continue
+            draft.ini.add(
+                *draft.application.place(name, key),
+                f"has no meaning with [TRAINING] balancing = {chosen}",
+                f"{_instead(draft, task, key, owner, chosen)}",
+            )
+
+
+def _instead(draft: Draft, task: Task, key: str, owner: str, chosen: str) -> str:
+    """Says what to write in the place of a task's key that another balancing rule has."""
+    loss = for_type(LOSSES, task.type).get(task.loss)
+    same = BALANCING[chosen].load().instead_of(key, getattr(task, key), loss.likelihood) if loss is not None else ""
+    return f"write {same}" if same else f"remove it, or use balancing = {owner}"
+
+
+def _check_best_metric(draft: Draft) -> None:
+    best_metric, tasks = draft.sections["training"].best_metric, draft.application.tasks
+    scores = [f"{name}_{score}" for name, task in tasks.items() for score in ("loss", *task.metrics)]
+    if draft.application.complete and best_metric is not None and best_metric not in ("loss", *scores):
+        remedy = f"{did_you_mean(best_metric, scores)} choose one of loss, {', '.join(scores)}".lstrip()
+        draft.ini.add("TRAINING", "best_metric", "is not a score", remedy)
