@@ -87,7 +87,7 @@ def _infer_images(
             for number, subject in enumerate(chunk):
                 for name, task in tasks.items():
                     spread = {ending: values[number] for ending, values in spreads[name].items()}
-                    rows[subject.subject_id][name] = _finish(session, task, subject, means[name][number], spread)
+                    rows[subject.subject_id][name] = finish_row(session, task, subject, means[name][number], spread)
             stage.advance(len(chunk))
 
 
@@ -105,11 +105,11 @@ def _infer_windows(
         for subject, image in images:
             means, spreads = passes.predict(tasks, functools.partial(predictor.window_values, image))
             for name, task in tasks.items():
-                rows[subject.subject_id][name] = _finish(session, task, subject, means[name], spreads[name])
+                rows[subject.subject_id][name] = finish_row(session, task, subject, means[name], spreads[name])
             stage.advance(1, subject.subject_id)
 
 
-def _finish(
+def finish_row(
     session: Session, task: ImageTarget, subject: Subject, outputs: np.ndarray, spread: Mapping[str, Any]
 ) -> Row:
     """Returns the columns of one task for one subject."""

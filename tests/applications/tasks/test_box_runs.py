@@ -239,6 +239,54 @@ def test_boxes_of_an_hdf5_file_need_no_names(tmp_path):
     np.testing.assert_allclose(learned["000001"], [0, 0, 1, 1])
 
 
+def test_a_box_in_3d_follows_the_mask_through_turning_resampling_flips_and_resizing(tmp_path):
+    import nibabel
+
+    from sfgkeras.applications.inference.values import finish_row
+    from sfgkeras.applications.training.batches import build_window_source
+    from sfgkeras.reporter import SilentReporter
+
+    rng = np.random.default_rng(3)
+    # Left, front and feet at the ends of the axes, which the network wants to run right, front and head.
+    affine = np.array([[0, -2.0, 0, 50], [3.0, 0, 0, -40], [0, 0, -4.0, 10], [0, 0, 0, 1]])
+    lines = ["subject_id,x_min,y_min,z_min,x_max,y_max,z_max"]
+    for number in range(4):
+        low = rng.integers(0, 6, 3)
+        high = low + rng.integers(4, 7, 3)
+        mask = np.zeros((14, 18, 13), np.uint8)
+        mask[tuple(slice(*ends) for ends in zip(low, high, strict=True))] = 1
+        for kind, array in (("mr", mask * 90.0), ("mask", mask)):
+            image = nibabel.Nifti1Image(array.astype(np.float32 if kind == "mr" else np.uint8), affine)
+            nibabel.save(image, tmp_path / f"v{number}_{kind}.nii.gz")
+        lines.append(",".join([f"v{number}", *map(str, (*low, *high))]))
+    (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
+    turned = "axcodes = R, A, S\npixdim = 1, 1, 1\n"
+    (tmp_path / "run.ini").write_text(
+        f"[MR]\npath_to_search = {tmp_path}\nfilename_contains = _mr\nspatial_window_size = 32, 40, 48\n{turned}"
+        f"[MASK]\npath_to_search = {tmp_path}\nfilename_contains = _mask\n{turned}"
+        f"[BOXES]\ncsv_file = {tmp_path}/boxes.csv\nloader = table\n[SYSTEM]\nmodel_dir = {tmp_path}/model\n"
+        "[NETWORK]\nname = highresnet\nwindow_sampling = resize\n"
+        "[TRAINING]\nmax_iter = 1\nrandom_flipping_axes = 0, 2\n"
+        "[MULTITASK]\nimage = MR\n[TASK box]\ntype = bounding_box\ntarget = BOXES\n[TASK mask]\n"
+        "type = segmentation\ntarget = MASK\nloss = bce\n"
+    )
+    config = read_config(tmp_path / "run.ini")
+    session = open_session(config, SilentReporter(), training=False)
+    subjects = list(session.cohort.subjects.values())
+    source = build_window_source(
+        config, session.tasks, [session.preparation.subject(s) for s in subjects], augment=True
+    )
+    for number in range(8):
+        _, targets, _ = source.window(number)
+        found = np.argwhere(targets["mask"])
+        expected = np.concatenate([found.min(axis=0), found.max(axis=0) + 1]) / np.tile(targets["mask"].shape, 2)
+        # Labels are those of the nearest voxels, so that an edge may be off by one and a half.
+        np.testing.assert_allclose(targets["box"], expected, atol=1.5 / 32)
+    plain = build_window_source(config, session.tasks, [session.preparation.subject(subjects[1])], augment=False)
+    row = finish_row(session, session.tasks["box"], subjects[1], plain.window(0)[1]["box"], {})
+    np.testing.assert_allclose(list(row.values()), [float(n) for n in lines[2].split(",")[1:]], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
