@@ -173,7 +173,8 @@ class _Reading:
         left_behind: list[str] = []
         own = {key_of(self.chosen, name): (self.chosen, name) for name in described(entry.settings_class())}
         for key, (owner, setting) in {**_owners(self.choosing), **own}.items():
-            if key not in entries:
+            if key not in entries or (owner != self.chosen and not unquote(entries[key].value)):
+                # Empty, it asks for nothing: earlier versions wrote `wgdl_distances =` whatever the loss.
                 continue
             if owner != self.chosen and self._is_left_behind(entries[key]):
                 known = described(self._table()[owner].settings_class()) if owner in self._table() else {}

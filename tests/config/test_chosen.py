@@ -115,6 +115,10 @@ def test_a_key_of_another_entry_is_refused_by_name(read):
     assert problem.what == "is a setting of unet, and name = highresnet"
 
 
+def test_an_empty_setting_of_another_entry_asks_for_nothing(read):
+    assert read(TASK_ct="wgdl_distances =", TASK_organs="wgdl_distances =") == read()
+
+
 @pytest.mark.parametrize(
     ("where", "lines", "message"),
     [
