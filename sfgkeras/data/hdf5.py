@@ -28,6 +28,15 @@ NUMBERS = "biuf"
 """Kinds of data types that are real numbers."""
 CHUNK_CACHE = 1 << 25  # bytes; with several rows in a chunk, neighbours are not decompressed again
 
+# isal's stubs take its error class for an instance, hence the ignore.
+_DAMAGED: tuple[type[Exception], ...] = (  # type: ignore[assignment]
+    OSError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    isal_zlib.error,
+)
+
 Stamp = tuple[int, int, int]
 
 _lock = threading.RLock()
@@ -151,7 +160,7 @@ class Rows:
     def _naming(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, KeyError, RuntimeError, ValueError, isal_zlib.error) as error:
+        except _DAMAGED as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(
