@@ -136,7 +136,7 @@ def _read_task_sections(ini: IniText, task_sections: Sequence[IniSection], appli
         refuse_unknown_keys(ini, section, Task)
         if name not in chosen:
             # Read for its mistakes: what it says is used where another row of a study learns it.
-            left_out = read_model(ini, section.name, Task, fields_of(section, Task))
+            left_out = read_model(ini, section.name, Task, _with_target(application, fields_of(section, Task)))
             if left_out is not None:
                 application.unlearned[section.name] = left_out.type
 
@@ -144,8 +144,7 @@ def _read_task_sections(ini: IniText, task_sections: Sequence[IniSection], appli
 def _add_task(
     ini: IniText, application: Application, name: str, section: str, fields: dict[str, tuple[str, Any]]
 ) -> None:
-    if "target" not in fields and fields.get("type", ("", ""))[1].strip().lower() == RECONSTRUCTION:
-        fields = {**fields, "target": ("target", next(iter(application.multitask.image), ""))}
+    fields = _with_target(application, fields)
     for key, (place, _) in fields.items():
         application.places[name, key] = (section, place)
     application.headers[name] = section
@@ -156,6 +155,13 @@ def _add_task(
         application.complete = False
     else:
         application.tasks[name] = task
+
+
+def _with_target(application: Application, fields: dict[str, tuple[str, Any]]) -> dict[str, tuple[str, Any]]:
+    """Gives a reconstruction that names no target the image."""
+    if "target" in fields or fields.get("type", ("", ""))[1].strip().lower() != RECONSTRUCTION:
+        return fields
+    return {**fields, "target": ("target", next(iter(application.multitask.image), ""))}
 
 
 def _read_authors_tasks(ini: IniText, section: IniSection, application: Application) -> None:
