@@ -438,11 +438,12 @@ def try_file(name: str, sections: Sections, data: Path, folder: Path) -> Outcome
     """Checks one file, and once more with our network's name where we have none of that name."""
     from sfgkeras.applications.check import check_run
     from sfgkeras.applications.subjects.preprocessing_settings import read_run
+    from sfgkeras.config.choices import NOT_BUILT_NETWORKS
     from sfgkeras.errors import ConfigError, DataError
 
     refused = ""
     own = sections.get("NETWORK", {}).get("name", "")
-    for renamed in ("", "highresnet"):
+    for renamed in ("", NOT_BUILT_NETWORKS.get(own.lower(), "use highresnet").removeprefix("use ")):
         tried = {key: dict(entries) for key, entries in sections.items()}
         if renamed:
             tried["NETWORK"]["name"] = renamed

@@ -60,6 +60,23 @@ hardened.save(folder + "/hardened.keras")
 again = keras.saving.load_model(folder + "/hardened.keras").predict(images, verbose=0)
 np.testing.assert_allclose(again["ct"], hardened.predict(images, verbose=0)["ct"], atol=1e-5)
 
+from sfgkeras.networks import Head, UNet
+
+unet = UNet(
+    {"mask": 1, "size": 1}, width=1 / 16, levels=2, convolutions=1, decoder_start="decoder", seed=0,
+    heads={"size": Head("vector", layers=(4,))},
+)
+unet.compile("adam", loss={"mask": "mse", "size": "mse"})
+unet.fit(images[:, :7], {"mask": images[:, :7], "size": images[:, 0, 0]}, verbose=0)
+unet.masks = "mode"
+recalibrate(unet, [images[:, :7]])
+expected = unet.predict(images[:, :7], verbose=0)
+harden(unet).save(folder + "/unet.keras")
+plain = keras.saving.load_model(folder + "/unet.keras").predict(images[:, :7], verbose=0)
+assert plain["mask"].shape == (16, 7, 8, 1)
+for task, output in plain.items():
+    np.testing.assert_allclose(output, expected[task], atol=1e-4 * np.abs(expected[task]).max())
+
 inputs = keras.Input((8, 8, 1))
 streams = layers.SFGConv2D(4, (3, 5), strides=2, seed=0)(inputs)
 streams = layers.SFGConv2D(4, seed=1)(streams)

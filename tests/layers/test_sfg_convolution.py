@@ -220,3 +220,27 @@ def test_inputs_that_do_not_fit_are_refused(inputs, message):
 def test_a_layer_without_a_schedule_asks_for_its_masks():
     with pytest.raises(ValueError, match="pass filter_masks"):
         SFGConv2D(4, temperature=None)(image())
+
+
+def test_layers_without_normalisation_have_a_bias_and_harden_with_dense_layers_behind(tmp_path):
+    from sfgkeras.networks import harden
+
+    inputs = keras.Input((None, None, 1))
+    streams = SFGConv2D(6, num_tasks=2, seed=0, normalisation="none", bias_initializer="normal")(inputs)
+    streams = SFGConv2D(5, num_tasks=2, seed=1, normalisation="none", bias_initializer="normal")(streams)
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()([streams[0], streams[2]]))
+    dense = keras.layers.Dense(2)(keras.layers.Dense(4, activation="relu")(pooled))
+    model = keras.Model(inputs, {"map": streams[1], "vector": dense})
+    for layer in (each for each in model.layers if isinstance(each, SFGConv2D)):
+        assert layer.convolution.bias is not None
+        assert not any(variable.path.endswith(("gamma", "moving_mean")) for variable in layer.variables)
+        corners = np.eye(3)[np.random.default_rng(layer.filters).integers(3, size=layer.filters)] == 1
+        layer.grouping.grouping_logits.assign(np.where(corners, 5.0, -200.0))
+    picture = np.random.default_rng(0).normal(size=(2, 7, 6, 1)).astype("float32")
+    expected, hardened = model(picture), harden(model)(picture)
+    for name, values in expected.items():
+        np.testing.assert_allclose(hardened[name], values, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        keras.saving.load_model(tmp_path / "model.keras")(picture)["vector"], expected["vector"]
+    )
