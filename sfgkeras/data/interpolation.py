@@ -76,8 +76,7 @@ class Crop:
             backwards = slice(last, first - 1 if first > 0 else None, -1)
             index.append(backwards if flip else slice(first, last + 1))
         self._index = tuple(index)
-        self._start, self._flips = np.array(start, np.float64), np.array(flips, bool)
-        self._last = np.array(size, np.float64) - 1.0
+        self._start, self._size, self._flips = start, size, flips
 
     def linear(self, volume: np.ndarray, out: np.ndarray, smoothing: Sequence[float] = ()) -> None:
         """Copies the window; what is not shrunk needs no smoothing."""
@@ -89,8 +88,8 @@ class Crop:
 
     def points(self, positions: np.ndarray) -> np.ndarray:
         """Shifts positions `(n, rank)`, and mirrors them."""
-        shifted = positions - self._start
-        return np.where(self._flips, self._last - shifted, shifted)
+        shifted = positions - np.asarray(self._start)
+        return np.where(self._flips, np.asarray(self._size) - 1 - shifted, shifted)
 
 
 class _InterpolatedMap:
