@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -13,12 +14,16 @@ import tensorflow as tf
 from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
 from sfgkeras.applications.training.step import TOTAL, TrainingStep, ValidationPass
 from sfgkeras.architecture.stage import Stage
+from sfgkeras.balancing import Balancing, Uncertainty
+from sfgkeras.balancing.balancer import Balancer
 from sfgkeras.losses import RootMeanSquaredError
 from sfgkeras.networks import MultiTaskNetwork
 
 WEIGHTS = {"a": 0.5, "b": 3.0}
 RATE, GROUPING_RATE = 0.05, 0.4
 KERNEL_DECAY, ENTROPY_DECAY = 0.01, 0.02
+LOG_SIGMA = {"a": 0.4, "b": -0.3}
+UNCERTAINTY = Uncertainty(LOG_SIGMA, {"a": "categorical", "b": "gaussian"})
 DECAYS = {"kernel_regularizer": keras.regularizers.L2(KERNEL_DECAY), "entropy_decay": ENTROPY_DECAY}
 
 
@@ -55,6 +60,16 @@ def masked_rmse(targets, outputs, weights):
     return tf.stack(errors)
 
 
+def weigh(network, parts, weights):
+    """`sum_t w_t L_t`; with learned weights `L_a / s_a^2 + L_b / (2 s_b^2) + log s_a s_b`, of samples with a label."""
+    if network.balancing != UNCERTAINTY:
+        return sum(WEIGHTS[name] * parts[name] for name in WEIGHTS)
+    log_a, log_b = (tf.convert_to_tensor(network.balancer.log_sigma[name].value) for name in "ab")
+    labelled = {name: np.mean((weight > 0).any(axis=(1, 2))) for name, weight in weights.items()}
+    total = parts["a"] / tf.exp(log_a) ** 2 + parts["b"] / (2 * tf.exp(log_b) ** 2)
+    return total + np.float32(labelled["a"]) * log_a + np.float32(labelled["b"]) * log_b
+
+
 def hand_written_loss(network, images, targets, weights, rows=None, training=True):
     """`sum_t w_t mean(L_t) + lambda_1 sum ||W||^2 - lambda_2 sum H(p)`, term by term."""
     outputs = network(images, training=training)
@@ -65,8 +80,7 @@ def hand_written_loss(network, images, targets, weights, rows=None, training=Tru
         rho = tf.math.softplus(tf.convert_to_tensor(layer.grouping_logits))
         p = rho / tf.reduce_sum(rho, -1, keepdims=True)
         regularisation += ENTROPY_DECAY * tf.reduce_sum(p * tf.math.log(p))
-    total = sum(WEIGHTS[name] * parts[name] for name in WEIGHTS) + regularisation
-    return total, parts, regularisation
+    return weigh(network, parts, weights) + regularisation, parts, regularisation
 
 
 def step_of(network, name="sgd", grouping=True, precision="none", rates=(RATE, GROUPING_RATE)):
@@ -82,9 +96,13 @@ def values(variables):
     return {variable.path: np.array(variable) for variable in variables}
 
 
-@pytest.mark.parametrize("grouping", [True, False], ids=["grouping_lr", "one_lr"])
-def test_a_step_goes_down_the_gradient_of_the_hand_written_loss(grouping):
-    ours, theirs = build(), build()
+@pytest.mark.parametrize(
+    ("grouping", "balancing"),
+    [(True, WEIGHTS), (False, WEIGHTS), (True, UNCERTAINTY)],
+    ids=["grouping_lr", "one_lr", "learned_weights"],
+)
+def test_a_step_goes_down_the_gradient_of_the_hand_written_loss(grouping, balancing):
+    ours, theirs = build(balancing=balancing), build(balancing=balancing)
     data = batch()
     with tf.GradientTape() as tape:
         total, parts, regularisation = hand_written_loss(theirs, *data)
@@ -103,6 +121,75 @@ def test_a_step_goes_down_the_gradient_of_the_hand_written_loss(grouping):
         rate = GROUPING_RATE if is_logit and grouping else RATE
         expected = np.array(variable) - rate * np.array(gradient)
         np.testing.assert_allclose(ours_variable, expected, rtol=1e-4, atol=1e-6, err_msg=variable.path)
+
+
+def test_the_logged_weights_are_those_that_the_step_was_taken_with():
+    network = build(balancing=UNCERTAINTY)
+    step = step_of(network)[0]
+    assert step.columns == ["loss", "regularisation", "a", "b", "weight_a", "weight_b"]
+    for _ in range(2):
+        before = network.balancer.current_weights()
+        result = {name: float(value) for name, value in step(batch()).items()}
+        assert list(result) == step.columns
+        assert (result["weight_a"], result["weight_b"]) == pytest.approx(tuple(before.values()))
+        assert before != network.balancer.current_weights()
+    assert step_of(build())[0].columns == ["loss", "regularisation", "a", "b"]
+
+
+@pytest.mark.parametrize("balancing", [WEIGHTS, UNCERTAINTY], ids=["fixed", "uncertainty"])
+def test_a_task_without_labels_and_a_task_that_was_stopped_move_nothing_of_their_own(balancing):
+    """Neither its head, nor what the rule has learned of it; the other task goes on."""
+    images, targets, weights = batch()
+    settings = {"kernel_regularizer": None, "entropy_decay": 0.0, "balancing": balancing}
+    unlabelled, stopped = build(**settings), build(**settings)
+    stopped.balancer.stop(["a"])
+    starts = [values(network.trainable_variables) for network in (unlabelled, stopped)]
+    step_of(unlabelled)[0]((images, targets, weights | {"a": 0 * weights["a"]}))
+    step = step_of(stopped)[0]
+    step((images, targets, weights))
+    for network, start in zip((unlabelled, stopped), starts, strict=True):
+        moved = {path for path, value in values(network.trainable_variables).items() if (value != start[path]).any()}
+        assert not [path for path in moved if "head_a" in path or path.endswith("log_sigma_0_a")]
+        assert [path for path in moved if "head_b" in path]
+        assert [path for path in moved if path.endswith("log_sigma_1_b")] or balancing is WEIGHTS
+    # Stopped in the middle of a training, in the step that is compiled already.
+    stopped.balancer.stop(["b"])
+    before = values(stopped.trainable_variables)
+    step((images, targets, weights))
+    for path, value in values(stopped.trainable_variables).items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
+
+
+class SumOfGradients(Balancer):
+    """Asks for the gradients of the single tasks: their sum is the gradient of the sum."""
+
+    asks_for_gradients = True
+
+    def task_weights(self):
+        return dict.fromkeys(self.tasks, tf.constant(1.0))
+
+    def backward(self, losses, presence, extra, gradient):
+        gradients = [gradient(loss) for loss in [*losses.values(), extra]]
+        there = [[one for one in each if one is not None] for each in zip(*gradients, strict=True)]
+        return sum(losses.values()) + extra, [sum(each) for each in there]
+
+
+@dataclass(frozen=True)
+class OfGradients(Balancing):
+    name = "of_gradients"
+
+    def build(self, tasks):
+        return SumOfGradients(tasks)
+
+
+def test_a_rule_may_make_the_step_of_the_gradients_of_the_single_tasks():
+    one, other = build(balancing={"a": 1.0, "b": 1.0}), build(balancing=OfGradients())
+    data = batch()
+    expected = step_of(one)[0](data)
+    result = step_of(other)[0](data)
+    assert float(result[TOTAL]) == pytest.approx(float(expected[TOTAL]), rel=1e-6)
+    for ours, theirs in zip(other.trainable_variables, one.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7, err_msg=ours.path)
 
 
 def test_regularisation_alone_moves_kernels_and_logits():
@@ -158,8 +245,10 @@ def test_optimisers_of_which_one_scales_the_loss_are_refused():
         Optimizers(build_optimizer("sgd", 0.1, "float16"), build_optimizer("sgd", 0.1))
 
 
-def test_a_validation_pass_weighs_tasks_as_the_training_does_and_counts_every_window_once():
-    network = build(masks="mean", batch_norm="population")
+@pytest.mark.parametrize("balancing", [WEIGHTS, UNCERTAINTY], ids=["fixed", "uncertainty"])
+def test_a_validation_pass_weighs_tasks_as_the_training_does_and_counts_every_window_once(balancing):
+    network = build(masks="mean", batch_norm="population", balancing=balancing)
+    network.balancer.stop(["a"])  # which leaves it out of training only
     batches = [batch(3, seed=1), batch(2, seed=2)]
     losses = {task: RootMeanSquaredError() for task in WEIGHTS}
     metrics = {"a": {"mse": keras.metrics.MeanSquaredError()}}
@@ -174,7 +263,8 @@ def test_a_validation_pass_weighs_tasks_as_the_training_does_and_counts_every_wi
     assert list(scores) == validate.columns
     for task, mean in means.items():
         assert scores[f"{task}_loss"] == pytest.approx(mean, rel=1e-4)
-    assert scores[TOTAL] == pytest.approx(sum(WEIGHTS[task] * mean for task, mean in means.items()), rel=1e-4)
+    windows = {task: np.concatenate([weights[task] for *_, weights in batches]) for task in WEIGHTS}
+    assert scores[TOTAL] == pytest.approx(float(weigh(network, means, windows)), rel=1e-4)
     assert validate(batches) == scores  # metrics begin anew
     assert validate([]) == {}
 
@@ -195,20 +285,21 @@ def test_a_step_on_two_devices_goes_down_the_gradient_of_the_loss_of_the_whole_b
         from sfgkeras.applications.training.step import TrainingStep
 
         data = step.batch(4)
-        theirs = step.build(dropout=0.4, per_sample=True)
+        theirs = step.build(dropout=0.4, per_sample=True, balancing=step.UNCERTAINTY)
         with tf.GradientTape() as tape:
             total, parts, regularisation = step.hand_written_loss(theirs, *data)
         gradients = tape.gradient(total, theirs.trainable_variables)
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
-            ours = step.build(dropout=0.4, per_sample=True)
+            ours = step.build(dropout=0.4, per_sample=True, balancing=step.UNCERTAINTY)
             optimizers = Optimizers(*(build_optimizer("sgd", rate) for rate in (step.RATE, step.GROUPING_RATE)))
             optimizers.build(ours)
         losses = {{task: step.RootMeanSquaredError() for task in step.WEIGHTS}}
         take = TrainingStep(ours, optimizers, losses, ours.balancer, strategy, 4)
         dataset = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(data).unbatch().batch(4))
         result = take(next(iter(dataset)))
-        for name, expected in {{**parts, "loss": total, "regularisation": regularisation}}.items():
+        weights = {{"weight_a": np.exp(-0.8), "weight_b": 0.5 * np.exp(0.6)}}
+        for name, expected in {{**parts, **weights, "loss": total, "regularisation": regularisation}}.items():
             np.testing.assert_allclose(float(result[name]), float(expected), rtol=1e-4, err_msg=name)
         for mine, variable, gradient in zip(ours.trainable_variables, theirs.trainable_variables, gradients):
             rate = step.GROUPING_RATE if variable.path.endswith("grouping_logits") else step.RATE
