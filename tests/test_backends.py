@@ -13,7 +13,8 @@ PROGRAM = """
 import sys
 import keras, sfgkeras
 import numpy as np
-from sfgkeras import layers, losses
+from sfgkeras import balancing, layers, losses
+from sfgkeras.balancing import Uncertainty
 from sfgkeras.networks import MultiTaskNetwork, harden, recalibrate
 from sfgkeras.architecture.stage import Stage
 
@@ -29,14 +30,16 @@ class Small(MultiTaskNetwork):
 
 images = np.random.default_rng(0).normal(5, 2, size=(16, 8, 8, 1)).astype("float32")
 targets = {"ct": images / 4 + 1, "organs": (images[..., 0] > 5).astype("int32")}
-network = Small({"ct": 1, "organs": 2}, seed=0)
+network = Small({"ct": 1, "organs": 2}, seed=0, balancing=Uncertainty({"organs": 1.0}))
 network.compile(
     keras.optimizers.Adam(1e-2), loss={"ct": losses.RootMeanSquaredError(), "organs": losses.DiceCrossEntropy()}
 )
 history = network.fit(
     images, targets, batch_size=4, epochs=5, validation_data=(images, targets), verbose=0
 ).history
-assert history["loss"][-1] < 0.8 * history["loss"][0], history
+assert history["ct_loss"][-1] < 0.8 * history["ct_loss"][0], history
+learned = network.balancer.current_weights()
+assert abs(learned["organs"] - np.exp(-2.0)) > 0.01 and abs(learned["ct"] - 0.5) > 0.01, learned
 # With moving averages, which begin at 0, the images' mean of 5 would come out as an error of several times as much.
 assert history["val_ct_loss"][-1] < 1.2 * history["ct_loss"][-1], history
 assert network.statistics_fit and int(keras.ops.convert_to_numpy(network.iteration)) == 20
@@ -48,6 +51,7 @@ np.testing.assert_allclose(after["ct_loss"], history["val_ct_loss"][-1], rtol=1e
 network.save(folder + "/network.keras")
 loaded = keras.saving.load_model(folder + "/network.keras")
 np.testing.assert_allclose(loaded.predict(images, verbose=0)["ct"], outputs["ct"], atol=1e-5)
+assert loaded.balancer.current_weights() == learned
 assert loaded.statistics_fit
 
 network.masks = "mode"
@@ -92,7 +96,7 @@ np.testing.assert_allclose(to_numpy(harden(model)(images)), to_numpy(model(image
 
 import doctest, importlib, pkgutil
 mathematics = [sfgkeras.grouping, sfgkeras.boxes]
-for room in (losses, sfgkeras.metrics):
+for room in (losses, sfgkeras.metrics, balancing):
     found = pkgutil.iter_modules(room.__path__, room.__name__ + ".")
     mathematics += [importlib.import_module(each.name) for each in found]
 for module in mathematics:

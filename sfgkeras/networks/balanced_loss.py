@@ -38,7 +38,8 @@ def compiled_losses(network: keras.Model) -> dict[str, keras.losses.Loss]:
             losses are no dict by task, and there are several tasks.
     """
     given = network.loss
-    if network.get_compile_config().get("loss_weights") is not None:
+    # Not by get_compile_config, which reads the optimiser's variables: a compiled function cannot.
+    if network._compile_config.config.get("loss_weights") is not None:
         raise ValueError(
             f"loss_weights stands beside balancing = {network.balancing.name}, which weighs the losses; leave "
             "loss_weights out, or give the weights to the network: balancing={'task': weight, ...}"

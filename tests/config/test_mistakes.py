@@ -583,3 +583,68 @@ def test_a_unit_belongs_to_a_regression_that_has_none(tmp_path, old, new, messag
     text = changed(old, new).replace("filename_contains = _ct\n", "filename_contains = _ct\nscaling = ct\n")
     (line,) = messages(text, tmp_path)
     assert message in line
+
+
+LEARNED = GOOD.replace("max_iter = 100\n", "max_iter = 100\nbalancing = uncertainty\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            LEARNED.replace("target = CT\n", "target = CT\nweight = 0.01\n"),
+            "[TASK ct] weight = '0.01' has no meaning with [TRAINING] balancing = uncertainty; write "
+            "log_sigma = 1.956, which begins with that weight",
+        ),
+        (
+            LEARNED.replace("target = ORGANS\n", "target = ORGANS\nweight = 0.01\n"),
+            "[TASK organs] weight = '0.01' has no meaning with [TRAINING] balancing = uncertainty; write "
+            "log_sigma = 2.303, which begins with that weight",
+        ),
+        (
+            LEARNED.replace("target = CT\n", "target = CT\nweight = 0\n"),
+            "[TASK ct] weight = '0' has no meaning with [TRAINING] balancing = uncertainty; remove it, or use "
+            "balancing = fixed",
+        ),
+        (
+            GOOD.replace("target = CT\n", "target = CT\nlog_sigma = 4\n"),
+            "[TASK ct] log_sigma = '4' has no meaning with [TRAINING] balancing = fixed; remove it, or use "
+            "balancing = uncertainty",
+        ),
+        (
+            changed("max_iter = 100", "max_iter = 100\nmax_epochs = 3"),
+            "[TRAINING] max_iter = '100' stands beside max_epochs = 3; remove one of them, both say how long to train",
+        ),
+        (
+            changed("max_iter = 100", "max_epochs = 3\nvalidation_every_n = 5\nvalidation_every_epochs = 1"),
+            "[TRAINING] validation_every_epochs = '1' stands beside validation_every_n = 5; remove one of them",
+        ),
+        (
+            changed("max_iter = 100", "max_epochs = 3\nrestore_best = yes"),
+            "[TRAINING] restore_best = 'yes' takes what was best in validation, and there is none; set "
+            "validation_every_n or validation_every_epochs in [TRAINING]",
+        ),
+        (
+            changed("max_iter = 100", "max_iter = 100\nepochs = 3"),
+            "max_epochs",
+        ),
+    ],
+)  # fmt: skip
+def test_balancing_and_epochs_are_said_once_and_where_they_mean_something(text, message, tmp_path):
+    (found,) = messages(text, tmp_path)
+    assert message in found
+
+
+def test_what_is_left_out_follows_from_what_is_given(tmp_path):
+    path = tmp_path / "run.ini"
+    validated = "exclude_fraction_for_validation = 0.5\nvalidation_every_epochs = 1"
+    for length, expected in (("max_iter = 7", (7, None)), ("max_epochs = 7", (None, 7)), ("", (10_000, None))):
+        path.write_text(changed("max_iter = 100", f"{length}\n{validated}\nrestore_best = yes"))
+        config = read_config(path)
+        assert (config.training.max_iter, config.training.max_epochs) == expected
+        assert config.inference.inference_iter == "best"
+        assert read_config(path, [("INFERENCE.inference_iter", "-1")]).inference.inference_iter == -1
+        (tmp_path / "again.ini").write_text(config.effective_text())
+        assert read_config(tmp_path / "again.ini").training == config.training
+    path.write_text(GOOD)
+    assert read_config(path).inference.inference_iter == -1
