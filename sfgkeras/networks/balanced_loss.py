@@ -51,6 +51,11 @@ def compiled_losses(network: keras.Model) -> dict[str, keras.losses.Loss]:
     return {task: as_loss(given[task]) for task in network.task_names if given.get(task) is not None}
 
 
+def likelihoods(losses: Mapping[str, keras.losses.Loss]) -> dict[str, str]:
+    """Returns what each task's loss is the negative logarithm of."""
+    return {task: likelihood_of(loss) for task, loss in losses.items()}
+
+
 def as_loss(given: Any) -> keras.losses.Loss:
     """Returns a loss, given as Keras takes it: an object, a function or a name."""
     found = keras.losses.get(given)
@@ -68,7 +73,7 @@ def balanced_loss(network: Any, y: Any, y_pred: Any, sample_weight: Any, trainin
         training: Whether it is trained on.
     """
     losses = compiled_losses(network)
-    network.balancer.learn_of({task: likelihood_of(loss) for task, loss in losses.items()})
+    network.balancer.learn_of(likelihoods(losses))
     # One device's part of what does not depend on the samples; Keras' losses are such parts already.
     part = network._aggregate_additional_loss(ops.ones(()))
     values, presence = {}, {}

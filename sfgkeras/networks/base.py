@@ -14,11 +14,12 @@ from sfgkeras.architecture.graph import build_architecture, stages_behind
 from sfgkeras.architecture.layer_settings import LayerSettings, seeded_initializer
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.balancing import Balancing, Fixed, find_balancing, read_balancing
+from sfgkeras.balancing.balancer import Balancer
 from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
 from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
 from sfgkeras.layers.normalization import StreamNormalization, check_statistics
 from sfgkeras.layers.statistics_record import StatisticsRecord
-from sfgkeras.networks.balanced_loss import balanced_loss, loss_trackers
+from sfgkeras.networks.balanced_loss import balanced_loss, compiled_losses, likelihoods, loss_trackers
 from sfgkeras.networks.counting import predicting_weights
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
@@ -143,7 +144,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.image_size: tuple[int | None, ...] = (None,) * spatial_rank
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
-        self.balancer = self._balancing.build(self.task_names)
+        self._balancer = self._balancing.build(self.task_names)
         self.loss_trackers = {} if self._is_plain_sum else loss_trackers(self.task_names)
 
     def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
@@ -297,6 +298,13 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     def balancing(self) -> Balancing:
         """The rule by which the losses of the tasks become one; `balancer` holds what it has learned."""
         return self._balancing
+
+    @property
+    def balancer(self) -> Balancer:
+        """What weighs the losses of the tasks, with the variables of the rule, for the losses of `compile`."""
+        if self.compiled and self.loss is not None and not self._balancer.likelihoods:
+            self._balancer.learn_of(likelihoods(compiled_losses(self)))
+        return self._balancer
 
     @property
     def predicting_variables(self) -> list[Any]:
