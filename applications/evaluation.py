@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS
-from sfgkeras.analysis.tables import summarise, summary_text, with_unit, write_csv
+from sfgkeras.analysis.tables import read_csv, summarise, summary_text, with_unit, write_csv
 from sfgkeras.applications.records.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.regions import evaluation_masks
 from sfgkeras.applications.subjects.frames import read_in_voxels
@@ -278,8 +278,7 @@ def read_values(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Reads some columns of the table of values, `(columns,)` by subject."""
     if not path.is_file():
         raise DataError(f"{path}: no results; run inference first")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(path)
     missing = [name for name in columns if rows and name not in rows[0]]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}, only {', '.join(rows[0])}; run inference again")

@@ -126,18 +126,6 @@ def rule_setting(default: str, description: str, whole_image: bool = True) -> An
     return setting(default, description, choices=rules, reads=choice(rules, aliases))
 
 
-def measuring_rule(name: str) -> str:
-    """Returns the canonical name of a foreground rule, or `all` (also written `none`) for every voxel.
-
-    Example:
-        >>> measuring_rule("none"), measuring_rule("Mean")
-        ('all', 'mean_plus')
-    """
-    word = name.strip().lower()
-    word = MEASURING_ALIASES.get(word, word)
-    return word if word == EVERY_VOXEL else foreground_rule(word)
-
-
 def measuring_mask(image: np.ndarray, rule: str, threshold: float = 0.0) -> np.ndarray | None:
     """Returns the foreground mask of a rule, or None for every voxel (rule `all`).
 

@@ -1,6 +1,5 @@
 """What one run of a comparison came to: its scores, weights, epochs and costs, and the file that keeps them."""
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,8 +11,10 @@ import numpy as np
 import sfgkeras
 from sfgkeras.analysis.comparison import Score
 from sfgkeras.analysis.measures import EVALUATIONS
+from sfgkeras.analysis.tables import read_csv
 from sfgkeras.applications.comparison.plan import PlannedRun
 from sfgkeras.applications.evaluation import pair_columns
+from sfgkeras.applications.inference.restored_network import hardens_exactly
 from sfgkeras.applications.records.files import RunFolder, digest, write_text
 from sfgkeras.applications.records.logs import read_log
 from sfgkeras.applications.subjects.session import Session
@@ -87,7 +88,7 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
     folder = session.config.evaluation.save_csv_dir
     for name, task in session.tasks.items():
         by_subject = _pair_scores(folder / f"{name}_pairs.csv", task) if isinstance(task, ImageTarget) else {}
-        for row in _read_csv(folder / f"{name}_subjects.csv"):
+        for row in read_csv(folder / f"{name}_subjects.csv"):
             if row.get("label") and row.get("region", "all") != "all":
                 continue  # a label within a mask: its mean over labels would mix regions
             group = row.get("label") or row.get("region") or "all"
@@ -105,7 +106,7 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
 
 def _pair_scores(path: Path, task: ImageTarget) -> dict[str, dict[str, float]]:
     """Returns, for a task of values, the measures that are means over the subjects, by measure and subject."""
-    rows = _read_csv(path)
+    rows = read_csv(path)
     truth, prediction = (
         np.array([[float(row[name]) for name in pair_columns(what, task)] for row in rows])
         for what in ("truth", "prediction")
@@ -117,17 +118,12 @@ def _pair_scores(path: Path, task: ImageTarget) -> dict[str, dict[str, float]]:
     return {name: dict(zip(subjects, values.tolist(), strict=True)) for name, values in scores.items()}
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def measure_costs(session: Session, network: Any) -> dict[str, Any]:
     """Returns parameters, multiplies per window in training and at inference, and seconds per iteration."""
     config = session.config
     shape = (*window_shape(config), int(network.image_channels))
     training = count_multiplies(network, shape)
-    is_exact = network.settled_masks == "mode" and config.network.mask_residual
+    is_exact = hardens_exactly(config, network)
     rows = read_log(RunFolder(config.system.model_dir).logs / "training.csv")
     seconds = [float(row["seconds_per_iteration"]) for row in rows if row["seconds_per_iteration"]]
     return {

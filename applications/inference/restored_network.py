@@ -93,8 +93,13 @@ def _without_waste(config: Config, network: Any) -> Any:
     What it leaves out is multiplied by zero in the masked network: at the paper's width most of its time. `harden`
     would make it of Keras' own layers, whose dilated convolutions are slower.
     """
-    is_exact = config.network.mask_residual and config.network.batch_norm != "batch"
-    return group_network(network) if network.settled_masks == "mode" and is_exact else network
+    return group_network(network) if hardens_exactly(config, network) else network
+
+
+def hardens_exactly(config: Config, network: Any) -> bool:
+    """Says whether a trained network's results are those of its groups, with no masks: then it is run hardened."""
+    has_fixed_statistics = config.network.batch_norm != "batch"
+    return bool(network.settled_masks == "mode" and config.network.mask_residual and has_fixed_statistics)
 
 
 def recalibrate_saved(

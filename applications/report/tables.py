@@ -1,6 +1,5 @@
 """The report's tables: what `evaluate` has written, what a run's state and logs say."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from markupsafe import Markup
 
 from sfgkeras.analysis.interactive import plot_values
 from sfgkeras.analysis.page import chart_html, confusion_html, table_html
-from sfgkeras.analysis.tables import summary_text, with_unit
+from sfgkeras.analysis.tables import read_csv, summary_text, with_unit
 from sfgkeras.applications.evaluation import GROUPS
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_record
 from sfgkeras.applications.records.files import RunFolder
@@ -69,8 +68,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Reads a CSV file, numbers as numbers; an absent one has no rows."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: _number(name, text) for name, text in row.items()} for row in csv.DictReader(file)]
+    return [{name: _number(name, text) for name, text in row.items()} for row in read_csv(path)]
 
 
 def _number(name: str, text: str) -> Any:

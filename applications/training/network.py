@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
 
-def spatial_rank(config: Config) -> int:
-    """Returns 2 where the window has an axis of one voxel, else 3."""
-    return 2 if 1 in config.window_size else 3
-
-
 def set_precision(config: Config) -> None:
     """Sets the Keras policy of `[SYSTEM] mixed_precision` for what is built from here on."""
     import keras
@@ -37,7 +32,7 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
     """
     from sfgkeras.architecture.graph import UnknownStage
 
-    settings, rank = config.network, spatial_rank(config)
+    settings, rank = config.network, config.spatial_rank
     network_class: Any = find_network(settings.name, "[NETWORK] name").load()
     try:
         network = network_class(
@@ -88,7 +83,7 @@ def build_heads(tasks: Mapping[str, Task], usual: str) -> dict[str, "Head"]:
 def window_shape(config: Config, tasks: Mapping[str, Task]) -> tuple[int | None, ...]:
     """Returns the spatial shape of what the network sees: any, or where features are flattened that of training."""
     if all(task.settings.head_pooling != "flatten" for task in tasks.values()):
-        return (None,) * spatial_rank(config)
+        return (None,) * config.spatial_rank
     return tuple(size + 2 * config.multitask.loss_border for size in config.window_size if size != 1)
 
 

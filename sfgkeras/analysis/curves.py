@@ -1,6 +1,5 @@
 """Training curves: the columns of a log as one figure."""
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from sfgkeras.analysis.pictures import save_figure
 from sfgkeras.analysis.style import TRAINING_COLOUR, VALIDATION_COLOUR
+from sfgkeras.analysis.tables import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +20,7 @@ def read_curves(csv_file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Args:
         csv_file: CSV with a header line.
     """
-    with open(csv_file, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(csv_file)
     columns = {}
     for name in rows[0] if rows else ():
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    pass
 
 Row = Mapping[str, Any]
 
@@ -113,6 +113,12 @@ def csv_text(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     return text.getvalue()
 
 
+def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """Reads the rows of a table, cells as text by the names of their columns."""
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 def write_csv(path: str | os.PathLike[str], rows: Sequence[Row], columns: Sequence[str] | None = None) -> None:
     """Writes rows as a CSV file, whole or not at all; the folder is created if it does not exist.
 
@@ -138,36 +144,3 @@ def cell_text(value: Any, precision: int = 4) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.{precision}g}"
     return str(value)
-
-
-def text_table(rows: Sequence[Row], columns: Sequence[str] | None = None, precision: int = 4) -> str:
-    """Lays rows out as plain text: a header, a rule and aligned columns, numbers to the right."""
-    columns = column_names(rows) if columns is None else columns
-    cells = [[cell_text(row.get(name), precision) for name in columns] for row in rows]
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-    right = [any(is_number(row.get(name)) for row in rows) for name in columns]
-
-    def line(entries: Sequence[str]) -> str:
-        padded = [
-            entry.rjust(width) if to_right else entry.ljust(width)
-            for entry, width, to_right in zip(entries, widths, right, strict=True)
-        ]
-        return "  ".join(padded).rstrip()
-
-    return "\n".join([line(columns), "  ".join("-" * width for width in widths), *map(line, cells)])
-
-
-def rich_table(
-    rows: Sequence[Row], title: str = "", columns: Sequence[str] | None = None, precision: int = 4
-) -> "Table":
-    """Lays rows out as a table of the rich library, numbers to the right."""
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = column_names(rows) if columns is None else columns
-    table = Table(title=title or None)
-    for name in columns:
-        table.add_column(Text(name), justify="right" if any(is_number(row.get(name)) for row in rows) else "left")
-    for row in rows:
-        table.add_row(*[Text(cell_text(row.get(name), precision)) for name in columns])
-    return table

@@ -26,7 +26,6 @@ class Decoded:
         dtype: Data type of the voxels in the file.
         slope: Factor that makes values of stored voxels.
         intercept: Offset that makes values of stored voxels.
-        has_channels: Whether the last axis holds colours.
         nifti: The NIfTI header, where the file has one.
     """
 
@@ -36,7 +35,6 @@ class Decoded:
     dtype: np.dtype
     slope: float = 1.0
     intercept: float = 0.0
-    has_channels: bool = False
     nifti: Any = None
 
 
@@ -155,7 +153,7 @@ def read_photo(path: Path, as_labels: bool = False, voxels: bool = True) -> Deco
             if not voxels:
                 columns, rows = _upright_size(photo)
                 shape = (rows, columns, 1) if as_labels else (rows, columns, 1, 3)
-                return Decoded(None, shape, np.eye(4), _photo_dtype(photo.mode), has_channels=not as_labels)
+                return Decoded(None, shape, np.eye(4), _photo_dtype(photo.mode))
             upright = ImageOps.exif_transpose(photo)
             if as_labels or deep:
                 pixels = np.asarray(upright)
@@ -169,7 +167,7 @@ def read_photo(path: Path, as_labels: bool = False, voxels: bool = True) -> Deco
         raise DataError(reading_problem(path, error)) from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: pillow cannot read it ({_first_line(error)}); copy or convert it again") from error
-    return Decoded(array, array.shape, np.eye(4), array.dtype, has_channels=not as_labels)
+    return Decoded(array, array.shape, np.eye(4), array.dtype)
 
 
 def _photo_dtype(mode: str) -> np.dtype:

@@ -1,5 +1,4 @@
 import csv
-import io
 
 import numpy as np
 import pytest
@@ -68,28 +67,6 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
         tables.write_csv(path, ROWS[:1])
     assert path.read_text() == before
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
-
-
-def test_plain_text_is_aligned_and_marks_what_is_missing():
-    text = tables.text_table(ROWS, columns=("label", "dice", "hausdorff")).splitlines()
-    assert text[0] == "label     dice  hausdorff"
-    assert text[1] == "--------  ----  ---------"
-    assert text[2] == "prostate   0.8          4"
-    assert text[3].endswith("inf")
-    assert text[4].endswith("-")
-    assert tables.text_table([]) == "\n"
-
-
-def test_rich_tables_show_the_same_cells_and_no_markup():
-    from rich.console import Console
-
-    output = io.StringIO()
-    rows = [{"label": "[bold]x", "dice": 0.123456}]
-    Console(file=output, width=80).print(tables.rich_table(rows, title="Results", precision=3))
-    assert "Results" in output.getvalue()
-    assert "[bold]x" in output.getvalue()
-    assert "0.123" in output.getvalue()
-    assert "0.1235" not in output.getvalue()
 
 
 @pytest.mark.parametrize(
