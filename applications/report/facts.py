@@ -8,7 +8,7 @@ from typing import Any
 from sfgkeras.analysis.tables import with_unit
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_record
 from sfgkeras.applications.records.files import VALUES_FILE, Provenance, RunFolder, digest, prediction_path
-from sfgkeras.applications.records.logs import read_log, read_units
+from sfgkeras.applications.records.logs import EPOCH, read_log, read_units
 from sfgkeras.applications.records.training_record import (
     command_line,
     duration_text,
@@ -58,6 +58,12 @@ def read_progress(run: RunFolder) -> dict[str, Any]:
         return dict(read_record(checkpoints.path(iterations[-1]))["progress"]) if iterations else {}
     except (DataError, KeyError):
         return {}
+
+
+def epoch_of(run: RunFolder, iteration: int | None) -> float | None:
+    """Returns the epoch of a validated iteration; None where the log does not tell it."""
+    rows = [row for row in read_log(run.logs / "validation.csv") if int(row["iteration"]) == iteration]
+    return float(rows[0][EPOCH]) if rows and rows[0].get(EPOCH) else None
 
 
 def best_iteration(run: RunFolder) -> int | None:

@@ -15,7 +15,7 @@ from sfgkeras.analysis.pictures import save_figure
 from sfgkeras.analysis.planes import planes_html
 from sfgkeras.analysis.slice_viewer import viewer_html
 from sfgkeras.applications.records.files import RunFolder
-from sfgkeras.applications.report.facts import best_iteration, validation_rows
+from sfgkeras.applications.report.facts import best_iteration, epoch_of, validation_rows
 from sfgkeras.applications.report.slices import show_subjects
 from sfgkeras.applications.report.tables import curve_columns, evaluation_html
 from sfgkeras.applications.report.volumes import RunData, inferred_subjects
@@ -33,11 +33,11 @@ Command = Callable[[str], str]
 
 
 def curves_section(config: Config, run: RunFolder, output: Path, command: Command) -> Section:
-    """Training and validation over the iterations, the best checkpoint marked."""
-    columns, best = curve_columns(run), best_iteration(run)
+    """Training and validation over the iterations, or epochs where a run counts them, the best checkpoint marked."""
+    columns, best = curve_columns(run, by_epoch=config.training.max_epochs is not None), best_iteration(run)
     parts = []
     if columns:
-        figure = write_curve_figure(output / FIGURES, columns, best)
+        figure = write_curve_figure(output / FIGURES, columns, best, epoch_of(run, best))
         parts.append(chart_html(figure.interactive, figure.title, figure.caption, _files(figure, output)))
     else:
         parts.append(elements.notice("Nothing has been trained yet.", command("train")))

@@ -152,8 +152,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def curve_columns(folder: RunFolder) -> dict[str, np.ndarray]:
+def curve_columns(folder: RunFolder, by_epoch: bool = False) -> dict[str, np.ndarray]:
     """Joins the training and the validation log by iteration, for `curves.write_curves`.
+
+    The first column is `iteration`, or `epoch` where that is asked for and every line of the logs tells it.
 
     The validation's `loss` and `<task>_loss` share the names of the training's columns, behind `validation_`; scores
     have their unit behind their name.
@@ -176,4 +178,7 @@ def curve_columns(folder: RunFolder) -> dict[str, np.ndarray]:
             for row in rows:
                 if row[name]:
                     column[place[int(row["iteration"])]] = float(row[name])
+    epochs = {int(row["iteration"]): row.get(EPOCH) for rows in logs.values() for row in rows}
+    if by_epoch and all(epochs.values()):
+        return {EPOCH: np.asarray([float(epochs[each] or 0) for each in iterations]), **columns} if columns else {}
     return {"iteration": np.asarray(iterations), **columns} if columns else {}

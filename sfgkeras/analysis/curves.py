@@ -36,7 +36,7 @@ def write_curves(
     x: str = "iteration",
     title: str = "",
     dpi: int = 110,
-    best: int | None = None,
+    best: float | None = None,
 ) -> None:
     """Writes training curves as PNG or PDF: one panel per quantity, training and validation in the same.
 
@@ -101,7 +101,7 @@ def value_at(horizontal: Any, vertical: Any, place: float | None) -> float | Non
     return float(values[0]) if values.size and np.isfinite(values[0]) else None
 
 
-def _draw_curves(axes: "Axes", curves: Mapping[str, tuple[Any, Any]], title: str, x: str, best: int | None) -> None:
+def _draw_curves(axes: "Axes", curves: Mapping[str, tuple[Any, Any]], title: str, x: str, best: float | None) -> None:
     seen = []
     for name, (horizontal, vertical) in curves.items():
         values = np.asarray(vertical, float)

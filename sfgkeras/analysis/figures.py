@@ -127,18 +127,22 @@ def write_figures(
     return written
 
 
-def write_curve_figure(folder: Path, columns: Mapping[str, np.ndarray], best: int | None = None) -> WrittenFigure:
+def write_curve_figure(
+    folder: Path, columns: Mapping[str, np.ndarray], best: int | None = None, best_epoch: float | None = None
+) -> WrittenFigure:
     """Writes training and validation curves as PNG, PDF and interactive HTML.
 
     Args:
         folder: Where the files go; made where it is missing.
-        columns: See `curves.write_curves`; with a column `iteration`.
+        columns: See `curves.write_curves`; with a column `epoch`, or else `iteration`, for the horizontal axis.
         best: The iteration of the best checkpoint, which is marked; None for none.
+        best_epoch: The epoch of it, where the axis has epochs.
     """
     caption = CURVES_CAPTION + ("" if best is None else f" A star marks the best checkpoint, of iteration {best:,}.")
-    figure = WrittenFigure("curves", "Losses and scores", caption, folder, plot_curves(columns, best=best))
+    x, place = ("epoch", best_epoch) if "epoch" in columns else ("iteration", best)
+    figure = WrittenFigure("curves", "Losses and scores", caption, folder, plot_curves(columns, x, place))
     for path in figure.paths[:2]:
-        write_curves(path, columns, dpi=PRINT_DPI, best=best)
+        write_curves(path, columns, x, dpi=PRINT_DPI, best=place)
     _write_page(figure)
     return figure
 

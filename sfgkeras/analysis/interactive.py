@@ -218,7 +218,7 @@ def plot_first_passage(record: GroupingRecord) -> "Figure":
     return figure
 
 
-def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration", best: int | None = None) -> "Figure":
+def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration", best: float | None = None) -> "Figure":
     """Plots training curves, training and validation of a quantity in one panel; see `curves.write_curves`."""
     panels = curve_panels(columns, x)
     figure, places = _panels(list(panels), across=min(3, len(panels)), height=260)
@@ -238,7 +238,7 @@ def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration", best: i
                 line_color=VALIDATION_COLOUR if validation else TRAINING_COLOUR,
                 name=owner,
                 legendgroup=owner,
-                hovertemplate=f"{quantity} %{{y:.4g}} at iteration %{{x}}<extra>%{{fullData.name}}</extra>",
+                hovertemplate=f"{quantity} %{{y:.4g}} at {x} %{{x}}<extra>%{{fullData.name}}</extra>",
                 showlegend=owner not in in_legend,
                 row=row,
                 col=column,
@@ -246,7 +246,7 @@ def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration", best: i
             in_legend.add(owner)
             mark = value_at(columns[x], values, best) if validation else None
             if best is not None and mark is not None:
-                _mark_best(figure, best, mark, quantity, BEST not in in_legend, row, column)
+                _mark_best(figure, (best, mark), (quantity, x), BEST not in in_legend, row, column)
                 in_legend.add(BEST)
         if is_wide([columns[name] for name in names]):
             figure.update_yaxes(type="log", row=row, col=column)
@@ -257,9 +257,10 @@ def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration", best: i
 
 
 def _mark_best(
-    figure: "Figure", best: int, value: float, quantity: str, in_legend: bool, row: int, column: int
+    figure: "Figure", place: tuple[float, float], names: tuple[str, str], in_legend: bool, row: int, column: int
 ) -> None:
     """Adds a dotted line at the best checkpoint, and a star on the validation curve."""
+    (best, value), (quantity, x) = place, names
     figure.add_vline(x=best, line={"color": VALIDATION_COLOUR, "width": 1, "dash": "dot"}, row=row, col=column)
     figure.add_scatter(
         x=[best],
@@ -268,7 +269,7 @@ def _mark_best(
         marker={"symbol": "star", "size": 13, "color": VALIDATION_COLOUR},
         name=BEST,
         legendgroup=BEST,
-        hovertemplate=f"{quantity} %{{y:.4g}} at iteration %{{x}}<extra>{BEST}</extra>",
+        hovertemplate=f"{quantity} %{{y:.4g}} at {x} %{{x}}<extra>{BEST}</extra>",
         showlegend=in_legend,
         row=row,
         col=column,

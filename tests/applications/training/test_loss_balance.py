@@ -12,6 +12,7 @@ def test_a_hundredfold_loss_is_named_with_the_weight_that_levels_it(make_config)
     assert "617 times" in text
     assert "set weight = 0.002 in [TASK ct]" in text
     assert "balancing = fixed" in text
+    assert text.endswith("in [TASK ct] or [TRAINING] balancing = uncertainty")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,7 @@ def test_a_hundredfold_loss_is_named_with_the_weight_that_levels_it(make_config)
         ({}, {"ct": 150.0, "organs": 2.0}),
         ({"TASK ct.weight": "0.01"}, {"ct": 1234.0, "organs": 2.0}),
         ({"TASK organs.weight": "0"}, {"ct": 1234.0, "organs": 2.0}),
+        ({"TRAINING.balancing": "uncertainty"}, {"ct": 1234.0, "organs": 2.0}),
         ({}, {"ct": 1234.0, "organs": 0.0}),
     ],
 )
