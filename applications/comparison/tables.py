@@ -42,8 +42,8 @@ def mean_costs(results: Results) -> dict[str, dict[str, Any]]:
     return found
 
 
-def mean_settings(results: Results) -> dict[str, dict[str, str]]:
-    """Returns the weight of every task and the whole epochs of each network, means over the seeds, as text.
+def mean_settings(results: Results) -> dict[str, dict[str, float | None]]:
+    """Returns the weight of every task and the whole epochs of each network, means over the seeds; None for no value.
 
     Weights are left out where all networks have the same, epochs where they are not known.
     """
@@ -52,21 +52,19 @@ def mean_settings(results: Results) -> dict[str, dict[str, str]]:
     epochs = {name: [int(r.epochs) for r in runs if np.isfinite(r.epochs)] for name, runs in by_network.items()}
     tasks = list(dict.fromkeys(task for own in weights.values() for task in own))
     differ = len({tuple(own.items()) for own in weights.values()}) > 1
-    found: dict[str, dict[str, str]] = {name: {} for name in by_network}
+    found: dict[str, dict[str, float | None]] = {name: {} for name in by_network}
     for name, line in found.items():
         if differ:
-            line |= {f"weight {task}": _weight(weights[name].get(task)) for task in tasks}
+            line |= {f"weight {task}": weights[name].get(task) for task in tasks}
         if any(epochs.values()):
-            line["epochs"] = f"{round(float(np.mean(epochs[name])), 1):g}" if epochs[name] else "-"
+            line["epochs"] = round(float(np.mean(epochs[name])), 1) if epochs[name] else None
     return found
 
 
-def _weight(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
 def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([each[name] for each in values])) for name in values[0]}
+    """Averages by name; of equal numbers the mean is that number, whatever is lost in their sum."""
+    found = {name: [each[name] for each in values] for name in values[0]}
+    return {name: own[0] if len(set(own)) == 1 else float(np.mean(own)) for name, own in found.items()}
 
 
 def _by_network(results: Results) -> dict[str, list[Result]]:
@@ -95,15 +93,20 @@ def shown_measures(plan: Sequence[PlannedRun]) -> Collection[str]:
 
 def main_lines(plan: Sequence[PlannedRun], results: Results, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns the main table, a line per network: weights, epochs, measures, costs."""
-    return comparison.main_table(rows, mean_costs(results), mean_settings(results), shown_measures(plan))
+    settings = {
+        name: {key: "-" if value is None else f"{value:.4g}" for key, value in line.items()}
+        for name, line in mean_settings(results).items()
+    }
+    return comparison.main_table(rows, mean_costs(results), settings, shown_measures(plan))
 
 
 def write_comparison(plan: Sequence[PlannedRun], results: Results, output: Path) -> list[dict[str, Any]]:
     """Writes all tables and figures of the runs that are done.
 
-    Files in `output`: `comparison.csv` (every quantity with its tests), `runs.csv` (every run), `table.csv`,
-    `comparison.md` and `comparison.html` (one line per network), `comparison.png` (a point per run), `curves.csv` and
-    `curves.png` (validation scores against epochs); `features_1.png` and so on where feature maps were asked for.
+    Files in `output`: `comparison.csv` (every quantity with its tests), `runs.csv` (every run), `table.csv` (numbers),
+    `comparison.md` and `comparison.html` (text; one line per network all three), `comparison.png` (a point per run),
+    `curves.csv` and `curves.png` (validation scores against epochs); `features_1.png` and so on where feature maps were
+    asked for.
 
     Args:
         plan: All runs.
@@ -118,7 +121,8 @@ def write_comparison(plan: Sequence[PlannedRun], results: Results, output: Path)
     lines = main_lines(plan, results, rows)
     write_csv(output / "comparison.csv", rows)
     write_csv(output / "runs.csv", [asdict(score) for score in scores])
-    write_csv(output / "table.csv", lines)
+    numbers = comparison.number_table(rows, mean_costs(results), mean_settings(results), shown_measures(plan))
+    write_csv(output / "table.csv", numbers)
     figure = comparison.comparison_figure(scores, "One point per seed, the bar is their mean", shown_measures(plan))
     _write_figure(output / "comparison.png", figure)
     curves = read_epoch_curves([planned for planned in plan if (planned.network, planned.seed) in results])

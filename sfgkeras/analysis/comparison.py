@@ -286,6 +286,25 @@ def main_table(
     return lines
 
 
+def number_table(
+    rows: Sequence[Mapping[str, Any]],
+    costs: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Mapping[str, Any]],
+    measures: Collection[str],
+) -> list[dict[str, Any]]:
+    """Lays out `main_table` as numbers, `TASK LABEL MEASURE` and `... std`; None for what a network has not."""
+    cells = {(row["network"], quantity_of(row)): row for row in rows}
+    lines = []
+    for name in dict.fromkeys(row["network"] for row in rows):
+        line: dict[str, Any] = {"network": name, **settings.get(name, {})}
+        for task, group, measure in headlines(rows, measures):
+            row = cells.get((name, (task, group, measure)))
+            heading = f"{task}{'' if group == 'all' else f' {group}'} {measure}"
+            line |= {heading: row and row["mean"], f"{heading} std": row and row["std"]}
+        lines.append(line | dict(costs.get(name, {})))
+    return lines
+
+
 def cell(row: Mapping[str, Any]) -> str:
     """Returns one value as text; the deviation decides how many digits are shown, the best is marked."""
     star = "*" if row["p_seeds"] is not None and row["p_seeds"] < 0.05 else ""

@@ -55,15 +55,24 @@ def test_the_table_has_weights_epochs_and_measures_of_every_row(study):
     write_comparison(plan, results, output)
     base, mtl = read(output / "table.csv")
     assert list(base)[:4] == ["network", "weight organs", "weight ct", "epochs"]
-    assert [base[name] for name in list(base)[:4]] == ["base", "1", "-", "15"]
-    assert [mtl[name] for name in list(base)[:4]] == ["mtl", "0.8", "1e-05", "15"]
-    shown = [name for name in base if name.startswith(("organs", "ct"))]
-    assert shown == [
-        "organs prostate Dice ↑", "organs prostate IoU ↑", "organs prostate voxel accuracy ↑", "ct MAE [HU] ↓",
-    ]  # fmt: skip
-    assert base["ct MAE [HU] ↓"] == "-"
-    assert mtl["organs prostate Dice ↑"].endswith("*+ (best)")
+    assert [base[name] for name in list(base)[:4]] == ["base", "1.0", "", "15.0"]
+    assert [mtl[name] for name in list(base)[:4]] == ["mtl", "0.8", "1e-05", "15.0"]
+    shown = [name for name in base if name.startswith(("organs", "ct")) and not name.endswith("std")]
+    assert shown == ["organs prostate dice", "organs prostate jaccard", "organs prostate voxel_accuracy", "ct mae"]
+    values = [score.value for seed in range(3) for score in results["base", seed].scores if score.measure == "dice"]
+    assert float(base["organs prostate dice"]) == pytest.approx(np.mean(values))
+    by_seed = np.mean(np.reshape(values, (3, 8)), axis=1)
+    assert float(base["organs prostate dice std"]) == pytest.approx(by_seed.std(ddof=1))
+    assert (base["ct mae"], mtl["ct mae"]) == ("", "50.0")
     text = (output / "comparison.md").read_text()
+    assert text.startswith(
+        "| network | weight organs | weight ct | epochs | organs prostate Dice ↑ | organs prostate IoU ↑ | "
+        "organs prostate voxel accuracy ↑ | ct MAE [HU] ↓ |"
+    )
+    lines = [line for line in text.splitlines() if line.startswith(("| base", "| mtl"))]
+    assert lines[0].startswith("| base | 1 | - | 15 |")
+    assert lines[1].startswith("| mtl | 0.8 | 1e-05 | 15 | **")
+    assert "*+**" in lines[1]
     assert "Against base, or the best row where that has no such task" in text
     assert "![curves](curves.png)" in text
     assert "weight organs" in (output / "comparison.html").read_text()
@@ -112,8 +121,8 @@ def test_equal_weights_are_not_shown():
     assert mean_settings({("x", 0): same, ("y", 0): same}) == {"x": {}, "y": {}}
     other = Result([], COSTS, {"a": 3.0}, 7.0)
     assert mean_settings({("x", 0): same, ("y", 0): same, ("y", 1): other}) == {
-        "x": {"weight a": "1", "epochs": "-"},
-        "y": {"weight a": "2", "epochs": "7"},
+        "x": {"weight a": 1.0, "epochs": None},
+        "y": {"weight a": 2.0, "epochs": 7.0},
     }
 
 
