@@ -23,11 +23,12 @@ def summary_lines(network: Any) -> Iterator[str]:
         return
     rows: list[tuple[str, ...]] = [("layer", "kind", "kernel", "filters", "parameters")]
     rows += [_row(layer) for layer in [*_stages(network.trunk), *network.heads]]
+    names = _names(network)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for index, row in enumerate(rows):
         left = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
         right = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-        yield "  ".join([*left, *right])
+        yield "  ".join([*left, *right, *names[index : index + 1]]).rstrip()
         if index == 0:
             yield "-" * (sum(widths) + 2 * (len(widths) - 1))
     trained = count_parameters(network)
@@ -38,15 +39,31 @@ def summary_lines(network: Any) -> Iterator[str]:
         yield f"{share:.0%} of the filters are undecided; at inference masks are those of {network.settled_masks!r}"
 
 
+def _names(network: Any) -> list[str]:
+    """Returns, for the header and every row, the stage that a layer belongs to or a head reads; none without names."""
+    architecture = network.trunk.architecture
+    if not any(stage.name for stage in architecture.stages):
+        return []
+    of_layers = [architecture.names[_number(layer) - 1] for layer in _stages(network.trunk)]
+    return ["stage", *of_layers, *(f"reads {architecture.names[tap]}" for tap in architecture.taps)]
+
+
+def _number(layer: keras.layers.Layer) -> int:
+    """Returns the number of the stage of a layer, which its name holds."""
+    return next((int(word) for word in layer.name.split("_") if word.isdigit()), 0)
+
+
 def _stages(trunk: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Returns the layers of a trunk in the order of the stages: the number behind the first `_` of their names."""
+    """Returns the layers of a trunk, those of stages per task among them, in the order of the stages."""
     parts = trunk._flatten_layers(include_self=False, recursive=False)
+    own = getattr(trunk, "own", None)
+    if own is not None:
+        parts = [part for part in parts if part is not own]
+        parts += own._flatten_layers(include_self=False, recursive=False)
     order = {"sfg": 0, "convolution": 0, "activation": 1, "cross": 2, "blocks": 3}
 
     def place(layer: keras.layers.Layer) -> tuple[int, int]:
-        words = layer.name.split("_")
-        number = next((int(word) for word in words if word.isdigit()), 0)
-        return number, order.get(words[0], 4)
+        return _number(layer), order.get(layer.name.split("_")[0], 4)
 
     return sorted(parts, key=place)
 

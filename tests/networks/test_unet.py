@@ -252,6 +252,19 @@ def test_the_setting_of_the_report_is_one_way_down_and_one_way_up_per_dense_task
     assert UNet({"mask": 1}, levels=3).trunk.architecture.stages[6].filters == 512
 
 
+def test_the_summary_says_which_level_a_layer_is_of_and_what_a_head_reads():
+    network = UNet(
+        {"mask": 1, "class": 2}, levels=1, convolutions=1, width=WIDTH, decoder_start="decoder", heads=HEADS, seed=0
+    )
+    network.build((None, None, None, 1))
+    lines = []
+    network.summary(print_fn=lines.append)
+    of = {line.split()[0]: line.split()[-1] for line in lines}
+    assert of["sfg_1"] == "encoder_1"
+    assert of["convolution_3_task_1"] == of["activation_3_task_1"] == of["head_mask"] == "decoder_1"
+    assert of["head_class"] == "encoding"
+
+
 def test_with_vectors_alone_there_is_no_way_up(images):
     network = UNet({"class": 2, "box": 4}, heads={"class": "vector", "box": "vector"}, width=WIDTH, seed=0)
     assert network.trunk.architecture.names[-1] == "encoding"
