@@ -89,3 +89,8 @@ def for_type(tables: Mapping[str, Known], task_type: str) -> Known:
         if name in tables:
             return tables[name]
     raise KeyError(task_type)
+
+
+def measured_as(task_type: str) -> str:
+    """Returns the type whose metrics and measures fit a type of task."""
+    return TASK_TYPES[task_type].measured_as or task_type
