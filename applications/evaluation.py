@@ -16,8 +16,8 @@ from sfgkeras.applications.subjects.frames import read_in_voxels
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.tasks.labelled import LabelledTask
-from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
-from sfgkeras.applications.tasks.targets import ImageTarget, PointTarget, VoxelTarget
+from sfgkeras.applications.tasks.outputs import RowTask, VolumeTask
+from sfgkeras.applications.tasks.targets import InputTarget, PointTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.workers.team import Team
 from sfgkeras.config import Config
@@ -78,10 +78,10 @@ def evaluate_task(
     """
     team = team or Team()
     known = team.together(lambda: _with_target(session, task, subjects, reporter))
-    if isinstance(task, ImageTarget):
+    if isinstance(task, RowTask):
         own = team.together(lambda: _evaluate_values(session, task, known) if team.is_chief else [])
         return team.together(lambda: _finish(session, task, own, reporter) if team.is_chief else [])
-    if not isinstance(task, VoxelTarget):
+    if not isinstance(task, VolumeTask):
         raise TypeError(f"task {task.name!r} has a target that is neither per voxel nor per image")
     parts = team.together(lambda: _evaluate_volumes(session, task, team.share(known), reporter))
     rows = _in_order(team.gather(json.dumps(parts).encode()), len(known))
@@ -148,11 +148,11 @@ def _measures(rows: Sequence[dict[str, Any]], groups: Sequence[str]) -> list[str
 
 
 def _evaluate_volumes(
-    session: Session, task: VoxelTarget, subjects: Sequence[Subject], reporter: Reporter
+    session: Session, task: VolumeTask, subjects: Sequence[Subject], reporter: Reporter
 ) -> list[list[dict[str, Any]]]:
     """Returns the rows of every subject."""
     rows = []
-    if isinstance(task, ReconstructionTask):
+    if isinstance(task, InputTarget):
         session.preprocess(subjects, reporter)
     with reporter.stage(f"evaluating {task.name}", len(subjects)) as stage:
         for subject in subjects:
@@ -167,14 +167,14 @@ def _evaluate_volumes(
 Pair = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]
 
 
-def _read_result(session: Session, task: VoxelTarget, subject: Subject) -> Pair:
+def _read_result(session: Session, task: VolumeTask, subject: Subject) -> Pair:
     """Reads a subject's truth and prediction; see `read_pair`."""
-    if isinstance(task, ReconstructionTask):
+    if isinstance(task, InputTarget):
         return _read_reconstruction(session, task, subject)
     return read_pair(session.config, task, subject)
 
 
-def _read_reconstruction(session: Session, task: ReconstructionTask, subject: Subject) -> Pair:
+def _read_reconstruction(session: Session, task: InputTarget, subject: Subject) -> Pair:
     """Reads a reconstruction, and what the network saw on its grid, both with channels where there are several."""
     path = prediction_path(session.config, subject.subject_id, task.name)
     _refuse_missing(ImageFile(path), subject)
@@ -203,7 +203,7 @@ def _spacing(affine: np.ndarray) -> tuple[float, ...]:
     return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
 
 
-def read_pair(config: Config, task: VoxelTarget, subject: Subject) -> Pair:
+def read_pair(config: Config, task: VolumeTask, subject: Subject) -> Pair:
     """Reads a subject's truth and prediction on the grid of the prediction.
 
     Returns:
@@ -235,7 +235,7 @@ def read_pair(config: Config, task: VoxelTarget, subject: Subject) -> Pair:
     return truth, predicted.array, valid, spacing
 
 
-def _evaluate_values(session: Session, task: ImageTarget, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+def _evaluate_values(session: Session, task: RowTask, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     path = session.config.inference.save_seg_dir / VALUES_FILE
     predicted = read_values(path, task.columns)
     missing = [subject.subject_id for subject in subjects if subject.subject_id not in predicted]
@@ -257,19 +257,19 @@ def _evaluate_values(session: Session, task: ImageTarget, subjects: Sequence[Sub
     return rows
 
 
-def _true_value(session: Session, task: ImageTarget, subject: Subject) -> np.ndarray:
+def _true_value(session: Session, task: RowTask, subject: Subject) -> np.ndarray:
     """Returns the numbers of a subject's target, in the unit that results are written in."""
     if isinstance(task, PointTarget):
         return read_in_voxels(session.config, session.cohort, task, subject)
     return session.cohort.value(subject, task, task.read_value)
 
 
-def _named(what: str, task: ImageTarget, numbers: np.ndarray) -> dict[str, float]:
+def _named(what: str, task: RowTask, numbers: np.ndarray) -> dict[str, float]:
     """Returns a subject's numbers by the names of their columns."""
     return dict(zip(pair_columns(what, task), np.atleast_1d(numbers).tolist(), strict=True))
 
 
-def pair_columns(what: str, task: ImageTarget) -> list[str]:
+def pair_columns(what: str, task: RowTask) -> list[str]:
     """Returns the columns of `<task>_pairs.csv` that hold the `truth` or the `prediction`."""
     return [f"{what}_{part}" for part in task.parts] or [what]
 

@@ -18,7 +18,7 @@ from sfgkeras.applications.inference.restored_network import hardens_exactly
 from sfgkeras.applications.records.files import RunFolder, digest, write_text
 from sfgkeras.applications.records.logs import read_log
 from sfgkeras.applications.subjects.session import Session
-from sfgkeras.applications.tasks.targets import ImageTarget
+from sfgkeras.applications.tasks.outputs import RowTask
 from sfgkeras.config import Config
 from sfgkeras.networks import build_plain_model, count_multiplies, count_parameters
 
@@ -87,7 +87,7 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
     """Reads what the evaluation of a run wrote, a score per subject wherever a measure is a mean over subjects."""
     folder = session.config.evaluation.save_csv_dir
     for name, task in session.tasks.items():
-        by_subject = _pair_scores(folder / f"{name}_pairs.csv", task) if isinstance(task, ImageTarget) else {}
+        by_subject = _pair_scores(folder / f"{name}_pairs.csv", task) if isinstance(task, RowTask) else {}
         for row in read_csv(folder / f"{name}_subjects.csv"):
             if row.get("label") and row.get("region", "all") != "all":
                 continue  # a label within a mask: its mean over labels would mix regions
@@ -104,7 +104,7 @@ def _read_scores(session: Session, planned: PlannedRun) -> Iterator[Score]:
                     yield Score(*key, float(text), row.get("subject_id") or "", unit=unit)
 
 
-def _pair_scores(path: Path, task: ImageTarget) -> dict[str, dict[str, float]]:
+def _pair_scores(path: Path, task: RowTask) -> dict[str, dict[str, float]]:
     """Returns, for a task of values, the measures that are means over the subjects, by measure and subject."""
     rows = read_csv(path)
     truth, prediction = (

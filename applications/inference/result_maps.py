@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sfgkeras.applications.inference.predictor import Region
-from sfgkeras.applications.tasks.targets import VoxelTarget
+from sfgkeras.applications.tasks.outputs import VolumeTask
 from sfgkeras.data.grids import Grid
 from sfgkeras.data.scratch import Scratch
 from sfgkeras.preprocessing.resampling import parallel_grid, resample_like
@@ -31,7 +31,7 @@ class MapFinisher:
         scratch: Makes the arrays.
     """
 
-    def __init__(self, task: VoxelTarget, grid: Grid, native: Grid, order: int, fill: float, scratch: Scratch) -> None:
+    def __init__(self, task: VolumeTask, grid: Grid, native: Grid, order: int, fill: float, scratch: Scratch) -> None:
         self._task = task
         self._grid = grid
         self._native = native

@@ -14,6 +14,7 @@ from sfgkeras.applications.inference.read_ahead import reading_ahead
 from sfgkeras.applications.records.files import VALUES_FILE, Provenance, write_text
 from sfgkeras.applications.subjects.frames import frame_of
 from sfgkeras.applications.subjects.session import Session
+from sfgkeras.applications.tasks.outputs import RowTask
 from sfgkeras.applications.tasks.table import image_tasks, voxel_tasks
 from sfgkeras.applications.tasks.targets import ImageTarget, PointTarget
 from sfgkeras.data.interpolation import resize_linear
@@ -68,7 +69,7 @@ def infer_values(
 def _infer_images(
     session: Session,
     predictor: Predictor,
-    tasks: Mapping[str, ImageTarget],
+    tasks: Mapping[str, RowTask],
     subjects: Sequence[Subject],
     passes: Passes,
     stage: Stage,
@@ -94,7 +95,7 @@ def _infer_images(
 def _infer_windows(
     session: Session,
     predictor: Predictor,
-    tasks: Mapping[str, ImageTarget],
+    tasks: Mapping[str, RowTask],
     subjects: Sequence[Subject],
     passes: Passes,
     stage: Stage,
@@ -110,7 +111,7 @@ def _infer_windows(
 
 
 def finish_row(
-    session: Session, task: ImageTarget, subject: Subject, outputs: np.ndarray, spread: Mapping[str, Any]
+    session: Session, task: RowTask, subject: Subject, outputs: np.ndarray, spread: Mapping[str, Any]
 ) -> Row:
     """Returns the columns of one task for one subject."""
     if isinstance(task, PointTarget):
@@ -118,6 +119,8 @@ def finish_row(
         to_file, frame = _to_file(session, subject), frame_of(session.config, subject)
         row = task.finish_points(outputs, to_file, size, frame)
         return row | task.finish_points_spread(spread, to_file, size, frame)
+    if not isinstance(task, ImageTarget):
+        raise TypeError(f"task {task.name!r} has a target that is neither the image's nor a place in it")
     return task.finish_value(outputs) | task.finish_value_spread(spread)
 
 

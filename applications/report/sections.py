@@ -19,8 +19,8 @@ from sfgkeras.applications.report.facts import best_iteration, epoch_of, validat
 from sfgkeras.applications.report.slices import show_subjects
 from sfgkeras.applications.report.tables import curve_columns, evaluation_html
 from sfgkeras.applications.report.volumes import RunData, inferred_subjects
-from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask
-from sfgkeras.applications.tasks.targets import VoxelTarget
+from sfgkeras.applications.tasks.outputs import VolumeTask
+from sfgkeras.applications.tasks.targets import PointTarget
 from sfgkeras.callbacks import read_grouping_history
 from sfgkeras.config import Config
 from sfgkeras.pages import elements
@@ -122,7 +122,7 @@ def subjects_section(
     name, title = "slices", "Subjects"
     if data is None:
         return Section(name, title, elements.notice(f"The images cannot be shown: {problem}."))
-    if not any(isinstance(task, VoxelTarget | BoundingBoxTask) for task in data.tasks.values()):
+    if not any(isinstance(task, VolumeTask | PointTarget) for task in data.tasks.values()):
         text = "The tasks predict one value per subject: there are no predicted images. Values are under Evaluation."
         return Section(name, title, elements.paragraph(text))
     found = inferred_subjects(data)

@@ -17,9 +17,9 @@ from sfgkeras.applications.report.volumes import (
     common_windows,
     read_subject_volumes,
 )
-from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask
 from sfgkeras.applications.tasks.labelled import LabelledTask
-from sfgkeras.applications.tasks.targets import VoxelTarget
+from sfgkeras.applications.tasks.outputs import VolumeTask
+from sfgkeras.applications.tasks.targets import PointTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
@@ -87,7 +87,7 @@ def show_subjects(run: RunData, subjects: Sequence[Subject], reporter: Reporter)
             stage.advance(1, subject.subject_id)
     legend: dict[str, str] = {}
     for task in run.tasks.values():
-        if isinstance(task, VoxelTarget | BoundingBoxTask):
+        if isinstance(task, VolumeTask | PointTarget):
             legend |= _legend(task)
     return ShownSubjects(viewers, packed, windows, legend)
 
@@ -127,7 +127,7 @@ def _place_names(grey: np.ndarray, found: ShownSubject) -> list[str]:
 
 def _legend(task: Task) -> dict[str, str]:
     """Returns the colour of every label but the background, by its name; none where a task has no labels."""
-    if isinstance(task, BoundingBoxTask):
+    if isinstance(task, PointTarget):
         return {task.name: label_colour(1)}
     if not isinstance(task, LabelledTask):
         return {}

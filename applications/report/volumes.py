@@ -9,13 +9,12 @@ from sfgkeras.analysis.uncertainty import ENTROPY, MUTUAL_INFORMATION, STANDARD_
 from sfgkeras.analysis.windows import Window, WindowSamples
 from sfgkeras.applications.evaluation import read_pair
 from sfgkeras.applications.records.files import prediction_path
-from sfgkeras.applications.report.boxes import drawn_boxes, predicted_boxes
+from sfgkeras.applications.report.places import drawn_places, predicted_places
 from sfgkeras.applications.subjects.cohort import Cohort
-from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask
 from sfgkeras.applications.tasks.labelled import LabelledTask
-from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
+from sfgkeras.applications.tasks.outputs import VolumeTask
 from sfgkeras.applications.tasks.table import voxel_tasks
-from sfgkeras.applications.tasks.targets import VoxelTarget
+from sfgkeras.applications.tasks.targets import InputTarget, PointTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_channels, read_image, read_label_map
@@ -92,14 +91,14 @@ class ShownSubject:
 
 
 def inferred_subjects(run: RunData) -> list[Subject]:
-    """Returns the subjects with a predicted volume or box of any task, those that were kept for inference first."""
+    """Returns the subjects with a predicted volume or place of any task, those that were kept for inference first."""
     maps = voxel_tasks(run.tasks)
-    boxes = [task for task in run.tasks.values() if isinstance(task, BoundingBoxTask)]
-    boxed = {subject_id for task in boxes for subject_id in predicted_boxes(run.config, task)}
+    points = [task for task in run.tasks.values() if isinstance(task, PointTarget)]
+    placed = {subject_id for task in points for subject_id in predicted_places(run.config, task)}
     return [
         subject
         for subject in run.cohort.phase("inference", "validation", "training")
-        if subject.subject_id in boxed
+        if subject.subject_id in placed
         or any(prediction_path(run.config, subject.subject_id, name).is_file() for name in maps)
     ]
 
@@ -130,11 +129,11 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
         else:
             volumes += _map_volumes(task, truth, prediction, known)
         volumes += _spread_volumes(run, task, subject, grey.shape)
-    for name, boxes in run.tasks.items():
-        if isinstance(boxes, BoundingBoxTask):
+    for name, points in run.tasks.items():
+        if isinstance(points, PointTarget):
             volumes += [
                 ShownVolume(f"{name}: {owner}", LABELS, mask, owner=owner, task=name)
-                for owner, mask in drawn_boxes(config, run.cohort, boxes, subject, grey.shape)
+                for owner, mask in drawn_places(config, run.cohort, points, subject, grey.shape)
             ]
     phase = next((name for name, ids in run.cohort.split.items() if subject.subject_id in ids), "")
     stored = subject.images[source].is_photo
@@ -142,10 +141,10 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
 
 
 def _read_pair(
-    run: RunData, task: VoxelTarget, subject: Subject
+    run: RunData, task: VolumeTask, subject: Subject
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
     """Returns truth (None where there is none), prediction, and which voxels the truth knows, on one grid."""
-    if isinstance(task, ReconstructionTask):
+    if isinstance(task, InputTarget):
         # The image is there already; what the network saw of it may be in another unit.
         found = read_channels(prediction_path(run.config, subject.subject_id, task.name)).array
         return None, found if found.ndim == 3 else found.mean(axis=-1), None

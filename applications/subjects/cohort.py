@@ -12,7 +12,7 @@ from sfgkeras.applications.subjects.sources import (
     refuse_other_lengths,
     split_by_phase,
 )
-from sfgkeras.applications.tasks.targets import ImageTarget
+from sfgkeras.applications.tasks.outputs import RowTask
 from sfgkeras.config import Config
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.sources import Source
@@ -52,13 +52,13 @@ class Cohort:
             for source in sources
         )
 
-    def value_path(self, subject: Subject, task: ImageTarget) -> Path:
+    def value_path(self, subject: Subject, task: RowTask) -> Path:
         """Returns what a subject's values are read from, as messages call it: table, photo, or row of a data set."""
         found = self.images.get(task.source, {})
         image = found.get(subject.subject_id) or next(iter(found.values()), None)
         return Path() if image is None else Path(image.name)
 
-    def value(self, subject: Subject, task: ImageTarget, read: Callable[..., Any]) -> Any:
+    def value(self, subject: Subject, task: RowTask, read: Callable[..., Any]) -> Any:
         """Reads the target of a subject that is given by numbers, e.g. with the task's `prepare_value`.
 
         Raises:
@@ -84,7 +84,7 @@ class Cohort:
         except DataError as error:
             raise DataError(f"{path}: subject {subject.subject_id!r}: {error}") from None
 
-    def _voxel(self, subject: Subject, task: ImageTarget, read: Callable[..., Any]) -> Any:
+    def _voxel(self, subject: Subject, task: RowTask, read: Callable[..., Any]) -> Any:
         """Reads a value or class from an image of one voxel."""
         image = subject.images.get(task.source)
         if image is None:

@@ -10,7 +10,7 @@ from sfgkeras.applications.records.files import write_text
 from sfgkeras.applications.subjects.cohort import Cohort
 from sfgkeras.applications.tasks.label_mapping import mapping_file, read_entries
 from sfgkeras.applications.tasks.labelled import LabelledTask
-from sfgkeras.applications.tasks.targets import ImageTarget
+from sfgkeras.applications.tasks.outputs import RowTask
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
@@ -66,7 +66,7 @@ def find_labels(task: LabelledTask, cohort: Cohort, subjects: Sequence[Subject],
     labels: set[int] = set()
     with reporter.stage(f"finding the labels of {task.name}", len(subjects)) as stage:
         for subject in subjects:
-            if isinstance(task, ImageTarget):
+            if isinstance(task, RowTask):
                 labels.add(cohort.value(subject, task, task.parse_label))
             elif task.source in subject.images:
                 labels |= set(np.unique(subject.images[task.source].read_labels().array).tolist())
@@ -102,6 +102,6 @@ def _identity(cohort: Cohort, task: Task, subjects: Sequence[Subject]) -> str:
     for subject in subjects:
         if task.source in subject.images:
             parts.append(f"{subject.subject_id}@{subject.images[task.source].fingerprint()}")
-        elif isinstance(task, ImageTarget):
+        elif isinstance(task, RowTask):
             parts.append(f"{subject.subject_id}={cohort.value(subject, task, task.parse_label)}")
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

@@ -16,8 +16,7 @@ from sfgkeras.applications.subjects.image_pipeline import RunContext, describe_m
 from sfgkeras.applications.subjects.prepared_store import choose_store
 from sfgkeras.applications.subjects.preprocessed import PreprocessedImages
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
-from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
-from sfgkeras.applications.tasks.targets import ImageTarget, PointTarget, VoxelTarget
+from sfgkeras.applications.tasks.targets import ImageTarget, InputTarget, PointTarget, VoxelTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.grids import Grid, turned_grid
@@ -81,7 +80,7 @@ class Preparation:
         grid = self.grid(subject)
         targets, known = {}, {}
         for task in self._tasks.values():
-            if isinstance(task, ReconstructionTask):
+            if isinstance(task, InputTarget):
                 continue  # its target is the image
             targets[task.name], inside = self._target(subject, task, grid)
             if inside is not None:
@@ -284,11 +283,12 @@ class Preparation:
 
     def _target(self, subject: Subject, task: Task, grid: Grid) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns a task's target, and the voxels `(x, y, z)` that it knows something about: None for all."""
+        if isinstance(task, PointTarget):
+            return self._cohort.value(subject, task, self._placing(subject, task)), None
         if isinstance(task, ImageTarget):
-            prepare = self._placing(subject, task) if isinstance(task, PointTarget) else task.prepare_value
-            return self._cohort.value(subject, task, prepare), None
+            return self._cohort.value(subject, task, task.prepare_value), None
         if not isinstance(task, VoxelTarget):
-            raise TypeError(f"task {task.name!r} has a target that is neither per voxel nor per image")
+            raise TypeError(f"task {task.name!r} has a target of no kind that can be prepared")
         name = task.source
         if name not in subject.images:
             raise DataError(

@@ -128,6 +128,10 @@ class BoundingBoxTask(PointTarget):
             row |= {f"{column}{ending}": float(value) for column, value in zip(self.columns, numbers, strict=True)}
         return row
 
+    def mask(self, numbers: np.ndarray, shape: Sequence[int], frame: Frame) -> np.ndarray:
+        """Returns the voxels whose centres lie in the box."""
+        return box_mask(frame.box_in_voxels(numbers), shape)
+
     def evaluate_values(self, truth: np.ndarray, prediction: np.ndarray, evaluation: Any) -> list[dict[str, Any]]:
         """Measures every box; one row per subject."""
         measured = evaluate_boxes(truth, prediction, self.measures(evaluation.evaluations))
@@ -145,3 +149,23 @@ def box_parts(rank: int) -> tuple[str, ...]:
         ('x_min', 'y_min', 'x_max', 'y_max')
     """
     return tuple(f"{axis}_{end}" for end in ("min", "max") for axis in AXES[:rank])
+
+
+def box_mask(box: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Returns the voxels whose centres lie in a box, uint8; where it is thinner than a voxel, that of its middle.
+
+    Args:
+        box: Low corner, then high corner, in voxels, `(6,)`.
+        shape: Voxels along each axis.
+
+    Example:
+        >>> box_mask(np.array([-0.5, 0.5, -0.5, 1.5, 2.5, 0.5]), (2, 4, 1))[..., 0].tolist()
+        [[0, 1, 1, 0], [0, 1, 1, 0]]
+    """
+    low, high = np.split(np.asarray(box), 2)
+    first, last = np.maximum(np.ceil(low), 0).astype(int), np.maximum(np.floor(high) + 1, 0).astype(int)
+    thin, middle = last <= first, np.rint((low + high) / 2).astype(int)
+    first, last = np.where(thin, np.maximum(middle, 0), first), np.where(thin, np.maximum(middle + 1, 0), last)
+    mask = np.zeros(tuple(shape), np.uint8)
+    mask[tuple(slice(start, stop) for start, stop in zip(first, last, strict=True))] = 1
+    return mask

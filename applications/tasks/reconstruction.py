@@ -7,10 +7,11 @@ import numpy as np
 
 from sfgkeras.analysis.measures import evaluate_regression
 from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
-from sfgkeras.applications.tasks.targets import Resample, VoxelTarget
+from sfgkeras.applications.tasks.outputs import Resample
+from sfgkeras.applications.tasks.targets import InputTarget
 
 
-class ReconstructionTask(VoxelTarget):
+class ReconstructionTask(InputTarget):
     """Predicts all channels of the window that the network sees: normalised and whitened, if the INI file says so.
 
     Results and errors are in the same unit. There is no target to read.
@@ -24,15 +25,6 @@ class ReconstructionTask(VoxelTarget):
     def outputs_for(self, image_channels: int) -> int:
         """As many channels as the image has."""
         return image_channels
-
-    @property
-    def target_kind(self) -> str:
-        """`image`."""
-        return "image"
-
-    def prepare_map(self, volume: np.ndarray) -> np.ndarray:
-        """Refuses: the target is the image as it has been prepared, and no volume of its own."""
-        raise TypeError(f"task {self.name!r} is a reconstruction and has no target volume")
 
     def activate(self, outputs: np.ndarray) -> np.ndarray:
         """Returns the outputs; a reconstruction has no activation."""

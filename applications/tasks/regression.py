@@ -7,7 +7,8 @@ import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS, evaluate_regression, evaluations_of
 from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
-from sfgkeras.applications.tasks.targets import ImageTarget, Resample, VoxelTarget
+from sfgkeras.applications.tasks.outputs import Resample
+from sfgkeras.applications.tasks.targets import ImageTarget, VoxelTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.scaling import convert_in_blocks
 from sfgkeras.preprocessing.ct import AIR, HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct

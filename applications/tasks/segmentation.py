@@ -7,7 +7,8 @@ import numpy as np
 
 from sfgkeras.analysis.measures import evaluate_segmentation
 from sfgkeras.applications.tasks.labelled import LabelledTask
-from sfgkeras.applications.tasks.targets import Resample, VoxelTarget
+from sfgkeras.applications.tasks.outputs import Resample
+from sfgkeras.applications.tasks.targets import VoxelTarget
 from sfgkeras.data.scaling import BLOCK
 from sfgkeras.errors import DataError
 

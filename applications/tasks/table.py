@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
-from sfgkeras.applications.tasks.targets import ImageTarget, VoxelTarget
+from sfgkeras.applications.tasks.outputs import RowTask, VolumeTask
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
@@ -42,15 +42,15 @@ def class_for(type_name: str, gives_values: bool) -> type[Task] | None:
         type_name: A key of `TASK_TYPES`.
         gives_values: Whether the source of the target gives numbers for each subject.
     """
-    kind = ImageTarget if gives_values else VoxelTarget
+    kind = RowTask if gives_values else VolumeTask
     return next((each for each in lookup(TASK_TYPES, type_name, "task type") if issubclass(each, kind)), None)
 
 
-def voxel_tasks(tasks: Mapping[str, Task]) -> dict[str, VoxelTarget]:
+def voxel_tasks(tasks: Mapping[str, Task]) -> dict[str, VolumeTask]:
     """Returns the tasks whose results are images."""
-    return {name: task for name, task in tasks.items() if isinstance(task, VoxelTarget)}
+    return {name: task for name, task in tasks.items() if isinstance(task, VolumeTask)}
 
 
-def image_tasks(tasks: Mapping[str, Task]) -> dict[str, ImageTarget]:
+def image_tasks(tasks: Mapping[str, Task]) -> dict[str, RowTask]:
     """Returns the tasks whose results are rows of the table of values."""
-    return {name: task for name, task in tasks.items() if isinstance(task, ImageTarget)}
+    return {name: task for name, task in tasks.items() if isinstance(task, RowTask)}

@@ -10,9 +10,10 @@ from sfgkeras.applications import run
 from sfgkeras.applications.check import check_run
 from sfgkeras.applications.inference.trained_run import read_trained_run
 from sfgkeras.applications.predict import predict
-from sfgkeras.applications.report.boxes import box_mask, drawn_boxes
 from sfgkeras.applications.report.page import write_report
+from sfgkeras.applications.report.places import drawn_places
 from sfgkeras.applications.subjects.session import open_session
+from sfgkeras.applications.tasks.bounding_box import box_mask
 from sfgkeras.config import read_config
 from sfgkeras.data.points import from_fractions
 from sfgkeras.errors import DataError
@@ -187,7 +188,7 @@ def test_true_and_predicted_boxes_are_drawn_where_the_mask_is(data, trained):
     config, _ = trained
     session = open_session(config, SilentReporter(), training=False)
     subject, task = session.cohort.subjects["p04"], session.tasks["box"]
-    drawn = dict(drawn_boxes(config, session.cohort, task, subject, (ROWS, COLUMNS, 1)))
+    drawn = dict(drawn_places(config, session.cohort, task, subject, (ROWS, COLUMNS, 1)))
     mask = np.asarray(Image.open(data / "masks" / "p04.png"))[..., None]
     np.testing.assert_array_equal(drawn["truth"], mask)
     assert drawn["prediction"].shape == mask.shape
