@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from sfgkeras.errors import Problem
-from sfgkeras.settings import REQUIRED, Settings, build_settings, described, setting, setting_values
+from sfgkeras.settings import (
+    REQUIRED,
+    Settings,
+    build_settings,
+    described,
+    key_of,
+    own_settings,
+    setting,
+    setting_values,
+)
 
 
 @dataclass(frozen=True)
@@ -117,3 +126,46 @@ def test_a_problem_is_worded_of_its_parts_in_one_place():
     placed = problem.at(file="a.ini", line=7, section="TRAINING")
     assert str(placed) == "a.ini:7: [TRAINING] rl = '3' is not known, did you mean 'lr'?"
     assert str(problem.at(option="--TRAINING.rl", section="TRAINING")).startswith("--TRAINING.rl: [TRAINING] rl = '3' ")
+
+
+class Base:
+    def __init__(self, name="base", size=3):
+        self.name, self.size = name, size
+
+
+class Own(Base):
+    """Adds arguments."""
+
+    def __init__(self, first, *rest, rate: float = 0.5, steps=2, sizes: tuple[int, ...] = (1,), other=None, **more):
+        super().__init__(**more)
+
+
+class Stated(Base):
+    """Says its settings."""
+
+    Settings = Toy
+
+    def __init__(self, rate=0.5, **more):
+        super().__init__(**more)
+
+
+def test_settings_of_a_user_s_class_are_the_arguments_that_it_adds():
+    settings = own_settings(Own, Base)
+    assert {name: each.default for name, each in described(settings).items()} == {
+        "rate": 0.5,
+        "steps": 2,
+        "sizes": (1,),
+    }
+    assert setting_values(build_settings(settings, {"steps": "7"})[0]) == {"rate": 0.5, "steps": 7, "sizes": (1,)}
+    assert own_settings(Own, Base) is settings
+    assert own_settings(Base, Base) is None
+    assert own_settings(Stated, Base) is Toy
+    assert key_of("my.module.Own", "rate") == "own_rate"
+
+
+def test_a_default_written_out_is_known_as_such():
+    known = described(Toy)
+    assert known["rate"].is_default("1/2")
+    assert known["pair"].is_default("")
+    assert not known["rate"].is_default("0.25")
+    assert not known["rate"].is_default("fast")
