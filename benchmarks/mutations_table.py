@@ -121,7 +121,10 @@ TABLE: tuple[Mutated, ...] = (
         "sfgkeras/sharing/masked_trunk.py",
         ("tests/networks/test_sfg_networks.py", "tests/networks/test_constant_sharing.py"),
         (
-            ("supports = merge_streams(masks, routing, num_readers)", "supports = masks[:num_readers]"),
+            (
+                "supports = _one_each(merge_sources(dict(zip(groups, masks, strict=True)), sources))",
+                "supports = dict(zip(groups, masks, strict=True))",
+            ),
             ("if self.sharing.mask_residual:", "if False:"),
         ),
     ),
@@ -177,34 +180,41 @@ TABLE: tuple[Mutated, ...] = (
         "applications/training/step.py",
         STEP_TESTS,
         (
-            ("tf.add_n([self._task_weights[task] * parts[task] for", "tf.add_n([parts[task] for"),
-            ("sum(self._task_weights[task] * means", "sum(means"),
-            ("/ self._global_batch_size", "/ 1.0"),
-            (
-                "total = parts[REGULARISATION] + tf.add_n(",
-                "total = tf.stop_gradient(parts[REGULARISATION]) + tf.add_n(",
-            ),
-            (
-                "targets[task], outputs[task], weights[task]))\n                / self",
-                "targets[task], outputs[task]))\n                / self",
-            ),
-            (
-                "self._grouping_optimizer.apply([gradient / scale * own for",
-                "self._optimizer.apply([gradient / scale * own for",
-            ),
-            ("[gradient / scale * own for gradient in of_logits]", "[gradient for gradient in of_logits]"),
-            ("[gradient / scale * own for gradient in of_logits]", "[gradient * own for gradient in of_logits]"),
-            ("return count > 0", "return count > 1"),
-            ("for gradients in (of_kernels, of_logits):", "for gradients in (of_kernels,):"),
-            ("for gradients in (of_kernels, of_logits):", "for gradients in (of_logits,):"),
+            ("task: loss / self._global_batch_size", "task: loss"),
+            ("task: count / self._global_batch_size", "task: count"),
+            ("/ self._strategy.num_replicas_in_sync", "/ 1.0"),
+            ("outputs[task], weights[task]))\n        for task, loss in", "outputs[task]))\n        for task, loss in"),
             ("outputs = self._network(images, training=False)", "outputs = self._network(images, training=True)"),
             ("sums[name] = sums.get(name, 0.0) + float(part)", "sums[name] = float(part)"),
             ("            metric.reset_state()\n", "            pass\n"),
-            ("if not separate:", "if separate:"),
+            ("tf.cast(weights[task], tf.float32) > 0.0", "tf.cast(weights[task], tf.float32) > -1.0"),
         ),
     ),
     Mutated(
-        "applications/training/stopping.py",
+        "applications/training/optimizers.py",
+        STEP_TESTS,
+        (
+            ("self._grouping.apply([gradient / scale * own for", "self._main.apply([gradient / scale * own for"),
+            ("[gradient / scale * own for gradient in of_logits]", "[gradient for gradient in of_logits]"),
+            ("[gradient / scale * own for gradient in of_logits], ", "[gradient * own for gradient in of_logits], "),
+            ("return count > 0", "return count > 1"),
+            ("for found in (of_variables, of_logits):", "for found in (of_variables,):"),
+            ("for found in (of_variables, of_logits):", "for found in (of_logits,):"),
+            ("if self._grouping is None or not logits:", "if not logits:"),
+        ),
+    ),
+    Mutated(
+        "sfgkeras/balancing/balancer.py",
+        ("tests/balancing/test_balancer.py", "tests/applications/training/test_loss_balance.py"),
+        (
+            ("weights[task] * loss for task, loss", "loss for task, loss"),
+            ("* term if training else term)", "* term if not training else term)"),
+            ("training=True) + extra", "training=True)"),
+            ("active[self.tasks.index(task)] = 0.0", "active[0] = 0.0"),
+        ),
+    ),
+    Mutated(
+        "applications/training/early_stopping.py",
         ("tests/applications/training/test_early_stopping.py",),
         (
             ("min(losses[1:]) >= losses[0]", "min(losses[1:]) > losses[0]"),
@@ -218,8 +228,14 @@ TABLE: tuple[Mutated, ...] = (
             ("half = len(losses) // 2", "half = (len(losses) + 1) // 2"),
             ("np.median(np.lib.stride_tricks", "np.mean(np.lib.stride_tricks"),
             ("smooth[-1] > np.median(smooth[:-1]) + MIN_DELTA", "smooth[-1] > np.median(losses[:-1]) + MIN_DELTA"),
-            ("list(losses[-(patience + 1) :])", "list(losses)"),
-            ("len(losses) <= patience", "len(losses) < patience"),
+        ),
+    ),
+    Mutated(
+        "applications/training/stopping.py",
+        ("tests/applications/training/test_stopping.py",),
+        (
+            ("list(losses[-(self.patience + 1) :])", "list(losses)"),
+            ("0 < self.patience < len(losses):", "0 < self.patience <= len(losses):"),
         ),
     ),
     Mutated(
@@ -301,7 +317,7 @@ TABLE: tuple[Mutated, ...] = (
         "sfgkeras/metrics/labels.py",
         ("tests/metrics/test_metrics.py",),
         (
-            ("2.0 * ops.convert_to_tensor(self.overlap)", "ops.convert_to_tensor(self.overlap)"),
+            ("ratio_or_nan(2.0 * overlap, sizes)", "ratio_or_nan(overlap, sizes)"),
             (
                 "foreground, present = values[1:], ops.logical_not(ops.isnan(values[1:]))",
                 "foreground, present = values, ops.logical_not(ops.isnan(values))",
@@ -384,6 +400,26 @@ TABLE: tuple[Mutated, ...] = (
             ("distance = np.arange(size) - (size - 1) / 2", "distance = np.arange(size) - size / 2"),
             ("self._weight[tuple(inside)] += weight", "self._weight[tuple(inside)] = weight"),
             ("array[self._along(slice(thickness - count, None))] = 0", "pass"),
+        ),
+    ),
+    Mutated(
+        "preprocessing/fitted.py",
+        ("tests/preprocessing/test_fitted_steps.py",),
+        (
+            ('if self.settings in ("", now)', "if True"),
+            ("fitted.preparation != preparation", "False"),
+            ("then and then.keys() != now.keys()", "False"),
+        ),
+    ),
+    Mutated(
+        "preprocessing/folder/job.py",
+        ("tests/preprocessing/test_fitted_steps.py",),
+        (
+            ("return volume, Pipeline(wanted.steps[place:])", "return None, wanted"),
+            (
+                "_digest([__version__, self.pipeline.digest(), fitted])",
+                "_digest([__version__, self.pipeline.digest()])",
+            ),
         ),
     ),
     Mutated(

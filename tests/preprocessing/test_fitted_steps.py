@@ -75,6 +75,9 @@ def test_values_of_a_named_file_are_used_and_required_ones_must_be_there(cohort,
     result = run(cohort, settings={"cohort_score_ref_file": str(kept), "cohort_score_modality": "T2"})
     assert result.fitted == {"cohort_score": kept}
     np.testing.assert_allclose(read_image(result.outputs["s3"]).array, (images(cohort)["s3"] - 100) / 50, rtol=1e-5)
+    write_values(kept, {"T2": FittedValues({"mean": 100.0, "deviation": 25.0})})
+    again = run(cohort, settings={"cohort_score_ref_file": str(kept), "cohort_score_modality": "T2"})
+    assert again.done == ("s0", "s1", "s2", "s3")  # none is skipped: the values decide, not their file
     with pytest.raises(DataError, match="has no values of 'PD', only of T2"):
         run(cohort, "cohort_score", "other", settings={"cohort_score_ref_file": kept, "cohort_score_modality": "PD"})
 
