@@ -98,6 +98,10 @@ ROWS = (
     Row("Nyul apply, int16 / TorchIO", "ratio", 0.15, data.nyul_apply_against_torchio),
     Row("cubic resampling to isotropic / SimpleITK", "ratio", 0.10, data.cubic_against_simpleitk),
     Row("reading .nii.gz / nibabel", "ratio", 0.35, data.reading_against_nibabel),
+    Row("windows a second from HDF5, gzip / plain h5py loop", "ratio", 1.0, data.hdf5_windows_against_h5py, True),
+    Row(
+        "windows a second from HDF5, in one piece / plain h5py loop", "ratio", 1.0, data.hdf5_windows_in_one_piece, True
+    ),
     Row("sfgkeras --help", "s", 0.3, networks.help_seconds),
 )
 

@@ -165,3 +165,61 @@ def reading_against_nibabel(settings: Settings) -> dict[str, float]:
             "peer": lambda: nib.load(path).get_fdata(dtype=np.float32, caching="unchanged"),
         }
         return ratio(alternate(functions, settings.repeats), "ours", "peer")
+
+
+def hdf5_windows_against_h5py(settings: Settings, compression: str | None = "gzip") -> dict[str, float]:
+    """Windows, image and mask, straight from HDF5 rows that no memory keeps, against a plain loop of h5py.
+
+    The loop reads rows in the same random order and makes float32 and int32 of them; ours cuts and checks besides.
+    """
+    import h5py
+
+    from sfgkeras.data.hdf5 import open_rows
+    from sfgkeras.data.on_demand import OnDemand
+    from sfgkeras.data.prepared import PreparedSubject
+    from sfgkeras.data.samplers import UniformSampler
+    from sfgkeras.data.windows import WindowSource
+
+    count, side = (60, 128) if settings.quick else (300, 256)
+    texture = np.random.default_rng(0).normal(size=(side, side, 3)).cumsum(0).cumsum(1)
+    photo = (127 + 127 * np.sin(texture / 50)).astype(np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.h5"
+        with h5py.File(path, "w") as file:
+            for name, channels in (("images", 3), ("masks", 1)):
+                packed = {"chunks": (1, side, side, channels), "compression": compression} if compression else {}
+                rows = file.create_dataset(name, (count, side, side, channels), "u1", **packed)
+                for index in range(count):
+                    rows[index] = np.roll(photo, index, 0) if channels == 3 else np.roll(photo[..., :1], index, 1) > 127
+        images, masks = (open_rows(path, name) for name in ("images", "masks"))
+
+        def late(rows: Any, index: int) -> Any:
+            shape = (side, side, 1, rows.shape[-1])
+            return OnDemand(shape, rows.dtype, lambda: rows.row(index).reshape(shape))
+
+        subjects = [PreparedSubject(f"{i}", late(images, i), {"mask": late(masks, i)}) for i in range(count)]
+        size = (side, side, 1)
+        source = WindowSource(subjects, size, UniformSampler(size), None, {"mask": "labels"})
+        order = np.random.default_rng(1).permutation(count)
+
+        def ours() -> Any:
+            for first in range(0, count, 10):
+                last = source.batch(range(first, first + 10))
+            return last
+
+        with h5py.File(path) as file:
+            plain, labels = file["images"], file["masks"]
+
+            def peer() -> Any:
+                for index in order:
+                    last = plain[index].astype(np.float32), labels[index].astype(np.int32)
+                return last
+
+            times = alternate({"ours": ours, "peer": peer}, settings.repeats)
+    rates = {name: count / seconds for name, seconds in times.items()}
+    return {**rates, "value": rates["ours"] / rates["peer"]}
+
+
+def hdf5_windows_in_one_piece(settings: Settings) -> dict[str, float]:
+    """The same from data sets that are neither chunked nor compressed."""
+    return hdf5_windows_against_h5py(settings, None)

@@ -19,6 +19,9 @@ from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
 from sfgkeras.tables.samplers import SAMPLERS
 
+SHOWN = 100
+"""How many problems are listed at most; thousands of rows of one file may have the same."""
+
 
 def refuse_problems(config: Config, cohort: Cohort, reporter: Reporter) -> None:
     """Checks the headers of every file and refuses to start with a problem.
@@ -32,7 +35,8 @@ def refuse_problems(config: Config, cohort: Cohort, reporter: Reporter) -> None:
             reporter.warning(problem.message)
     errors = [problem.message for problem in problems if problem.level == "error"]
     if errors:
-        raise DataError("\n".join(errors))
+        more = f"\n... and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
+        raise DataError("\n".join(errors[:SHOWN]) + more)
 
 
 def check_images(config: Config, subjects: Sequence[Subject], reporter: Reporter) -> None:

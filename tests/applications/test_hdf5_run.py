@@ -290,3 +290,20 @@ def test_a_task_of_values_refuses_images(make, tmp_path):
     write_phases(tmp_path, np.random.default_rng(1))
     with pytest.raises(DataError, match=r"holds images, and \[KIND\] is read for values, \(N,\) or \(N, k\)"):
         find_cohort(make(VALUES, {"KIND.hdf5_file": tmp_path / "masks.h5"}))
+
+
+def test_steps_of_preprocessing_refuse_rows(make):
+    steps = {"PREPROCESSING.steps": "whiten", "PREPROCESSING.sources": "PHOTO", "PREPROCESSING.output": "out"}
+    with pytest.raises(ConfigError, match=r"has \[PHOTO\], whose images are rows of a file: .*sfgkeras convert"):
+        make(overrides=steps)
+
+
+def test_thousands_of_equal_problems_are_not_all_listed(make, tmp_path):
+    for name, side in (("images", 40), ("masks", 30)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file[name] = np.zeros((150, side, side), np.uint8)
+    with pytest.raises(DataError) as caught:
+        open_session(make(), SilentReporter(), training=True)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 101
+    assert lines[-1].startswith("... and 5")
