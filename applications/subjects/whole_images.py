@@ -73,6 +73,6 @@ def _problems(
     remedy = "a 3-D window" if is_resized else "window_sampling = resize in [NETWORK], a window as large as the images"
     message = (
         f"as the network sees it the image has {shape} voxels{others}, and a window {size}: a part of it does not tell "
-        f"what [TASK {names[0]}] has one value per image for; write {remedy}, or per = window there"
+        f"what [{config.section_of(names[0])}] has one value per image for; write {remedy}, or per = window there"
     )
     return [(wrong[0], message)]

@@ -56,7 +56,7 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
             **settings.settings_of("name"),
         )
     except UnknownStage as error:
-        tapping = [f"TASK {name}" for name, task in tasks.items() if task.settings.tap == error.stage]
+        tapping = [config.section_of(name) for name, task in tasks.items() if task.settings.tap == error.stage]
         if not tapping:
             raise
         what = f"is no stage of {settings.name}; the stages are {', '.join(error.names)}"

@@ -84,6 +84,10 @@ class Config:
         """2 where windows are slices, otherwise 3."""
         return 2 if 1 in self.window_size else 3
 
+    def section_of(self, task: str) -> str:
+        """Returns the header of the section that says what a task is, e.g. `TASK ct`, or `REGRESSION`."""
+        return f"TASK {task}" if self.application == "multi_task" else self.application.upper()
+
     def target_kind(self, task: str) -> str:
         """Returns the kind of a task's reference: `map`, `labels` per voxel, `value`, `class`, ... per subject."""
         entry = TASK_TYPES[self.tasks[task].type]

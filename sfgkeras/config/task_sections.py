@@ -308,6 +308,16 @@ class Segmentation(_OneTask):
         description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
         "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
     )
+    tap: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Stage of the network that the head reads, e.g. `stage_4` of `highresnet`, `encoding` of `unet`; "
+        "empty for the usual one. (new)",
+    )
+    head_layers: Annotated[tuple[int, ...], Reads(values.parse_widths, "list of whole numbers")] = Field(
+        default=(),
+        description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
+        "of a value or class, convolutions over one voxel of a map. (new)",
+    )
 
 
 class Regression(_OneTask):
@@ -323,6 +333,27 @@ class Regression(_OneTask):
     )
     unit: Annotated[str, TEXT] = Field(
         default="", description="Unit of the target, for tables and curves; `scaling = ct` has HU. (new)"
+    )
+    per: Annotated[str, choice(tuple(HEAD_INPUTS))] = Field(
+        default="image",
+        description="What a value or class per subject is told from: the whole image, so that each window of training "
+        "must be one (`window_sampling = resize`, or images as large as the window), or each `window`: results are "
+        "then the mean over all windows of an image. (new)",
+    )
+    tap: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Stage of the network that the head reads, e.g. `stage_4` of `highresnet`, `encoding` of `unet`; "
+        "empty for the usual one. (new)",
+    )
+    head_layers: Annotated[tuple[int, ...], Reads(values.parse_widths, "list of whole numbers")] = Field(
+        default=(),
+        description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
+        "of a value or class, convolutions over one voxel of a map. (new)",
+    )
+    head_pooling: Annotated[str, choice(tuple(HEAD_POOLINGS))] = Field(
+        default="average",
+        description="What a value or class reads of the features: their mean over all voxels (`average`), or all of "
+        "them (`flatten`), for which all windows must have one size. (new)",
     )
 
 
@@ -346,4 +377,25 @@ class Classification(_OneTask):
     attribute: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Column of the table, or part of the file names, that holds the class. (new)",
+    )
+    per: Annotated[str, choice(tuple(HEAD_INPUTS))] = Field(
+        default="image",
+        description="What a value or class per subject is told from: the whole image, so that each window of training "
+        "must be one (`window_sampling = resize`, or images as large as the window), or each `window`: results are "
+        "then the mean over all windows of an image. (new)",
+    )
+    tap: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Stage of the network that the head reads, e.g. `stage_4` of `highresnet`, `encoding` of `unet`; "
+        "empty for the usual one. (new)",
+    )
+    head_layers: Annotated[tuple[int, ...], Reads(values.parse_widths, "list of whole numbers")] = Field(
+        default=(),
+        description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
+        "of a value or class, convolutions over one voxel of a map. (new)",
+    )
+    head_pooling: Annotated[str, choice(tuple(HEAD_POOLINGS))] = Field(
+        default="average",
+        description="What a value or class reads of the features: their mean over all voxels (`average`), or all of "
+        "them (`flatten`), for which all windows must have one size. (new)",
     )

@@ -416,6 +416,22 @@ def test_a_head_sits_where_and_has_the_layers_that_the_file_says(data, tmp_path)
     assert heads["age"].projection.kernel.shape[0] > 16 * 12
 
 
+def test_a_section_of_one_task_says_the_same_of_its_head(data, tmp_path):
+    text = INI.format(data=data, model=tmp_path / "model").replace("dice, mae, accuracy", "mae")
+    own = "[REGRESSION]\nimage = MR\noutput = CLINICAL\nattribute = age\nper = window\ntap = stage_4\nhead_layers = 5\n"
+    (tmp_path / "one.ini").write_text(text[: text.index("[MULTITASK]")] + own)
+    config = read_config(tmp_path / "one.ini")
+    tasks = build_tasks(config)
+    network = build_network(config, tasks, 1)
+    assert tasks["regression"].is_per_window
+    assert network.trunk.architecture.names[-1] == "stage_4"
+    assert [layer.kernel.shape[-1] for layer in network.heads[0].products] == [5, 1]
+    (tmp_path / "one.ini").write_text(text[: text.index("[MULTITASK]")] + own.replace("stage_4", "stage_9"))
+    config = read_config(tmp_path / "one.ini")
+    with pytest.raises(ConfigError, match=r"\[REGRESSION\] tap = 'stage_9' is no stage of highresnet"):
+        build_network(config, build_tasks(config), 1)
+
+
 def test_a_head_on_no_stage_is_refused_with_the_stages_that_there_are(data, tmp_path, reporter):
     config = configure(data, tmp_path, {"TASK stage.tap": "stage_9"})
     message = r"mixed.ini: \[TASK stage\] tap = 'stage_9' is no stage of highresnet; the stages are stage_1, stage_2, "

@@ -269,8 +269,8 @@ def test_the_report_shows_values_a_confusion_matrix_and_what_filters_answer_to_a
     assert "one value per subject: there are no predicted images" in page
     maps = read_maps(tmp_path / "activations.npz")
     assert len(maps.num_filters) == 8
-    assert len(maps.slices) == 1
-    assert maps.images.shape == (1, 32, 32)
+    assert len(maps.slices) == 2
+    assert maps.images.shape == (2, 32, 32)
     # The network pools: maps of later layers are smaller.
     sizes = {entry.layer: entry.maps.shape[1] for entry in maps.filters}
     assert (sizes["sfg_1"], sizes["sfg_2"], sizes["sfg_8"]) == (32, 16, 2)
