@@ -17,7 +17,7 @@ from sfgkeras.tables.networks import NETWORKS
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.padding import PADDING_MODES
 from sfgkeras.tables.sharing import SHARING
-from sfgkeras.tables.tasks import TASK_TYPES, measured_as
+from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import Reads
 
 ROOT = Path(__file__).parents[1]
@@ -90,15 +90,6 @@ def test_columns_of_boxes_are_the_parts_of_the_task():
     from sfgkeras.config.settle import BOX_COLUMNS
 
     assert {rank: ", ".join(box_parts(rank)) for rank in (2, 3)} == BOX_COLUMNS
-
-
-def test_evaluations():
-    from sfgkeras.analysis.measures import EVALUATIONS, evaluations_of
-
-    assert {kind: set(names) for kind, names in choices.EVALUATIONS.items()} == {
-        kind: set(evaluations_of(measured_as(kind))) for kind in TASK_TYPES
-    }
-    assert set(choices.EVALUATION_ALIASES.values()) <= set(EVALUATIONS)
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)

@@ -5,18 +5,16 @@ the summary (`sfgkeras.analysis.tables`) lists how many there were.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sfgkeras.analysis import counts
-from sfgkeras.analysis.box_overlap import box_giou, box_iou, centre_distance
-from sfgkeras.analysis.counts import Counts, count_voxels, dice, jaccard, sensitivity, specificity
-from sfgkeras.analysis.similarity import mean_similarity, similarity_map
-from sfgkeras.analysis.surface import average_distance, hausdorff, hausdorff95, surface_distances
-from sfgkeras.analysis.surface_overlap import surface_dice, surface_elements
+from sfgkeras.analysis.counts import count_voxels
+from sfgkeras.analysis.similarity import similarity_map
+from sfgkeras.analysis.surface import surface_distances
+from sfgkeras.analysis.surface_overlap import surface_elements
+from sfgkeras.tables.measures import MEASURES, MeasureEntry
 
 NAN = float("nan")
 
@@ -119,80 +117,13 @@ def balanced_accuracy(matrix: np.ndarray) -> float:
     return float(present.mean()) if present.size else NAN
 
 
-def _as_lists(matrix: np.ndarray) -> list[list[int]]:
+def as_lists(matrix: np.ndarray) -> list[list[int]]:
     """Returns a confusion matrix as nested lists of int."""
     return matrix.tolist()
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One measure that an INI file can ask for.
-
-    Attributes:
-        kind: Type of task: `"regression"`, `"segmentation"`, `"classification"` or `"bounding_box"`.
-        function: Takes `Residuals`, values of a `similarity_map`, `Counts`, `SurfaceDistances`, `SurfaceElements`, a
-            confusion matrix, or true and predicted boxes, as `needs` says.
-        needs: `"residuals"`, `"similarity"`, `"counts"`, `"distances"`, `"elements"`, `"matrix"` or `"boxes"`.
-        higher_is_better: Whether a larger value is a better one; None where neither is.
-        unit: `"target"` for that of the target, `"target^2"` for its square, `"mm"`, `"dB"`, or empty.
-        usual: Whether it is measured where no measure is named.
-    """
-
-    kind: str
-    function: Callable[..., Any]
-    needs: str
-    higher_is_better: bool | None
-    unit: str = ""
-    usual: bool = True
-
-    def unit_for(self, target: str) -> str:
-        """Returns the unit of the measure's values for a target of that unit; a target without one has no square."""
-        known = {"target": target, "target^2": f"{target}^2" if target else ""}
-        return known.get(self.unit, self.unit)
-
-
-def _of_counts(function: Callable[[Counts], float], higher_is_better: bool | None) -> Evaluation:
-    return Evaluation("segmentation", function, "counts", higher_is_better, usual=False)
-
-
-EVALUATIONS: Mapping[str, Evaluation] = {
-    "mae": Evaluation("regression", mean_absolute_error, "residuals", False, "target"),
-    "rmse": Evaluation("regression", root_mean_squared_error, "residuals", False, "target"),
-    "me": Evaluation("regression", mean_error, "residuals", None, "target"),
-    "psnr": Evaluation("regression", peak_signal_to_noise_ratio, "residuals", True, "dB"),
-    "ssim": Evaluation("regression", mean_similarity, "similarity", True),
-    "mse": Evaluation("regression", mean_squared_error, "residuals", False, "target^2", usual=False),
-    "r2": Evaluation("regression", coefficient_of_determination, "residuals", True, usual=False),
-    "dice": Evaluation("segmentation", dice, "counts", True),
-    "jaccard": Evaluation("segmentation", jaccard, "counts", True),
-    "sensitivity": Evaluation("segmentation", sensitivity, "counts", True),
-    "specificity": Evaluation("segmentation", specificity, "counts", True),
-    "average_distance": Evaluation("segmentation", average_distance, "distances", False, "mm"),
-    "hausdorff": Evaluation("segmentation", hausdorff, "distances", False, "mm"),
-    "hausdorff95": Evaluation("segmentation", hausdorff95, "distances", False, "mm"),
-    "surface_dice": Evaluation("segmentation", surface_dice, "elements", True),
-    "voxel_accuracy": _of_counts(counts.voxel_accuracy, True),
-    "positive_predictive_value": _of_counts(counts.positive_predictive_value, True),
-    "negative_predictive_value": _of_counts(counts.negative_predictive_value, True),
-    "false_positive_rate": _of_counts(counts.false_positive_rate, False),
-    "informedness": _of_counts(counts.informedness, True),
-    "markedness": _of_counts(counts.markedness, True),
-    "volume_difference": _of_counts(counts.volume_difference, False),
-    "true_positives": _of_counts(counts.true_positives, True),
-    "false_positives": _of_counts(counts.false_positives, False),
-    "false_negatives": _of_counts(counts.false_negatives, False),
-    "true_negatives": _of_counts(counts.true_negatives, True),
-    "voxels_in_truth": _of_counts(counts.voxels_in_truth, None),
-    "voxels_in_prediction": _of_counts(counts.voxels_in_prediction, None),
-    "voxels_in_both": _of_counts(counts.voxels_in_both, True),
-    "voxels_in_either": _of_counts(counts.voxels_in_either, None),
-    "accuracy": Evaluation("classification", accuracy, "matrix", True),
-    "balanced_accuracy": Evaluation("classification", balanced_accuracy, "matrix", True),
-    "confusion_matrix": Evaluation("classification", _as_lists, "matrix", None),
-    "box_iou": Evaluation("bounding_box", box_iou, "boxes", True),
-    "centre_distance": Evaluation("bounding_box", centre_distance, "boxes", False, "target"),
-    "box_giou": Evaluation("bounding_box", box_giou, "boxes", True, usual=False),
-}
+EVALUATIONS: Mapping[str, MeasureEntry] = MEASURES
+"""The measures that INI files may name."""
 
 
 def evaluations_of(kind: str) -> tuple[str, ...]:
@@ -200,7 +131,7 @@ def evaluations_of(kind: str) -> tuple[str, ...]:
     return tuple(name for name, evaluation in EVALUATIONS.items() if evaluation.kind == kind)
 
 
-def _chosen(names: Sequence[str] | None, kind: str) -> dict[str, Evaluation]:
+def _chosen(names: Sequence[str] | None, kind: str) -> dict[str, MeasureEntry]:
     """Returns the measures asked for, the usual ones of that kind if None.
 
     Raises:

@@ -4,8 +4,6 @@ Names are lower case. Those in the tables `NOT_BUILT_...` are part of the interf
 that they are refused before any data is read; building one makes it a line of a table.
 """
 
-from collections.abc import Mapping
-
 # NiftyNet's other networks, by their short names and by the modules of their classes.
 NOT_BUILT_NETWORKS = {
     **dict.fromkeys(
@@ -30,56 +28,6 @@ NOT_BUILT_LOSSES = {
     "confusionmatrix": "use crossentropy",
     "variability": "use crossentropy",
     "consistency": "use crossentropy",
-}
-EVALUATIONS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("mae", "rmse", "me", "psnr", "ssim", "mse", "r2"),
-    "segmentation": (
-        "dice",
-        "jaccard",
-        "sensitivity",
-        "specificity",
-        "average_distance",
-        "hausdorff",
-        "hausdorff95",
-        "surface_dice",
-        "voxel_accuracy",
-        "positive_predictive_value",
-        "negative_predictive_value",
-        "false_positive_rate",
-        "informedness",
-        "markedness",
-        "volume_difference",
-        "true_positives",
-        "false_positives",
-        "false_negatives",
-        "true_negatives",
-        "voxels_in_truth",
-        "voxels_in_prediction",
-        "voxels_in_both",
-        "voxels_in_either",
-    ),
-    "classification": ("accuracy", "balanced_accuracy", "confusion_matrix"),
-    "bounding_box": ("box_iou", "centre_distance", "box_giou"),
-    "reconstruction": ("mae", "rmse", "me", "psnr", "ssim", "mse", "r2"),
-}
-# NiftyNet's names, and a plain one.
-EVALUATION_ALIASES = {
-    "hausdorff_distance": "hausdorff",
-    "hausdorff95_distance": "hausdorff95",
-    "surface_distance": "average_distance",
-    "intersection_over_union": "jaccard",
-    "positive_predictive_values": "positive_predictive_value",
-    "negative_predictive_values": "negative_predictive_value",
-    "vol_diff": "volume_difference",
-    "tp": "true_positives",
-    "fp": "false_positives",
-    "fn": "false_negatives",
-    "tn": "true_negatives",
-    "n_pos_ref": "voxels_in_truth",
-    "n_pos_seg": "voxels_in_prediction",
-    "n_intersection": "voxels_in_both",
-    "n_union": "voxels_in_either",
-    "classification_accuracy": "accuracy",
 }
 # NiftyNet's measures without code here, each with what to use instead.
 NOT_BUILT_EVALUATIONS = {

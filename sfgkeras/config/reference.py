@@ -13,7 +13,9 @@ from sfgkeras.config.mechanism import sharing_keys
 from sfgkeras.config.sections import Network, Preprocessing, Section
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.settings import REQUIRED, described, key_of
+from sfgkeras.tables.entry import aliases_of
 from sfgkeras.tables.losses import LOSSES, loss_aliases
+from sfgkeras.tables.measures import MEASURES, measures_by_type
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.tasks import TASK_TYPES, for_type
@@ -231,9 +233,9 @@ def _names_by_type() -> str:
         "|---|---|---|---|",
     ]
     for kind in TASK_TYPES:
-        cells = [[*for_type(LOSSES, kind)], [*for_type(METRICS, kind)], [*for_type(choices.EVALUATIONS, kind)]]
+        cells = [[*for_type(LOSSES, kind)], [*for_type(METRICS, kind)], [*for_type(measures_by_type(), kind)]]
         rows.append(f"| {kind} | " + " | ".join(", ".join(f"`{name}`" for name in cell) for cell in cells) + " |")
-    other_names = {**loss_aliases(), **choices.EVALUATION_ALIASES}
+    other_names = {**loss_aliases(), **aliases_of(MEASURES)}
     aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in other_names.items())
     rows += ["", f"The first loss of a type is its default; {aliases}.", ""]
     rows += ["| loss | of | what it is |", "|---|---|---|"]
@@ -242,6 +244,8 @@ def _names_by_type() -> str:
         for kind in TASK_TYPES
         for name, entry in for_type(LOSSES, kind).items()
     ]
+    rows += ["", "| measure | of | what it is |", "|---|---|---|"]
+    rows += [f"| `{name}` | {entry.kind} | {entry.summary} |" for name, entry in MEASURES.items()]
     return "\n".join(rows)
 
 

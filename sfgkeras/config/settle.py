@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfgkeras.classes import is_class_path
-from sfgkeras.config import choices
 from sfgkeras.config.chosen import read_settings
 from sfgkeras.config.compare import Row
 from sfgkeras.config.mechanism import settle_mechanism
@@ -14,8 +13,10 @@ from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
+from sfgkeras.tables.entry import aliases_of
 from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import default_loss, loss_aliases, takes_one_logit
+from sfgkeras.tables.measures import MEASURES, measures_by_type
 from sfgkeras.tables.metrics import usual_metrics
 from sfgkeras.tables.networks import gives_only
 from sfgkeras.tables.samplers import SAMPLERS
@@ -242,7 +243,7 @@ def _settle_tasks(draft: Draft) -> None:
         draft.sections["training"] = training.model_copy(update={"loss_type": None})
     evaluation = draft.sections["evaluation"]
     measures = (measure.lower() for measure in evaluation.evaluations)
-    aliases = dict(choices.EVALUATION_ALIASES)
+    aliases = aliases_of(MEASURES)
     learned = {task.type for task in application.tasks.values()}
     # What is asked for of a task that a row of a study leaves out is not asked for.
     unlearned = set(application.unlearned.values()) - learned if draft.row else set()
@@ -250,8 +251,8 @@ def _settle_tasks(draft: Draft) -> None:
         # NiftyNet's accuracy of a segmentation counts voxels.
         aliases["accuracy"] = "voxel_accuracy"
     evaluations = tuple(dict.fromkeys(aliases.get(measure, measure) for measure in measures))
-    unasked = {measure for kind in unlearned for measure in for_type(choices.EVALUATIONS, kind)}
-    unasked -= {measure for kind in learned for measure in for_type(choices.EVALUATIONS, kind)}
+    unasked = {measure for kind in unlearned for measure in for_type(measures_by_type(), kind)}
+    unasked -= {measure for kind in learned for measure in for_type(measures_by_type(), kind)}
     evaluations = tuple(measure for measure in evaluations if measure not in unasked)
     bounds = {} if "regression" in unlearned else evaluation.intensity_bounds
     by_id = {section_id(name): name for name in draft.sources}

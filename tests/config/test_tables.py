@@ -11,7 +11,6 @@ from sfgkeras.config.known import NOT_BUILT_SECTIONS, REFUSED_KEYS, SECTIONS
 from sfgkeras.config.reference import reference_markdown
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.errors import ConfigError
-from sfgkeras.tables.tasks import TASK_TYPES, measured_as
 from sfgkeras.values import Reads
 
 ROOT = Path(__file__).parents[2]
@@ -117,15 +116,6 @@ PROMISED = {
 @pytest.mark.parametrize("section", PROMISED)
 def test_the_keys_of_the_interface_are_there(section):
     assert set(PROMISED[section].split()) <= set(MODELS[section].model_fields)
-
-
-def test_measures_have_code_behind_every_name():
-    from sfgkeras.analysis.measures import evaluations_of
-
-    for kind in TASK_TYPES:
-        assert choices.EVALUATIONS[kind] == evaluations_of(measured_as(kind))
-    known = {name for names in choices.EVALUATIONS.values() for name in names}
-    assert set(choices.EVALUATION_ALIASES.values()) <= known
 
 
 def test_intensity_choices_have_code_behind_every_name():

@@ -11,15 +11,17 @@ from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.entry import Entry, LoadedTable, aliases_of
 from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import LOSSES
+from sfgkeras.tables.measures import MEASURES, measures_by_type
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.networks import NETWORKS
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.stopping import STOPPING
-from sfgkeras.tables.tasks import TASK_TYPES
+from sfgkeras.tables.tasks import TASK_TYPES, for_type, measured_as
 
 TABLES = {
+    "measures": MEASURES,
     "balancing": BALANCING, "loaders": LOADERS, "networks": NETWORKS, "optimisers": OPTIMISERS, "samplers": SAMPLERS,
     "sharing": SHARING, "stopping": STOPPING, "tasks": TASK_TYPES,
     **{f"{kind} losses": entries for kind, entries in LOSSES.items()},
@@ -39,8 +41,8 @@ WITH_ARGUMENTS = [
 def test_names_facts_and_settings_are_known_without_keras():
     code = (
         "import sys\n"
-        "from sfgkeras.tables import balancing, loaders, losses, metrics, networks, optimisers, samplers, sharing\n"
-        "from sfgkeras.tables import stopping, tasks\n"
+        "from sfgkeras.tables import balancing, loaders, losses, measures, metrics, networks, optimisers\n"
+        "from sfgkeras.tables import samplers, sharing, stopping, tasks\n"
         "from sfgkeras.settings import described\n"
         "assert described(losses.LOSSES['regression']['huber'].settings_class())\n"
         "sharing.SHARING['sfg'].settings_class()\n"
@@ -66,6 +68,13 @@ def test_a_loss_takes_its_settings_as_arguments_with_the_same_defaults(entry):
     arguments = inspect.signature(entry.load().__init__).parameters
     assert defaults == {name: arguments[name].default for name in defaults}
     assert set(arguments) - set(defaults) == {"self", "reduction", "name"}
+
+
+def test_every_type_of_task_has_measures_some_of_them_usual():
+    for task_type in TASK_TYPES:
+        found = for_type(measures_by_type(), task_type)
+        assert any(entry.usual for entry in found.values())
+        assert {entry.kind for entry in found.values()} == {measured_as(task_type)}
 
 
 def test_no_alias_is_a_name():

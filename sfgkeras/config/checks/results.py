@@ -5,6 +5,7 @@ from sfgkeras.config.checks.words import listed
 from sfgkeras.config.settle import Draft
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import did_you_mean
+from sfgkeras.tables.measures import MEASURES, measures_by_type
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.tasks import TASK_TYPES, for_type
 
@@ -70,13 +71,14 @@ def check_evaluation(draft: Draft) -> None:
     ini, evaluation, tasks = draft.ini, draft.sections["evaluation"], draft.application.tasks
     if not draft.application.complete:
         return
-    fitting = list(dict.fromkeys(name for task in tasks.values() for name in for_type(choices.EVALUATIONS, task.type)))
+    by_type = measures_by_type()
+    fitting = list(dict.fromkeys(name for task in tasks.values() for name in for_type(by_type, task.type)))
     for measure in evaluation.evaluations:
         if measure not in fitting:
             if remedy := choices.NOT_BUILT_EVALUATIONS.get(measure):
                 ini.add("EVALUATION", "evaluations", f"has {measure!r}, which does not exist in this version", remedy)
                 continue
-            known = any(measure in names for names in choices.EVALUATIONS.values())
+            known = measure in MEASURES
             what = f"has {measure!r}, which {'fits no task here' if known else 'is not known'}"
             close = "" if known else did_you_mean(measure, fitting)
             ini.add("EVALUATION", "evaluations", what, f"{close} choose of {', '.join(fitting)}".lstrip())
