@@ -3,6 +3,7 @@ import numpy as np
 from sfgkeras.preprocessing.folder.half_way import read_volume, write_volume
 from sfgkeras.preprocessing.folder.manifest import Record
 from sfgkeras.preprocessing.folder.overview import write_overview
+from sfgkeras.preprocessing.pipeline import build_pipeline
 from sfgkeras.preprocessing.volume import SideResult, Volume
 
 
@@ -40,7 +41,7 @@ def test_the_overview_shows_failures_and_escapes_names(tmp_path):
         "a<b>": Record("a<b>", "done", seconds="1.5", message="cropped & clipped"),
         "c": Record("c", "failed", message="no <foreground>"),
     }
-    page = write_overview(tmp_path, records, "whiten(foreground=all)", None).read_text(encoding="utf-8")
+    page = write_overview(tmp_path, records, build_pipeline("whiten"), {}).read_text(encoding="utf-8")
     assert "1 of 2 subjects done, 1 failed" in page
     assert "a&lt;b&gt;" in page
     assert "no &lt;foreground&gt;" in page
