@@ -1,6 +1,8 @@
 """A state is used with the settings that give it its meaning, and with no others."""
 
+import dataclasses
 import json
+from typing import ClassVar
 
 import pytest
 
@@ -18,6 +20,9 @@ from sfgkeras.applications.training.fingerprint import (
 from sfgkeras.config.sections import Network, System, Training
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.errors import ConfigError
+from sfgkeras.settings import setting
+from sfgkeras.sharing import HardSharing
+from sfgkeras.tables.sharing import SHARING, SharingEntry
 
 from ..conftest import OLD_STATE
 
@@ -153,6 +158,35 @@ def test_a_resumed_run_refuses_what_would_teach_it_something_else(make_config, k
     assert compare_training(make_config(), saved, tmp_path) == []
     with pytest.raises(ConfigError, match=rf"{tmp_path} was trained with .*; a resumed run must go on with what it"):
         compare_training(make_config({key: TRAINED[key]}), saved, tmp_path)
+
+
+def test_settings_of_what_was_chosen_stay_or_change_with_the_key_that_chooses(make_config, tmp_path):
+    chosen = {"NETWORK.name": "unet", "NETWORK.unet_levels": "2", "TASK ct.loss": "huber", "TASK ct.huber_delta": "2"}
+    config = make_config(chosen)
+    fingerprint, settings = stored(network_fingerprint(config)), stored(training_settings(config))
+    assert compare_training(config, settings, tmp_path) == []
+    with pytest.raises(ConfigError, match="was trained with unet_levels = 2, the configuration now says 1"):
+        refuse_other_network(make_config({**chosen, "NETWORK.unet_levels": "1"}), fingerprint, tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"was trained with \[TASK ct\] huber_delta = 2.0, the configuration now"
+    ):
+        compare_training(make_config({**chosen, "TASK ct.huber_delta": "3"}), settings, tmp_path)
+    changed = make_config({**chosen, "TRAINING.adam_beta_1": "0.5"})
+    assert compare_training(changed, settings, tmp_path) == ["[TRAINING] adam_beta_1 from 0.9 to 0.5"]
+
+
+def test_settings_of_a_mechanism_that_no_other_section_says_must_stay(make_config, tmp_path, monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Toy(HardSharing):
+        name: ClassVar[str] = "toy"
+        strength: float = setting(0.5, "How strong it is.")
+
+    monkeypatch.setitem(SHARING, "toy", SharingEntry(lambda: Toy, "a toy", constant=True))
+    saved = stored(training_settings(make_config({"NETWORK.sharing": "toy"})))
+    with pytest.raises(
+        ConfigError, match=r"was trained with \[SHARING\] strength = 0.5, the configuration now"
+    ):
+        compare_training(make_config({"NETWORK.sharing": "toy", "SHARING.strength": "0.75"}), saved, tmp_path)
 
 
 def test_what_may_change_is_said(make_config, tmp_path):
