@@ -167,9 +167,7 @@ def test_settings_of_what_was_chosen_stay_or_change_with_the_key_that_chooses(ma
     assert compare_training(config, settings, tmp_path) == []
     with pytest.raises(ConfigError, match="was trained with unet_levels = 2, the configuration now says 1"):
         refuse_other_network(make_config({**chosen, "NETWORK.unet_levels": "1"}), fingerprint, tmp_path)
-    with pytest.raises(
-        ConfigError, match=r"was trained with \[TASK ct\] huber_delta = 2.0, the configuration now"
-    ):
+    with pytest.raises(ConfigError, match=r"was trained with \[TASK ct\] huber_delta = 2.0, the configuration now"):
         compare_training(make_config({**chosen, "TASK ct.huber_delta": "3"}), settings, tmp_path)
     changed = make_config({**chosen, "TRAINING.adam_beta_1": "0.5"})
     assert compare_training(changed, settings, tmp_path) == ["[TRAINING] adam_beta_1 from 0.9 to 0.5"]
@@ -183,9 +181,7 @@ def test_settings_of_a_mechanism_that_no_other_section_says_must_stay(make_confi
 
     monkeypatch.setitem(SHARING, "toy", SharingEntry(lambda: Toy, "a toy", constant=True))
     saved = stored(training_settings(make_config({"NETWORK.sharing": "toy"})))
-    with pytest.raises(
-        ConfigError, match=r"was trained with \[SHARING\] strength = 0.5, the configuration now"
-    ):
+    with pytest.raises(ConfigError, match=r"was trained with \[SHARING\] strength = 0.5, the configuration now"):
         compare_training(make_config({"NETWORK.sharing": "toy", "SHARING.strength": "0.75"}), saved, tmp_path)
 
 
