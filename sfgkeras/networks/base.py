@@ -161,9 +161,11 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         name, architecture = self.task_names[task], self.trunk.architecture
         level = architecture.level_after(architecture.taps[task])
         if head.kind == "map" and level:
+            tap = architecture.names[architecture.taps[task]]
             raise ValueError(
-                f"task {name!r} wants a map, but {type(self).__name__} pools its features to a smaller size; "
-                f"use a network that keeps the size, e.g. HighResNet, or a 'vector' head"
+                f"task {name!r} wants a map, but {type(self).__name__} pools its features to a smaller size at stage "
+                f"{tap!r}; put it on a stage of the image's size, use a network that keeps the size, e.g. HighResNet, "
+                "or a 'vector' head"
             )
         # The layer that gives the logits draws its seeds first: networks of earlier versions have no other one.
         kernels, biases = [settings.initializer()], [self._seeded_bias(settings)]
