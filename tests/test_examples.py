@@ -17,7 +17,6 @@ NO_EXAMPLE = (
     "read_",
     "write_",
     "check_fitted",
-    "check_landmarks",
     "choose_modality",
     "register",
     "apply_registration",
