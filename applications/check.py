@@ -24,6 +24,7 @@ from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem
 from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.balancing import BALANCING
 
 
 def check_run(config: Config, reporter: Reporter, read_voxels: bool = True, before_network: Hook = no_hook) -> bool:
@@ -116,11 +117,16 @@ def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:
             for subjects in [cohort.phase(phase)]
         ],
     )
+    # What a task says to the balancing rule: its weight, or what another rule has in its place.
+    keys = list(BALANCING[config.training.balancing].load().task_keys)
     reporter.table(
         "tasks",
-        ["task", "type", "target", "per", "loss", "weight"],
+        ["task", "type", "target", "per", "loss", *keys],
         [
-            [name, task.type, task.target, task.per if config.has_value(name) else "voxel", task.loss, task.weight]
+            [
+                *(name, task.type, task.target, task.per if config.has_value(name) else "voxel", task.loss),
+                *(getattr(task, key) or 0 for key in keys),
+            ]
             for name, task in config.tasks.items()
         ],
     )

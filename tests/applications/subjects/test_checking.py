@@ -100,6 +100,17 @@ def test_sound_files_pass_and_the_plan_is_shown(folder, reporter):
     assert any("windows 8 x 8 x 1; batches of 3; 77 iterations" in text for text in reporter.messages)
 
 
+def test_the_plan_counts_epochs_and_shows_what_tasks_say_to_the_balancing_rule(folder, reporter):
+    learned = [("TRAINING.balancing", "uncertainty"), ("TASK organs.weight", "1"), ("TASK organs.log_sigma", "4")]
+    epochs = [("TRAINING.max_iter", ""), ("TRAINING.max_epochs", "10"), ("TRAINING.sample_per_volume", "2")]
+    assert check_run(configure(folder, *learned, *epochs), reporter)
+    columns, rows = reporter.tables["tasks"]
+    assert columns[-1] == "log_sigma"
+    assert [row[-1] for row in rows] == [0, 4.0]
+    # Ten epochs of two subjects with two windows each, by batches of three.
+    assert any("batches of 3; 14 iterations, 10 epochs" in text for text in reporter.messages)
+
+
 def test_checking_makes_no_file(folder, reporter):
     before = sorted(folder.rglob("*"))
     check_run(configure(folder), reporter)

@@ -69,9 +69,13 @@ def expected_regularisation(arrays):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharing", ["hard_sharing", pytest.param("sfg", marks=pytest.mark.ci_sample)])
-def test_two_devices_train_the_network_that_one_device_trains(make_config, tmp_path, sharing):
-    one, two = train_both(make_config(), tmp_path, **{"NETWORK.sharing": sharing})
+@pytest.mark.parametrize(
+    ("sharing", "balancing"),
+    [("hard_sharing", "uncertainty"), pytest.param("sfg", "fixed", marks=pytest.mark.ci_sample)],
+)
+def test_two_devices_train_the_network_that_one_device_trains(make_config, tmp_path, sharing, balancing):
+    chosen = {"NETWORK.sharing": sharing, "TRAINING.balancing": balancing}
+    one, two = train_both(make_config(), tmp_path, **chosen)
     for name in ("training", "validation"):
         first, second = (read_columns(folder / "logs" / f"{name}.csv") for folder in (one, two))
         assert first.keys() == second.keys()
@@ -98,7 +102,13 @@ def test_two_devices_train_the_network_that_one_device_trains(make_config, tmp_p
 
     log = read_columns(two / "logs" / "training.csv")
     assert log["regularisation"][0] == pytest.approx(expected_regularisation(network_of(two, 0)), rel=1e-4)
-    np.testing.assert_allclose(log["loss"], log["ct"] + log["organs"] + log["regularisation"], rtol=1e-5)
+    weighed = log["ct"] + log["organs"]
+    if balancing == "uncertainty":
+        ct, organs = log["weight_ct"], log["weight_organs"]
+        # log s of a weight 1 / (2 s^2), and of 1 / s^2
+        weighed = ct * log["ct"] + organs * log["organs"] - 0.5 * np.log(2 * ct) - 0.5 * np.log(organs)
+        assert ct[0] != ct[-1]
+    np.testing.assert_allclose(log["loss"], weighed + log["regularisation"], rtol=1e-5)
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(make_config, monkeypatch):
