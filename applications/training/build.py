@@ -106,7 +106,8 @@ def build_optimizers(config: Config) -> Optimizers:
     more, grouping = training.settings_of("optimiser"), None
     if training.grouping_lr is not None:
         grouping = build_optimizer(training.optimiser, training.grouping_lr, precision, more)
-    return Optimizers(build_optimizer(training.optimiser, training.lr, precision, more), grouping)
+    main = build_optimizer(training.optimiser, training.lr, precision, more)
+    return Optimizers(main, grouping, training.clip_norm)
 
 
 def grouping_interval(config: Config, iterations: int) -> int:

@@ -65,7 +65,8 @@ MUST_STAY: Mapping[str, tuple[str, ...]] = {
 MAY_CHANGE: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("batch_size", "decay", "reg_type", "batch_norm"),
     "TRAINING": (
-        "lr", "grouping_lr", "sample_per_volume", "rotation_angle", "scaling_percentage", "isotropic_scaling",
+        "lr", "lr_schedule", "warm_up", "clip_norm", "grouping_lr",
+        "sample_per_volume", "rotation_angle", "scaling_percentage", "isotropic_scaling",
         "antialiasing", "bias_field_range", "bf_order", "random_flipping_axes", "do_elastic_deformation",
         "num_ctrl_points", "deformation_sigma", "proportion_to_deform", "validation_every_n", "validation_every_epochs",
         "validation_max_iter",

@@ -43,13 +43,23 @@ class Optimizers:
         main: Takes the steps of all variables, or of all but the grouping logits.
         grouping: Takes the steps of the grouping logits, which have a learning rate of their own then. It is left out
             where the network learns no groups.
+        clip_norm: Norm of the gradient of the objective, over all variables and devices, that no step exceeds; None
+            for any.
 
     Raises:
         ValueError: If one of them scales the loss and the other does not.
     """
 
-    def __init__(self, main: keras.optimizers.Optimizer, grouping: keras.optimizers.Optimizer | None = None) -> None:
+    def __init__(
+        self,
+        main: keras.optimizers.Optimizer,
+        grouping: keras.optimizers.Optimizer | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
         self._main, self._grouping = main, grouping
+        self._clip_norm = clip_norm
+        self._rates = [float(keras.ops.convert_to_numpy(one.learning_rate)) for one in self]
+        self._factor: float | None = None
         if len({isinstance(one, keras.optimizers.LossScaleOptimizer) for one in self}) > 1:
             raise ValueError("the optimiser and that of the grouping logits must both scale the loss, or neither")
         self._variables: list[Any] = []
@@ -77,6 +87,13 @@ class Optimizers:
             self._grouping.build(self._logits)
         return self
 
+    def scale_rates(self, factor: float) -> None:
+        """Sets every learning rate to a multiple of what it was given with, whatever a restored state says."""
+        if factor != self._factor:
+            for optimizer, rate in zip(self, self._rates, strict=False):
+                optimizer.learning_rate = rate * factor
+            self._factor = factor
+
     def scale_loss(self, loss: Any) -> Any:
         """Returns a scalar as `apply` wants it differentiated: in float16 a multiple, lest gradients are lost."""
         return self._main.scale_loss(loss)
@@ -89,6 +106,7 @@ class Optimizers:
         """
         if len(gradients) != len(self.variables):
             raise ValueError(f"{len(gradients)} gradients were given for {len(self.variables)} variables")
+        gradients = self._clipped(gradients)
         of_variables = list(gradients[: len(self._variables)])
         of_logits = list(gradients[len(self._variables) :])
         if isinstance(self._main, keras.optimizers.LossScaleOptimizer):
@@ -101,6 +119,18 @@ class Optimizers:
             scale, own = (optimizer.scale_loss(tf.constant(1.0)) for optimizer in self)
             self._grouping.apply([gradient / scale * own for gradient in of_logits], self._logits)
         self._main.apply(of_variables, self._variables)
+
+    def _clipped(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        """Returns this device's part of the gradient, shortened where the whole of it is longer than `clip_norm`."""
+        if self._clip_norm is None:
+            return gradients
+        whole = [tf.cast(gradient, tf.float32) for gradient in gradients if gradient is not None]
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            whole = context.all_reduce(tf.distribute.ReduceOp.SUM, whole)
+        norm = tf.linalg.global_norm(whole) / self._main.scale_loss(tf.constant(1.0))
+        factor = tf.minimum(1.0, self._clip_norm / norm)
+        return [None if gradient is None else gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
 
 
 def _overflow_anywhere(gradients: Sequence[Any]) -> Any:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from sfgkeras.applications.subjects.epochs import last_iteration, windows_per_epoch
 from sfgkeras.config import Config
+from sfgkeras.errors import lookup
+from sfgkeras.tables.schedules import SCHEDULES, rate_factor
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Timetable:
         validation_every_epochs: Epochs between validations; 0 for none.
         save_every_n: Iterations between saved states; 0 for the last one only.
         log_every_n: Iterations between entries of the logs; 0 for the first and last one only.
+        schedule: How the learning rate changes, a name in `SCHEDULES`.
+        warm_up: Iterations in which the learning rate rises.
     """
 
     iterations: int
@@ -31,10 +35,17 @@ class Timetable:
     validation_every_epochs: int = 0
     save_every_n: int = 0
     log_every_n: int = 0
+    schedule: str = "constant"
+    warm_up: int = 0
 
     def epoch(self, iteration: int) -> float:
         """Returns how many epochs have passed after an iteration."""
         return iteration * self.batch_size / self.windows_per_epoch
+
+    def rate_factor(self, iteration: int) -> float:
+        """Returns the factor of the learning rate with which the step of an iteration, from 1, is taken."""
+        schedule = lookup(SCHEDULES, self.schedule, "lr_schedule").load()
+        return rate_factor(iteration - 1, self.iterations, schedule, self.warm_up)
 
     def validates(self, iteration: int) -> bool:
         """Says whether a validation follows an iteration."""
@@ -68,4 +79,6 @@ def build_timetable(config: Config, num_subjects: int) -> Timetable:
         training.validation_every_epochs,
         training.save_every_n,
         training.tensorboard_every_n,
+        training.lr_schedule,
+        training.warm_up,
     )

@@ -168,6 +168,7 @@ class Trainer:
         with self._reporter.stage("training", self.timetable.iterations, start) as stage:
             self._reporter.message("compiling the training step ...")
             while not self.is_done:
+                self._optimizers.scale_rates(self.timetable.rate_factor(self.progress.iteration + 1))
                 parts = self._step(next(batches))
                 self.progress.iteration += 1
                 stage.advance(1, self._after_step(parts, validation_batches, logs))

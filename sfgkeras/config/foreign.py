@@ -7,6 +7,11 @@ FOREIGN_WORDS: Mapping[str, tuple[str, str]] = {
     "learning_rate": ("TRAINING", "lr"),
     "initial_lr": ("TRAINING", "lr"),
     "base_lr": ("TRAINING", "lr"),
+    "lr_scheduler": ("TRAINING", "lr_schedule"),
+    "warmup_steps": ("TRAINING", "warm_up"),
+    "clipnorm": ("TRAINING", "clip_norm"),
+    "global_clipnorm": ("TRAINING", "clip_norm"),
+    "max_grad_norm": ("TRAINING", "clip_norm"),
     "optimizer": ("TRAINING", "optimiser"),
     "solver": ("TRAINING", "optimiser"),
     "momentum": ("TRAINING", "momentum_momentum"),
@@ -154,13 +159,10 @@ REMARKS: Mapping[str, str] = {
 }
 
 # Words without a key here, with what to do instead.
-_CONSTANT = "the learning rate is constant; set lr in [TRAINING], and go on with a lower one from a checkpoint"
+_SCHEDULES = "use lr_schedule in [TRAINING], which falls to 0 over the training: linear, polynomial or cosine"
 WITHOUT_KEY: Mapping[str, str] = {
-    "lr_schedule": _CONSTANT,
-    "lr_scheduler": _CONSTANT,
-    "lr_decay": _CONSTANT,
-    "scheduler_gamma": _CONSTANT,
-    "warmup_steps": _CONSTANT,
+    "lr_decay": _SCHEDULES,
+    "scheduler_gamma": _SCHEDULES,
     "in_channels": "remove it; channels are counted in the images",
     "num_channels": "remove it; channels are counted in the images",
     "deep_supervision": "remove it; there is no such loss",

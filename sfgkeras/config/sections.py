@@ -17,6 +17,7 @@ from sfgkeras.tables.networks import NETWORKS
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.padding import PADDING_MODES
 from sfgkeras.tables.samplers import SAMPLERS
+from sfgkeras.tables.schedules import SCHEDULES
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.stopping import STOPPING
 from sfgkeras.values import Reads, choice
@@ -229,6 +230,19 @@ class Training(Section):
         gt=0,
         description="Learning rate of the grouping logits; empty for `lr`, as in the paper. Short runs need a larger "
         "one: with Adam the logits move by at most this much per iteration. (new)",
+    )
+    lr_schedule: Annotated[str, choice(SCHEDULES)] = Field(
+        default="constant",
+        description="How the learning rates change over the training, after `warm_up`. (new)",
+    )
+    warm_up: Annotated[int, WHOLE] = Field(
+        default=0, ge=0, description="Iterations in which the learning rates rise to their full value. (new)"
+    )
+    clip_norm: Annotated[float | None, NUMBER] = Field(
+        default=None,
+        gt=0,
+        description="Norm that the gradient of the whole objective is shortened to where it is longer; empty for none. "
+        "(new)",
     )
     loss_type: Annotated[str | None, TEXT] = Field(
         default=None,

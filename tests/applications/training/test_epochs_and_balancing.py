@@ -20,7 +20,7 @@ SMALL = {"NETWORK.width": 0.0625, "NETWORK.normalisation": "no", "TRAINING.tenso
 EPOCHS = SMALL | {
     "NETWORK.batch_size": 2, "TRAINING.sample_per_volume": 2, "TRAINING.max_iter": "", "TRAINING.max_epochs": 3,
     "TRAINING.validation_every_n": 0, "TRAINING.validation_every_epochs": 1, "TRAINING.save_every_n": 0,
-    "TRAINING.balancing": "uncertainty", "TASK organs.log_sigma": 1.0,
+    "TRAINING.balancing": "uncertainty", "TASK organs.log_sigma": 1.0, "TRAINING.warm_up": 4,
 }  # fmt: skip
 
 
@@ -39,6 +39,8 @@ def test_a_run_of_epochs_with_learned_weights_resumes_bit_for_bit_and_ends_as_it
     whole, parts = make_config(EPOCHS, tmp_path / "whole"), tmp_path / "parts"
     network = run.train(whole, reporter)
     run.train(make_config(EPOCHS | {"TRAINING.max_epochs": 1}, parts))
+    (rate,) = (value for key, value in network_arrays(parts, 2).items() if key.endswith("learning_rate"))
+    assert rate == pytest.approx(0.0005)  # half of the way up, after two of four iterations
     run.train(make_config(EPOCHS | {"TRAINING.max_epochs": 2, "TRAINING.restore_best": "yes"}, parts))
     last = make_config(EPOCHS | {"TRAINING.restore_best": "yes", "TRAINING.lr": 0.001}, parts)
     best = run.train(last, reporter)

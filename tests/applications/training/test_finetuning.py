@@ -39,7 +39,7 @@ def model_dir(donor, tmp_path_factory):
 
 def values_of(network):
     """What the network learns, by name."""
-    learned = [variable for variable in network.variables if str(variable.dtype).startswith("float")]
+    learned = [variable for variable in network.predicting_variables if str(variable.dtype).startswith("float")]
     names = variable_names(network, learned)
     assert len(set(names)) == len(names)
     return {name: np.array(variable) for name, variable in zip(names, learned, strict=True)}
