@@ -5,9 +5,12 @@ import csv
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from sfgkeras.applications import run
 from sfgkeras.applications.check import check_run
+from sfgkeras.applications.inference.trained_run import read_trained_run
+from sfgkeras.applications.predict import predict
 from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.report.page import write_report
 from sfgkeras.applications.subjects import prepared_store
@@ -226,6 +229,23 @@ def test_values_are_read_by_row_number(make, tmp_path):
     with (config.evaluation.save_csv_dir / "area_pairs.csv").open() as file:
         truth = [float(row["truth"]) for row in csv.DictReader(file)]
     assert truth == written["test"]["areas"][:, 0].tolist()
+
+
+@pytest.mark.parametrize("text", [INI, VALUES])
+def test_the_whole_configuration_is_read_back_equal(make, tmp_path, text):
+    config = make(text, {"PHOTO.hdf5_ids": "names", "PHOTO.path_to_search": tmp_path})
+    (tmp_path / "effective.ini").write_text(config.effective_text())
+    assert read_config(tmp_path / "effective.ini") == config
+
+
+def test_new_pictures_are_predicted_from_the_model_folder(trained, tmp_path):
+    config, written, _ = trained
+    (tmp_path / "new").mkdir()
+    Image.fromarray(written["test"]["images"][0]).save(tmp_path / "new" / "test_000000.png")
+    predict(read_trained_run(str(config.system.model_dir)), [str(tmp_path / "new")], tmp_path / "out")
+    (found,) = (tmp_path / "out").glob("*.nii.gz")
+    expected = read_label_map(prediction_path(config, "test_000000", "mask")).array
+    assert np.array_equal(read_label_map(found).array, expected)
 
 
 def test_one_file_for_all_has_its_rows_divided_as_ever(make, tmp_path):
