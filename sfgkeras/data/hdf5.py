@@ -41,6 +41,7 @@ Stamp = tuple[int, int, int]
 
 _lock = threading.RLock()
 _opened: "dict[str, tuple[Stamp, h5py.File]]" = {}
+_data_sets_of: "dict[str, dict[str, h5py.Dataset]]" = {}  # of open files; looking one up takes longer than many a row
 _mapped: dict[tuple[str, str], tuple[Stamp, np.ndarray]] = {}
 
 
@@ -94,9 +95,9 @@ class Rows:
                 with _lock:
                     return np.asarray(self._data_set()[index], self.dtype)
             with _lock:
-                place = (index, *[0] * (len(self.shape) - 1))
-                is_written = self._data_set().id.get_chunk_info_by_coord(place).byte_offset is not None
-                left_out, content = self._data_set().id.read_direct_chunk(place) if is_written else (0, b"")
+                place, data_set = (index, *[0] * (len(self.shape) - 1)), self._data_set()
+                is_written = data_set.id.get_chunk_info_by_coord(place).byte_offset is not None
+                left_out, content = data_set.id.read_direct_chunk(place) if is_written else (0, b"")
             if not content:
                 with _lock:
                     return np.asarray(self._data_set()[index], self.dtype)
@@ -154,7 +155,10 @@ class Rows:
 
     def _data_set(self) -> Any:
         _refuse_changed(self)
-        return _open(self.path)[self.name]
+        file, known = _open(self.path), _data_sets_of.setdefault(str(self.path), {})
+        if self.name not in known:
+            known[self.name] = file[self.name]
+        return known[self.name]
 
     @contextlib.contextmanager
     def _naming(self, what: str) -> Iterator[None]:
@@ -290,6 +294,7 @@ def _open(path: Path) -> "h5py.File":
     if known is not None and known[0] == stamp:
         return known[1]
     if known is not None:
+        _data_sets_of.pop(str(path), None)
         known[1].close()
     _opened[str(path)] = (stamp, _new_file(path))
     return _opened[str(path)][1]
@@ -340,6 +345,7 @@ def _forget() -> None:
             with contextlib.suppress(Exception):
                 file.close()
         _opened.clear()
+        _data_sets_of.clear()
     finally:
         _lock.release()
 
