@@ -158,6 +158,14 @@ def test_a_run_started_elsewhere_with_overrides_is_described_by_its_effective_te
     assert not again.multitask.learn_categorical
 
 
+@pytest.mark.parametrize("name", sorted(list_configs()))
+def test_every_shipped_file_and_every_row_of_it_is_read_back(name, tmp_path):
+    path = find_config(f"ini_configs/{name}")
+    plain = read_config(path)
+    for config in (plain, *(read_config(path, row=row) for row in plain.rows)):
+        assert round_trip(config, tmp_path) == config
+
+
 def test_list_configs_describes_every_shipped_file():
     configs = list_configs()
     assert set(configs) == {"demo", "pets", "prostate", "prostate_duplicate", "segmentation", "utkface"}

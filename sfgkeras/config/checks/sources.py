@@ -43,6 +43,7 @@ def _check_hdf5(draft: Draft, name: str, source: InputSource) -> None:
     if source.settings_of("loader").get("file") is None:
         draft.ini.need(name, "hdf5_file", ", the file that loader = hdf5 reads")
     for key in _NAME_KEYS:
+        # Written out with its default it says nothing: a run's own configuration has every key.
         if getattr(source, key) != InputSource.model_fields[key].default:
             draft.ini.add(name, key, "has no use with loader = hdf5, whose subjects are rows of a file", "remove it")
 
