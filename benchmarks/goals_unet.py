@@ -80,7 +80,7 @@ def against_monai(settings: Settings) -> dict[str, float]:
         loss = ((outputs[:, :1] - images) ** 2).mean() + torch.nn.functional.cross_entropy(outputs[:, 1:], labels)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     step()
     ours = training_step(our_unet(), size, batch)
