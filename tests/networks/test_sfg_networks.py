@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from sfgkeras.networks import NETWORKS, SHARING, VGG11, HighResNet
+from sfgkeras.networks import NETWORKS, SHARING, VGG11, HighResNet, UNet
 
 TASKS = {"ct": 1, "organs": 3}
 
@@ -362,5 +362,5 @@ def test_a_map_from_a_network_that_pools_is_refused_and_a_vector_from_highresnet
     assert network(images())["organs"].shape == (3, 3)
 
 
-def test_the_table_of_networks_holds_both():
-    assert dict(NETWORKS) == {"highresnet": HighResNet, "vgg11": VGG11}
+def test_the_table_of_networks_holds_all_of_them():
+    assert dict(NETWORKS) == {"highresnet": HighResNet, "unet": UNet, "vgg11": VGG11}
