@@ -20,7 +20,8 @@ def test_rows_are_read_back_as_they_were_written(tmp_path, compression):
         np.testing.assert_array_equal(file["images"][()], images)
         np.testing.assert_array_equal(file["bboxes"][()], boxes)
         assert file["images"].dtype == np.uint8
-        assert file["images"].chunks == (1, 8, 9, 3)
+        # What is not compressed lies in one piece, which can be mapped.
+        assert file["images"].chunks == (None if compression is None else (1, 8, 9, 3))
         assert file["images"].compression_opts == compression
     with h5py.File(tmp_path / "two.h5") as file:
         assert file["binary"][()].tolist() == [0, 1, 0, 1, 0]

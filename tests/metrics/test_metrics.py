@@ -80,10 +80,13 @@ def all_metrics():
 @pytest.mark.parametrize("metric", all_metrics(), ids=lambda metric: type(metric).__name__)
 def test_without_data_a_metric_is_nan_and_a_reset_forgets_all(metric):
     assert np.isnan(metric.result())
+    truth, mask = np.zeros((2, 4, 4), int), np.zeros((2, 4, 4))
     prediction = np.ones((2, 4, 4, 1)) if metric.name in ("mae", "rmse") else logits_of(np.ones((2, 4, 4), int), 3)
-    metric.update_state(np.zeros((2, 4, 4), int), prediction)
+    if metric.name == "box_iou":
+        truth, prediction, mask = np.array([[0.0, 0, 1, 1]] * 2), np.array([[0.0, 0, 1, 0.5]] * 2), np.zeros(2)
+    metric.update_state(truth, prediction)
     assert np.isfinite(metric.result())
-    metric.update_state(np.zeros((2, 4, 4), int), prediction, np.zeros((2, 4, 4)))
+    metric.update_state(truth, prediction, mask)
     assert np.isfinite(metric.result())
     metric.reset_state()
     assert np.isnan(metric.result())
@@ -118,6 +121,9 @@ def test_every_metric_knows_its_direction_and_is_found_by_its_ini_name():
         ("segmentation", "accuracy"): True,
         ("segmentation", "jaccard"): True,
         ("classification", "accuracy"): True,
+        ("bounding_box", "box_iou"): True,
+        ("reconstruction", "mae"): False,
+        ("reconstruction", "rmse"): False,
     }
     assert lookup(metrics.METRICS["segmentation"], "Dice", "metric") is metrics.Dice
     with pytest.raises(ConfigError, match="unknown metric 'dise', did you mean 'dice'"):
