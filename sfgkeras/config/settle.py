@@ -9,7 +9,8 @@ from sfgkeras.classes import is_class_path
 from sfgkeras.config.chosen import read_settings
 from sfgkeras.config.compare import Row
 from sfgkeras.config.mechanism import settle_mechanism
-from sfgkeras.config.sections import OUTPUT_PATH, Network, Section
+from sfgkeras.config.network_section import Network
+from sfgkeras.config.section import OUTPUT_PATH, Section
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from sfgkeras import values
 from sfgkeras.config import choices
-from sfgkeras.config.sections import (
+from sfgkeras.config.section import (
     NAMES,
     NUMBER,
     PATH,
