@@ -19,7 +19,20 @@ from sfgkeras.config.section import (
     YES_NO,
     Section,
 )
-from sfgkeras.tables.heads import HEAD_INPUTS, HEAD_POOLINGS
+from sfgkeras.config.task_keys import (
+    ClassNames,
+    HeadLayers,
+    HeadPooling,
+    InputImages,
+    LabelNormalisation,
+    LossBorder,
+    NumClasses,
+    OutputProb,
+    SamplerSource,
+    Tap,
+    ToldFrom,
+    ValidationMetrics,
+)
 from sfgkeras.tables.loaders import LOADERS, gives_values
 from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import Reads, choice
@@ -121,24 +134,11 @@ class Task(Section):
         description="With `balancing = uncertainty`: the initial logarithm of the task's uncertainty s, of which the "
         "weight is 1 / s^2 for losses on classes and 1 / (2 s^2) for those on quantities; empty for 0. (new)",
     )
-    num_classes: Annotated[int | None, WHOLE] = Field(
-        default=None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
-    )
-    class_names: Annotated[tuple[str, ...], NAMES] = Field(
-        default=(), description="Names of the classes in order, for tables and pictures; empty for numbers. (new)"
-    )
-    output_prob: Annotated[bool, YES_NO] = Field(
-        default=False,
-        description="Whether probabilities per class are written besides the most probable class.",
-    )
-    label_normalisation: Annotated[bool, YES_NO] = Field(
-        default=False,
-        description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
-        "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
-    )
-    metrics: Annotated[tuple[str, ...], NAMES] = Field(
-        default=(), description="Validation metrics; empty for all of the type."
-    )
+    num_classes: NumClasses = None
+    class_names: ClassNames = ()
+    output_prob: OutputProb = False
+    label_normalisation: LabelNormalisation = False
+    metrics: ValidationMetrics = ()
     inferred: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Input source of predictions, such as another tool's, that `evaluate` measures instead of those in "
@@ -162,35 +162,16 @@ class Task(Section):
         description="What the numbers of a bounding box count: pixels (voxels) from the outer edge of the image, or "
         "fractions of its width, height and depth. (new)",
     )
-    per: Annotated[str, choice(tuple(HEAD_INPUTS))] = Field(
-        default="image",
-        description="What a value or class per subject is told from: the whole image, so that each window of training "
-        "must be one (`window_sampling = resize`, or images as large as the window), or each `window`: results are "
-        "then the mean over all windows of an image. (new)",
-    )
-    tap: Annotated[str | None, TEXT] = Field(
-        default=None,
-        description="Stage of the network that the head reads, e.g. `stage_4` of `highresnet`, `encoding` of `unet`; "
-        "empty for the usual one. (new)",
-    )
-    head_layers: Annotated[tuple[int, ...], Reads(values.parse_widths, "list of whole numbers")] = Field(
-        default=(),
-        description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
-        "of a value or class, convolutions over one voxel of a map. (new)",
-    )
-    head_pooling: Annotated[str, choice(tuple(HEAD_POOLINGS))] = Field(
-        default="average",
-        description="What a value or class reads of the features: their mean over all voxels (`average`), or all of "
-        "them (`flatten`), for which all windows must have one size. (new)",
-    )
+    per: ToldFrom = "image"
+    tap: Tap = None
+    head_layers: HeadLayers = ()
+    head_pooling: HeadPooling = "average"
 
 
 class Multitask(Section):
     """`[MULTITASK]`: images, tasks, and how filter groups are learned."""
 
-    image: Annotated[tuple[str, ...], NAMES] = Field(
-        default=(), description="Input sources whose channels the network sees."
-    )
+    image: InputImages = ()
     tasks: Annotated[tuple[str, ...], NAMES] = Field(
         default=(),
         description="Names of the `[TASK name]` sections to learn; empty for all, in their order. (new)",
@@ -198,14 +179,8 @@ class Multitask(Section):
     weight: Annotated[str | None, TEXT] = Field(
         default=None, description="Input source of a weight map for all losses."
     )
-    sampler: Annotated[str | None, TEXT] = Field(
-        default=None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
-    )
-    loss_border: Annotated[int, WHOLE] = Field(
-        default=0,
-        ge=0,
-        description="Zeros put around each window, in voxels per side; the loss leaves them out.",
-    )
+    sampler: SamplerSource = None
+    loss_border: LossBorder = 0
     init_categorical: Annotated[tuple[float, ...] | None, PROBABILITIES] = Field(
         default=None,
         description="Initial probability of each group, tasks in order, then shared; empty for 0.6 shared "
@@ -267,57 +242,28 @@ class Multitask(Section):
 
 
 class _OneTask(Section):
-    image: Annotated[tuple[str, ...], NAMES] = Field(
-        default=(), description="Input sources whose channels the network sees."
-    )
+    image: InputImages = ()
     weight: Annotated[str | None, TEXT] = Field(default=None, description="Input source of a weight map for the loss.")
-    sampler: Annotated[str | None, TEXT] = Field(
-        default=None, description="Input source that `window_sampling = weighted` or `balanced` draws by."
-    )
-    loss_border: Annotated[int, WHOLE] = Field(
-        default=0,
-        ge=0,
-        description="Zeros put around each window, in voxels per side; the loss leaves them out.",
-    )
+    sampler: SamplerSource = None
+    loss_border: LossBorder = 0
     inferred: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Input source of predictions, such as another tool's, that `evaluate` measures instead of those in "
         "`save_seg_dir`; without `image` it stands for the image, and there is nothing to train.",
     )
-    metrics: Annotated[tuple[str, ...], NAMES] = Field(
-        default=(), description="Validation metrics; empty for all of the type."
-    )
+    metrics: ValidationMetrics = ()
 
 
 class Segmentation(_OneTask):
     """`[SEGMENTATION]`: a label per voxel."""
 
     label: Annotated[str | None, TEXT] = Field(default=None, description="Input source of the label maps.")
-    num_classes: Annotated[int | None, WHOLE] = Field(
-        default=None, ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."
-    )
-    class_names: Annotated[tuple[str, ...], NAMES] = Field(
-        default=(), description="Names of the classes in order, for tables and pictures; empty for numbers. (new)"
-    )
-    output_prob: Annotated[bool, YES_NO] = Field(
-        default=False,
-        description="Whether probabilities per class are written besides the most probable class.",
-    )
-    label_normalisation: Annotated[bool, YES_NO] = Field(
-        default=False,
-        description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
-        "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
-    )
-    tap: Annotated[str | None, TEXT] = Field(
-        default=None,
-        description="Stage of the network that the head reads, e.g. `stage_4` of `highresnet`, `encoding` of `unet`; "
-        "empty for the usual one. (new)",
-    )
-    head_layers: Annotated[tuple[int, ...], Reads(values.parse_widths, "list of whole numbers")] = Field(
-        default=(),
-        description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
-        "of a value or class, convolutions over one voxel of a map. (new)",
-    )
+    num_classes: NumClasses = None
+    class_names: ClassNames = ()
+    output_prob: OutputProb = False
+    label_normalisation: LabelNormalisation = False
+    tap: Tap = None
+    head_layers: HeadLayers = ()
 
 
 class Regression(_OneTask):
@@ -334,27 +280,10 @@ class Regression(_OneTask):
     unit: Annotated[str, TEXT] = Field(
         default="", description="Unit of the target, for tables and curves; `scaling = ct` has HU. (new)"
     )
-    per: Annotated[str, choice(tuple(HEAD_INPUTS))] = Field(
-        default="image",
-        description="What a value or class per subject is told from: the whole image, so that each window of training "
-        "must be one (`window_sampling = resize`, or images as large as the window), or each `window`: results are "
-        "then the mean over all windows of an image. (new)",
-    )
-    tap: Annotated[str | None, TEXT] = Field(
-        default=None,
-        description="Stage of the network that the head reads, e.g. `stage_4` of `highresnet`, `encoding` of `unet`; "
-        "empty for the usual one. (new)",
-    )
-    head_layers: Annotated[tuple[int, ...], Reads(values.parse_widths, "list of whole numbers")] = Field(
-        default=(),
-        description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
-        "of a value or class, convolutions over one voxel of a map. (new)",
-    )
-    head_pooling: Annotated[str, choice(tuple(HEAD_POOLINGS))] = Field(
-        default="average",
-        description="What a value or class reads of the features: their mean over all voxels (`average`), or all of "
-        "them (`flatten`), for which all windows must have one size. (new)",
-    )
+    per: ToldFrom = "image"
+    tap: Tap = None
+    head_layers: HeadLayers = ()
+    head_pooling: HeadPooling = "average"
 
 
 class Classification(_OneTask):
@@ -362,40 +291,14 @@ class Classification(_OneTask):
 
     label: Annotated[str | None, TEXT] = Field(default=None, description="Input source of the classes.")
     num_classes: Annotated[int | None, WHOLE] = Field(default=None, ge=1, description="Classes, numbered from 0.")
-    class_names: Annotated[tuple[str, ...], NAMES] = Field(
-        default=(), description="Names of the classes in order, for tables and pictures; empty for numbers. (new)"
-    )
-    output_prob: Annotated[bool, YES_NO] = Field(
-        default=False,
-        description="Whether probabilities per class are written besides the most probable class.",
-    )
-    label_normalisation: Annotated[bool, YES_NO] = Field(
-        default=False,
-        description="Whether the labels found in training are numbered 0, 1, ... in their order, and results written "
-        "with the labels found; `label_mapping.json` in `model_dir` keeps them.",
-    )
+    class_names: ClassNames = ()
+    output_prob: OutputProb = False
+    label_normalisation: LabelNormalisation = False
     attribute: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Column of the table, or part of the file names, that holds the class. (new)",
     )
-    per: Annotated[str, choice(tuple(HEAD_INPUTS))] = Field(
-        default="image",
-        description="What a value or class per subject is told from: the whole image, so that each window of training "
-        "must be one (`window_sampling = resize`, or images as large as the window), or each `window`: results are "
-        "then the mean over all windows of an image. (new)",
-    )
-    tap: Annotated[str | None, TEXT] = Field(
-        default=None,
-        description="Stage of the network that the head reads, e.g. `stage_4` of `highresnet`, `encoding` of `unet`; "
-        "empty for the usual one. (new)",
-    )
-    head_layers: Annotated[tuple[int, ...], Reads(values.parse_widths, "list of whole numbers")] = Field(
-        default=(),
-        description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
-        "of a value or class, convolutions over one voxel of a map. (new)",
-    )
-    head_pooling: Annotated[str, choice(tuple(HEAD_POOLINGS))] = Field(
-        default="average",
-        description="What a value or class reads of the features: their mean over all voxels (`average`), or all of "
-        "them (`flatten`), for which all windows must have one size. (new)",
-    )
+    per: ToldFrom = "image"
+    tap: Tap = None
+    head_layers: HeadLayers = ()
+    head_pooling: HeadPooling = "average"
