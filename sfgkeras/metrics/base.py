@@ -40,6 +40,37 @@ class StreamingMetric(keras.metrics.Metric):
         return {"name": self.name}
 
 
+class WeightedMean(StreamingMetric):
+    """The mean of one number per element over everything seen, each with its weight.
+
+    Derived metrics say in `update_state` what the numbers are, and hand them to `add`.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.total = self.sum_variable("total")
+        self.weight = self.sum_variable("weight")
+
+    def add(self, values: Any, sample_weight: Any) -> None:
+        """Adds the numbers of a batch.
+
+        Args:
+            values: One number per element, `(batch, *spatial)`.
+            sample_weight: None, `(batch,)`, or a map of the shape of `values`; zeros leave elements out.
+        """
+        weight = elementwise_weight(sample_weight, values)
+        self.total.assign_add(ops.sum(values * weight))
+        self.weight.assign_add(ops.sum(weight))
+
+    def result(self) -> Any:
+        """Returns the mean so far, a scalar; NaN without data."""
+        return self.mean()
+
+    def mean(self) -> Any:
+        """Returns the mean of the numbers handed to `add`, in their own unit."""
+        return ratio_or_nan(ops.convert_to_tensor(self.total), ops.convert_to_tensor(self.weight))
+
+
 def elementwise_weight(sample_weight: Any, like: Any) -> Any:
     """Returns the weight of every element of `like`, `(batch, *spatial)`, in float32.
 

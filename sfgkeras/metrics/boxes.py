@@ -3,14 +3,13 @@
 from typing import Any, ClassVar
 
 import keras
-from keras import ops
 
 from sfgkeras.boxes import intersection_over_union
-from sfgkeras.metrics.base import StreamingMetric, elementwise_weight, ratio_or_nan
+from sfgkeras.metrics.base import WeightedMean
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras.metrics")
-class BoxOverlap(StreamingMetric):
+class BoxOverlap(WeightedMean):
     """The intersection over union of a predicted and a true box, averaged over all samples seen.
 
     Args:
@@ -21,8 +20,6 @@ class BoxOverlap(StreamingMetric):
 
     def __init__(self, name: str = "box_iou"):
         super().__init__(name)
-        self.total = self.sum_variable("total")
-        self.weight = self.sum_variable("weight")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch.
@@ -32,11 +29,4 @@ class BoxOverlap(StreamingMetric):
             y_pred: Boxes of the same shape.
             sample_weight: None, or `(batch,)`; zeros leave samples out.
         """
-        values = intersection_over_union(y_true, y_pred)
-        weight = elementwise_weight(sample_weight, values)
-        self.total.assign_add(ops.sum(values * weight))
-        self.weight.assign_add(ops.sum(weight))
-
-    def result(self) -> Any:
-        """Returns the mean so far, a scalar; NaN without data."""
-        return ratio_or_nan(ops.convert_to_tensor(self.total), ops.convert_to_tensor(self.weight))
+        self.add(intersection_over_union(y_true, y_pred), sample_weight)

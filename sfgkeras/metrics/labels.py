@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from sfgkeras.metrics.base import StreamingMetric, elementwise_weight, ratio_or_nan
+from sfgkeras.metrics.base import StreamingMetric, WeightedMean, elementwise_weight, ratio_or_nan
 from sfgkeras.targets import hard_labels
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras.metrics")
-class Accuracy(StreamingMetric):
+class Accuracy(WeightedMean):
     """The fraction of voxels (or samples) whose largest logit is that of the true class.
 
     Args:
@@ -21,8 +21,6 @@ class Accuracy(StreamingMetric):
 
     def __init__(self, name: str = "accuracy"):
         super().__init__(name)
-        self.correct = self.sum_variable("correct")
-        self.weight = self.sum_variable("weight")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch.
@@ -35,14 +33,7 @@ class Accuracy(StreamingMetric):
             sample_weight: None, `(batch,)`, or `(batch, *spatial)`; zeros leave voxels out.
         """
         truth, predicted = hard_labels(y_true, y_pred)
-        agreement = ops.sum(truth * predicted, axis=-1)
-        weight = elementwise_weight(sample_weight, agreement)
-        self.correct.assign_add(ops.sum(agreement * weight))
-        self.weight.assign_add(ops.sum(weight))
-
-    def result(self) -> Any:
-        """Returns the fraction so far, a scalar; NaN without data."""
-        return ratio_or_nan(ops.convert_to_tensor(self.correct), ops.convert_to_tensor(self.weight))
+        self.add(ops.sum(truth * predicted, axis=-1), sample_weight)
 
 
 class _OverlapOfLabels(StreamingMetric):

@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from sfgkeras.metrics.base import StreamingMetric, elementwise_weight, ratio_or_nan
+from sfgkeras.metrics.base import WeightedMean
 from sfgkeras.targets import residuals
 
 
-class _MeanOfResiduals(StreamingMetric):
+class _MeanOfResiduals(WeightedMean):
     """The weighted mean of a function of the residuals over all voxels seen."""
 
     higher_is_better: ClassVar[bool] = False
@@ -20,8 +20,6 @@ class _MeanOfResiduals(StreamingMetric):
             raise ValueError(f"factor = {factor!r} must be above 0")
         super().__init__(name)
         self.factor = float(factor)
-        self.total = self.sum_variable("total")
-        self.weight = self.sum_variable("weight")
 
     def of_residual(self, residual: Any) -> Any:
         """Returns what is averaged, of the shape of the residuals."""
@@ -38,17 +36,11 @@ class _MeanOfResiduals(StreamingMetric):
         values = self.of_residual(residuals(y_true, y_pred))
         if len(values.shape) > 1:
             values = ops.mean(values, axis=-1)
-        weight = elementwise_weight(sample_weight, values)
-        self.total.assign_add(ops.sum(values * weight))
-        self.weight.assign_add(ops.sum(weight))
+        self.add(values, sample_weight)
 
     def result(self) -> Any:
         """Returns the mean so far, a scalar; NaN without data."""
         return self.factor * self.mean()
-
-    def mean(self) -> Any:
-        """Returns the mean of `of_residual`, in the unit of what was passed in."""
-        return ratio_or_nan(ops.convert_to_tensor(self.total), ops.convert_to_tensor(self.weight))
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs."""
