@@ -389,6 +389,18 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         """Returns p of every filter group layer by its name, `(filters, num_tasks + 1)`, shared last."""
         return self.trunk.grouping_probabilities()
 
+    def sharing_matrix(self) -> dict[str, np.ndarray]:
+        """Returns which tasks share what, under any mechanism: `(tasks, tasks)` by stage, entries from 0 to 1.
+
+        Entry `[i, j]` says how much of what task i uses at that stage task j uses or trains, too: 0 for independent
+        networks, 1 for hard sharing. See `Trunk.sharing_matrix`.
+        """
+        return self.trunk.sharing_matrix()
+
+    def learned(self) -> dict[str, np.ndarray]:
+        """Returns what the sharing mechanism learned besides kernels and p, by name; see `Trunk.learned`."""
+        return self.trunk.learned()
+
     def random_state(self) -> dict[str, np.ndarray]:
         """Returns the state of every seed: with it, a resumed run draws what it would have drawn."""
         state = {}

@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from sfgkeras.architecture.graph import Architecture
 from sfgkeras.architecture.layer_settings import LayerSettings
@@ -12,6 +14,7 @@ from sfgkeras.layers.cross_stitch import CrossStitch
 from sfgkeras.sharing import cross_stitch
 from sfgkeras.sharing.allocation import allocate_evenly
 from sfgkeras.sharing.grouped_trunk import GroupedTrunk
+from sfgkeras.sharing.used_in_common import among_all, learned_by_stage, mixed_in_common
 
 
 class CrossStitchTrunk(GroupedTrunk):
@@ -78,3 +81,25 @@ class CrossStitchTrunk(GroupedTrunk):
     def mix_plainly(self, index: int, outputs: Streams, layers: Any) -> Streams:
         """Applies the unit of a stage with plain Keras layers."""
         return layers.cross_stitch(outputs, self.units[index]) if index < len(self.units) else outputs
+
+    def sharing_matrix(self) -> dict[str, np.ndarray]:
+        """Returns how much the mixtures that tasks read have in common; see `mixed_in_common`."""
+        tasks, num_tasks = self.architecture.tasks_behind, self.settings.num_tasks
+        found = dict.fromkeys(self.architecture.names, np.eye(num_tasks))
+        for index, (name, unit) in enumerate(self._named_units()):
+            weights = ops.convert_to_numpy(unit.alpha)
+            found[name] = among_all(mixed_in_common(weights), tasks(index), num_tasks)
+        return found
+
+    def learned(self) -> dict[str, np.ndarray]:
+        """Returns the weights of every unit, `(tasks, tasks)` or with channels behind; row i is what task i reads."""
+        found = {}
+        for index, (name, unit) in enumerate(self._named_units()):
+            weights, tasks = ops.convert_to_numpy(unit.alpha), self.architecture.tasks_behind(index)
+            found[name] = np.full((self.settings.num_tasks,) * 2 + weights.shape[2:], np.nan, "float32")
+            found[name][np.ix_(tasks, tasks)] = weights
+        return learned_by_stage("stitch_weights", found)
+
+    def _named_units(self) -> list[tuple[str, CrossStitch]]:
+        """Returns every unit with the name of its stage; stages per task, which are the last ones, have none."""
+        return list(zip(self.architecture.names, self.units, strict=False))

@@ -16,6 +16,7 @@ from sfgkeras.layers.sfg_convolution import group_names
 from sfgkeras.sharing.allocation import Connections, connect
 from sfgkeras.sharing.readers import reader_name
 from sfgkeras.sharing.trunk import Trunk
+from sfgkeras.sharing.used_in_common import groups_in_common
 
 
 class GroupedTrunk(Trunk):
@@ -136,3 +137,8 @@ class GroupedTrunk(Trunk):
         """Returns the allocation of every layer by its name, as one-hot `(filters, groups)`."""
         rows = np.eye(self.settings.num_groups, dtype="float32")
         return {f"sfg_{index + 1}": rows[groups] for index, groups in enumerate(self.connections.allocation)}
+
+    def sharing_matrix(self) -> dict[str, np.ndarray]:
+        """Returns which part of the filters that serve a task serves others, too; see `groups_in_common`."""
+        probabilities = list(self.grouping_probabilities().values())
+        return groups_in_common(self.architecture, probabilities, self.connections.routing)

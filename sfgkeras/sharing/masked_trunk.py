@@ -14,10 +14,12 @@ from sfgkeras.layers.backend import fan_out, ordered_sum
 from sfgkeras.layers.filter_grouping import FilterGrouping, settled_source
 from sfgkeras.layers.routing import merge_sources
 from sfgkeras.layers.sfg_convolution import SFGConv2D, SFGConv3D, SFGConvolution
+from sfgkeras.sharing.allocation import allocate_own
 from sfgkeras.sharing.own_stages import OwnStages
 from sfgkeras.sharing.readers import group_of, reader_name, sources_of, task_reader
 from sfgkeras.sharing.sfg import SFG
 from sfgkeras.sharing.trunk import Trunk
+from sfgkeras.sharing.used_in_common import groups_in_common
 
 
 class MaskedTrunk(Trunk):
@@ -130,6 +132,13 @@ class MaskedTrunk(Trunk):
             found[name] = np.zeros((grouping.filters, self.settings.num_groups), "float32")
             found[name][:, self.architecture.live_groups(index)] = ops.convert_to_numpy(grouping.probabilities())
         return found
+
+    def sharing_matrix(self) -> dict[str, np.ndarray]:
+        """Returns which part of the filters expected to serve a task serves others, too; see `groups_in_common`."""
+        groups = np.eye(self.settings.num_groups)
+        own = [groups[allocate_own(stage, self.settings.num_tasks)] for stage in self.own_stages]
+        probabilities = [*self.grouping_probabilities().values(), *own]
+        return groups_in_common(self.architecture, probabilities, self.sharing.routing)
 
     def most_probable_groups(self) -> list[list[int]]:
         """Returns the group of every filter of every SFG convolution with masks of `mode`."""

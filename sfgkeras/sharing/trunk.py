@@ -76,6 +76,24 @@ class Trunk(keras.layers.Layer):
     def grouping_probabilities(self) -> dict[str, np.ndarray]:
         """Returns p of every layer by its name, `(filters, groups)`, shared last; one-hot where groups are fixed."""
 
+    @abstractmethod
+    def sharing_matrix(self) -> dict[str, np.ndarray]:
+        """Returns which tasks share what, by the name of the stage (`Architecture.names`), in order of depth.
+
+        Entry `[i, j]` of a matrix `(tasks, tasks)` says how much of what task i uses at that stage's convolution is
+        used, or trained, by task j too, from 0 to 1; see `sharing.used_in_common`. It is 0 for independent networks,
+        1 for hard sharing, and 1 on the diagonal. Stages per task share nothing, and so does a task whose head sits
+        before a stage.
+        """
+
+    def learned(self) -> dict[str, np.ndarray]:
+        """Returns what the mechanism learned besides kernels and grouping probabilities; here nothing.
+
+        Names are `<quantity>/<stage>`, or `<quantity>` of what belongs to no stage, e.g. `stitch_weights/stage_1`.
+        First axes of length T are tasks; what is not there for a task is NaN.
+        """
+        return {}
+
     def readers(self, index: int) -> list[int]:
         """Returns the numbers by which later stages and heads read what a stage leaves."""
         architecture = self.architecture
