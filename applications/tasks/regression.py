@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS, evaluate_regression, evaluations_of
-from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
 from sfgkeras.applications.tasks.outputs import Resample
+from sfgkeras.applications.tasks.quantities import QuantityMap, QuantityTask
 from sfgkeras.applications.tasks.targets import ImageTarget, VoxelTarget
-from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.scaling import convert_in_blocks
 from sfgkeras.preprocessing.ct import AIR, HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
 
 
-class RegressionTask(Task):
+class RegressionTask(QuantityTask):
     """Predicts `scale * target`, whatever the kind of target."""
 
     @property
@@ -40,10 +39,6 @@ class RegressionTask(Task):
         errors = [name for name, metric in METRICS["regression"].items() if metric.has_target_unit]
         return {name: {"factor": self.spread_factor} for name in errors}
 
-    def activate(self, outputs: np.ndarray) -> np.ndarray:
-        """Returns the outputs; regression has no activation."""
-        return outputs
-
     def describe_output(self) -> dict[str, Any]:
         """Adds how the output becomes the target's own quantity: `multiply * output + add`."""
         factor, offset = self.units_learned
@@ -53,17 +48,13 @@ class RegressionTask(Task):
             "add": offset,
         }
 
-    def build_statistics(self, allocate: Allocate = in_memory) -> Moments:
-        """Mean and standard deviation."""
-        return Moments(allocate)
-
     @property
     def spread_factor(self) -> float:
         """Undoes the factors of what is learned; a spread has no offset."""
         return self.units_learned[0] / abs(self.settings.scale)
 
 
-class MapRegression(RegressionTask, VoxelTarget):
+class MapRegression(RegressionTask, QuantityMap, VoxelTarget):
     """Predicts a map; a target with `scaling = ct` is learned as CT/1024 + 1 and written in HU."""
 
     @property
@@ -117,14 +108,7 @@ class MapRegression(RegressionTask, VoxelTarget):
         """Measures the covered voxels, and those within each intensity bound; HU are clipped as in training."""
         if self.is_ct:
             truth = np.clip(truth, *USUAL_CLIP)
-        return evaluate_regression(
-            truth,
-            prediction,
-            self.measures(evaluation.evaluations),
-            evaluation.intensity_bounds,
-            valid=valid,
-            masks=masks,
-        )
+        return super().evaluate_map(truth, prediction, valid, spacing, evaluation, masks)
 
 
 class ValueRegression(RegressionTask, ImageTarget):

@@ -3,8 +3,9 @@
 import contextlib
 import csv
 import io
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sfgkeras.data.hdf5_writer import PHASE_FOLDERS, writing_rows
 from sfgkeras.data.subjects import write_split
 from sfgkeras.errors import DataError
 from sfgkeras.files import replacing
-from sfgkeras.phantom.shapes import build_picture
+from sfgkeras.phantom.shapes import Picture, build_picture
 
 Progress = Callable[[int, int], None]
 
@@ -53,7 +54,7 @@ def write_pictures(
         size: A key of `shapes.SIDES`.
         seed: The same seed gives the same files.
         overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects written and their total, after each.
+        progress: Called with the number of subjects drawn and their total, after each.
 
     Returns:
         The files written.
@@ -72,14 +73,11 @@ def write_pictures(
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for number, name in enumerate(names):
-        picture = build_picture(seed, number, size)
+    for name, picture in zip(names, _drawn(num_subjects, size, seed, progress), strict=True):
         for kind, array in (("images", picture.image), ("masks", picture.mask)):
             with replacing(folder / kind / f"{name}.png") as stream:
                 Image.fromarray(array).save(stream, format="png")
         writer.writerow([name, picture.kind, *(f"{edge:g}" for edge in picture.box)])
-        if progress is not None:
-            progress(number + 1, num_subjects)
     with replacing(folder / TABLE) as stream:
         stream.write(table.getvalue().encode())
     write_split(
@@ -100,34 +98,22 @@ def write_hdf5(
 
     Each file has one data set of its own name, subjects first: images `(N, rows, columns, 3)` and masks
     `(N, rows, columns, 1)` uint8, binary `(N, 1)` uint8 with 0 for a cat and 1 for a dog, bboxes `(N, 4)` float32
-    with x_min, y_min, x_max, y_max in pixels. A phase without subjects has no files.
-
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects, in all phases; see `phases`.
-        size: A key of `shapes.SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
+    with x_min, y_min, x_max, y_max in pixels. A phase without subjects has no files. The subjects, those of all phases
+    (`phases`), are the ones that `write_pictures` writes with the same arguments, and so is what is raised.
 
     Returns:
         The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
     """
     folder = Path(folder)
     wanted = {phase: subjects for phase, subjects in phases(num_subjects).items() if len(subjects)}
     places = {phase: {name: folder / PHASE_FOLDERS[phase] / f"{name}.h5" for name in DATA_SETS} for phase in wanted}
     files = [path for paths in places.values() for path in paths.values()]
     _prepare(files, num_subjects, overwrite)
-    done = 0
+    pictures = _drawn(num_subjects, size, seed, progress)
     with contextlib.ExitStack() as stack:
         for phase, subjects in wanted.items():
             append = stack.enter_context(writing_rows(places[phase], len(subjects)))
-            for number in subjects:
-                picture = build_picture(seed, number, size)
+            for picture in itertools.islice(pictures, len(subjects)):
                 append(
                     {
                         "images": picture.image,
@@ -136,10 +122,16 @@ def write_hdf5(
                         "bboxes": picture.box,
                     }
                 )
-                done += 1
-                if progress is not None:
-                    progress(done, num_subjects)
     return files
+
+
+def _drawn(num_subjects: int, size: str, seed: int, progress: Progress | None) -> Iterator[Picture]:
+    """Yields the subjects in order, which is that of the phases."""
+    for number in range(num_subjects):
+        picture = build_picture(seed, number, size)
+        if progress is not None:
+            progress(number + 1, num_subjects)
+        yield picture
 
 
 def _prepare(files: list[Path], num_subjects: int, overwrite: bool) -> None:
