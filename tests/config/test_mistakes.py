@@ -211,6 +211,18 @@ ONE_LINE = [
     ("CT", "path_to_search", "[CT] 'path_to_search' has no value; write KEY = VALUE"),
     ("CT", "= 3", "has no value"),
     ("CT", "padding_value = air", "padding_value = 'air' is not a number"),
+    ("TASK ct", "loss = huber\nhuber_delta = 0", "[TASK ct] huber_delta = '0' must be above 0"),
+    ("TASK ct", "loss = huber\nhuber_delta = wide", "[TASK ct] huber_delta = 'wide' is not a number"),
+    ("TASK ct", "loss = huber\nhuber_dleta = 1", "has no option 'huber_dleta', did you mean 'huber_delta'?"),
+    ("TRAINING", "huber_delta = 1", "[TRAINING] has no option 'huber_delta'; it belongs in [TASK name]"),
+    ("TRAINING", "adam_beta_1 = 1", "[TRAINING] adam_beta_1 = '1' must be below 1"),
+    ("TRAINING", "beta_1 = 0.5", "has no option 'beta_1', did you mean 'adam_beta_1' in [TRAINING]?"),
+    (
+        "TASK organs",
+        "loss = tversky\ntversky_false_positives = 0\ntversky_false_negatives = 0",
+        "tversky_false_negatives = '0' is 0, and false_positives too; weigh one of them",
+    ),
+    ("TASK organs", "loss = wgdl\nwgdl_distances = 1, 0, 1", "has an element 0.0 that must be above 0"),
 ]
 
 
@@ -219,7 +231,8 @@ def test_a_mistake_is_reported_once_with_its_line_and_remedy(section, line, expe
     text = added(section, line)
     (message,) = messages(text, tmp_path)
     is_missing = "needs histogram_ref_file" in expected
-    assert message.startswith(f"run.ini:{line_of(text, f'[{section}]' if is_missing else line)}: ")
+    place = f"[{section}]" if is_missing else line.splitlines()[-1]
+    assert message.startswith(f"run.ini:{line_of(text, place)}: ")
     assert expected in message
 
 
