@@ -77,3 +77,16 @@ def merge_sources(streams: Mapping[int, Any], sources: Mapping[int, tuple[int, .
     for wanted in sums:
         sums[wanted] = ordered_sum([next(copies[group]) for group in wanted])
     return {reader: sums[wanted] for reader, wanted in sources.items()}
+
+
+def one_each(tensors: dict[int, Any]) -> dict[int, Any]:
+    """Gives every reader a copy of its own, where several have one and the same tensor; see `backend.fan_out`."""
+    readers: dict[int, list[int]] = {}
+    for reader, tensor in tensors.items():
+        readers.setdefault(id(tensor), []).append(reader)
+    copies = {
+        reader: copy
+        for same in readers.values()
+        for reader, copy in zip(same, fan_out(tensors[same[0]], len(same)), strict=True)
+    }
+    return {reader: copies[reader] for reader in tensors}

@@ -209,8 +209,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         if any(head.head.needs_fixed_size for head in self.heads):
             self.image_size = tuple(input_shape[1:-1])
         self.trunk.build(input_shape)
-        for head, shape in zip(self.heads, self.trunk.output_shapes(input_shape), strict=True):
-            head.build(shape)
+        self.trunk.build_heads(self.heads, self.trunk.output_shapes(input_shape))
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
@@ -225,11 +224,15 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             `(batch, *spatial, outputs)` or `(batch, outputs)` for every task.
         """
         inputs = ops.cast(inputs, self.compute_dtype)
+        if training and self.counts_iterations:
+            self.trunk.before_step(ops.convert_to_tensor(self.iteration))
         features = self.trunk(inputs, self.temperature, ops.convert_to_tensor(self._mask_source), training=training)
         outputs = {
             name: head(feature, training=training)
             for name, head, feature in zip(self.tasks, self.heads, features, strict=True)
         }
+        for penalty in self.trunk.penalties():
+            self.add_loss(penalty)
         if training and self.counts_iterations:
             self.iteration.assign(self.iteration + 1)
         return outputs

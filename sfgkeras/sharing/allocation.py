@@ -28,6 +28,7 @@ class Connections:
         full_width: For every stage, whether its streams leave it with all channels of the stage (residual
             blocks that are not masked write everywhere).
         coupled: For every stage, whether what it leaves for one task depends on the filters of all tasks.
+        joined: Whether readers of the same groups have one stream, and its blocks, in common.
     """
 
     architecture: Architecture
@@ -37,6 +38,7 @@ class Connections:
     heads: tuple[int, ...]
     full_width: tuple[bool, ...]
     coupled: tuple[bool, ...]
+    joined: bool = False
 
     def filters_of(self, stage: int, group: int) -> np.ndarray:
         """Returns the indices of the filters of a group."""
@@ -87,6 +89,13 @@ class Connections:
         """Returns the readers whose stream has to be computed after a stage."""
         return sorted(self._readers(stage, self._live))
 
+    def leader(self, stage: int, reader: int) -> int:
+        """Returns the reader whose stream a reader has: its own or, where streams are joined, the first equal one."""
+        if not self.joined or self.architecture.stages[stage].per_task:
+            return reader
+        sources = self.sources(stage, reader)
+        return next(other for other in self.readers(stage) if self.sources(stage, other) == sources)
+
     def channels(self, stage: int, reader: int) -> np.ndarray:
         """Returns which of the stage's channels a stream holds, in its own order; empty if it holds none."""
         owned = [self.filters_of(stage, group) for group in self.sources(stage, reader)]
@@ -107,6 +116,7 @@ def connect(
     routing: str = "mixed",
     mask_residual: bool = True,
     couples: bool = False,
+    joins: bool = False,
 ) -> Connections:
     """Works out the connections of a network of fixed groups, with all heads wanted.
 
@@ -117,6 +127,7 @@ def connect(
         routing: See `layers.routing.groups_read`.
         mask_residual: Whether residual blocks stay inside their stream's support.
         couples: Whether the mechanism mixes the features of all tasks where they have no stages of their own.
+        joins: Whether readers of the same groups have one stream, and its blocks, in common.
 
     Raises:
         ValueError: If the allocation does not fit the stages.
@@ -138,7 +149,9 @@ def connect(
         bool(stage.num_blocks) and not (mask_residual or stage.per_task) for stage in architecture.stages
     )
     coupled = tuple(couples and not stage.per_task for stage in architecture.stages)
-    return Connections(architecture, groups, num_tasks + 1, routing, tuple(range(num_tasks)), full_width, coupled)
+    return Connections(
+        architecture, groups, num_tasks + 1, routing, tuple(range(num_tasks)), full_width, coupled, joins
+    )
 
 
 def filters_held(stage: Stage, num_tasks: int) -> int:

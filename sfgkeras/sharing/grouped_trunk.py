@@ -12,6 +12,7 @@ from sfgkeras.architecture.layer_settings import LayerSettings
 from sfgkeras.architecture.walk import Streams
 from sfgkeras.layers.backend import fan_out
 from sfgkeras.layers.filter_grouping import FilterGrouping
+from sfgkeras.layers.routing import one_each
 from sfgkeras.layers.sfg_convolution import group_names
 from sfgkeras.sharing.allocation import Connections, connect
 from sfgkeras.sharing.readers import reader_name
@@ -32,6 +33,8 @@ class GroupedTrunk(Trunk):
         routing: See `layers.routing.groups_read`.
         mask_residual: Whether residual blocks stay inside their stream's support.
         couples: Whether `mix` makes what is left for one task depend on the filters of all.
+        joins: Whether readers of the same groups have one stream, and its blocks, in common: what tasks share is then
+            shared up to its last block. Otherwise each of them has blocks of its own.
     """
 
     def __init__(
@@ -42,10 +45,11 @@ class GroupedTrunk(Trunk):
         routing: str = "mixed",
         mask_residual: bool = True,
         couples: bool = False,
+        joins: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(architecture, settings, **kwargs)
-        self.connections = connect(architecture, allocation, settings.num_tasks, routing, mask_residual, couples)
+        self.connections = connect(architecture, allocation, settings.num_tasks, routing, mask_residual, couples, joins)
         self.convolutions: dict[str, Any] = {}
         self.activations: dict[str, Any] = {}
         self.sections: dict[str, Any] = {}
@@ -58,7 +62,8 @@ class GroupedTrunk(Trunk):
                 self.convolutions[key] = settings.build_convolution(stage, filters, f"convolution_{suffix}")
                 self.activations[key] = settings.build_activation(stage, f"activation_{suffix}")
             for reader in self.connections.readers(index):
-                if stage.num_blocks and self.connections.channels(index, reader).size:
+                is_led = self.connections.leader(index, reader) != reader
+                if stage.num_blocks and self.connections.channels(index, reader).size and not is_led:
                     self.sections[f"{index}_{reader}"] = settings.build_section(
                         stage,
                         self.connections.num_channels(index, reader),
@@ -96,15 +101,17 @@ class GroupedTrunk(Trunk):
     ) -> Streams:
         """Convolves the stream of each group, merges what they leave, and sends each stream through its blocks."""
         outputs = {}
-        for number, stream in streams.items():
+        for number, stream in (one_each(streams) if index else streams).items():
             group = self.connections.group_of(number)
             features = self.convolutions[f"{index}_{group}"](stream)
             outputs[group] = self.activations[f"{index}_{group}"](features, training=training)
         outputs = self.mix(index, outputs)
-        readers = self.connections.readers(index)
-        uses = {group: sum(group in self.connections.sources(index, reader) for reader in readers) for group in outputs}
+        leaders = {reader: self.connections.leader(index, reader) for reader in self.connections.readers(index)}
+        led = list(dict.fromkeys(leaders.values()))
+        uses = {group: sum(group in self.connections.sources(index, reader) for reader in led) for group in outputs}
         copies = {group: iter(fan_out(feature, uses[group])) for group, feature in outputs.items()}
-        return {reader: self._pass_on(index, reader, copies, sized_image, training) for reader in readers}
+        left = {reader: self._pass_on(index, reader, copies, sized_image, training) for reader in led}
+        return {reader: left[leader] for reader, leader in leaders.items()}
 
     def mix(self, index: int, outputs: Streams) -> Streams:
         """Returns what streams are merged from: here what the groups' convolutions left, by group."""

@@ -10,9 +10,9 @@ from sfgkeras.architecture.graph import Architecture
 from sfgkeras.architecture.layer_settings import LayerSettings
 from sfgkeras.architecture.walk import Streams
 from sfgkeras.grouping import mode_assignment
-from sfgkeras.layers.backend import fan_out, ordered_sum
+from sfgkeras.layers.backend import ordered_sum
 from sfgkeras.layers.filter_grouping import FilterGrouping, settled_source
-from sfgkeras.layers.routing import merge_sources
+from sfgkeras.layers.routing import merge_sources, one_each
 from sfgkeras.layers.sfg_convolution import SFGConv2D, SFGConv3D, SFGConvolution
 from sfgkeras.sharing.allocation import allocate_own
 from sfgkeras.sharing.own_stages import OwnStages
@@ -219,21 +219,8 @@ class MaskedTrunk(Trunk):
             return streams
         supports: Streams = dict.fromkeys(sources)
         if self.sharing.mask_residual:
-            supports = _one_each(merge_sources(dict(zip(groups, masks, strict=True)), sources))
+            supports = one_each(merge_sources(dict(zip(groups, masks, strict=True)), sources))
         return {
             reader: self.sections[f"{index}_{reader}"](stream, supports[reader], training=training)
-            for reader, stream in _one_each(streams).items()
+            for reader, stream in one_each(streams).items()
         }
-
-
-def _one_each(tensors: Streams) -> Streams:
-    """Gives every reader a copy of its own, where several have one and the same tensor; see `backend.fan_out`."""
-    readers: dict[int, list[int]] = {}
-    for reader, tensor in tensors.items():
-        readers.setdefault(id(tensor), []).append(reader)
-    copies = {
-        reader: copy
-        for same in readers.values()
-        for reader, copy in zip(same, fan_out(tensors[same[0]], len(same)), strict=True)
-    }
-    return {reader: copies[reader] for reader in tensors}

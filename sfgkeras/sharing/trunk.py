@@ -94,6 +94,27 @@ class Trunk(keras.layers.Layer):
         """
         return {}
 
+    def build_heads(self, heads: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> None:
+        """Builds the head of every task, when the trunk is built: a mechanism may concern the heads, too.
+
+        Args:
+            heads: The `TaskHead` of every task.
+            shapes: Shape of what each of them reads.
+        """
+        for head, shape in zip(heads, shapes, strict=True):
+            head.build(shape)
+
+    def before_step(self, iteration: Any) -> None:
+        """Does what is due before the images of a training call go through; here nothing.
+
+        Args:
+            iteration: How many training calls were before it.
+        """
+
+    def penalties(self) -> list[Any]:
+        """Returns what the mechanism adds to the objective, float32 scalars; here nothing."""
+        return []
+
     def readers(self, index: int) -> list[int]:
         """Returns the numbers by which later stages and heads read what a stage leaves."""
         architecture = self.architecture
