@@ -23,11 +23,29 @@ from sfgkeras.data.on_demand import OnDemand
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import SilentReporter
 
-INI = """
+PHOTO = """
 [PHOTO]
 loader = hdf5
 hdf5_file = {folder}/images.h5
 spatial_window_size = 32, 32, 1
+
+[MULTITASK]
+image = PHOTO
+
+[NETWORK]
+width = 0.1
+batch_size = 2
+batch_norm = population
+whitening = yes
+"""
+"""What both runs have in common; their own sections follow, the rest of [NETWORK] first."""
+
+INI = (
+    PHOTO
+    + """\
+name = highresnet
+sharing = hard_sharing
+window_sampling = uniform
 
 [MASK]
 loader = hdf5
@@ -36,35 +54,24 @@ hdf5_file = {folder}/masks.h5
 [SYSTEM]
 model_dir = {folder}/model
 
-[NETWORK]
-name = highresnet
-sharing = hard_sharing
-width = 0.1
-batch_size = 2
-batch_norm = population
-whitening = yes
-window_sampling = uniform
-
 [TRAINING]
 max_iter = 2
 save_every_n = 1
 validation_every_n = 1
-
-[MULTITASK]
-image = PHOTO
-tasks = mask
 
 [TASK mask]
 type = segmentation
 target = MASK
 num_classes = 2
 """
+)
 
-VALUES = """
-[PHOTO]
-loader = hdf5
-hdf5_file = {folder}/images.h5
-spatial_window_size = 32, 32, 1
+VALUES = (
+    PHOTO
+    + """\
+name = vgg11
+sharing = sfg
+window_sampling = resize
 
 [KIND]
 loader = hdf5
@@ -77,23 +84,10 @@ hdf5_file = {folder}/areas.h5
 [SYSTEM]
 model_dir = {folder}/values
 
-[NETWORK]
-name = vgg11
-sharing = sfg
-width = 0.1
-batch_size = 2
-batch_norm = population
-window_sampling = resize
-whitening = yes
-
 [TRAINING]
 max_iter = 1
 save_every_n = 1
 validation_every_n = 1
-
-[MULTITASK]
-image = PHOTO
-tasks = kind, area
 
 [TASK kind]
 type = classification
@@ -106,6 +100,8 @@ target = AREA
 attribute = area
 scale = 0.001
 """
+)
+
 COUNTS = {"train": 5, "val": 2, "test": 2}
 
 

@@ -89,24 +89,10 @@ def test_metrics_take_one_logit():
     assert found == pytest.approx({"dice": 1 / 2, "accuracy": 1 / 2, "jaccard": 1 / 3})
 
 
-INI = """
-[PHOTOS]
-path_to_search = {folder}/photos
-loader = pillow
-spatial_window_size = 16, 16, 1
+SECTIONS = """
 [MASKS]
 path_to_search = {folder}/masks
 loader = pillow
-[SYSTEM]
-model_dir = {folder}/model
-seed = 1
-[NETWORK]
-name = highresnet
-sharing = hard_sharing
-width = 0.25
-batch_size = 4
-batch_norm = recalibrated
-whitening = yes
 [TRAINING]
 lr = 1e-2
 max_iter = 20
@@ -117,8 +103,6 @@ exclude_fraction_for_validation = 0.2
 exclude_fraction_for_inference = 0.2
 [EVALUATION]
 evaluations = dice, jaccard, voxel_accuracy
-[MULTITASK]
-image = PHOTOS
 [TASK mask]
 type = segmentation
 target = MASKS
@@ -129,7 +113,7 @@ output_prob = yes
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(tmp_path_factory, write_photo_run):
     """Ten photographs of a bright rectangle on a dark ground, with masks."""
     folder = tmp_path_factory.mktemp("one_logit")
     for name in ("photos", "masks"):
@@ -142,8 +126,7 @@ def config(tmp_path_factory):
         photo = rng.integers(20, 60, (16, 16, 3)) + 150 * mask[..., None]
         Image.fromarray(photo.astype(np.uint8)).save(folder / "photos" / f"p{number}.png")
         Image.fromarray(mask).save(folder / "masks" / f"p{number}.png")
-    (folder / "run.ini").write_text(INI.format(folder=folder))
-    return read_config(folder / "run.ini")
+    return read_config(write_photo_run(folder, SECTIONS))
 
 
 def test_a_mask_is_learned_written_and_measured_with_one_logit(config, reporter):

@@ -60,21 +60,7 @@ def test_channels_are_read_as_they_were_written(tmp_path):
     assert read_channels(tmp_path / "grey.nii.gz").array.shape == (4, 5, 1)
 
 
-INI = """
-[PHOTOS]
-path_to_search = {folder}/photos
-loader = pillow
-spatial_window_size = 16, 16, 1
-[SYSTEM]
-model_dir = {folder}/model
-seed = 1
-[NETWORK]
-name = highresnet
-sharing = hard_sharing
-width = 0.25
-batch_size = 4
-batch_norm = recalibrated
-whitening = yes
+SECTIONS = """
 [TRAINING]
 lr = 1e-2
 max_iter = 25
@@ -84,15 +70,13 @@ validation_every_n = 0
 exclude_fraction_for_inference = 0.2
 [EVALUATION]
 evaluations = rmse, mae
-[MULTITASK]
-image = PHOTOS
 [TASK rec]
 type = reconstruction
 """
 
 
 @pytest.fixture(scope="module")
-def ini(tmp_path_factory):
+def ini(tmp_path_factory, write_photo_run):
     """Ten photographs of two colours."""
     folder = tmp_path_factory.mktemp("reconstruction")
     (folder / "photos").mkdir()
@@ -101,9 +85,7 @@ def ini(tmp_path_factory):
         photo = rng.integers(0, 30, (16, 16, 3))
         photo[: rng.integers(4, 12)] += [150, 50, 200]
         Image.fromarray(photo.astype(np.uint8)).save(folder / "photos" / f"p{number}.png")
-    path = folder / "run.ini"
-    path.write_text(INI.format(folder=folder))
-    return path
+    return write_photo_run(folder, SECTIONS)
 
 
 def test_a_file_needs_no_target_and_comes_back_as_it_was(ini, tmp_path):
