@@ -141,6 +141,10 @@ class FilterGrouping(keras.layers.Layer):
         """Returns the grouping probabilities, float32 `(filters, groups)`, shared last."""
         return grouping.grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
 
+    def log_probabilities(self) -> Any:
+        """Returns the logarithms of the grouping probabilities, float32 `(filters, groups)`; all are finite."""
+        return grouping.log_grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
+
     def call(self, temperature: Any, source: Any = 0, batch_size: Any = None, training: bool | None = None) -> Any:
         """Returns the masks of all groups.
 
@@ -153,7 +157,7 @@ class FilterGrouping(keras.layers.Layer):
         Returns:
             float32 `(groups, filters)`, or `(groups, batch, filters)` for `per_sample`.
         """
-        of_filters = grouping.log_grouping_probabilities(ops.convert_to_tensor(self.grouping_logits))
+        of_filters = self.log_probabilities()
         log_probabilities = of_filters
         if self.per_sample:
             if batch_size is None:

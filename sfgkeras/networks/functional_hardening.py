@@ -10,12 +10,20 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.errors import suggestion
-from sfgkeras.grouping import is_decided, mode_assignment, undecided_share
+from sfgkeras.group_multiples import assign_groups
+from sfgkeras.grouping import initial_grouping_logits, is_decided, mode_assignment, undecided_share
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.routing import groups_read
 from sfgkeras.layers.sfg_convolution import SFGConvolution
-from sfgkeras.networks.hardening_cost import refuse_stale_statistics, report_cost, warn_of_undecided
+from sfgkeras.networks.hardening_cost import (
+    noise_images,
+    output_changes,
+    refuse_stale_statistics,
+    report_cost,
+    warn_of_moved,
+    warn_of_undecided,
+)
 from sfgkeras.networks.plain_layers import PlainLayers
 from sfgkeras.networks.recalibration import BATCHES, recalibrate
 
@@ -54,6 +62,7 @@ def harden_functional(
     fold: bool = True,
     keep_prelu: bool = False,
     data: Iterable[Any] | None = None,
+    multiple_of: int = 1,
 ) -> keras.Model:
     """Makes a model of Keras' own layers of a functional model with SFG layers; arguments as `hardening.harden`.
 
@@ -76,23 +85,57 @@ def harden_functional(
         for layer in layers:
             if layer.temperature is not None:
                 refuse_stale_statistics(layer, layer.activations[0].statistics)
-        return _Hardening(model, fold, keep_prelu).run(task)
-    batches = list(itertools.islice(iter(data), BATCHES))
-    with _measured_in_mode(model, layers, batches):
+    batches = None if data is None else list(itertools.islice(iter(data), BATCHES))
+    groups = [_groups_of(layer, multiple_of) for layer in layers]
+    moved = sum(int((_groups_of(layer) != chosen).sum()) for layer, chosen in zip(layers, groups, strict=True))
+    with _in_mode(model, dict(zip(layers, groups, strict=True)) if moved else {}, layers, batches):
         hardened = _Hardening(model, fold, keep_prelu).run(task)
-    report_cost(model, hardened, batches)
+    if batches is not None:
+        report_cost(model, hardened, batches)
+    if moved:
+        shown = _noise_for(model) if batches is None else batches
+        warn_of_moved(model.name, moved, multiple_of, output_changes(model, hardened, shown), batches is not None)
     return hardened
 
 
+def _noise_for(model: keras.Model) -> list[np.ndarray]:
+    """Returns a batch of noise for a model of one image; none for a model of several inputs."""
+    shapes = [tensor.shape for tensor in model.inputs]
+    return [noise_images(shapes[0][1:-1], shapes[0][-1])] if len(shapes) == 1 and len(shapes[0]) in (4, 5) else []
+
+
+def _groups_of(layer: SFGConvolution, multiple_of: int = 1) -> np.ndarray:
+    """Returns the group of every filter of a layer; see `group_multiples.assign_groups`."""
+    if multiple_of == 1:
+        return ops.convert_to_numpy(mode_assignment(layer.grouping.probabilities())).argmax(axis=-1)
+    return assign_groups(ops.convert_to_numpy(layer.grouping.log_probabilities()), multiple_of)
+
+
 @contextlib.contextmanager
-def _measured_in_mode(model: keras.Model, layers: Sequence[SFGConvolution], batches: Sequence[Any]) -> Iterator[None]:
-    """Gives the model statistics for masks of `mode` inside the block, and its own ones back after it."""
+def _in_mode(
+    model: keras.Model,
+    groups: Mapping[SFGConvolution, np.ndarray],
+    layers: Sequence[SFGConvolution],
+    batches: Sequence[Any] | None,
+) -> Iterator[None]:
+    """Gives the model statistics for masks of `mode` inside the block, and its own state back after it.
+
+    Args:
+        model: The model.
+        groups: The group that `mode` is to find for every filter, where it is not the most probable one anyway.
+        layers: All SFG layers of the model.
+        batches: What statistics are measured on; None leaves them.
+    """
     state = [ops.convert_to_numpy(variable) for variable in model.variables]
     before = [(layer.masks, layer.statistics_measured_at) for layer in layers]
     try:
         for layer in layers:
             layer.masks = "mode"
-        recalibrate(model, batches)
+        for layer, chosen in groups.items():
+            corners = np.eye(layer.num_groups)[chosen]
+            layer.grouping.grouping_logits.assign(initial_grouping_logits(corners))
+        if batches is not None:
+            recalibrate(model, batches)
         yield
     finally:
         for layer, (masks, measured_at) in zip(layers, before, strict=True):

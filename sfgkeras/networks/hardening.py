@@ -10,12 +10,20 @@ from keras import ops
 
 from sfgkeras.architecture.walk import Streams, walk
 from sfgkeras.errors import suggestion
+from sfgkeras.group_multiples import check_multiple
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.networks.base import MultiTaskNetwork, describe_sharing
 from sfgkeras.networks.functional_hardening import harden_functional
-from sfgkeras.networks.hardening_cost import refuse_stale_statistics, report_cost, warn_of_undecided
+from sfgkeras.networks.hardening_cost import (
+    noise_images,
+    output_changes,
+    refuse_stale_statistics,
+    report_cost,
+    warn_of_moved,
+    warn_of_undecided,
+)
 from sfgkeras.networks.heads import TaskHead
 from sfgkeras.networks.plain_layers import PlainLayers
 from sfgkeras.networks.recalibration import BATCHES, recalibrate
@@ -32,26 +40,30 @@ class _Held(NamedTuple):
     width: int
 
 
-def group_network(network: MultiTaskNetwork) -> MultiTaskNetwork:
+def group_network(network: MultiTaskNetwork, multiple_of: int = 1) -> MultiTaskNetwork:
     """Returns a network of fixed groups that equals a network with drawn masks in `mode`.
 
     Every filter goes to its most probable group (ties: see `grouping.mode_assignment`). The result still normalises
-    and trains as before; `harden` makes an ordinary Keras model of it.
+    and trains as before; `harden` makes an ordinary Keras model of it. With `multiple_of` some filters go to another
+    group than their most probable one: then it equals the drawn network no longer, and is meant to be trained on.
 
     Args:
         network: A network that has been built; one whose groups are fixed is returned as it is.
+        multiple_of: What the filters per group are multiples of, where the layer's number of filters permits it; the
+            probability of the whole allocation is the largest that this leaves, see `group_multiples.assign_groups`.
 
     Returns:
         A network of the same class with `sharing="constant_mask"`.
 
     Raises:
-        ValueError: If the network is not built.
+        ValueError: If the network is not built, or `multiple_of` is no positive whole number.
     """
+    check_multiple(multiple_of)
     if not network.built:
         raise ValueError(f"network {network.name!r} has no weights yet: call it on images, or build it, first")
     if isinstance(network.trunk, GroupedTrunk):
         return network
-    allocation = network.trunk.most_probable_groups()
+    allocation = network.trunk.most_probable_groups(multiple_of)
     allocation += [allocate_own(stage, network.num_tasks) for stage in network.trunk.own_stages]
     drawn = network.trunk.sharing
     sharing = ConstantMask(routing=drawn.routing, mask_residual=drawn.mask_residual, allocation=allocation)
@@ -161,6 +173,7 @@ def harden(
     fold: bool = True,
     keep_prelu: bool = False,
     data: Iterable[Any] | None = None,
+    multiple_of: int = 1,
 ) -> keras.Model:
     """Makes an ordinary Keras model of a network: no masks, no sampling, no wasted multiply.
 
@@ -177,26 +190,36 @@ def harden(
         data: Batches of training data, as `fit` takes them: where the network's statistics do not fit masks of `mode`,
             those of the hardened one are measured on 20 of them, and what hardening costs on them is printed. The
             network itself stays as it is.
+        multiple_of: What the filters per group are multiples of, since engines are slow at any other number, e.g. 8;
+            see `group_network`. Outputs then differ from the network's; how much is a warning. Groups that are fixed
+            already stay.
 
     Returns:
         A functional model from images to a dict of float32 logits by task name.
 
     Raises:
         ValueError: If the network is not built, has no such task, or was trained after its statistics were measured and
-            no data is given.
+            no data is given; if `multiple_of` is no positive whole number.
     """
     if not isinstance(network, MultiTaskNetwork):
-        return harden_functional(network, task, fold, keep_prelu, data)
+        return harden_functional(network, task, fold, keep_prelu, data, multiple_of)
     check_task(network, task)
     share = network.undecided_filters
     if share and network.settled_masks != "mode":
         warn_of_undecided(network.name, share, data is not None)
     if data is None:
         refuse_stale_statistics(network, network.batch_norm)
-        return build_plain_model(network, task, fold, keep_prelu)
+    grouped = group_network(network, multiple_of)
+    moved = count_moved_filters(network, grouped)
+    if data is None:
+        hardened = build_plain_model(grouped, task, fold, keep_prelu, name=network.name)
+        if moved:
+            images = [noise_images(network.image_size, network.image_channels or 1)]
+            warn_of_moved(network.name, moved, multiple_of, output_changes(network, hardened, images), False)
+        return hardened
     batches = list(itertools.islice(iter(data), BATCHES))
-    grouped = group_network(network)
-    measures = network.batch_norm == "recalibrated" and not (network.statistics_fit and network.settled_masks == "mode")
+    fits = network.statistics_fit and network.settled_masks == "mode" and not moved
+    measures = network.batch_norm == "recalibrated" and not fits
     if measures and grouped is network:
         grouped = network.__class__.from_config(network.get_config())
         grouped.build((None, *network.image_size, network.image_channels))
@@ -205,7 +228,17 @@ def harden(
         recalibrate(grouped, batches)
     hardened = build_plain_model(grouped, task, fold, keep_prelu, name=network.name)
     report_cost(network, hardened, batches)
+    if moved:
+        warn_of_moved(network.name, moved, multiple_of, output_changes(network, hardened, batches), True)
     return hardened
+
+
+def count_moved_filters(network: MultiTaskNetwork, grouped: MultiTaskNetwork) -> int:
+    """Returns how many filters are not in their likeliest group in what `group_network` made of a network."""
+    if isinstance(network.trunk, GroupedTrunk):
+        return 0
+    allocations = zip(network.trunk.most_probable_groups(), grouped.trunk.connections.allocation, strict=False)
+    return sum(int((np.asarray(likeliest) != chosen).sum()) for likeliest, chosen in allocations)
 
 
 def check_task(network: MultiTaskNetwork, task: str | None) -> None:

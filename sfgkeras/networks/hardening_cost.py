@@ -40,6 +40,33 @@ def warn_of_undecided(name: str, share: float, has_data: bool) -> None:
     )
 
 
+def warn_of_moved(name: str, moved: int, multiple_of: int, changes: Mapping[str, float], on_data: bool) -> None:
+    """Warns that groups of suitable sizes are not what was trained.
+
+    Args:
+        name: Of the network.
+        moved: How many filters are not in their most probable group.
+        multiple_of: What the filters per group are multiples of.
+        changes: What `output_changes` returned.
+        on_data: Whether it was measured on data rather than on noise.
+    """
+    by_task = ", ".join(f"{task} by {change:.2%}" for task, change in changes.items())
+    where = "the data given" if on_data else "images of noise"
+    outputs = f"; on {where} that moves outputs, by their spread, of {by_task}" if changes else ""
+    warnings.warn(
+        f"{moved} filters of {name!r} leave their most probable group, so that groups hold multiples of "
+        f"{multiple_of}{outputs}: train group_network(network, multiple_of={multiple_of}) on, which heals it",
+        stacklevel=3,
+    )
+
+
+def noise_images(image_size: Sequence[int | None], channels: int) -> np.ndarray:
+    """Returns two images of standard normal noise; axes of any size have 32 pixels, or 16 voxels."""
+    length = 2 ** (7 - len(image_size))
+    shape = (2, *(size or length for size in image_size), channels)
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
 def report_cost(network: keras.Model, hardened: keras.Model, batches: Sequence[Any]) -> None:
     """Prints the losses of every task before and after hardening, or how far outputs moved where there is no loss."""
     before, after = mean_losses(network, network, batches), mean_losses(hardened, network, batches)
@@ -80,7 +107,7 @@ def mean_losses(model: keras.Model, compiled: keras.Model, batches: Iterable[Any
 
 
 def output_changes(network: keras.Model, hardened: keras.Model, batches: Iterable[Any]) -> dict[str, float]:
-    """Returns, by task, the root mean square change of the outputs over their standard deviation."""
+    """Returns, by task, the root mean square change of the outputs over their standard deviation; {} without names."""
     changes: dict[str, list[tuple[float, float]]] = {}
     for batch in batches:
         images = batch[0] if isinstance(batch, list | tuple) else batch

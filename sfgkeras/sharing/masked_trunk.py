@@ -9,6 +9,7 @@ from keras import ops
 from sfgkeras.architecture.graph import Architecture
 from sfgkeras.architecture.layer_settings import LayerSettings
 from sfgkeras.architecture.walk import Streams
+from sfgkeras.group_multiples import assign_groups
 from sfgkeras.grouping import mode_assignment
 from sfgkeras.layers.backend import ordered_sum
 from sfgkeras.layers.filter_grouping import FilterGrouping, settled_source
@@ -140,11 +141,19 @@ class MaskedTrunk(Trunk):
         probabilities = [*self.grouping_probabilities().values(), *own]
         return groups_in_common(self.architecture, probabilities, self.sharing.routing)
 
-    def most_probable_groups(self) -> list[list[int]]:
-        """Returns the group of every filter of every SFG convolution with masks of `mode`."""
+    def most_probable_groups(self, multiple_of: int = 1) -> list[list[int]]:
+        """Returns the group of every filter of every SFG convolution with masks of `mode`.
+
+        Args:
+            multiple_of: What the filters per group are multiples of, where the layer's number of filters permits it;
+                see `group_multiples.assign_groups`.
+        """
         found = []
         for index, grouping in enumerate(self.groupings().values()):
-            places = ops.convert_to_numpy(mode_assignment(grouping.probabilities())).argmax(axis=-1)
+            if multiple_of == 1:
+                places = ops.convert_to_numpy(mode_assignment(grouping.probabilities())).argmax(axis=-1)
+            else:
+                places = assign_groups(ops.convert_to_numpy(grouping.log_probabilities()), multiple_of)
             found.append([self.architecture.live_groups(index)[place] for place in places])
         return found
 

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from sfgkeras.group_multiples import assign_groups
+from sfgkeras.grouping import initial_grouping_logits
 from sfgkeras.layers import SFGConv2D, SFGConv3D
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.networks import harden, recalibrate
@@ -107,6 +109,24 @@ def test_a_functional_model_hardens_to_the_same_numbers_and_fewer_multiplies(fol
         keras.saving.load_model(tmp_path / "hardened.keras").predict(images, verbose=0)["map"],
         hardened.predict(images, verbose=0)["map"],
     )
+
+
+def test_groups_of_a_functional_model_hold_multiples(recwarn):
+    model = functional_model()
+    weights = model.get_weights()
+    images = np.random.default_rng(1).normal(size=(2, 16, 16, 1)).astype("float32")
+    hardened = harden(model, multiple_of=4)
+    filters = [layer.filters for layer in hardened.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert {count % 4 for count in filters if count not in (1, 2)} == {0}  # 1: the head or zeros; 2: the rest of 6
+    assert [warning for warning in recwarn if "multiples of 4; on images of noise" in str(warning.message)]
+    for now, before in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(now, before)
+    layers = [layer for layer in model.layers if isinstance(layer, SFGConv2D)]
+    for layer in layers:
+        groups = assign_groups(np.asarray(layer.grouping.log_probabilities()), 4)
+        layer.grouping.grouping_logits.assign(initial_grouping_logits(np.eye(layer.num_groups)[groups]))
+    for name, output in hardened(images).items():
+        np.testing.assert_allclose(output, model(images)[name], atol=1e-5)
 
 
 def test_one_output_of_a_functional_model_can_be_cut_out():

@@ -206,6 +206,53 @@ def test_a_hardened_network_under_mixed_precision_keeps_float32_logits(small_net
     np.testing.assert_allclose(hardened["task_0"], outputs["task_0"], atol=0.05 * scale)
 
 
+@pytest.fixture(scope="module")
+def undecided(small_network, images, scramble):
+    """A network of two tasks, whose groups of 6, 9 and 8 filters are no multiples of 4, with images and loss."""
+    network = small_network(tasks_of(2), masks="mode", seed=0)
+    network(images())
+    scramble(network, groups=[[0, 0, 0, 0, 0, 2], [1, 1, 1, 1, 0, 2, 2, 2, 2], [0, 0, 0, 1, 1, 1, 2, 2]])
+    return network
+
+
+def test_groups_hold_multiples_and_the_hardened_network_is_that_of_these_groups(undecided, images):
+    x = images()
+    weights = undecided.get_weights()
+    with pytest.warns(UserWarning, match=r"\d+ filters of 'small_network.*multiples of 4; on images of noise"):
+        hardened = harden(undecided, multiple_of=4)
+    grouped = group_network(undecided, multiple_of=4)
+    counts = [p.sum(0) for p in grouped.grouping_probabilities().values()]
+    for count, rest in zip(counts, (2, 1, 0), strict=True):
+        assert sorted(count % 4) == [0, 0, rest]
+    assert counts[1].tolist() == [1, 4, 4]  # the rest of 9 is 1, and stays alone
+    assert_equal(hardened(x), grouped(x))
+    for now, before in zip(undecided.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(now, before)
+
+
+def test_with_data_it_says_how_far_outputs_move_on_them(undecided, images, capsys):
+    batches = [images(seed=seed) for seed in (1, 2)]
+    with pytest.warns(UserWarning, match="on the data given that moves outputs") as caught:
+        hardened = harden(undecided, data=batches, multiple_of=4)
+    capsys.readouterr()
+    (message,) = [str(warning.message) for warning in caught if "leave their" in str(warning.message)]
+    before, after = (
+        np.concatenate([np.asarray(model(x)["task_0"]) for x in batches]) for model in (undecided, hardened)
+    )
+    moved = np.sqrt(((after - before) ** 2).mean() / np.mean([undecided(x)["task_0"].numpy().var() for x in batches]))
+    assert f"task_0 by {moved:.2%}" in message
+
+
+def test_groups_that_are_fixed_or_suit_stay_without_a_word(small_network, undecided, images, recwarn):
+    fixed = small_network(tasks_of(2), "constant_mask", seed=0)
+    x = images()
+    expected = fixed(x)
+    assert group_network(fixed, multiple_of=4) is fixed
+    assert_equal(harden(fixed, multiple_of=4)(x), expected)
+    assert_equal(harden(undecided, multiple_of=1)(x), undecided(x))
+    assert not [warning for warning in recwarn if "filters" in str(warning.message)]
+
+
 def test_a_network_without_weights_or_task_is_refused(small_network, images):
     network = small_network(tasks_of(2), seed=0)
     with pytest.raises(ValueError, match="has no weights yet"):
