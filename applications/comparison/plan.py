@@ -1,6 +1,8 @@
 """Which runs a comparison needs: the same data, windows and budget for all, a folder for each."""
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +13,12 @@ from sfgkeras.applications.subjects.cohort import find_cohort, keep_split
 from sfgkeras.applications.subjects.preprocessing_settings import read_run
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import read_split, write_split
-from sfgkeras.errors import ConfigError, suggestion
+from sfgkeras.errors import ConfigError, Problem, suggestion
 from sfgkeras.tables.sharing import SHARING
 
 Overrides = Sequence[tuple[str, str]]
+
+_NO_FOLDER = re.compile(r'[\\/:*?"<>|\x00-\x1f]|\.$')
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,16 @@ class PlannedRun:
     seed: int
     config: Config
     is_row: bool = False
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the tables: a network, its file, what is changed in the file, and the row of `[COMPARE]`, if any."""
+
+    network: str
+    path: Path
+    changes: Overrides
+    row: str | None = None
 
 
 def plan_sharing(
@@ -58,7 +72,7 @@ def plan_sharing(
     Raises:
         ConfigError: If a name is unknown, or the INI file has no `[MULTITASK]`.
     """
-    names = tuple(sharing) or tuple(SHARING)
+    names = tuple(dict.fromkeys(sharing)) or tuple(SHARING)
     for name in names:
         if name not in SHARING:
             hint = suggestion(name, list(SHARING)) or f"; choose of {', '.join(SHARING)}"
@@ -66,16 +80,10 @@ def plan_sharing(
     base = read_run(path, overrides)
     if base.application != "multi_task":
         raise ConfigError(f"{path}: has one task; sharing is compared for applications with [MULTITASK]")
-    splits = _write_splits(base, path.stem, output, fractions)
-    plan = []
-    for fraction in fractions:
-        for name in names:
-            label = _label(name, fraction)
-            for seed in range(seeds):
-                changes = [*overrides, *_common(base, path.stem, splits[fraction], output, fraction)]
-                changes += _of_sharing(base, name) + _of_run(output, label, seed)
-                plan.append(PlannedRun(label, seed, read_run(path, changes)))
-    return sorted(plan, key=lambda planned: planned.seed)
+    lines = []
+    for fraction, common in _shared_by_all(path, base, output, overrides, fractions):
+        lines += [_Line(_label(name, fraction), path, [*common, *_of_sharing(base, name)]) for name in names]
+    return _over_seeds(lines, seeds, output)
 
 
 def plan_rows(
@@ -105,20 +113,11 @@ def plan_rows(
     base = read_run(path, overrides)
     if not base.rows:
         raise ConfigError(f"{path}: has no [COMPARE] with rows to compare; add one, e.g. base = tasks: mask")
-    splits = _write_splits(base, path.stem, output, fractions)
-    plan = []
-    for fraction in fractions:
-        common = [*overrides, *_common(base, path.stem, splits[fraction], output, fraction)]
-        for name in dict.fromkeys(names or base.rows):
-            label = _label(name, fraction)
-            for seed in range(seeds):
-                changes = [*common, *_of_run(output, label, seed)]
-                plan.append(PlannedRun(label, seed, read_run(path, changes, name), is_row=True))
-    return sorted(plan, key=lambda planned: planned.seed)
-
-
-def _label(name: str, fraction: float) -> str:
-    return name if fraction == 1 else f"{name}, {fraction:g} of the data"
+    rows = list(dict.fromkeys(names or base.rows))
+    lines = []
+    for fraction, common in _shared_by_all(path, base, output, overrides, fractions):
+        lines += [_Line(_label(row, fraction), path, common, row) for row in rows]
+    return _over_seeds(lines, seeds, output)
 
 
 def plan_files(paths: Sequence[Path], seeds: int, output: Path, overrides: Overrides = ()) -> list[PlannedRun]:
@@ -130,18 +129,72 @@ def plan_files(paths: Sequence[Path], seeds: int, output: Path, overrides: Overr
     stems = [path.stem for path in paths]
     if len(set(stems)) < len(stems):
         raise ConfigError(f"two files of {', '.join(map(str, paths))} have one name, which is theirs in the tables")
+    folder_names(stems)
     bases = [read_run(path, overrides) for path in paths]
     wanted = {name: task.type for name, task in bases[0].tasks.items()}
     for path, base in zip(paths, bases, strict=True):
         if not {name: task.type for name, task in base.tasks.items()}.items() & wanted.items():
             raise ConfigError(f"{path}: has no task in common with {paths[0]} ({', '.join(wanted)})")
+    lines = [
+        _Line(path.stem, path, common)
+        for path, base in zip(paths, bases, strict=True)
+        for _, common in _shared_by_all(path, base, output, overrides, (1.0,))
+    ]
+    return _over_seeds(lines, seeds, output)
+
+
+def folder_names(networks: Sequence[str]) -> dict[str, str]:
+    """Returns the name of the folder of each network's runs: `sfg_0.5_of_the_data` of `sfg, 0.5 of the data`.
+
+    Args:
+        networks: Names in the tables.
+
+    Raises:
+        Problem: If two networks would share a folder, also where a file system does not tell letter case apart, or a
+            name is none of a folder on every file system.
+    """
+    folders: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for network in networks:
+        folder = network.replace(", ", "_").replace(" ", "_")
+        if not folder or _NO_FOLDER.search(folder):
+            raise Problem(
+                f"{network!r} cannot be the name of its runs' folder everywhere",
+                "rename it, without slashes, colons and the like, and without a dot at the end",
+            )
+        owner = owners.setdefault(unicodedata.normalize("NFC", folder).casefold(), network)
+        if owner != network:
+            raise Problem(
+                f"{owner!r} and {network!r} would have one folder of runs, {folder}, where letter case tells no files "
+                "apart",
+                "rename one of them",
+            )
+        folders[network] = folder
+    return folders
+
+
+def _over_seeds(lines: Sequence[_Line], seeds: int, output: Path) -> list[PlannedRun]:
+    """Returns a run of every line and seed, seed after seed, each with a folder of its own."""
+    folders = folder_names([line.network for line in lines])
     plan = []
-    for path, base in zip(paths, bases, strict=True):
-        split = _write_splits(base, path.stem, output, (1.0,))[1.0]
-        for seed in range(seeds):
-            changes = [*overrides, *_common(base, path.stem, split, output, 1.0), *_of_run(output, path.stem, seed)]
-            plan.append(PlannedRun(path.stem, seed, read_run(path, changes)))
-    return sorted(plan, key=lambda planned: planned.seed)
+    for seed in range(seeds):
+        for line in lines:
+            folder = output / "runs" / folders[line.network] / f"seed_{seed}"
+            changes = [*line.changes, ("SYSTEM.model_dir", str(folder)), ("SYSTEM.seed", str(seed))]
+            plan.append(PlannedRun(line.network, seed, read_run(line.path, changes, line.row), line.row is not None))
+    return plan
+
+
+def _label(name: str, fraction: float) -> str:
+    return name if fraction == 1 else f"{name}, {fraction:g} of the data"
+
+
+def _shared_by_all(
+    path: Path, base: Config, output: Path, overrides: Overrides, fractions: Sequence[float]
+) -> Iterator[tuple[float, list[tuple[str, str]]]]:
+    """Yields each part of the training subjects with what all runs of a file on it have in common."""
+    for fraction, split in _write_splits(base, path.stem, output, fractions).items():
+        yield fraction, [*overrides, *_common(base, path.stem, split, output, fraction)]
 
 
 def _write_splits(base: Config, stem: str, output: Path, fractions: Sequence[float]) -> dict[float, Path]:
@@ -149,6 +202,11 @@ def _write_splits(base: Config, stem: str, output: Path, fractions: Sequence[flo
     for fraction in fractions:
         if not 0 < fraction <= 1:
             raise ConfigError(f"--fractions {fraction:g} is no part of the training subjects; use e.g. 1, 0.25")
+    fractions = list(dict.fromkeys(fractions))
+    texts = [f"{fraction:g}" for fraction in fractions]
+    for text in texts:
+        if texts.count(text) > 1:
+            raise ConfigError(f"--fractions has two parts that are {text} to six digits; leave one of them out")
     folder = output / "splits"
     make_writable(folder)
     whole = folder / f"{stem}.csv"
@@ -197,8 +255,3 @@ def _of_sharing(base: Config, name: str) -> list[tuple[str, str]]:
     if not SHARING[name].drawn:
         changes.append(("INFERENCE.monte_carlo", "0"))
     return changes
-
-
-def _of_run(output: Path, label: str, seed: int) -> list[tuple[str, str]]:
-    folder = output / "runs" / label.replace(", ", "_").replace(" ", "_") / f"seed_{seed}"
-    return [("SYSTEM.model_dir", str(folder)), ("SYSTEM.seed", str(seed))]

@@ -61,6 +61,10 @@ def take_rows(ini: IniText) -> dict[str, Row]:
         if not _NAME.fullmatch(key):
             ini.add(SECTION, key, "is no row: a row's name has letters, digits and - _ + . only", "write e.g. mtl-rec")
             continue
+        if key.endswith("."):
+            what = "is no row: its folder would end in a dot, which some file systems leave out"
+            ini.add(SECTION, key, what, f"write {key.rstrip('.')}")
+            continue
         try:
             changes = tuple(_changes(ini, entry.value))
         except Problem as problem:

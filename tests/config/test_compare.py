@@ -100,6 +100,8 @@ def test_the_command_line_goes_before_a_row_and_may_give_one(study):
         ("a = system.seed: 3", "sets system.seed, which sfgkeras compare sets (every row is trained with each"),
         ("a = system.model_dir: x", "sets system.model_dir, which sfgkeras compare sets"),
         ("my row = tasks: ct", "is no row: a row's name has letters, digits"),
+        ("a. = tasks: ct", "is no row: its folder would end in a dot, which some file systems leave out; write a"),
+        (".. = tasks: ct", "is no row: a row's name has letters, digits"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_refused_with_file_line_and_remedy(study, row, message):

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from sfgkeras.applications.comparison.plan import plan_files, plan_rows, plan_sharing
+from sfgkeras.applications.comparison.plan import folder_names, plan_files, plan_rows, plan_sharing
 from sfgkeras.applications.comparison.runs import compare
 from sfgkeras.data.subjects import read_split
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import ConfigError, Problem
 from sfgkeras.tables.sharing import SHARING
 
 SMALL = [("TRAINING.max_iter", "1"), ("TRAINING.validation_every_n", "-1"), ("TRAINING.save_every_n", "0")]
@@ -80,6 +80,7 @@ def test_rows_that_are_not_there_are_refused(ini, make_config, tmp_path):
     [
         ({"sharing": ["sgf"]}, "--sharing 'sgf' is not known, did you mean 'sfg'"),
         ({"sharing": ["sfg"], "fractions": [0.0]}, "--fractions 0 is no part"),
+        ({"sharing": ["sfg"], "fractions": [0.5, 0.5 + 1e-9]}, "--fractions has two parts that are 0.5 to six digits"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(ini, tmp_path, arguments, message):
@@ -90,6 +91,47 @@ def test_what_cannot_be_compared_is_refused(ini, tmp_path, arguments, message):
 def test_two_files_of_one_name_are_refused(ini, tmp_path):
     with pytest.raises(ConfigError, match="have one name"):
         plan_files([ini, ini], 1, tmp_path / "out")
+
+
+def test_the_runs_of_every_network_have_a_folder_of_their_own():
+    names = ["sfg", "sfg, 0.5 of the data", "sfg, 0.25 of the data", "SFG two"]
+    assert folder_names(names) == {
+        "sfg": "sfg",
+        "sfg, 0.5 of the data": "sfg_0.5_of_the_data",
+        "sfg, 0.25 of the data": "sfg_0.25_of_the_data",
+        "SFG two": "SFG_two",
+    }
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["pets", "Pets"],
+        ["a b", "a_b"],
+        ["a_0.5_of_the_data", "a, 0.5 of the data"],
+        ["stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE"],
+        ["e\N{COMBINING ACUTE ACCENT}", "\N{LATIN SMALL LETTER E WITH ACUTE}"],
+    ],
+)
+def test_two_networks_that_would_share_a_folder_are_refused_by_name(names):
+    with pytest.raises(Problem) as caught:
+        folder_names(names)
+    assert str(caught.value).startswith(f"{names[0]!r} and {names[1]!r} would have one folder of runs")
+    assert caught.value.remedy == "rename one of them"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a.", "a/b", "../a", "a\\b", "C:", "", "a\nb"])
+def test_a_name_that_leaves_the_folder_or_is_none_of_a_folder_everywhere_is_refused(name):
+    with pytest.raises(Problem, match="cannot be the name of its runs' folder everywhere; rename it"):
+        folder_names(["fine", name])
+
+
+def test_files_that_would_share_folders_are_refused_before_anything_is_written(ini, tmp_path):
+    other = ini.with_name(ini.name.upper())
+    other.write_text(ini.read_text())
+    with pytest.raises(ConfigError, match="'tiny' and 'TINY' would have one folder"):
+        plan_files([ini, other], 1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_runs_land_in_the_tables_and_are_made_once(ini, tmp_path, reporter):
