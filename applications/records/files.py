@@ -52,6 +52,11 @@ class RunFolder:
         return self.logs / "grouping.npz"
 
     @property
+    def sharing(self) -> Path:
+        """Which tasks share what, over the iterations; beside it what the mechanism has learned."""
+        return self.logs / "sharing.npz"
+
+    @property
     def network_size(self) -> Path:
         """Parameters and multiplies of the network."""
         return self.logs / "network.json"

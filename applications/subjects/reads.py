@@ -43,7 +43,7 @@ def refuse_own_places(config: Config, reads: ReadFiles) -> None:
         DataError: Names the file.
     """
     run = RunFolder(config.system.model_dir)
-    written = [*run.checkpoints.glob("*.npz"), run.grouping, run.network_size]
+    written = [*run.checkpoints.glob("*.npz"), run.grouping, run.sharing, run.network_size]
     written += [run.logs / f"{name}.csv" for name in ("training", "validation")]
     reads.refuse(written, "choose another [SYSTEM] model_dir, or copy the file to another folder")
 

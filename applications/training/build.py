@@ -19,7 +19,7 @@ from sfgkeras.applications.training.timetable import build_timetable
 from sfgkeras.applications.training.trainer import Trainer
 from sfgkeras.applications.workers.strategies import build_strategy, configure_devices
 from sfgkeras.applications.workers.team import Team
-from sfgkeras.callbacks import GroupingConvergence, GroupingHistory
+from sfgkeras.callbacks import GroupingConvergence, GroupingHistory, Histories, SharingHistory
 from sfgkeras.config import Config
 from sfgkeras.data.pipeline import close, original_errors, training_dataset, validation_dataset
 from sfgkeras.data.pipeline_threads import Owned
@@ -85,11 +85,9 @@ def build_trainer(
     step = TrainingStep(network, optimizers, losses, balancer, strategy, batch_size, config.system.jit_compile)
     validate = ValidationPass(network, losses, balancer, metrics, strategy) if has_validation else None
     timetable = build_timetable(config, len(trained_on))
-    history = GroupingHistory(
-        RunFolder(config.system.model_dir).grouping,
-        grouping_interval(config, timetable.iterations),
-        GroupingConvergence(),
-    )
+    folder, interval = RunFolder(config.system.model_dir), grouping_interval(config, timetable.iterations)
+    grouping = GroupingHistory(folder.grouping, interval, GroupingConvergence())
+    history = Histories([grouping, SharingHistory(folder.sharing, interval)])
     units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
     rules = build_rules(config)
     trainer = Trainer(
@@ -111,7 +109,7 @@ def build_optimizers(config: Config) -> Optimizers:
 
 
 def grouping_interval(config: Config, iterations: int) -> int:
-    """Returns the iterations between two notes of the grouping probabilities, in a training of so many."""
+    """Returns the iterations between two notes of p and of what tasks share, in a training of so many."""
     return config.training.grouping_every_n or max(1, min(100, iterations // 100))
 
 

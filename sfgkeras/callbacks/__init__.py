@@ -5,8 +5,19 @@ from typing import Any
 from sfgkeras.callbacks.grouping_convergence import GroupingConvergence, largest_movement
 from sfgkeras.callbacks.grouping_file import read_grouping_history
 from sfgkeras.callbacks.grouping_history import GroupingHistory
+from sfgkeras.callbacks.sharing_history import Histories, SharingHistory, learned_path, read_learned
 
-__all__ = ["GroupingConvergence", "GroupingHistory", "GroupingMonitor", "largest_movement", "read_grouping_history"]
+__all__ = [
+    "GroupingConvergence",
+    "GroupingHistory",
+    "GroupingMonitor",
+    "Histories",
+    "SharingHistory",
+    "largest_movement",
+    "learned_path",
+    "read_grouping_history",
+    "read_learned",
+]
 
 
 def __getattr__(name: str) -> Any:

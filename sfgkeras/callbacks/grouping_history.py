@@ -22,7 +22,10 @@ class GroupingHistory:
 
     Attributes:
         warning: What `start` found wrong with an earlier file; empty where it found nothing.
+        noted: What is noted, in words for messages.
     """
+
+    noted = "the grouping probabilities"
 
     def __init__(self, path: str | Path, every_n: int, convergence: GroupingConvergence | None = None) -> None:
         self.path = Path(path)
@@ -45,19 +48,27 @@ class GroupingHistory:
             try:
                 earlier = read_grouping_history(self.path)
             except DataError as error:
-                self.warning = f"{error}; the record of p begins anew at iteration {iteration}"
+                self.warning = f"{error}; the record of {self.noted} begins anew at iteration {iteration}"
         self._iterations, self._layers, self._checksum = [], {}, None
         for index, noted in enumerate(earlier.get(ITERATIONS, ())):
-            if noted <= iteration:
+            if noted <= iteration and self.takes_up(int(noted)):
                 self.note(int(noted), {name: values[index] for name, values in earlier.items() if name != ITERATIONS})
         if not self._iterations:
-            self.note(iteration, network.grouping_probabilities())
+            self.note(iteration, self.values(network))
+
+    def values(self, network: Any) -> dict[str, np.ndarray]:
+        """Returns what is noted of a network, `(rows, columns)` by layer name."""
+        return network.grouping_probabilities()
+
+    def takes_up(self, iteration: int) -> bool:
+        """Says whether an earlier note of an iteration is kept; here all are."""
+        return True
 
     def observe(self, iteration: int, network: Any) -> bool:
         """Notes p where it is due; returns whether it has converged."""
         if self.every_n < 1 or iteration % self.every_n:
             return False
-        return self.note(iteration, network.grouping_probabilities())
+        return self.note(iteration, self.values(network))
 
     def note(self, iteration: int, probabilities: dict[str, np.ndarray]) -> bool:
         """Takes p of an iteration, `(filters, groups)` by layer name; returns whether it has converged."""
@@ -89,8 +100,8 @@ class GroupingHistory:
             # What part of it is on the disk is not known.
             self._checksum = None
             raise DataError(
-                f"{self.path}: the grouping probabilities cannot be written ({error.strerror or error}); free some "
-                "space or choose another folder"
+                f"{self.path}: {self.noted} cannot be written ({error.strerror or error}); free some space or choose "
+                "another folder"
             ) from error
         self._written = len(self._iterations)
 

@@ -9,6 +9,7 @@ import pytest
 
 from sfgkeras.applications import run
 from sfgkeras.applications.training import build as assembly
+from sfgkeras.callbacks import read_grouping_history
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, DataError
 
@@ -70,6 +71,10 @@ def test_a_resumed_run_is_bitwise_equal_to_an_uninterrupted_one(make_config, tmp
     assert_same_arrays(network_arrays(tmp_path / "whole", 4), network_arrays(tmp_path / "parts", 4))
     logs = [(tmp_path / name / "logs" / "validation.csv").read_text() for name in ("whole", "parts")]
     assert logs[0] == logs[1]
+    shared = [read_grouping_history(tmp_path / name / "logs" / "sharing.npz") for name in ("whole", "parts")]
+    assert shared[0]["iterations"].tolist() == [0, 1, 2, 3, 4]
+    assert_same_arrays(*shared)
+    assert np.ptp(shared[0]["stage_1"][:, 0, 1]) > 0
 
 
 def test_a_finished_run_is_not_trained_again(make_config, reporter):
