@@ -174,7 +174,7 @@ def hdf5_windows_against_h5py(settings: Settings, compression: str | None = "gzi
     """
     import h5py
 
-    from sfgkeras.data.hdf5 import open_rows
+    from sfgkeras.data.hdf5.rows import open_rows
     from sfgkeras.data.on_demand import OnDemand
     from sfgkeras.data.prepared import PreparedSubject
     from sfgkeras.data.samplers import UniformSampler

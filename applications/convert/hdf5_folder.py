@@ -9,9 +9,9 @@ from typing import Any
 from sfgkeras.applications.convert.found_data import TABLE
 from sfgkeras.applications.convert.settings import ConversionSettings
 from sfgkeras.applications.convert.to_hdf5 import IDS
-from sfgkeras.data.hdf5 import Rows, list_data_sets, open_rows
-from sfgkeras.data.hdf5_source import AFFINE, Hdf5Row, choose_axes
-from sfgkeras.data.hdf5_writer import PHASE_FOLDERS
+from sfgkeras.data.hdf5.rows import Rows, list_data_sets, open_rows
+from sfgkeras.data.hdf5.source import AFFINE, Hdf5Row, choose_axes
+from sfgkeras.data.hdf5.writer import PHASE_FOLDERS
 from sfgkeras.data.nifti import write_image
 from sfgkeras.data.subjects import refuse_unusable_id, write_split
 from sfgkeras.errors import DataError, counted

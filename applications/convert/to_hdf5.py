@@ -9,8 +9,8 @@ import numpy as np
 
 from sfgkeras.applications.convert.found_data import BOX_COLUMNS, FoundData, find_data, is_labels
 from sfgkeras.applications.convert.settings import ConversionSettings
-from sfgkeras.data.hdf5_source import AFFINE
-from sfgkeras.data.hdf5_writer import PHASE_FOLDERS, Row, writing_rows
+from sfgkeras.data.hdf5.source import AFFINE
+from sfgkeras.data.hdf5.writer import PHASE_FOLDERS, Row, writing_rows
 from sfgkeras.data.nifti import read_stored
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.subjects import read_split

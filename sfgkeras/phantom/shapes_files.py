@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.data.hdf5_writer import PHASE_FOLDERS, writing_rows
+from sfgkeras.data.hdf5.writer import PHASE_FOLDERS, writing_rows
 from sfgkeras.data.subjects import write_split
 from sfgkeras.errors import DataError
 from sfgkeras.files import replacing

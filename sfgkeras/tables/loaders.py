@@ -18,11 +18,9 @@ class LoaderEntry(Entry["type[Source]"]):
     Attributes:
         gives_values: Whether it gives values per subject rather than images; None for one that can give both, which its
             use decides: values for tasks with a value per subject, else images.
-        lists_files: Whether it looks for files by `path_to_search` and `csv_file`.
     """
 
     gives_values: bool | None = False
-    lists_files: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def _voxel() -> "type[Source]":
 
 
 def _hdf5() -> "type[Source]":
-    from sfgkeras.data.hdf5_source import Hdf5Source
+    from sfgkeras.data.hdf5.source import Hdf5Source
 
     return Hdf5Source
 
@@ -85,9 +83,7 @@ LOADERS: dict[str, LoaderEntry] = {
     "pillow": LoaderEntry(_files, "photographs"),
     "table": LoaderEntry(_table, "numbers in a CSV file", gives_values=True),
     "voxel": LoaderEntry(_voxel, "images of 1 x 1 x 1, whose voxel is a value or a class", gives_values=True),
-    "hdf5": LoaderEntry(
-        _hdf5, "rows of a data set in an HDF5 file", Hdf5Settings, gives_values=None, lists_files=False
-    ),
+    "hdf5": LoaderEntry(_hdf5, "rows of a data set in an HDF5 file", Hdf5Settings, gives_values=None),
 }
 
 

@@ -290,6 +290,7 @@ def test_rows_that_do_not_belong_together_are_refused(make, tmp_path):
             r"masks\[0\]: its grid \(40 x 36 x 1 voxels .* is not that of its image",
         ),
         ({"PHOTO.hdf5_axes": "volum"}, ConfigError, r"hdf5_axes = 'volum'.*did you mean 'volume'"),
+        ({"PHOTO.csv_file": "list.csv"}, ConfigError, r"csv_file .*has no use with loader = hdf5, whose subjects are"),
         ({"PHOTO.filename_contains": "cat"}, ConfigError, r"filename_contains .*has no use with loader = hdf5"),
         ({"MASK.hdf5_file": "{folder}/areas.h5"}, DataError, r"areas\.h5:/areas\[0\]: holds values, and \[MASK\]"),
         ({"MASK.hdf5_file": "{folder}/images.h5"}, DataError, r"images\[0\]: has 3 channels and is no label map"),

@@ -10,7 +10,7 @@ from PIL import Image
 from sfgkeras.applications.convert.conversion import convert
 from sfgkeras.applications.convert.found_data import find_data
 from sfgkeras.applications.convert.settings import ConversionSettings
-from sfgkeras.data.hdf5 import open_rows
+from sfgkeras.data.hdf5.rows import open_rows
 from sfgkeras.data.nifti import read_image, write_image
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import SilentReporter

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from sfgkeras.data.hdf5 import Rows, list_data_sets, open_rows
-from sfgkeras.data.hdf5_writer import PHASE_FOLDERS
+from sfgkeras.data.hdf5.rows import Rows, list_data_sets, open_rows
+from sfgkeras.data.hdf5.writer import PHASE_FOLDERS
 from sfgkeras.data.nifti import Header, Image, build_header, to_labels
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.sources import Source

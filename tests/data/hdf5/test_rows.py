@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sfgkeras.data import hdf5
-from sfgkeras.data.hdf5 import list_data_sets, open_rows
+from sfgkeras.data.hdf5 import files
+from sfgkeras.data.hdf5.rows import list_data_sets, open_rows
 from sfgkeras.errors import DataError
 
 RNG = np.random.default_rng(5)
@@ -250,7 +250,7 @@ def test_what_is_open_stays_open_until_it_changes(write, monkeypatch):
     path = write(images=(np.zeros((3, 2)), {"chunks": (1, 2)}))
     rows = open_rows(path)
     opened = []
-    monkeypatch.setattr(hdf5, "_open", lambda path, read=hdf5._open: opened.append(read(path)) or opened[-1])
+    monkeypatch.setattr(files, "_open", lambda path, read=files._open: opened.append(read(path)) or opened[-1])
     for index in (0, 1, 2):
         rows.row(index)
     assert len({id(file) for file in opened}) == 1

@@ -1,13 +1,10 @@
 """Rows of data sets in HDF5 files, one for each subject: read by number, lazily, from any thread and any process.
 
 A data set that lies in one piece is mapped into memory. Others, chunked or compressed, are read through h5py, by one
-thread at a time as its own lock has it anyway; a row that is a chunk of its own is unpacked outside that lock. Each
-process opens files for itself: a fork waits until no thread is inside h5py, and the child closes what it inherited.
+thread at a time as its own lock has it anyway; a row that is a chunk of its own is unpacked outside that lock.
 """
 
 import contextlib
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from isal import isal_zlib
 
+from sfgkeras.data.hdf5.files import LOCK, Stamp, first_line, kept_data_set, open_once, refuse_changed
+from sfgkeras.data.hdf5.packing import NUMBERS, Packing, find_packing
 from sfgkeras.errors import DataError, suggestion
-from sfgkeras.files import reading_problem, refuse_irregular
 
 if TYPE_CHECKING:
     import h5py
 
 __all__ = ["Rows", "list_data_sets", "open_rows"]
-
-NUMBERS = "biuf"
-"""Kinds of data types that are real numbers."""
-CHUNK_CACHE = 1 << 25  # bytes; with several rows in a chunk, neighbours are not decompressed again
 
 # isal's stubs take its error class for an instance, hence the ignore.
 _DAMAGED: tuple[type[Exception], ...] = (  # type: ignore[assignment]
@@ -37,11 +31,6 @@ _DAMAGED: tuple[type[Exception], ...] = (  # type: ignore[assignment]
     isal_zlib.error,
 )
 
-Stamp = tuple[int, int, int]
-
-_lock = threading.RLock()
-_opened: "dict[str, tuple[Stamp, h5py.File]]" = {}
-_data_sets_of: "dict[str, dict[str, h5py.Dataset]]" = {}  # of open files; looking one up takes longer than many a row
 _mapped: dict[tuple[str, str], tuple[Stamp, np.ndarray]] = {}
 
 
@@ -66,7 +55,7 @@ class Rows:
     dtype: np.dtype
     attributes: Mapping[str, Any]
     offset: int | None
-    packing: "_Packing | None"
+    packing: Packing | None
     stamp: Stamp
 
     def __len__(self) -> int:
@@ -92,14 +81,14 @@ class Rows:
             return self._map()[index]
         with self._naming(f"{self}[{index}]"):
             if self.packing is None:
-                with _lock:
+                with LOCK:
                     return np.asarray(self._data_set()[index], self.dtype)
-            with _lock:
+            with LOCK:
                 place, data_set = (index, *[0] * (len(self.shape) - 1)), self._data_set()
                 is_written = data_set.id.get_chunk_info_by_coord(place).byte_offset is not None
                 left_out, content = data_set.id.read_direct_chunk(place) if is_written else (0, b"")
             if not content:
-                with _lock:
+                with LOCK:
                     return np.asarray(self._data_set()[index], self.dtype)
             # Other threads read meanwhile; h5py unpacks within its lock.
             return self.packing.unpack(content, left_out).reshape(self.shape[1:]).astype(self.dtype, copy=False)
@@ -112,7 +101,7 @@ class Rows:
         """
         if self.is_mapped:
             return self._map()
-        with _lock, self._naming(str(self)):
+        with LOCK, self._naming(str(self)):
             return np.asarray(self._data_set()[()], self.dtype)
 
     def texts(self) -> list[str]:
@@ -142,8 +131,8 @@ class Rows:
         return str(int(value) if isinstance(value, np.bool_) else value)
 
     def _map(self) -> np.ndarray:
-        _refuse_changed(self)
-        with _lock:
+        refuse_changed(self.path, self.stamp)
+        with LOCK:
             known = _mapped.get((str(self.path), self.name))
             if known is None or known[0] != self.stamp:
                 try:
@@ -154,11 +143,8 @@ class Rows:
         return known[1]
 
     def _data_set(self) -> Any:
-        _refuse_changed(self)
-        file, known = _open(self.path), _data_sets_of.setdefault(str(self.path), {})
-        if self.name not in known:
-            known[self.name] = file[self.name]
-        return known[self.name]
+        refuse_changed(self.path, self.stamp)
+        return kept_data_set(self.path, self.name)
 
     @contextlib.contextmanager
     def _naming(self, what: str) -> Iterator[None]:
@@ -168,49 +154,8 @@ class Rows:
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                f"{what}: is truncated or damaged ({_first_line(error)}); copy the file again from its source"
+                f"{what}: is truncated or damaged ({first_line(error)}); copy the file again from its source"
             ) from error
-
-
-@dataclass(frozen=True)
-class _Packing:
-    """How a chunk is packed: by shuffle, which puts the first bytes of all numbers first, and by gzip, or one of them.
-
-    Attributes:
-        dtype: Data type in the file.
-        filters: Their numbers, in the order in which they were applied.
-        count: Numbers in a chunk.
-    """
-
-    dtype: np.dtype
-    filters: tuple[int, ...]
-    count: int
-
-    def unpack(self, content: bytes, left_out: int) -> np.ndarray:
-        """Returns the numbers of a chunk; bit i of `left_out` says that filter i was not applied to it."""
-        for place, number in reversed(list(enumerate(self.filters))):
-            if left_out >> place & 1:
-                continue
-            if number == _GZIP:
-                content = isal_zlib.decompress(content)
-            elif self.dtype.itemsize > 1:
-                content = np.frombuffer(content, np.uint8).reshape(self.dtype.itemsize, -1).T.tobytes()
-        if len(content) != self.count * self.dtype.itemsize:
-            raise ValueError(f"{len(content)} bytes where {self.count * self.dtype.itemsize} belong")
-        return np.frombuffer(content, self.dtype)
-
-
-_GZIP, _SHUFFLE = 1, 2  # HDF5's numbers of filters
-
-
-def _find_packing(data_set: Any) -> _Packing | None:
-    """Returns how rows are packed, if each is a chunk of its own and nothing but gzip and shuffle was applied."""
-    shape, creation = data_set.shape, data_set.id.get_create_plist()
-    filters = tuple(creation.get_filter(number)[0] for number in range(creation.get_nfilters()))
-    is_row = data_set.chunks == (1, *shape[1:])
-    if not is_row or data_set.dtype.kind not in NUMBERS or not filters or set(filters) - {_GZIP, _SHUFFLE}:
-        return None
-    return _Packing(data_set.dtype, filters, int(np.prod(shape[1:], dtype=np.int64)))
 
 
 def open_rows(path: Path, name: str | None = None) -> Rows:
@@ -228,7 +173,7 @@ def open_rows(path: Path, name: str | None = None) -> Rows:
     import h5py
 
     path = Path(path)
-    with _lock, _opened_once(path) as (file, stamp):
+    with LOCK, open_once(path) as (file, stamp):
         chosen = _choose(path, name, _data_sets(path, file))
         data_set = file[chosen]
         shape, dtype = data_set.shape, data_set.dtype
@@ -240,7 +185,7 @@ def open_rows(path: Path, name: str | None = None) -> Rows:
         if dtype.kind not in NUMBERS and not is_text:
             raise DataError(f"{path}:/{chosen}: holds {dtype}, neither numbers nor texts; write it as numbers")
         is_plain = dtype.kind in NUMBERS and dtype.isnative and data_set.chunks is None and not data_set.external
-        packing = _find_packing(data_set)
+        packing = find_packing(data_set)
         offset = data_set.id.get_offset() if is_plain and not file.userblock_size else None
         attributes = {key: data_set.attrs[key] for key in data_set.attrs}
     # Enumerations and the like are the numbers that they stand for.
@@ -254,7 +199,7 @@ def list_data_sets(path: Path) -> dict[str, str]:
     Raises:
         DataError: If the file is missing, damaged or no HDF5.
     """
-    with _lock, _opened_once(path) as (file, _):
+    with LOCK, open_once(path) as (file, _):
         return _data_sets(path, file)
 
 
@@ -270,7 +215,7 @@ def _data_sets(path: Path, file: "h5py.File") -> dict[str, str]:
     try:
         file.visititems(note)
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{path}: is damaged ({_first_line(error)}); copy it again from its source") from error
+        raise DataError(f"{path}: is damaged ({first_line(error)}); copy it again from its source") from error
     return found
 
 
@@ -285,70 +230,3 @@ def _choose(path: Path, name: str | None, found: Mapping[str, str]) -> str:
         hint = suggestion(name, list(found))
         raise DataError(f"{path}: has no data set {name!r}{hint or ','} there are: {shown}; correct hdf5_dataset")
     return name
-
-
-def _open(path: Path) -> "h5py.File":
-    """Returns the file that stays open for its rows; `_lock` is held."""
-    stamp = _stamp(path)
-    known = _opened.get(str(path))
-    if known is not None and known[0] == stamp:
-        return known[1]
-    if known is not None:
-        _data_sets_of.pop(str(path), None)
-        known[1].close()
-    _opened[str(path)] = (stamp, _new_file(path))
-    return _opened[str(path)][1]
-
-
-@contextlib.contextmanager
-def _opened_once(path: Path) -> "Iterator[tuple[h5py.File, Stamp]]":
-    """Opens a file to look into it; one that is open may not be written to by the same process."""
-    refuse_irregular(path)
-    stamp = _stamp(path)
-    with _new_file(path) as file:
-        yield file, stamp
-
-
-def _new_file(path: Path) -> "h5py.File":
-    import h5py
-
-    try:
-        return h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE)
-    except OSError as error:
-        raise DataError(
-            f"{path}: is no HDF5 file, or truncated ({_first_line(error)}); copy it again from its source"
-        ) from error
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(reading_problem(path, error)) from error
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _refuse_changed(rows: Rows) -> None:
-    if _stamp(rows.path) != rows.stamp:
-        raise DataError(f"{rows.path}: was written to while a run read it; start the run again")
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error.args[0]) if error.args else type(error).__name__
-    return text.splitlines()[0] if text else type(error).__name__
-
-
-def _forget() -> None:
-    """Closes what a child process has inherited, and lets go of the lock that its parent took for it."""
-    try:
-        for _, file in _opened.values():
-            with contextlib.suppress(Exception):
-                file.close()
-        _opened.clear()
-        _data_sets_of.clear()
-    finally:
-        _lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget)

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sfgkeras.data.hdf5_source import Hdf5Source
+from sfgkeras.data.hdf5.source import Hdf5Source
 from sfgkeras.data.references import ImageFile
 from sfgkeras.data.sources import Place
 from sfgkeras.errors import ConfigError, DataError

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sfgkeras.data.hdf5_writer import writing_rows
+from sfgkeras.data.hdf5.writer import writing_rows
 from sfgkeras.errors import DataError
 
 
