@@ -80,6 +80,7 @@ class FilterGrouping(keras.layers.Layer):
         learn_grouping: Whether the logits are trained.
         entropy_decay: lambda_2, weight of the entropy in the objective; only where the logits are trained.
         seed: Seed of all draws; None draws one.
+        noise: Whether masks are drawn at random; False leaves the noise out of every draw.
     """
 
     built: bool
@@ -94,6 +95,7 @@ class FilterGrouping(keras.layers.Layer):
         learn_grouping: bool = True,
         entropy_decay: float = 1e-5,
         seed: int | None = None,
+        noise: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**(kwargs | {"dtype": "float32"}))
@@ -107,6 +109,7 @@ class FilterGrouping(keras.layers.Layer):
         self.initial_probabilities = initial_probabilities
         self.assignment = assignment
         self.per_sample = per_sample
+        self.noise = noise
         self.learn_grouping = learn_grouping
         self.entropy_decay = entropy_decay
         self.seed = seed
@@ -175,6 +178,10 @@ class FilterGrouping(keras.layers.Layer):
 
     def _sample(self, log_probabilities: Any, temperature: Any, training: bool) -> Any:
         shape = ops.shape(log_probabilities)
+        draw = grouping.relaxed_assignment if self.assignment == "soft" else grouping.hard_assignment
+        temperature = ops.cast(temperature, "float32")
+        if not self.noise:
+            return draw(log_probabilities, ops.zeros_like(log_probabilities), temperature)
         if training and self.per_sample:
             uniform = uniform_rows(shape, self.training_draws)
         else:
@@ -182,11 +189,12 @@ class FilterGrouping(keras.layers.Layer):
             seed = self.training_draws if training else self.inference_draws
             uniform = keras.random.uniform(shape[-2:], dtype="float32", seed=seed)
         noise = grouping.gumbel_noise(uniform)
-        draw = grouping.relaxed_assignment if self.assignment == "soft" else grouping.hard_assignment
-        return draw(log_probabilities, noise, ops.cast(temperature, "float32"))
+        return draw(log_probabilities, noise, temperature)
 
     def _average(self, log_probabilities: Any, temperature: Any) -> Any:
-        """Returns the mean of all draws, `(filters, groups)`; of one-hot draws that is p."""
+        """Returns the mean of all draws, `(filters, groups)`; of one-hot draws that is p, without noise the draw."""
+        if not self.noise:
+            return self._sample(log_probabilities, temperature, training=False)
         if self.assignment == "hard":
             return ops.exp(log_probabilities)
         return grouping.expected_assignment(log_probabilities, ops.cast(temperature, "float32"))
@@ -222,6 +230,7 @@ class FilterGrouping(keras.layers.Layer):
             "initial_probabilities": self.initial_probabilities,
             "assignment": self.assignment,
             "per_sample": self.per_sample,
+            "noise": self.noise,
             "learn_grouping": self.learn_grouping,
             "entropy_decay": self.entropy_decay,
             "seed": self.seed,

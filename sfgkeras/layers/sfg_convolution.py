@@ -53,6 +53,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
         strides: See `Convolution`.
         padding: See `Convolution`.
         normalisation: See `MaskedActivation`.
+        noise: See `FilterGrouping`.
     """
 
     spatial_rank: int
@@ -82,6 +83,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
         strides: int | Sequence[int] = 1,
         padding: str = "same",
         normalisation: str = "batch",
+        noise: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -103,6 +105,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
             initial_probabilities=initial_probabilities,
             assignment=assignment,
             per_sample=per_sample,
+            noise=noise,
             learn_grouping=learn_grouping,
             entropy_decay=entropy_decay,
             seed=seed,
@@ -256,7 +259,7 @@ class SFGConvolution(StatisticsRecord, keras.layers.Layer):
             | {
                 name: self.grouping.get_config()[name]
                 for name in (
-                    "num_tasks", "initial_probabilities", "assignment", "per_sample",
+                    "num_tasks", "initial_probabilities", "assignment", "per_sample", "noise",
                     "learn_grouping", "entropy_decay", "seed",
                 )
             }

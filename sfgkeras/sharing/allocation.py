@@ -239,3 +239,34 @@ def of_groups(fractions: Sequence[float], groups: Sequence[int]) -> tuple[float,
             "stages behind these heads would have no filter; give the shared group, or another task, more than 0"
         )
     return tuple(fraction / sum(chosen) for fraction in chosen)
+
+
+def allocate_tapered(architecture: Architecture) -> list[list[int]]:
+    """Gives fewer filters to the shared group from stage to stage: all of the first one, none of the last one.
+
+    Stages per task do not count; the other filters of a stage are divided evenly among the tasks behind it. What a
+    network of one stage has is halved.
+
+    Raises:
+        ValueError: If the last stage has fewer filters than tasks.
+    """
+    num_tasks = len(architecture.taps)
+    num_shared = sum(not stage.per_task for stage in architecture.stages)
+    allocation = []
+    for index, stage in enumerate(architecture.stages):
+        if stage.per_task:
+            allocation.append(allocate_own(stage, num_tasks))
+            continue
+        tasks = architecture.tasks_behind(index)
+        specialised = index / (num_shared - 1) if num_shared > 1 else 0.5
+        if specialised == 1.0:
+            own = [group for group in allocate_evenly(architecture)[index] if group != num_tasks]
+        else:
+            each = min(round(specialised * stage.filters / len(tasks)), stage.filters // len(tasks))
+            own = [task for task in tasks for _ in range(each)]
+        allocation.append([*own, *[num_tasks] * (stage.filters - len(own))])
+    return allocation
+
+
+def allocate_nothing(architecture: Architecture) -> None:
+    """Leaves the groups of all filters to be learned."""

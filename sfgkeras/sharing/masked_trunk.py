@@ -68,6 +68,7 @@ class MaskedTrunk(Trunk):
             initial_probabilities=sharing.probabilities_of(self.architecture.live_groups(index)),
             assignment=sharing.assignment,
             per_sample=sharing.per_sample,
+            noise=sharing.noise,
             learn_grouping=sharing.learn_grouping,
             entropy_decay=sharing.entropy_decay,
             temperature=None,

@@ -42,6 +42,8 @@ class SFG(GroupSharing):
         per_sample: Whether every sample of a batch gets a draw of its own in training.
         entropy_decay: lambda_2 of the paper, weight of the sum of entropies of all trained probabilities.
         temperature: Initial value, rate and minimum of the temperature; see `grouping.temperature_schedule`.
+        noise: Whether masks are drawn. False takes `softmax(ln p / temperature)`, the draw without its noise (mean
+            field): with `hard` assignment the most probable groups with the gradient of that.
     """
 
     name: ClassVar[str] = "sfg"
@@ -66,6 +68,7 @@ class SFG(GroupSharing):
         "Initial value, rate r and minimum of the temperature max(minimum, initial exp(-r t)) at iteration t.",
         ge=0,
     )
+    noise: bool = True
 
     def __post_init__(self) -> None:
         for name in ("initial_probabilities", "temperature"):

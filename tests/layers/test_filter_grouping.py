@@ -177,3 +177,17 @@ def test_impossible_arguments_are_refused_with_their_value(arguments, message):
 def test_an_unknown_mask_source_is_refused_with_a_suggestion():
     with pytest.raises(ValueError, match="unknown mask source 'modes', did you mean 'mode'"):
         mask_source_index("modes")
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_without_noise_masks_are_the_softmax_of_the_logarithm_of_p(temperature):
+    layer = build(4, 2, initial_probabilities="dirichlet", seed=3, noise=False)
+    p = np.asarray(layer.probabilities(), "float64")
+    wanted = p ** (1.0 / temperature) / (p ** (1.0 / temperature)).sum(-1, keepdims=True)
+    before = layer.random_state()
+    for training, source in ((True, MODE), (False, SAMPLE), (False, AUTO)):
+        masks = layer(temperature=temperature, source=source, training=training)
+        np.testing.assert_allclose(np.asarray(masks).T, wanted, rtol=1e-4)
+    for name, state in layer.random_state().items():
+        np.testing.assert_array_equal(state, before[name])
+    assert not FilterGrouping.from_config(layer.get_config()).noise
