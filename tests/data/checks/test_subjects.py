@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from sfgkeras.data.checks import SourceInfo, check_subjects, find_all_files
+from sfgkeras.data.checks import SourceInfo, check_subjects
+from sfgkeras.data.file_search import find_files
 from sfgkeras.data.references import references
 from sfgkeras.data.subjects import Subject, match_subjects
 
@@ -51,10 +52,10 @@ def of_files(subject_id: str, files: dict[str, Path]) -> Subject:
 
 def check(folder: Path, sources=SOURCES, **options):
     searches = {name: {"path_to_search": [folder], **search} for name, search in SEARCHES.items()}
-    tables, problems = find_all_files(searches)
+    tables = {name: references(find_files(**search)) for name, search in searches.items()}
     common = set.intersection(*map(set, tables.values()))
     subjects = match_subjects(tables) if common else []
-    return problems + check_subjects(subjects, sources, tables=tables, **options)
+    return check_subjects(subjects, sources, tables=tables, **options)
 
 
 def content_of(folder: Path) -> dict[str, str]:
@@ -121,10 +122,6 @@ def _dead_link(path):
     path.symlink_to("nowhere")
 
 
-def _twice(path):
-    path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
-
-
 def _no_geometry(path):
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[280:296] = np.full(4, np.nan, "<f4").tobytes()  # srow_x
@@ -166,7 +163,6 @@ BROKEN = {
     "unreadable": ("t2", _links_in_a_ring, "cannot be read (Too many levels of symbolic links)"),
     "dead link": ("t2", _dead_link, "does not exist"),
     "NaN in the affine": ("t2", _no_geometry, "is not 4 x 4 finite numbers"),
-    "two files of one id": ("t2", _twice, "has the subject id 's1', as has"),
     "window larger than a volume": (
         "t2",
         _smaller_subject,
@@ -333,19 +329,7 @@ def test_an_error_in_the_progress_callback_ends_the_check(cohort):
         check(cohort, progress=stop)
 
 
-def test_lists_of_files_are_searched_too_and_their_mistakes_collected(tmp_path):
-    (tmp_path / "t2.csv").write_text("s0,nowhere.nii\n")
-    (tmp_path / "ct.csv").write_text("s0\n")
-    searches = {
-        "t2": {"csv_file": tmp_path / "t2.csv", "path_to_search": ()},
-        "ct": {"csv_file": tmp_path / "ct.csv"},
-        "organs": {"csv_file": None, "path_to_search": [tmp_path], "filename_removefromid": "("},
-    }
-    tables, problems = find_all_files(searches)
-    assert tables == {"t2": references({"s0": Path("nowhere.nii")}), "ct": {}, "organs": {}}
-    assert [problem.path for problem in problems] == [tmp_path / "ct.csv", tmp_path]
-    assert problems[0].message.startswith(f"[ct] {tmp_path / 'ct.csv'}:1: ")
-    assert "filename_removefromid = '('" in problems[1].message
+def test_a_file_that_is_not_there_is_reported_with_what_may_name_it():
     (missing,) = check_subjects([of_files("s0", {"t2": Path("nowhere.nii")})], SOURCES)
     assert "nowhere.nii: does not exist; check path_to_search or the csv_file" in missing.message
 
@@ -391,12 +375,10 @@ def test_the_known_faults_of_real_images_are_found_and_no_others(real_data):
 @pytest.mark.real_data
 def test_a_real_cohort_and_a_folder_of_photos_are_sound(real_data):
     folder = real_data / "mr_brain_multi"
-    tables, problems = find_all_files({
-        "t2": {"path_to_search": [folder], "filename_contains": ["ilist", "_T1"]},
-        "organs": {"path_to_search": [folder], "filename_contains": ["slist", "_tissue"]},
-    })  # fmt: skip
+    searches = {"t2": ["ilist", "_T1"], "organs": ["slist", "_tissue"]}
+    tables = {name: references(find_files([folder], words)) for name, words in searches.items()}
     sources = {"t2": SourceInfo("image"), "organs": SourceInfo("labels", num_classes=5)}
-    problems += check_subjects(match_subjects(tables), sources, tables=tables, window_size=(128, 1, 128))
+    problems = check_subjects(match_subjects(tables), sources, tables=tables, window_size=(128, 1, 128))
     pets = real_data / "pets"
     photos = {path.stem: path for path in sorted((pets / "images").glob("*.jpg"))[:10]}
     pairs = [
