@@ -123,6 +123,8 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         found["grouping_lr"] = config.training.grouping_lr is not None
     if SHARING[network.sharing].drawn or network.sharing == "constant_mask":
         found |= {"group_connection": multitask.group_connection, "mask_residual": network.mask_residual}
+    if config.sharing is not None:
+        found |= {f"[SHARING] {name}": getattr(config.sharing, name) for name in config.sharing.shaping}
     if has_mapping(config):
         found["labels"] = {name: list(labels) for name, labels in read_mapping(config).items()}
     return found | _fitted(config)
@@ -174,12 +176,13 @@ def training_settings(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def _of_mechanism(config: Config) -> dict[str, Any]:
-    """Returns the settings of the sharing mechanism that no other section says, and so no other entry here."""
+    """Returns the settings of the sharing mechanism that no other entry here has."""
     said_elsewhere = OTHER_SPELLINGS.get(config.network.sharing, {})
+    shaping = () if config.sharing is None else config.sharing.shaping
     return {
         f"[SHARING] {name}": value
         for name, value in setting_values(config.sharing).items()
-        if name not in said_elsewhere
+        if name not in said_elsewhere and name not in shaping
     }
 
 

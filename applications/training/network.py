@@ -61,6 +61,10 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
             raise
         what = f"is no stage of {settings.name}; the stages are {', '.join(error.names)}"
         raise Problem(what, key="tap", value=error.stage, section=tapping[0], file=str(config.path)) from error
+    except Problem as problem:
+        if config.sharing is None or problem.key not in config.sharing.setting_names():
+            raise
+        raise problem.at(section="SHARING", file=str(config.path)) from problem
     except ConfigError:
         raise
     except ValueError as error:

@@ -1,5 +1,6 @@
 """What the layers of a network have in common, whatever tasks share, and the layers built by it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from sfgkeras.layers.residual import ResidualBlock, ResidualSection
 class LayerSettings:
     """Settings of all layers of a trunk; see `MultiTaskNetwork` for the meaning.
 
-    `seeds` is where every layer takes its seed from.
+    `seeds` is where every layer takes its seed from; `task_names` are in the order of the groups.
     """
 
     spatial_rank: int
@@ -29,6 +30,7 @@ class LayerSettings:
     rematerialise: str = "none"
     dtype: Any = None
     seeds: np.random.Generator = field(default_factory=np.random.default_rng)
+    task_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.spatial_rank not in (2, 3):

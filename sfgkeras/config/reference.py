@@ -175,6 +175,11 @@ def _table(model: type[Section]) -> str:
     return "\n".join(rows)
 
 
+def _cell(text: str) -> str:
+    """Returns text for a cell of a table, whose bars are no ends of cells."""
+    return text.replace("|", "\\|")
+
+
 def _mechanism_table() -> str:
     rows = ["| key | of | value | default | meaning |", "|---|---|---|---|---|"]
     for key, names in sharing_keys().items():
@@ -183,7 +188,7 @@ def _mechanism_table() -> str:
             each = described(SHARING[name].settings_class())[key]
             same.setdefault((each.form, _default(each.default), each.description), []).append(f"`{name}`")
         rows += [
-            f"| `{key}` | {', '.join(of)} | {form} | {default} | {meaning} (new) |"
+            f"| `{key}` | {', '.join(of)} | {form} | {default} | {_cell(meaning)} (new) |"
             for (form, default, meaning), of in same.items()
         ]
     mechanisms = "; ".join(f"`{name}`: {entry.summary}" for name, entry in SHARING.items())

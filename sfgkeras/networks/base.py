@@ -136,6 +136,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             rematerialise=rematerialise,
             dtype=self.dtype_policy,
             seeds=np.random.default_rng(self.seed),
+            task_names=tuple(self.tasks),
         )
         self.trunk = self.sharing.build_trunk(architecture, common)
         self.heads = [self._build_head(task, head, common) for task, head in enumerate(described)]

@@ -289,10 +289,11 @@ def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers:
             outputs[group] = layers.convolve_and_activate(stream, trunk.convolutions[key], trunk.activations[key])
         outputs = trunk.mix_plainly(index, outputs, layers)
         left: Streams = {}
+        led: Streams = {}
         for reader in connections.readers(index):
             leader = connections.leader(index, reader)
-            if leader in left:
-                left[reader] = left[leader]
+            if leader in led:
+                left[reader] = led[leader]
                 continue
             parts = [outputs[group] for group in connections.sources(index, reader)]
             missing = connections.num_channels(index, reader) - sum(part.shape[-1] for part in parts)
@@ -300,7 +301,7 @@ def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers:
                 parts.append(layers.zeros(parts[0] if parts else sized_image(), missing))
             section = trunk.sections.get(f"{index}_{trunk.connections.leader(index, reader)}")
             stream = layers.concatenate(parts)
-            left[reader] = stream if section is None else layers.residual_section(section, stream)
+            left[reader] = led[leader] = stream if section is None else layers.residual_section(section, stream)
         return left
 
     found = walk(trunk.architecture, inputs, connections, layers, run_stage)

@@ -11,6 +11,7 @@ from sfgkeras.sharing.cross_stitch import CrossStitch
 from sfgkeras.sharing.hard_sharing import HardSharing
 from sfgkeras.sharing.sfg import SFG
 from sfgkeras.sharing.single_task import SingleTask
+from sfgkeras.sharing.tree import Tree
 from sfgkeras.tables.entry import LoadedTable
 from sfgkeras.tables.sharing import SHARING as ENTRIES
 
@@ -50,5 +51,6 @@ __all__ = [
     "HardSharing",
     "Sharing",
     "SingleTask",
+    "Tree",
     "find_sharing",
 ]

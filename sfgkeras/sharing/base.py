@@ -26,10 +26,12 @@ class Sharing(Settings, ABC):
     Attributes:
         name: What the mechanism is called in INI files and in `SHARING`.
         summary: One line for lists and documentation.
+        shaping: Settings without which a saved network cannot be rebuilt, besides those that other sections say.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    shaping: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def build_trunk(self, architecture: "Architecture", settings: "LayerSettings") -> "Trunk":

@@ -29,7 +29,7 @@ class GroupedTrunk(Trunk):
     Args:
         architecture: The stages.
         settings: What all layers have in common.
-        allocation: The group of every filter of every stage.
+        allocation: The group of every filter of every stage; or who reads whom, which says what follows, too.
         routing: See `layers.routing.groups_read`.
         mask_residual: Whether residual blocks stay inside their stream's support.
         couples: Whether `mix` makes what is left for one task depend on the filters of all.
@@ -41,7 +41,7 @@ class GroupedTrunk(Trunk):
         self,
         architecture: Architecture,
         settings: LayerSettings,
-        allocation: Sequence[Sequence[int]],
+        allocation: Sequence[Sequence[int]] | Connections,
         routing: str = "mixed",
         mask_residual: bool = True,
         couples: bool = False,
@@ -49,15 +49,18 @@ class GroupedTrunk(Trunk):
         **kwargs: Any,
     ) -> None:
         super().__init__(architecture, settings, **kwargs)
-        self.connections = connect(architecture, allocation, settings.num_tasks, routing, mask_residual, couples, joins)
+        self.connections = (
+            allocation
+            if isinstance(allocation, Connections)
+            else connect(architecture, allocation, settings.num_tasks, routing, mask_residual, couples, joins)
+        )
         self.convolutions: dict[str, Any] = {}
         self.activations: dict[str, Any] = {}
         self.sections: dict[str, Any] = {}
-        names = group_names(settings.num_tasks)
         for index, stage in enumerate(architecture.stages):
             for group in map(self.connections.group_of, self.connections.stage_groups(index)):
                 filters = self.connections.filters_of(index, group).size
-                suffix = f"{index + 1}_{names[group]}"
+                suffix = f"{index + 1}_{self.group_name(index, group)}"
                 key = f"{index}_{group}"
                 self.convolutions[key] = settings.build_convolution(stage, filters, f"convolution_{suffix}")
                 self.activations[key] = settings.build_activation(stage, f"activation_{suffix}")
@@ -67,8 +70,16 @@ class GroupedTrunk(Trunk):
                     self.sections[f"{index}_{reader}"] = settings.build_section(
                         stage,
                         self.connections.num_channels(index, reader),
-                        f"blocks_{index + 1}_{reader_name(settings.num_groups, reader)}",
+                        f"blocks_{index + 1}_{self.stream_name(index, reader)}",
                     )
+
+    def group_name(self, index: int, group: int) -> str:
+        """Returns what the layers of a group of a stage are called."""
+        return group_names(self.settings.num_tasks)[group]
+
+    def stream_name(self, index: int, reader: int) -> str:
+        """Returns what the residual blocks of a stream behind a stage are called."""
+        return reader_name(self.settings.num_groups, reader)
 
     def connections_for(self, heads: Sequence[int]) -> Connections:
         """Returns the connections that are left when only some heads are wanted."""

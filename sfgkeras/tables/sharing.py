@@ -64,6 +64,12 @@ def _cross_stitch() -> "type[Sharing]":
     return CrossStitch
 
 
+def _tree() -> "type[Sharing]":
+    from sfgkeras.sharing.tree import Tree
+
+    return Tree
+
+
 SHARING: dict[str, SharingEntry] = {
     "sfg": SharingEntry(_sfg, "filter groups with learned probabilities", learned=True, drawn=True),
     "hard_sharing": SharingEntry(_hard_sharing, "all filters serve all tasks", constant=True),
@@ -75,4 +81,5 @@ SHARING: dict[str, SharingEntry] = {
     "cross_stitch": SharingEntry(
         _cross_stitch, "a narrow network per task, joined by learned mixtures of features", constant=True
     ),
+    "tree": SharingEntry(_tree, "shared up to a stage, then a branch for each group of tasks", constant=True),
 }
