@@ -189,12 +189,10 @@ def test_a_broken_folder_gives_one_line_with_the_file_and_the_remedy_and_stays_a
     assert content_of(cohort) == before
 
 
-def test_an_empty_folder_is_a_problem_of_every_source(tmp_path):
-    problems = check(tmp_path)
-    assert [problem.level for problem in problems] == ["error"] * 4
-    for source, problem in zip(SEARCHES, problems, strict=False):
-        assert problem.message == f"[{source}] {tmp_path}: holds no image; check path_to_search"
-    assert "there are no subjects" in problems[-1].message
+def test_that_there_is_no_subject_is_a_problem():
+    (problem,) = check_subjects([], SOURCES, tables={name: {} for name in SOURCES})
+    assert problem.level == "error"
+    assert "there are no subjects" in problem.message
 
 
 def test_all_problems_are_told_at_once_matching_first_then_by_subject(cohort):
