@@ -308,7 +308,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     @property
     def balancer(self) -> Balancer:
         """What weighs the losses of the tasks, with the variables of the rule, for the losses of `compile`."""
-        if self.compiled and self.loss is not None and not self._balancer.likelihoods:
+        if self.compiled and self.loss is not None and not self._is_plain_sum and not self._balancer.likelihoods:
             self._balancer.learn_of(likelihoods(compiled_losses(self)))
         return self._balancer
 

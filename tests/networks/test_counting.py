@@ -48,3 +48,11 @@ def test_a_functional_model_of_filter_groups_is_counted_with_its_plain_layers():
     model = keras.Model(inputs, outputs)
     assert count_multiplies(model, (8, 8, 2)) == 64 * (9 * 2 * 4 + 4 * 3)
     assert np.isfinite(count_parameters(model))
+
+
+def test_a_network_compiled_with_weights_of_its_losses_is_counted_as_any_other(small_network, images):
+    network = small_network({"a": 1, "b": 2}, "hard_sharing", seed=0)
+    network(images())
+    before = count_parameters(network)
+    network.compile("adam", loss={"a": "mse", "b": "mse"}, loss_weights={"a": 2.0, "b": 1.0})
+    assert count_parameters(network) == before
