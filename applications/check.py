@@ -76,7 +76,8 @@ def _check_labels(tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter)
 
 def _network(config: Config, before_network: Hook) -> Iterator[tuple[Path, str]]:
     """Yields what is wrong with stages and variables that keys name: the network is built for it, and only for it."""
-    if config.training.vars_to_freeze or any(has_own_head(config, name) for name in config.tasks):
+    names_any = config.training.vars_to_freeze or (config.sharing and config.sharing.names_stages)
+    if names_any or any(has_own_head(config, name) for name in config.tasks):
         before_network()
         from sfgkeras.applications.training.fine_tuning import freeze_variables
         from sfgkeras.applications.training.network import build_network

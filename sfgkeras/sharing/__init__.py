@@ -11,6 +11,7 @@ from sfgkeras.sharing.cross_stitch import CrossStitch
 from sfgkeras.sharing.hard_sharing import HardSharing
 from sfgkeras.sharing.sfg import SFG
 from sfgkeras.sharing.single_task import SingleTask
+from sfgkeras.sharing.soft_sharing import SoftSharing
 from sfgkeras.sharing.tree import Tree
 from sfgkeras.tables.entry import LoadedTable
 from sfgkeras.tables.sharing import SHARING as ENTRIES
@@ -52,5 +53,6 @@ __all__ = [
     "Sharing",
     "SingleTask",
     "Tree",
+    "SoftSharing",
     "find_sharing",
 ]

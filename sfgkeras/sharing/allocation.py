@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -184,6 +184,31 @@ def allocate_evenly(architecture: Architecture) -> list[list[int]]:
         places = draw_allocation(stage.filters, (1.0 / len(tasks),) * len(tasks) + (0.0,))
         allocation.append([tasks[place] for place in places])
     return allocation
+
+
+def divide_evenly(architecture: Architecture, parts: int = 1) -> Architecture:
+    """Returns an architecture whose stages give every task behind them equally many filters, in equal parts.
+
+    A stage has as many filters fewer as are left over; stages per task stay as they are.
+
+    Args:
+        architecture: The stages.
+        parts: Into how many equal parts the filters of a task are to fall.
+
+    Raises:
+        ValueError: If a layer has fewer filters than tasks, or a task fewer than parts.
+    """
+    stages = []
+    for index, stage in enumerate(architecture.stages):
+        count = len(architecture.tasks_behind(index)) * parts
+        if not stage.per_task and stage.filters < count:
+            of_parts = "" if parts == 1 else f", each in {parts} parts"
+            raise ValueError(
+                f"a layer has {stage.filters} filters for {count // parts} tasks{of_parts}; raise the width of the "
+                "network"
+            )
+        stages.append(stage if stage.per_task else replace(stage, filters=stage.filters // count * count))
+    return architecture.with_stages(stages)
 
 
 def allocate_shared(architecture: Architecture) -> list[list[int]]:

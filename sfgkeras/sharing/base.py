@@ -45,6 +45,11 @@ class Sharing(Settings, ABC):
             ValueError: If the mechanism cannot be had on this architecture, or with so many tasks.
         """
 
+    @property
+    def names_stages(self) -> bool:
+        """Whether settings name stages or layers of the network, so that only building it shows mistakes."""
+        return False
+
     def values(self) -> dict[str, Any]:
         """Returns the settings as plain values by name; the constructor takes them back."""
         return {name: getattr(self, name) for name in self.setting_names()}

@@ -1,6 +1,5 @@
 """The trunk of cross-stitch networks: a narrow network per task, and a unit after each of their grouped layers."""
 
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -12,7 +11,7 @@ from sfgkeras.architecture.layer_settings import LayerSettings
 from sfgkeras.architecture.walk import Streams
 from sfgkeras.layers.cross_stitch import CrossStitch
 from sfgkeras.sharing import cross_stitch
-from sfgkeras.sharing.allocation import allocate_evenly
+from sfgkeras.sharing.allocation import allocate_evenly, divide_evenly
 from sfgkeras.sharing.grouped_trunk import GroupedTrunk
 from sfgkeras.sharing.used_in_common import among_all, learned_by_stage, mixed_in_common
 
@@ -43,24 +42,18 @@ class CrossStitchTrunk(GroupedTrunk):
         sharing: "cross_stitch.CrossStitch",
         **kwargs: Any,
     ) -> None:
-        allocate_evenly(architecture)  # refuses layers that are too small
-        counts = [len(architecture.tasks_behind(index)) for index in range(len(architecture.stages))]
-        stages = [
-            stage if stage.per_task else replace(stage, filters=stage.filters // count * count)
-            for stage, count in zip(architecture.stages, counts, strict=True)
-        ]
-        architecture = architecture.with_stages(stages)
+        architecture = divide_evenly(architecture)
         super().__init__(architecture, settings, allocate_evenly(architecture), couples=True, **kwargs)
         self.units = [
             CrossStitch(
-                counts[index],
+                len(architecture.tasks_behind(index)),
                 sharing.weight,
                 sharing.per_channel,
                 keras.regularizers.L2(sharing.decay) if sharing.decay else None,
                 dtype=settings.dtype,
                 name=f"cross_stitch_{index + 1}",
             )
-            for index, stage in enumerate(stages)
+            for index, stage in enumerate(architecture.stages)
             if not stage.per_task
         ]
 

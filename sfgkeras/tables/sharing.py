@@ -70,6 +70,12 @@ def _tree() -> "type[Sharing]":
     return Tree
 
 
+def _soft_sharing() -> "type[Sharing]":
+    from sfgkeras.sharing.soft_sharing import SoftSharing
+
+    return SoftSharing
+
+
 SHARING: dict[str, SharingEntry] = {
     "sfg": SharingEntry(_sfg, "filter groups with learned probabilities", learned=True, drawn=True),
     "hard_sharing": SharingEntry(_hard_sharing, "all filters serve all tasks", constant=True),
@@ -82,4 +88,7 @@ SHARING: dict[str, SharingEntry] = {
         _cross_stitch, "a narrow network per task, joined by learned mixtures of features", constant=True
     ),
     "tree": SharingEntry(_tree, "shared up to a stage, then a branch for each group of tasks", constant=True),
+    "soft_sharing": SharingEntry(
+        _soft_sharing, "a narrow network per task, whose kernels a penalty draws together", constant=True
+    ),
 }

@@ -39,6 +39,7 @@ OTHER_VALUES = {
     "routing": "dense", "mask_residual": "no", "initial_probabilities": "0.5, 0.25, 0.25", "assignment": "hard",
     "per_sample": "yes", "entropy_decay": "0.5", "temperature": "2, 0, 0.5", "fractions": "0.5, 0.25, 0.25",
     "weight": "0.7", "per_channel": "yes", "decay": "0.25",
+    "strength": "0.25", "distance": "absolute", "layers": "stage_1, */block_*",
 }  # fmt: skip
 """Another value than the default of every setting."""
 
@@ -152,15 +153,15 @@ def test_a_mechanism_of_a_new_line_in_the_table_brings_its_keys(read, monkeypatc
     @dataclass(frozen=True)
     class Toy(Sharing):
         name: ClassVar[str] = "toy"
-        strength: float = setting(0.5, "How strong it is.", ge=0)
+        vigour: float = setting(0.5, "How strong it is.", ge=0)
 
         def build_trunk(self, architecture, settings):
             raise NotImplementedError
 
     monkeypatch.setitem(SHARING, "toy", SharingEntry(lambda: Toy, "a toy"))
-    config = read("toy", "strength = 2")
-    assert config.sharing == Toy(strength=2.0)
+    config = read("toy", "vigour = 2")
+    assert config.sharing == Toy(vigour=2.0)
     read.path.write_text(config.effective_text(), encoding="utf-8")
     assert read_config(read.path) == config
-    assert sharing_keys()["strength"] == ("toy",)
-    assert "| `strength` | `toy` | number, >= 0 | `0.5` | How strong it is. (new) |" in reference_markdown()
+    assert sharing_keys()["vigour"] == ("toy",)
+    assert "| `vigour` | `toy` | number, >= 0 | `0.5` | How strong it is. (new) |" in reference_markdown()

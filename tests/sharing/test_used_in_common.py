@@ -130,7 +130,7 @@ def test_a_task_shares_nothing_behind_its_head(sharing):
     found = network.sharing_matrix()
     np.testing.assert_array_equal(found["second"][1], [0, 1, 0])
     np.testing.assert_array_equal(found["second"][:, 1], [0, 1, 0])
-    if sharing != "single_task":
+    if sharing not in ("single_task", "soft_sharing"):  # of which kernels have nothing in common at first
         assert found["first"][1, 0] > 0
         assert found["second"][0, 2] > 0
 

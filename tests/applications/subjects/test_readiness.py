@@ -67,13 +67,19 @@ def pattern_that_freezes_nothing(make_config, tmp_path):
     return config, r"vars_to_freeze = 'nothing_like_this' matches no trainable variable"
 
 
+def pattern_that_couples_nothing(make_config, tmp_path):
+    config = make_config({**PLAIN, "NETWORK.sharing": "soft_sharing", "SHARING.layers": "stage_1, stage_7"})
+    return config, r"tiny\.ini: \[SHARING\] layers = 'stage_7' meets no kernel of the network, did you mean"
+
+
 def absent_gpu(make_config, tmp_path):
     return make_config({**PLAIN, "SYSTEM.cuda_devices": "77"}), "cuda_devices"
 
 
 OBSTACLES = (
     no_training_subject, no_validation_subject, model_dir_is_a_file, checkpoints_is_a_file, missing_state,
-    folder_without_a_state, pattern_that_restores_nothing, pattern_that_freezes_nothing, absent_gpu,
+    folder_without_a_state, pattern_that_restores_nothing, pattern_that_freezes_nothing,
+    pattern_that_couples_nothing, absent_gpu,
 )  # fmt: skip
 
 
