@@ -16,6 +16,7 @@ from sfgkeras.applications.report.sections import (
     features_section,
     grouping_section,
     settings_section,
+    sharing_section,
     subjects_section,
 )
 from sfgkeras.applications.report.tables import run_facts
@@ -91,6 +92,7 @@ def write_report(
         sections.append(curves_section(config, run, output, command))
         stage.advance(1, "curves")
         sections.append(grouping_section(config, run, output, maps, reporter, command))
+        sections.append(sharing_section(config, run, output, reporter, command))
         stage.advance(1, "grouping")
         sections += [] if features is None else [features_section(output, features)]
         sections += [evaluation_section(config, predicted, command), shown, settings_section(config, run)]

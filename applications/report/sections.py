@@ -8,13 +8,21 @@ from markupsafe import Markup
 
 from sfgkeras.analysis.activation_maps import ActivationMaps
 from sfgkeras.analysis.feature_maps import FeatureMaps, draw_feature_maps
-from sfgkeras.analysis.figures import PRINT_DPI, WrittenFigure, write_curve_figure, write_figures
+from sfgkeras.analysis.figures import (
+    PRINT_DPI,
+    WrittenFigure,
+    write_curve_figure,
+    write_figures,
+    write_sharing_figures,
+)
 from sfgkeras.analysis.grouping_record import GroupingRecord
 from sfgkeras.analysis.page import chart_html, table_html
 from sfgkeras.analysis.pictures import save_figure
 from sfgkeras.analysis.planes import planes_html
+from sfgkeras.analysis.sharing_record import learned_tables, sharing_table
 from sfgkeras.analysis.slice_viewer import viewer_html
 from sfgkeras.applications.records.files import RunFolder
+from sfgkeras.applications.records.sharing import read_sharing_record
 from sfgkeras.applications.report.facts import best_iteration, epoch_of, validation_rows
 from sfgkeras.applications.report.slices import show_subjects
 from sfgkeras.applications.report.tables import curve_columns, evaluation_html
@@ -84,6 +92,30 @@ def grouping_section(
         text = "Activation maps are drawn on request, which runs the network:"
         parts.append(elements.notice(text, f"{command('report')} --activations"))
     return Section("grouping", "Which filters serve which task", _joined(parts))
+
+
+def sharing_section(config: Config, run: RunFolder, output: Path, reporter: Reporter, command: Command) -> Section:
+    """Which tasks share what at every stage, and what the mechanism has learned of it."""
+    title, tasks = "Which tasks share what", list(config.tasks)
+    if len(tasks) < 2:
+        return Section("sharing", title, elements.paragraph("The network has one task, which shares with none."))
+    if not run.sharing.is_file():
+        text = "It has not been noted yet which tasks share what; runs of earlier versions have not noted it."
+        return Section("sharing", title, elements.notice(text, command("train")))
+    try:
+        record = read_sharing_record(run, tasks)
+    except ValueError as error:
+        reporter.warning(str(error))
+        return Section("sharing", title, elements.notice(f"What tasks share cannot be shown: {error}."))
+    parts = [elements.paragraph(f"sharing = {config.network.sharing}, iteration {record.iterations[-1]:,}.")]
+    for figure in write_sharing_figures(output / FIGURES, record):
+        parts.append(chart_html(figure.interactive, figure.title, figure.caption, _files(figure, output)))
+    table = table_html(sharing_table(record.last(), tasks), "Part of what a task uses that another uses, too")
+    parts.append(elements.folded("In numbers", table))
+    for quantity, rows in learned_tables(record.learned, tasks).items():
+        name = quantity.replace("_", " ")
+        parts.append(elements.folded(f"Learned: {name}", table_html(rows, f"{name}, at the end")))
+    return Section("sharing", title, _joined(parts))
 
 
 def features_section(output: Path, maps: FeatureMaps) -> Section:

@@ -19,6 +19,9 @@ from sfgkeras.analysis.grouping_figures import (
 from sfgkeras.analysis.grouping_record import GroupingRecord
 from sfgkeras.analysis.interactive import plot_curves, plot_density, plot_first_passage, plot_shares, plot_trajectories
 from sfgkeras.analysis.pictures import save_figure, save_text
+from sfgkeras.analysis.sharing_figures import draw_course, draw_sharing
+from sfgkeras.analysis.sharing_plots import plot_course, plot_sharing
+from sfgkeras.analysis.sharing_record import SharingRecord, has_moved
 
 PRINT_DPI = 150
 CURVES_CAPTION = "Panels named after a task show its loss, others the whole loss or a score in validation."
@@ -31,7 +34,7 @@ MAPS_CAPTION = (
 
 @dataclass(frozen=True)
 class FigureKind:
-    """One figure of the grouping probabilities.
+    """One figure of a record: of the grouping probabilities, or of which tasks share what.
 
     Attributes:
         title: Its heading.
@@ -42,8 +45,8 @@ class FigureKind:
 
     title: str
     caption: str
-    draw: Callable[[GroupingRecord], Any]
-    plot: Callable[[GroupingRecord], Any]
+    draw: Callable[[Any], Any]
+    plot: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,37 @@ GROUPING_FIGURES: Mapping[str, FigureKind] = {
         plot_first_passage,
     ),
 }
+
+SHARING_FIGURES: Mapping[str, FigureKind] = {
+    "sharing": FigureKind(
+        "Which tasks share what, layer by layer",
+        "How much of what a task uses at a stage the other uses, or trains, too: 0 is an independent network for each, "
+        "1 is hard sharing. Of two tasks the bar is the mean of both directions, which the line spans; of more tasks, "
+        "a row says what a task shares with the task of each column.",
+        draw_sharing,
+        plot_sharing,
+    ),
+    "sharing_course": FigureKind(
+        "How sharing changed",
+        "The same over the training, means over all pairs of tasks.",
+        draw_course,
+        plot_course,
+    ),
+}
+
+
+def write_sharing_figures(folder: Path, record: SharingRecord) -> list[WrittenFigure]:
+    """Writes the figures of which tasks share what; that of the course only where something has changed.
+
+    Args:
+        folder: Where the files go; made where it is missing.
+        record: What was noted, of at least two tasks.
+    """
+    wanted = {name: kind for name, kind in SHARING_FIGURES.items() if name == "sharing" or has_moved(record)}
+    return [
+        _write(folder, name, kind.title, kind.caption, kind.draw(record), kind.plot(record))
+        for name, kind in wanted.items()
+    ]
 
 
 def write_figures(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfgkeras.analysis.curves import curve_panels, is_wide, value_at
-from sfgkeras.analysis.grouping_figures import HISTOGRAM_BINS, MOST_COLUMNS, MOST_TRIANGLES, THRESHOLD, settled_shares
+from sfgkeras.analysis.grouping_figures import HISTOGRAM_BINS, MOST_TRIANGLES, THRESHOLD, settled_shares
 from sfgkeras.analysis.grouping_record import GroupingRecord, group_shares
+from sfgkeras.analysis.plot_panels import new_figure, panel_grid, styled
 from sfgkeras.analysis.simplex import SimplexView, simplex_density, simplex_views
 from sfgkeras.analysis.style import (
     DENSITY_COLOURS,
@@ -23,7 +24,7 @@ from sfgkeras.analysis.tables import with_unit
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-PANEL, TRIANGLE = 205, 340
+TRIANGLE = 340
 COLOUR_SCALE = "Viridis"
 BEST = "best checkpoint"
 MEAN_STEPS, FILTER_STEPS = 60, 12
@@ -102,7 +103,7 @@ def _plot_triangle_paths(record: GroupingRecord, views: Sequence[SimplexView]) -
 
 
 def _plot_shared_paths(record: GroupingRecord) -> "Figure":
-    figure, places = _panels(list(record.layers))
+    figure, places = panel_grid(list(record.layers))
     for name, (row, column) in places.items():
         _plot_paths(figure, record, name, None, "xy", {"y": "shared"}, row, column)
     figure.update_xaxes(title="iteration")
@@ -172,7 +173,7 @@ def _plot_paths(
 
 def plot_shares(record: GroupingRecord) -> "Figure":
     """Plots the share of every group by depth, counted by most probable group and as mean p."""
-    figure, places = _panels(["filters by most probable group", "mean grouping probability"], across=2)
+    figure, places = panel_grid(["filters by most probable group", "mean grouping probability"], across=2)
     names, layers = short_names(record.group_names), list(record.layers)
     for shares, (title, (row, column)) in zip(group_shares(record.last()), places.items(), strict=True):
         for group, (name, colour) in enumerate(zip(names, group_colours(len(names)), strict=True)):
@@ -196,7 +197,7 @@ def plot_shares(record: GroupingRecord) -> "Figure":
 
 def plot_first_passage(record: GroupingRecord) -> "Figure":
     """Plots which part of each layer's filters had settled by an iteration."""
-    figure = _figure()
+    figure = new_figure()
     end = float(record.iterations[-1])
     for depth, (name, values) in enumerate(record.layers.items()):
         times, settled = settled_shares(record.iterations, values)
@@ -221,7 +222,7 @@ def plot_first_passage(record: GroupingRecord) -> "Figure":
 def plot_curves(columns: Mapping[str, np.ndarray], x: str = "iteration", best: float | None = None) -> "Figure":
     """Plots training curves, training and validation of a quantity in one panel; see `curves.write_curves`."""
     panels = curve_panels(columns, x)
-    figure, places = _panels(list(panels), across=min(3, len(panels)), height=260)
+    figure, places = panel_grid(list(panels), across=min(3, len(panels)), height=260)
     in_legend: set[str] = set()
     for quantity, names in panels.items():
         row, column = places[quantity]
@@ -280,7 +281,7 @@ def plot_values(
     truth: Sequence[float], prediction: Sequence[float], names: Sequence[str], what: str, unit: str = ""
 ) -> "Figure":
     """Plots one value per subject, predicted against true, with the line on which they agree."""
-    figure = _figure()
+    figure = new_figure()
     both = [*truth, *prediction]
     ends = [min(both), max(both)]
     figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": SHARED_COLOUR, "dash": "dot"}, hoverinfo="skip")
@@ -299,7 +300,7 @@ def plot_values(
 
 
 def _plot_histograms(record: GroupingRecord) -> "Figure":
-    figure, places = _panels([f"{name}, {len(values)} filters" for name, values in record.last().items()])
+    figure, places = panel_grid([f"{name}, {len(values)} filters" for name, values in record.last().items()])
     for values, (row, column) in zip(record.last().values(), places.values(), strict=True):
         counts, edges = np.histogram(values[:, -1], HISTOGRAM_BINS, (0, 1))
         figure.add_bar(
@@ -315,44 +316,6 @@ def _plot_histograms(record: GroupingRecord) -> "Figure":
     figure.update_xaxes(title="p of shared", range=[0, 1])
     figure.update_yaxes(title="filters per bin (%)", range=[0, 102])
     return figure
-
-
-def _figure() -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    return _styled(figure, 1, 1, 380)
-
-
-def _styled(figure: "Figure", down: int, across: int, height: int) -> "Figure":
-    """Sets sizes and fonts; the smallest readable width is kept in the figure's `meta`."""
-    figure.update_layout(
-        template="plotly_white",
-        height=height * down + 90,
-        margin={"l": 60, "r": 20, "t": 50, "b": 50},
-        font={"family": "system-ui, sans-serif", "size": 12},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        meta={"min_width": across * PANEL + 90},
-    )
-    return figure
-
-
-def _panels(
-    titles: Sequence[str], across: int = MOST_COLUMNS, height: int = PANEL
-) -> tuple["Figure", dict[str, tuple[int, int]]]:
-    """Returns a figure with a panel per title, and row and column of each."""
-    from plotly.subplots import make_subplots
-
-    across = min(across, len(titles))
-    down = -(-len(titles) // across)
-    figure = make_subplots(
-        down, across, subplot_titles=list(titles), vertical_spacing=0.42 / down if down > 1 else 0.0,
-        horizontal_spacing=0.2 / across,
-    )  # fmt: skip
-    places = {title: (number // across + 1, number % across + 1) for number, title in enumerate(titles)}
-    figure.update_annotations(font_size=13)
-    return _styled(figure, down, across, height), places
 
 
 def _triangles(
@@ -383,6 +346,6 @@ def _triangles(
         }
         figure.update_ternaries(bgcolor="white", row=row, col=column, **corners)
     figure.update_annotations(font_size=13, yshift=22)
-    _styled(figure, down, across, TRIANGLE)
+    styled(figure, down, across, TRIANGLE)
     meta = {"min_width": across * 0.8 * TRIANGLE + 90}
     return figure.update_layout(margin_b=30, height=TRIANGLE * down + 70, meta=meta), places

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sfgkeras.applications.records.files import RunFolder, prediction_path
-from sfgkeras.callbacks import GroupingHistory
+from sfgkeras.callbacks import GroupingHistory, learned_path
+from sfgkeras.callbacks.sharing_history import write_learned
 from sfgkeras.config import Config, read_config
 from sfgkeras.data.nifti import read_image, read_label_map, write_image
 from sfgkeras.phantom.pelvis import write_phantom_cohort
@@ -197,6 +198,7 @@ def _write_run(config, subject_id="phantom_003"):
     for iteration in range(3):
         history.note(iteration, {f"sfg_{n}": rng.dirichlet([1, 1, 1], size=4) for n in (1, 2)})
     history.write()
+    _write_sharing(run)
     evaluation = config.evaluation.save_csv_dir
     evaluation.mkdir()
     (evaluation / "ct_summary.csv").write_text(
@@ -208,6 +210,16 @@ def _write_run(config, subject_id="phantom_003"):
     )
     _write_predictions(config, subject_id)
     return run
+
+
+def _write_sharing(run):
+    """Notes two stages, of which tasks share more and more of the first, and weights that were learned there."""
+    shared = GroupingHistory(run.sharing, 1)
+    for iteration in range(3):
+        part = 0.25 * (1 + iteration)
+        shared.note(iteration, {"stage_1": np.array([[1, part], [part / 3, 1]]), "stage_2": np.eye(2)})
+    shared.write()
+    write_learned(learned_path(run.sharing), 2, {"stitch_weights/stage_1": np.array([[0.8125, 0.1875], [0, 1]])})
 
 
 def _write_predictions(config, subject_id):

@@ -21,7 +21,7 @@ from sfgkeras.data.nifti import read_image, write_image
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import SilentReporter
 
-SECTIONS = ["run", "curves", "grouping", "evaluation", "slices", "settings"]
+SECTIONS = ["run", "curves", "grouping", "sharing", "evaluation", "slices", "settings"]
 
 
 class Page(HTMLParser):
@@ -145,8 +145,8 @@ def check_data(page, finished):
     assert sum(map(len, outlines["truth"])) > slices / 4
     assert outlines["truth"] != outlines["prediction"]
     charts = [data for data in page.data if "layout" in data]
-    # Curves, density, trajectories, shares, first passage.
-    assert len(charts) == 5
+    # Curves, density, trajectories, shares, first passage; what is shared, and its course.
+    assert len(charts) == 7
 
 
 def test_outlines_lie_where_the_labels_are():
@@ -185,6 +185,15 @@ def test_a_run_that_has_just_begun_is_told_which_commands_come_next(make_config)
         assert f"sfgkeras {verb} -c " in said
     assert "sharing = sfg" in page.text
     assert [data for data in page.data if "layout" in data] == []
+
+
+def test_the_page_says_which_tasks_share_what_and_what_was_learned(finished):
+    path, page = report_of(finished)
+    titles = ("Which tasks share what, layer by layer", "How sharing changed", "Learned: stitch weights")
+    for text in (*titles, "ct with organs", "0.812", "0.75", "0.25", "sharing = sfg, iteration 2"):
+        assert text in page.text, text
+    for name in ("sharing", "sharing_course"):
+        assert (path.parent / "figures" / f"{name}.pdf").is_file()
 
 
 def test_fixed_groups_no_validation_and_lost_images_are_said(make_config, tmp_path, cohort, write_run):
