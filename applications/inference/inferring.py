@@ -1,6 +1,7 @@
 """From subjects to results on disk: whatever is in the way is said before a network is built."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.inference.passes import build_passes
@@ -62,31 +63,20 @@ def infer_subjects(
     Raises:
         DataError: If the folder cannot be written, a foreign result is in the way or an image cannot be used.
     """
-    config, writes = session.config, {task.writes for task in session.tasks.values()}
-    # The images are shared by all workers; the one table has one writer.
-    mapped = list(subjects[place.index :: place.count]) if "volume" in writes else []
-    listed = list(subjects) if "row" in writes and place.index == 0 else []
+    mapped, listed = _share(session, subjects, place, reporter)
     if not mapped and not listed:
-        why = "there are fewer subjects than workers" if "volume" in writes else "worker 0 writes the table"
-        reporter.message(f"nothing to infer for {place.name}: {why}")
         return 0
-    refuse_large_window(config, session.tasks, mapped or listed)
-    folder = config.inference.save_seg_dir
+    refuse_large_window(session.config, session.tasks, mapped or listed)
+    folder = session.config.inference.save_seg_dir
     make_writable(folder)
-    made_by = digest(same_settings(config, state.record))
+    made_by = digest(same_settings(session.config, state.record))
     provenance = Provenance(folder, made_by, place.index, contents_of_results(session, subjects))
     paths = [path for subject in mapped for path in result_paths(session, subject)]
     paths += [folder / VALUES_FILE] if listed else []
-    refuse_unusable_names(config, session.tasks, (subject.subject_id for subject in mapped))
-    reads = files_read(config, session.cohort)
+    refuse_unusable_names(session.config, session.tasks, (subject.subject_id for subject in mapped))
+    reads = files_read(session.config, session.cohort)
     reads.refuse(paths, "choose another folder of results, or another output_postfix (--overwrite does not help)")
-    if overwrite:
-        strangers = provenance.unknown(paths)
-        if strangers:
-            reporter.warning(f"{folder}: replaces files that no inference made there ({named(strangers)})")
-        provenance.forget(paths)
-    else:
-        provenance.refuse_foreign(paths)
+    _make_room(folder, provenance, paths, overwrite, reporter)
     if provenance.is_done(paths):
         reporter.message(
             f"nothing to infer: {'the result is' if len(paths) == 1 else f'all {len(paths)} results are'} in {folder}"
@@ -98,13 +88,40 @@ def infer_subjects(
         before_network()
         network = load(channels) if load else _load(session, checkpoints, state, channels, reporter)
         predictor = build_predictor(session, network, channels, reporter)
-        passes = build_passes(config, network, predictor)
+        passes = build_passes(session.config, network, predictor)
         if mapped:
             infer_volumes(session, predictor, mapped, provenance, reporter, passes)
         if listed:
             infer_values(session, predictor, listed, provenance, reporter, passes)
     reporter.message(f"wrote {counted(len(paths), 'result')} to {folder}")
     return len(paths)
+
+
+def _share(
+    session: Session, subjects: Sequence[Subject], place: Place, reporter: Reporter
+) -> tuple[list[Subject], list[Subject]]:
+    """Returns whose images this worker writes, and whom it writes into the table; tells why where there is nobody."""
+    writes = {task.writes for task in session.tasks.values()}
+    # The images are shared by all workers; the one table has one writer.
+    mapped = list(subjects[place.index :: place.count]) if "volume" in writes else []
+    listed = list(subjects) if "row" in writes and place.index == 0 else []
+    if not mapped and not listed:
+        why = "there are fewer subjects than workers" if "volume" in writes else "worker 0 writes the table"
+        reporter.message(f"nothing to infer for {place.name}: {why}")
+    return mapped, listed
+
+
+def _make_room(
+    folder: Path, provenance: Provenance, paths: Sequence[Path], overwrite: bool, reporter: Reporter
+) -> None:
+    """Refuses results of other states, settings or images, or with `overwrite` forgets them."""
+    if not overwrite:
+        provenance.refuse_foreign(paths)
+        return
+    strangers = provenance.unknown(paths)
+    if strangers:
+        reporter.warning(f"{folder}: replaces files that no inference made there ({named(strangers)})")
+    provenance.forget(paths)
 
 
 def _load(
