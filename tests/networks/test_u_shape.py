@@ -111,9 +111,14 @@ def test_hard_sharing_equals_a_network_of_keras_own_layers(kind, ways_up, traini
         np.testing.assert_allclose(outputs[name], values, atol=2e-5 * np.abs(values).max())
 
 
-@pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("sharing", SHARING)
-@pytest.mark.parametrize("kind", [SmallU, SmallPsi])
+@pytest.mark.parametrize(
+    ("kind", "rank"),
+    [
+        (SmallU, 2),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((SmallU, 3), (SmallPsi, 2), (SmallPsi, 3))),
+    ],
+)
 def test_every_mechanism_hardens_to_an_ordinary_network_that_loads(kind, sharing, rank, images, scramble, tmp_path):
     network = build(kind, sharing, scramble, images, spatial_rank=rank)
     x = images(size=8, rank=rank)
