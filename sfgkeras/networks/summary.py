@@ -54,7 +54,7 @@ def _number(layer: keras.layers.Layer) -> int:
 
 
 def _stages(trunk: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Returns the layers of a trunk, those of stages per task among them, in the order of the stages."""
+    """Returns the layers of a trunk that belong to stages, those of stages per task among them, in their order."""
     parts = trunk._flatten_layers(include_self=False, recursive=False)
     own = getattr(trunk, "own", None)
     if own is not None:
@@ -65,7 +65,7 @@ def _stages(trunk: keras.layers.Layer) -> list[keras.layers.Layer]:
     def place(layer: keras.layers.Layer) -> tuple[int, int]:
         return _number(layer), order.get(layer.name.split("_")[0], 4)
 
-    return sorted(parts, key=place)
+    return sorted(filter(_number, parts), key=place)
 
 
 def _row(layer: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from sfgkeras.sharing.base import GroupSharing, Sharing
 from sfgkeras.sharing.constant_mask import ConstantMask
 from sfgkeras.sharing.constant_p import ConstantP
 from sfgkeras.sharing.cross_stitch import CrossStitch
+from sfgkeras.sharing.deep_relationship import DeepRelationship
 from sfgkeras.sharing.hard_sharing import HardSharing
 from sfgkeras.sharing.sfg import SFG
 from sfgkeras.sharing.single_task import SingleTask
@@ -48,6 +49,7 @@ __all__ = [
     "ConstantMask",
     "ConstantP",
     "CrossStitch",
+    "DeepRelationship",
     "GroupSharing",
     "HardSharing",
     "Sharing",

@@ -79,7 +79,9 @@ class GroupedTrunk(Trunk):
 
     def stream_name(self, index: int, reader: int) -> str:
         """Returns what the residual blocks of a stream behind a stage are called."""
-        return reader_name(self.settings.num_groups, reader)
+        shared = self.settings.num_tasks
+        is_shared = self.connections.joined and self.connections.sources(index, reader) == (shared,)
+        return reader_name(self.settings.num_groups, shared if is_shared else reader)
 
     def connections_for(self, heads: Sequence[int]) -> Connections:
         """Returns the connections that are left when only some heads are wanted."""

@@ -76,6 +76,12 @@ def _soft_sharing() -> "type[Sharing]":
     return SoftSharing
 
 
+def _deep_relationship() -> "type[Sharing]":
+    from sfgkeras.sharing.deep_relationship import DeepRelationship
+
+    return DeepRelationship
+
+
 SHARING: dict[str, SharingEntry] = {
     "sfg": SharingEntry(_sfg, "filter groups with learned probabilities", learned=True, drawn=True),
     "hard_sharing": SharingEntry(_hard_sharing, "all filters serve all tasks", constant=True),
@@ -90,5 +96,10 @@ SHARING: dict[str, SharingEntry] = {
     "tree": SharingEntry(_tree, "shared up to a stage, then a branch for each group of tasks", constant=True),
     "soft_sharing": SharingEntry(
         _soft_sharing, "a narrow network per task, whose kernels a penalty draws together", constant=True
+    ),
+    "deep_relationship": SharingEntry(
+        _deep_relationship,
+        "shared stages, then layers per task whose kernels have a learned covariance over tasks",
+        constant=True,
     ),
 }

@@ -40,6 +40,8 @@ OTHER_VALUES = {
     "per_sample": "yes", "entropy_decay": "0.5", "temperature": "2, 0, 0.5", "fractions": "0.5, 0.25, 0.25",
     "weight": "0.7", "per_channel": "yes", "decay": "0.25",
     "strength": "0.25", "distance": "absolute", "layers": "stage_1, */block_*",
+    "task_layers": "2", "update_every": "7", "epsilon": "0.25", "covariances": "tasks",
+    "same_start": "no",
 }  # fmt: skip
 """Another value than the default of every setting."""
 
