@@ -47,7 +47,7 @@ class DeepRelationship(Sharing):
     strength: float = setting(1e-5, "Weight of the negative logarithm of the prior in the loss.", ge=0)
     update_every: int = setting(100, "Training steps between two updates of the covariances.", ge=1)
     epsilon: float = setting(
-        1e-3, "What is added to the diagonal of each covariance, as a part of the diagonal's mean.", gt=0
+        1e-2, "What is added to the diagonal of each covariance, as a part of the diagonal's mean.", gt=0
     )
     covariances: str = setting("all", "Which covariances of the kernels are learned.", choices=COVARIANCES)
     same_start: bool = setting(
