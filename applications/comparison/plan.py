@@ -79,7 +79,7 @@ def plan_sharing(
             raise ConfigError(f"--sharing {name!r} is not known{hint}")
     base = read_run(path, overrides)
     if base.application != "multi_task":
-        raise ConfigError(f"{path}: has one task; sharing is compared for applications with [MULTITASK]")
+        raise Problem("has one task", "sharing is compared for applications with [MULTITASK]", file=str(path))
     lines = []
     for fraction, common in _shared_by_all(path, base, output, overrides, fractions):
         lines += [_Line(_label(name, fraction), path, [*common, *_of_sharing(base, name)]) for name in names]
@@ -112,7 +112,7 @@ def plan_rows(
     """
     base = read_run(path, overrides)
     if not base.rows:
-        raise ConfigError(f"{path}: has no [COMPARE] with rows to compare; add one, e.g. base = tasks: mask")
+        raise Problem("has no [COMPARE] with rows to compare", "add one, e.g. base = tasks: mask", file=str(path))
     rows = list(dict.fromkeys(names or base.rows))
     lines = []
     for fraction, common in _shared_by_all(path, base, output, overrides, fractions):

@@ -22,7 +22,7 @@ from sfgkeras.applications.records.lock import holding
 from sfgkeras.applications.report.features import collect_features
 from sfgkeras.applications.subjects.session import Session, open_session
 from sfgkeras.applications.training.network import build_network
-from sfgkeras.errors import ConfigError, suggestion
+from sfgkeras.errors import ConfigError, Problem, suggestion
 from sfgkeras.networks import count_multiplies, count_parameters
 from sfgkeras.reporter import Reporter, SilentReporter
 
@@ -50,9 +50,13 @@ def compare(
     reporter = reporter or SilentReporter()
     spread = next((planned.config for planned in plan if planned.config.system.strategy == "multi_worker"), None)
     if spread is not None:
-        raise ConfigError(
-            f"{spread.path}: [SYSTEM] strategy = 'multi_worker' trains one network per process, and a comparison "
-            "several in one; use auto, or train, infer and evaluate each INI file on its own"
+        raise Problem(
+            "trains one network per process, and a comparison several in one",
+            "use auto, or train, infer and evaluate each INI file on its own",
+            key="strategy",
+            value=spread.system.strategy,
+            section="SYSTEM",
+            file=str(spread.path),
         )
     networks = list(dict.fromkeys(planned.network for planned in plan))
     for name in features:

@@ -9,7 +9,7 @@ from sfgkeras.config.known import NOT_BUILT_SECTIONS
 from sfgkeras.config.niftynet import Change, adapt
 from sfgkeras.config.reader import read_text
 from sfgkeras.config.text import IniText, parse_ini, section_id
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import ConfigError, Problem
 from sfgkeras.files import replacing
 from sfgkeras.quoting import unquote
 from sfgkeras.reporter import Reporter
@@ -30,9 +30,11 @@ def convert_ini(old: Path, new: Path, reporter: Reporter) -> None:
     ini = parse_ini(text, str(old))
     refused = [section.name for key, section in ini.sections.items() if key in NOT_BUILT_SECTIONS]
     if refused:
-        raise ConfigError(
-            f"{old}: [{refused[0]}] does not exist in this version, and nothing stands for it; "
-            f"{NOT_BUILT_SECTIONS[section_id(refused[0])]}"
+        raise Problem(
+            "does not exist in this version, and nothing stands for it",
+            NOT_BUILT_SECTIONS[section_id(refused[0])],
+            section=refused[0],
+            file=str(old),
         )
     lines = _Lines(text)
     for change in adapt(ini):

@@ -25,7 +25,7 @@ from sfgkeras.applications.records.files import RunFolder, write_text
 from sfgkeras.applications.subjects.session import Session, open_session
 from sfgkeras.applications.training.fingerprint import refuse_other_network
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.errors import DataError, Problem, lookup
 from sfgkeras.reporter import Reporter, SilentReporter
 
 MASKED, FOLDED = "masked", "hardened, folded"
@@ -115,10 +115,13 @@ def refuse_batch_statistics(config: Config) -> None:
         ConfigError: Always with that setting.
     """
     if config.network.batch_norm == "batch":
-        raise ConfigError(
-            f"{config.path}: [NETWORK] batch_norm = batch cannot be exported: outputs would depend on which images "
-            "share a batch; add --NETWORK.batch_norm recalibrated (statistics are measured on the training subjects) "
-            "or population"
+        raise Problem(
+            "cannot be exported: outputs would depend on which images share a batch",
+            "add --NETWORK.batch_norm recalibrated (statistics are measured on the training subjects) or population",
+            key="batch_norm",
+            value=config.network.batch_norm,
+            section="NETWORK",
+            file=str(config.path),
         )
 
 

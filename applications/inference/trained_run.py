@@ -11,7 +11,7 @@ from sfgkeras.config.known import SECTIONS, is_open
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, Section, System, Training
 from sfgkeras.config.task_sections import Classification, InputSource, Multitask, Regression, Segmentation, Task
 from sfgkeras.config.text import section_id
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import ConfigError, Problem
 from sfgkeras.values import format_value
 
 FREE: Mapping[type[Section], frozenset[str]] = {
@@ -65,9 +65,10 @@ def read_trained_run(name: str, overrides: Sequence[tuple[str, str]] = ()) -> Tr
     if path.is_dir():
         model_dir, ini = path, RunFolder(path).configuration
         if not ini.is_file():
-            raise ConfigError(
-                f"{path}: holds no {ini.name}, so it is no model folder of a training; give the folder that [SYSTEM] "
-                "model_dir names, or an INI file"
+            raise Problem(
+                f"holds no {ini.name}, so it is no model folder of a training",
+                "give the folder that [SYSTEM] model_dir names, or an INI file",
+                file=str(path),
             )
         here = [("SYSTEM.model_dir", format_value(model_dir))]
         trained = read_run(ini, here)

@@ -12,7 +12,7 @@ from sfgkeras.applications.subjects.image_pipeline import pipeline_of, preparati
 from sfgkeras.applications.subjects.preparation import Preparation
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import ConfigError, DataError, counted, naming
+from sfgkeras.errors import DataError, Problem, counted, naming
 from sfgkeras.preprocessing.fitted import Fitted
 from sfgkeras.preprocessing.landmark_file import LANDMARK_FILE
 from sfgkeras.preprocessing.pipeline import ConfiguredStep
@@ -83,7 +83,7 @@ def _steps(config: Config) -> dict[str, ConfiguredStep]:
 def _landmark_file(config: Config) -> Path:
     path = config.network.histogram_ref_file
     if path is None:
-        raise ConfigError("[NETWORK] normalisation = yes needs histogram_ref_file")
+        raise Problem("needs histogram_ref_file", key="normalisation", value="yes", section="NETWORK")
     return path
 
 

@@ -15,7 +15,7 @@ from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.data.grids import resampled_shape, turned_grid
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, Problem
 
 FLOAT = 4
 """Bytes of a number."""
@@ -96,10 +96,12 @@ def refuse_large_batch(config: Config, tasks: Mapping[str, Task]) -> None:
     }
     key = min(remedies, key=lambda name: remedies[name].num_bytes)
     frame = " x ".join(str(size + 2 * batch.loss_border) for size in batch.window)
-    raise ConfigError(
-        f"{config.path}: {key} is too large: a batch of {batch.batch_size} windows of {frame} voxels with "
+    raise Problem(
+        f"{key} is too large: a batch of {batch.batch_size} windows of {frame} voxels with "
         f"{sum(batch.outputs.values())} output channels needs at least {_gib(batch.num_bytes)} of memory, and this "
-        f"machine has {_gib(available)}; lower it"
+        f"machine has {_gib(available)}",
+        "lower it",
+        file=str(config.path),
     )
 
 
@@ -162,10 +164,12 @@ def refuse_large_window(config: Config, tasks: Mapping[str, Task], subjects: Ite
     )
     if one.num_bytes > available and not (config.system.num_gpus > 0 and has_gpu()):
         frame = " x ".join(str(size + 2 * one.loss_border) for size in one.window)
-        raise ConfigError(
-            f"{config.path}: one window of inference, {frame} voxels with [MULTITASK] loss_border = {one.loss_border} "
+        raise Problem(
+            f"one window of inference, {frame} voxels with [MULTITASK] loss_border = {one.loss_border} "
             f"and {sum(one.outputs.values())} output channels, needs at least {_gib(one.num_bytes)} of memory, and "
-            f"this machine has {_gib(available)}; lower [INFERENCE] spatial_window_size, loss_border or num_classes"
+            f"this machine has {_gib(available)}",
+            "lower [INFERENCE] spatial_window_size, loss_border or num_classes",
+            file=str(config.path),
         )
     for message in large_images(config, subjects):
         raise DataError(message)

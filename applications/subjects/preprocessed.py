@@ -13,7 +13,7 @@ from sfgkeras.applications.subjects.reads import files_read
 from sfgkeras.config import Config, Preprocessing
 from sfgkeras.data.references import ImageFile, ImageRef
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import ConfigError, DataError, counted
+from sfgkeras.errors import DataError, Problem, counted
 from sfgkeras.reporter import Reporter, SilentReporter
 
 if TYPE_CHECKING:
@@ -158,9 +158,11 @@ def preprocess(config: Config, reporter: Reporter | None = None, restart: bool =
     reporter = reporter or SilentReporter()
     pipeline = build_steps(config)
     if pipeline is None or config.preprocessing is None:
-        raise ConfigError(
-            f"{config.path}: has no [{SECTION}]; add it with a line steps = n4, ... (docs/preprocessing.md), or "
-            "preprocess a folder with --input, --output and --steps"
+        raise Problem(
+            f"has no [{SECTION}]",
+            "add it with a line steps = n4, ... (docs/preprocessing.md), or preprocess a folder with --input, "
+            "--output and --steps",
+            file=str(config.path),
         )
     # A fit needs the split, and a split the subjects with targets; all else can do without.
     fits = any(step.settings.ref_file is None for step in pipeline.fitted)

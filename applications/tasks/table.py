@@ -6,7 +6,7 @@ from sfgkeras.applications.tasks.label_mapping import has_mapping, read_mapping
 from sfgkeras.applications.tasks.outputs import RowTask, VolumeTask
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, lookup
+from sfgkeras.errors import Problem, lookup
 from sfgkeras.tables.entry import LoadedTable
 from sfgkeras.tables.tasks import TASK_TYPES as ENTRIES
 
@@ -26,9 +26,12 @@ def build_tasks(config: Config) -> dict[str, Task]:
         task_class = class_for(settings.type, settings.attribute is not None)
         if task_class is None:
             gives = "one value per subject" if settings.attribute is not None else "volumes"
-            raise ConfigError(
-                f"[TASK {name}] target = {settings.target!r} gives {gives}, and no {settings.type} learns these; "
-                "choose another target or type"
+            raise Problem(
+                f"gives {gives}, and no {settings.type} learns these",
+                "choose another target or type",
+                key="target",
+                value=settings.target,
+                section=f"TASK {name}",
             )
         found = labels.get(name, ()) if settings.label_normalisation else ()
         tasks[name] = task_class(name, settings.target, settings, config.sources[settings.target], found)

@@ -24,7 +24,7 @@ from sfgkeras.config import Config
 from sfgkeras.data.pipeline import close, original_errors, training_dataset, validation_dataset
 from sfgkeras.data.pipeline_threads import Owned
 from sfgkeras.data.windows import PreparedSubject, WindowSource
-from sfgkeras.errors import ConfigError
+from sfgkeras.errors import Problem
 from sfgkeras.losses.likelihood import likelihood_of
 from sfgkeras.networks import count_multiplies, count_parameters
 from sfgkeras.reporter import Reporter
@@ -45,9 +45,12 @@ def prepare_devices(config: Config, team: Team | None = None) -> Any:
     batch_size, devices = config.network.batch_size, strategy.num_replicas_in_sync
     if batch_size % devices:
         where = f" of {team.count} workers" if team is not None and team.count > 1 else ""
-        raise ConfigError(
-            f"[NETWORK] batch_size = {batch_size} cannot be shared by {devices} devices{where}; it counts the "
-            f"windows over all of them: make it a multiple of {devices}"
+        raise Problem(
+            f"cannot be shared by {devices} devices{where}",
+            f"it counts the windows over all of them: make it a multiple of {devices}",
+            key="batch_size",
+            value=batch_size,
+            section="NETWORK",
         )
     return strategy
 

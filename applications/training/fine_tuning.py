@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_state, variable_names
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import DataError, Problem
 from sfgkeras.reporter import Reporter
 
 
@@ -39,9 +39,12 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
         if value is None or not pattern.search(name):
             continue
         if tuple(variable.shape) != value.shape:
-            raise ConfigError(
-                f"[TRAINING] vars_to_restore = {training.vars_to_restore!r}: {name} has shape "
-                f"{value.shape} in {path} and {tuple(variable.shape)} here; exclude it with the pattern"
+            raise Problem(
+                f"takes {name}, which has shape {value.shape} in {path} and {tuple(variable.shape)} here",
+                "exclude it with the pattern",
+                key="vars_to_restore",
+                value=training.vars_to_restore,
+                section="TRAINING",
             )
         variable.assign(value)
         count += 1
@@ -67,9 +70,12 @@ def freeze_variables(network: Any, pattern: str | None, reporter: Reporter) -> N
     matching = [variable for name, variable in zip(names, trainable, strict=True) if re.search(pattern, name)]
     remaining = len(trainable) - len(matching)
     if not matching or not remaining:
-        raise ConfigError(
-            f"[TRAINING] vars_to_freeze = {pattern!r} matches {'no' if not matching else 'every'} "
-            f"trainable variable; their names are like {', '.join(names[:3])}"
+        raise Problem(
+            f"matches {'no' if not matching else 'every'} trainable variable",
+            f"their names are like {', '.join(names[:3])}",
+            key="vars_to_freeze",
+            value=pattern,
+            section="TRAINING",
         )
     for variable in matching:
         variable.trainable = False

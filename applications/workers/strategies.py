@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, WorkerLost, counted
+from sfgkeras.errors import ConfigError, Problem, WorkerLost, counted
 
 GPU_REMEDY = "for one of NVIDIA with its driver, pip install 'sfgkeras[gpu]'"
 
@@ -28,7 +28,8 @@ def configure_devices(cuda_devices: str | None, limit: int | None = None) -> Non
         if missing:
             found = f"but {counted(len(gpus), 'GPU is', 'GPUs are')} there" if gpus else "but no GPU is found"
             remedy = "leave the key out to use what there is" if gpus else f"{GPU_REMEDY}, or leave the key out"
-            raise ConfigError(f"[SYSTEM] cuda_devices = {cuda_devices!r} names GPU {missing[0]}, {found}; {remedy}")
+            what = f"names GPU {missing[0]}, {found}"
+            raise Problem(what, remedy, key="cuda_devices", value=cuda_devices, section="SYSTEM")
         gpus = [gpus[index] for index in indices]
     if limit is not None:
         gpus = gpus[:limit]
@@ -85,9 +86,12 @@ def build_strategy(name: str = "auto", num_gpus: int = 1) -> Any:
     if name == "one_device" or (name in ("auto", "multi_worker") and len(gpus) < 2):
         return tf.distribute.OneDeviceStrategy(devices[0].name)
     if len(devices) < 2:
-        raise ConfigError(
-            f"[SYSTEM] strategy = 'mirrored' needs two devices, found {len(devices)} "
-            f"(num_gpus = {num_gpus}); use strategy = auto"
+        raise Problem(
+            f"needs two devices, found {len(devices)} (num_gpus = {num_gpus})",
+            "use strategy = auto",
+            key="strategy",
+            value="mirrored",
+            section="SYSTEM",
         )
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 

@@ -69,8 +69,9 @@ def test_rows_are_planned_on_the_same_subjects_with_what_they_change(make_config
 
 
 def test_rows_that_are_not_there_are_refused(ini, make_config, tmp_path):
-    with pytest.raises(ConfigError, match=r"has no \[COMPARE\] with rows to compare; add one"):
+    with pytest.raises(Problem, match=r"has no \[COMPARE\] with rows to compare; add one") as caught:
         plan_rows(ini, [], 1, tmp_path / "out")
+    assert caught.value.file == str(ini)
     with pytest.raises(ConfigError, match=r"\[COMPARE\] has no row 'organ', did you mean 'organs-only'"):
         plan_rows(make_config(extra=ROWS).path, ["organ"], 1, tmp_path / "out")
 

@@ -115,11 +115,12 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(make_config, monkeypat
     from types import SimpleNamespace
 
     from sfgkeras.applications.training import build as assembly
-    from sfgkeras.errors import ConfigError
+    from sfgkeras.errors import Problem
 
     monkeypatch.setattr(assembly, "build_strategy", lambda *arguments: SimpleNamespace(num_replicas_in_sync=3))
-    with pytest.raises(ConfigError, match="batch_size = 4 cannot be shared by 3 devices.*multiple of 3"):
+    with pytest.raises(Problem, match="batch_size = 4 cannot be shared by 3 devices.*multiple of 3") as caught:
         assembly.prepare_devices(make_config())
+    assert (caught.value.section, caught.value.key, caught.value.value) == ("NETWORK", "batch_size", 4)
 
 
 def test_a_gpu_that_is_not_there_is_refused_by_its_number():
