@@ -181,9 +181,7 @@ def _show(axes: "Axes", values: np.ndarray) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("shared", list(DENSITY_COLOURS)).with_extremes(bad=DIAGONAL)
-    shown = axes.imshow(
-        np.ma.array(values, mask=np.isnan(values)), cmap=colours, vmin=0, vmax=1, interpolation="nearest"
-    )
+    shown = axes.imshow(values, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_color("0.6")
