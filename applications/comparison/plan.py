@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,14 @@ from sfgkeras.applications.records.files import make_writable
 from sfgkeras.applications.subjects.cohort import find_cohort, keep_split
 from sfgkeras.applications.subjects.preprocessing_settings import read_run
 from sfgkeras.config import Config
+from sfgkeras.config.mechanism import SECTION, sharing_keys
 from sfgkeras.data.subjects import read_split, write_split
 from sfgkeras.errors import ConfigError, Problem, suggestion
 from sfgkeras.tables.sharing import SHARING
 
 Overrides = Sequence[tuple[str, str]]
+ALL = "all"
+"""What `--sharing` calls all mechanisms."""
 
 _NO_FOLDER = re.compile(r'[\\/:*?"<>|\x00-\x1f]|\.$')
 
@@ -55,24 +58,29 @@ def plan_sharing(
     output: Path,
     overrides: Overrides = (),
     fractions: Sequence[float] = (1.0,),
+    refused: MutableMapping[str, str] | None = None,
 ) -> list[PlannedRun]:
-    """Plans one INI file with several sharing mechanisms; only the masks differ, as in the paper.
+    """Plans one INI file with several sharing mechanisms; only these differ, as in the paper.
 
     Constant masks and constant probabilities are those of the paper's baselines, equal parts for all groups. Run number
-    n of every mechanism has seed n, and with it the same windows in the same order.
+    n of every mechanism has seed n, and with it the same windows in the same order. Settings that the command line
+    gives go to the mechanisms that have them.
 
     Args:
         path: The INI file.
-        sharing: Names of the mechanisms; empty for all.
+        sharing: Names of the mechanisms; `all`, or none, for all of them.
         seeds: Runs per mechanism.
         output: Folder of the comparison.
         overrides: Further `("SECTION.KEY", "VALUE")` for all runs.
         fractions: Parts of the training subjects to train on, each a network of its own in the tables.
+        refused: Takes the mechanisms that the file cannot be used with, where all are wanted, and why. Without it,
+            or where they are named, that is an error.
 
     Raises:
-        ConfigError: If a name is unknown, or the INI file has no `[MULTITASK]`.
+        ConfigError: If a name is unknown, a named mechanism or all of them cannot be used, or the INI file has no
+            `[MULTITASK]`.
     """
-    names = tuple(dict.fromkeys(sharing)) or tuple(SHARING)
+    names = tuple(SHARING) if wants_all(sharing) else tuple(dict.fromkeys(sharing))
     for name in names:
         if name not in SHARING:
             hint = suggestion(name, list(SHARING)) or f"; choose of {', '.join(SHARING)}"
@@ -82,8 +90,40 @@ def plan_sharing(
         raise Problem("has one task", "sharing is compared for applications with [MULTITASK]", file=str(path))
     lines = []
     for fraction, common in _shared_by_all(path, base, output, overrides, fractions):
-        lines += [_Line(_label(name, fraction), path, [*common, *_of_sharing(base, name)]) for name in names]
+        for name in names:
+            line = _Line(_label(name, fraction), path, [*_of_mechanism(common, name), *_of_sharing(base, name)])
+            try:
+                read_run(path, line.changes)
+            except ConfigError as error:
+                if refused is None or not wants_all(sharing):
+                    raise
+                refused[line.network] = reason_of(error, path)
+            else:
+                lines.append(line)
+    if not lines:
+        raise ConfigError(f"{path}: no sharing mechanism can be used: {'; '.join((refused or {}).values())}")
     return _over_seeds(lines, seeds, output)
+
+
+def wants_all(sharing: Sequence[str]) -> bool:
+    """Says whether `--sharing` asks for all mechanisms."""
+    return not sharing or ALL in sharing
+
+
+def reason_of(error: ConfigError, path: Path) -> str:
+    """Returns why something was refused, in one line and without the name of the file, which all runs share."""
+    return " ".join(str(error).replace(f"{path}:", "").split())
+
+
+def _of_mechanism(changes: Overrides, name: str) -> list[tuple[str, str]]:
+    """Leaves out settings on the command line that only other mechanisms have."""
+    keys = sharing_keys()
+
+    def is_meant(key: str) -> bool:
+        section, _, setting = key.partition(".")
+        return section.strip().upper() != SECTION or name in keys.get(setting.strip().lower(), (name,))
+
+    return [(key, value) for key, value in changes if is_meant(key)]
 
 
 def plan_rows(

@@ -1,13 +1,13 @@
 """Trains all runs of a comparison that are not done, on the same data, and tabulates what they reach."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sfgkeras.analysis.feature_maps import write_feature_maps
 from sfgkeras.applications import run
-from sfgkeras.applications.comparison.plan import PlannedRun
+from sfgkeras.applications.comparison.plan import PlannedRun, reason_of
 from sfgkeras.applications.comparison.results import (
     RESULT,
     Result,
@@ -28,7 +28,11 @@ from sfgkeras.reporter import Reporter, SilentReporter
 
 
 def compare(
-    plan: Sequence[PlannedRun], output: Path, reporter: Reporter | None = None, features: Sequence[str] = ()
+    plan: Sequence[PlannedRun],
+    output: Path,
+    reporter: Reporter | None = None,
+    features: Sequence[str] = (),
+    refused: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains, infers and evaluates every planned run that is not done yet; writes all tables after each.
 
@@ -39,6 +43,8 @@ def compare(
         output: Folder of the tables.
         reporter: Shows progress.
         features: Networks of the plan whose feature maps are drawn side by side, those of their first seed.
+        refused: Networks that the plan has to do without, with the reason; see `plan_sharing`. Where it is given,
+            networks that cannot be built are left out, too, and not an error.
 
     Returns:
         The rows of `comparison.csv`.
@@ -65,24 +71,33 @@ def compare(
             raise ConfigError(f"--features {name!r} is none of the networks that are compared{hint}")
     make_writable(output)
     with holding(output, "compare", reporter):
-        return _compare(plan, output, reporter, features)
+        return _compare(plan, output, reporter, features, refused)
 
 
 def _compare(
-    plan: Sequence[PlannedRun], output: Path, reporter: Reporter, features: Sequence[str]
+    plan: Sequence[PlannedRun],
+    output: Path,
+    reporter: Reporter,
+    features: Sequence[str],
+    refused: Mapping[str, str] | None,
 ) -> list[dict[str, Any]]:
-    _show_sizes(plan, reporter)
+    not_built = _show_sizes(plan, reporter, is_strict=refused is None)
+    plan = [planned for planned in plan if planned.network not in not_built]
+    features = [name for name in features if name not in not_built]
+    left_out = {**(refused or {}), **not_built}
+    for name, reason in left_out.items():
+        reporter.warning(f"{name} is not compared: {reason}")
     results: dict[tuple[str, int], Result] = {}
     rows: list[dict[str, Any]] = []
     for number, planned in enumerate(plan, start=1):
         reporter.message(f"run {number} of {len(plan)}: {planned.network}, seed {planned.seed}")
         results[planned.network, planned.seed] = run_once(planned, reporter)
-        rows = write_comparison(plan, results, output)
+        rows = write_comparison(plan, results, output, left_out)
     if features:
         shown = {planned.network: planned.config for planned in reversed(plan) if planned.network in features}
         maps = collect_features({name: shown[name] for name in dict.fromkeys(features)}, reporter)
         write_feature_maps(output / FEATURES, maps)
-        rows = write_comparison(plan, results, output)
+        rows = write_comparison(plan, results, output, left_out)
     lines = main_lines(plan, results, rows)
     columns = list(lines[0])
     reporter.table("comparison", columns, [[str(line.get(name, "-")) for name in columns] for line in lines])
@@ -107,9 +122,16 @@ def run_once(planned: PlannedRun, reporter: Reporter) -> Result:
     return result
 
 
-def _show_sizes(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
-    """Shows what every network costs before any is trained; this also finds most mistakes."""
-    lines = []
+def _show_sizes(plan: Sequence[PlannedRun], reporter: Reporter, is_strict: bool) -> dict[str, str]:
+    """Shows what every network costs before any is trained; this also finds most mistakes.
+
+    Returns:
+        The networks that cannot be built, with the reason; of a strict comparison none.
+
+    Raises:
+        ConfigError: If a network of a strict comparison cannot be built, or none of another.
+    """
+    lines, not_built = [], {}
     sessions: dict[tuple[Path, tuple[str, ...]], tuple[Session, int]] = {}
     for planned in {planned.network: planned for planned in reversed(plan)}.values():
         config = planned.config
@@ -120,7 +142,16 @@ def _show_sizes(plan: Sequence[PlannedRun], reporter: Reporter) -> None:
             session.preprocess([subject], SilentReporter())
             sessions[place] = session, session.preparation.image(subject).shape[-1]
         session, channels = sessions[place]
-        network = build_network(config, session.tasks, channels)
+        try:
+            network = build_network(config, session.tasks, channels)
+        except ConfigError as error:
+            if is_strict:
+                raise
+            not_built[planned.network] = reason_of(error, config.path)
+            continue
         multiplies = count_multiplies(network, (*window_shape(config), channels))
         lines.append([planned.network, f"{count_parameters(network):,}", f"{multiplies:,}"])
+    if not lines:
+        raise ConfigError(f"{plan[0].config.path}: no network can be built: {'; '.join(not_built.values())}")
     reporter.table("networks", ["network", "parameters", "multiplies per window"], lines[::-1])
+    return not_built

@@ -18,6 +18,7 @@ from sfgkeras.analysis.tables import write_csv
 from sfgkeras.applications.comparison.curves import read_epoch_curves
 from sfgkeras.applications.comparison.plan import PlannedRun
 from sfgkeras.applications.comparison.results import Result
+from sfgkeras.applications.comparison.sharing import read_shared, write_shared
 from sfgkeras.applications.records.files import write_text
 from sfgkeras.applications.report.facts import page_facts
 from sfgkeras.errors import counted
@@ -100,18 +101,21 @@ def main_lines(plan: Sequence[PlannedRun], results: Results, rows: Sequence[Mapp
     return comparison.main_table(rows, mean_costs(results), settings, shown_measures(plan))
 
 
-def write_comparison(plan: Sequence[PlannedRun], results: Results, output: Path) -> list[dict[str, Any]]:
+def write_comparison(
+    plan: Sequence[PlannedRun], results: Results, output: Path, left_out: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Writes all tables and figures of the runs that are done.
 
     Files in `output`: `comparison.csv` (every quantity with its tests), `runs.csv` (every run), `table.csv` (numbers),
     `comparison.md` and `comparison.html` (text; one line per network all three), `comparison.png` (a point per run),
-    `curves.csv` and `curves.png` (validation scores against epochs); `features_1.png` and so on where feature maps were
-    asked for.
+    `curves.csv` and `curves.png` (validation scores against epochs), `sharing.csv` and `sharing.png` (which tasks share
+    what, stage by stage); `features_1.png` and so on where feature maps were asked for.
 
     Args:
         plan: All runs.
         results: What is known of them, by network and seed.
         output: The folder.
+        left_out: Networks that cannot be had, with the reason.
 
     Returns:
         The rows of `comparison.csv`.
@@ -125,20 +129,24 @@ def write_comparison(plan: Sequence[PlannedRun], results: Results, output: Path)
     write_csv(output / "table.csv", numbers)
     figure = comparison.comparison_figure(scores, "One point per seed, the bar is their mean", shown_measures(plan))
     _write_figure(output / "comparison.png", figure)
-    curves = read_epoch_curves([planned for planned in plan if (planned.network, planned.seed) in results])
+    done = [planned for planned in plan if (planned.network, planned.seed) in results]
+    curves = read_epoch_curves(done)
     pictures = ["comparison.png"]
     if curves:
         write_csv(output / "curves.csv", curve_rows(curves))
         _write_figure(output / "curves.png", draw_epoch_curves(curves))
         pictures.append("curves.png")
+    pictures += write_shared(read_shared(done), output)
     if (features := read_feature_maps(output / FEATURES)) is not None:
         for number, _ in enumerate(features.slices):
             pictures.append(f"features_{number + 1}.png")
             _write_figure(output / pictures[-1], draw_feature_maps(features, number))
     note = _note(plan, results)
+    missing = [f"{name} is not compared: {reason}" for name, reason in (left_out or {}).items()]
     shown = "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in pictures)
-    write_text(output / "comparison.md", f"{comparison.markdown_table(lines)}\n{note}\n{shown}")
-    write_text(output / "comparison.html", _page(lines, rows, output, note, results, pictures))
+    notes = "\n\n".join([note, *missing])
+    write_text(output / "comparison.md", f"{comparison.markdown_table(lines)}\n{notes}\n{shown}")
+    write_text(output / "comparison.html", _page(lines, rows, output, [note, *missing], results, pictures))
     return rows
 
 
@@ -166,7 +174,7 @@ def _page(
     lines: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
     output: Path,
-    note: str,
+    notes: Sequence[str],
     results: Results,
     pictures: Sequence[str],
 ) -> str:
@@ -180,7 +188,8 @@ def _page(
         Section(
             "summary",
             "Summary",
-            paragraph(note) + table_html(shown, "Headline measures and costs, one line per network"),
+            Markup("").join(map(paragraph, notes))
+            + table_html(shown, "Headline measures and costs, one line per network"),
         ),
         Section(
             "runs",
@@ -192,6 +201,15 @@ def _page(
         caption = "Thick lines are means over seeds as far as all of them were trained, thin ones single runs."
         picture = picture_html(sources["curves.png"], "Validation scores against epochs", caption, 900)
         sections.append(Section("curves", "While training", picture))
+    drawn = [name for name in pictures if name.startswith("sharing")]
+    if drawn:
+        caption = (
+            "How much of what a task uses at a stage the other uses, or trains, too: 0 is an independent network for "
+            "each, 1 is hard sharing; means over seeds. Of two tasks the mean of both directions is shown; of more, a "
+            "row of a matrix says what a task shares with the task of each column. Every run is in sharing.csv."
+        )
+        shown_sharing = [picture_html(sources[name], "Which tasks share what", caption, 1000) for name in drawn]
+        sections.append(Section("sharing", "Which tasks share what", Markup("").join(shown_sharing)))
     drawn = [name for name in pictures if name.startswith("features")]
     if drawn:
         caption = "Means over the features of every stage, behind its activation; a stage has one scale for all runs."

@@ -197,7 +197,8 @@ def export(context: click.Context, /, config_name: str, **options: Any) -> None:
 @click.option(
     "--sharing",
     default="",
-    help="Mechanisms to compare, e.g. sfg,hard_sharing; default for one file without rows: all.",
+    help="Mechanisms to compare, e.g. sfg,hard_sharing; all, the default for one file without rows, leaves out those "
+    "that the file cannot be used with.",
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each.")
 @click.option("--fractions", default="1", show_default=True, help="Parts of the training subjects, e.g. 1,0.25.")
@@ -221,7 +222,7 @@ def compare(
     Rows are those of the INI file's [COMPARE], sharing mechanisms, or several INI files. Resumes where it was stopped:
     runs that are done are not made again.
     """
-    from sfgkeras.applications.comparison.plan import plan_files, plan_rows, plan_sharing
+    from sfgkeras.applications.comparison.plan import plan_files, plan_rows, plan_sharing, wants_all
     from sfgkeras.config import find_config
 
     overrides = parse_overrides(context.args)
@@ -236,16 +237,18 @@ def compare(
         raise ConfigError("--rows stands beside --sharing; give one of them, or rows with network.sharing: NAME")
     first = read_configuration(config_names[0], context.args)
     output = output or first.system.model_dir / "comparison"
+    refused: dict[str, str] | None = None
     if len(paths) > 1:
         plan = plan_files(paths, seeds, output, overrides)
     elif named or (first.rows and not mechanisms):
         plan = plan_rows(paths[0], named, seeds, output, overrides, parts)
     else:
-        plan = plan_sharing(paths[0], mechanisms, seeds, output, overrides, parts)
+        refused = {} if wants_all(mechanisms) else None
+        plan = plan_sharing(paths[0], mechanisms, seeds, output, overrides, parts, refused)
     load_tensorflow()
     from sfgkeras.applications.comparison.runs import compare as compare_runs
 
     reporter = build_reporter()
-    compare_runs(plan, output, reporter, parse_names(features))
+    compare_runs(plan, output, reporter, parse_names(features), refused)
     reporter.message(f"wrote {output}: comparison.html, .md, .png and .csv, table.csv, runs.csv and a folder per run")
     Summary(context, reporter).page(output / "comparison.html")

@@ -5,8 +5,13 @@ import json
 
 import pytest
 
+from sfgkeras.analysis.comparison import Score
+from sfgkeras.applications.comparison import plan as plan_module
+from sfgkeras.applications.comparison import runs as runs_module
 from sfgkeras.applications.comparison.plan import folder_names, plan_files, plan_rows, plan_sharing
+from sfgkeras.applications.comparison.results import Result
 from sfgkeras.applications.comparison.runs import compare
+from sfgkeras.applications.subjects.preprocessing_settings import read_run
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, Problem
 from sfgkeras.tables.sharing import SHARING
@@ -33,6 +38,67 @@ def test_runs_of_one_seed_differ_in_their_masks_only(ini, tmp_path):
         assert config.multitask.init_categorical == (
             pytest.approx((1 / 3, 1 / 3, 1 / 3)) if name in ("constant_mask", "constant_p") else None
         )
+
+
+@pytest.fixture
+def two_mechanisms(monkeypatch):
+    """Only these are known, so that not all have to be built; runs are not trained."""
+    known = {name: SHARING[name] for name in ("hard_sharing", "single_task")}
+    monkeypatch.setattr(plan_module, "SHARING", known)
+    score = ("ct", "all", "mae", 50.0, "phantom_003")
+    costs = {"parameters": 1, "multiplies in training": 1, "multiplies at inference": 1, "s / iteration": 1.0}
+    monkeypatch.setattr(
+        runs_module,
+        "run_once",
+        lambda planned, reporter: Result([Score(planned.network, planned.seed, *score)], costs, {"ct": 1.0}, 1.0),
+    )
+
+
+NARROW = [*SMALL, ("NETWORK.width", "0.0625")]
+
+
+def test_mechanisms_that_cannot_be_used_are_named_and_the_others_compared(ini, tmp_path, reporter, two_mechanisms):
+    output, refused = tmp_path / "out", {}
+    plan = plan_sharing(ini, ["all"], 2, output, NARROW, refused=refused)
+    rows = compare(plan, output, reporter, refused=refused)
+    assert {row["network"] for row in rows} == {"hard_sharing"}
+    said = (
+        "single_task is not compared: [NETWORK] name = 'highresnet': a layer has 1 filters for 2 tasks; raise the width"
+    )
+    assert any(said in text for text in reporter.warnings)
+    assert said in (output / "comparison.md").read_text()
+    assert "single_task is not compared" in (output / "comparison.html").read_text()
+
+
+def test_a_named_mechanism_that_cannot_be_used_is_an_error(ini, tmp_path, reporter, two_mechanisms):
+    plan = plan_sharing(ini, ["hard_sharing", "single_task"], 1, tmp_path / "out", NARROW)
+    with pytest.raises(ConfigError, match="a layer has 1 filters for 2 tasks"):
+        compare(plan, tmp_path / "out", reporter)
+
+
+def test_what_the_file_refuses_a_mechanism_for_is_the_reason(ini, tmp_path, two_mechanisms, monkeypatch):
+    def read(path, overrides=(), row=None):
+        if ("NETWORK.sharing", "single_task") in overrides:
+            raise ConfigError(f"{path}:7: [NETWORK] sharing = 'single_task' has no use\n  here")
+        return read_run(path, overrides, row)
+
+    monkeypatch.setattr(plan_module, "read_run", read)
+    refused = {}
+    plan = plan_sharing(ini, [], 1, tmp_path / "out", SMALL, refused=refused)
+    assert [planned.network for planned in plan] == ["hard_sharing"]
+    assert refused == {"single_task": "7: [NETWORK] sharing = 'single_task' has no use here"}
+    with pytest.raises(ConfigError, match="has no use"):
+        plan_sharing(ini, ["single_task"], 1, tmp_path / "out", SMALL, refused=refused)
+
+
+def test_settings_go_to_the_mechanisms_that_have_them(ini, tmp_path):
+    stitch = [*SMALL, ("NETWORK.sharing", "cross_stitch")]
+    given = [*stitch, ("SHARING.weight", "0.75")]
+    stitched, hard = plan_sharing(ini, ["cross_stitch", "hard_sharing"], 1, tmp_path / "out", given)
+    assert stitched.config.sharing.weight == 0.75
+    assert hard.config.sharing.values() == {}
+    with pytest.raises(ConfigError, match=r"\[SHARING\] has no option 'wait'"):
+        plan_sharing(ini, ["cross_stitch"], 1, tmp_path / "out", [*stitch, ("SHARING.wait", "1")])
 
 
 def test_a_fraction_keeps_some_of_the_training_subjects_and_all_others(ini, tmp_path):
@@ -151,10 +217,19 @@ def test_all_runs_land_in_the_tables_and_are_made_once(ini, tmp_path, reporter):
     assert {(line["network"], line["seed"]) for line in lines} == {
         (name, seed) for name in ("hard_sharing", "cross_stitch") for seed in "01"
     }
-    for name in ("comparison.csv", "comparison.md", "comparison.png", "table.csv", "features_1.png", "features_2.png"):
+    names = ("comparison.csv", "comparison.md", "comparison.png", "table.csv", "features_1.png", "features_2.png")
+    for name in (*names, "sharing.png"):
         assert (output / name).stat().st_size > 100
+    with (output / "sharing.csv").open() as file:
+        shared = [line for line in csv.DictReader(file) if (line["seed"], line["stage"]) == ("1", "stage_1")]
+    assert [(line["network"], line["task"], line["other"]) for line in shared] == [
+        (name, *tasks) for name in ("hard_sharing", "cross_stitch") for tasks in (("ct", "organs"), ("organs", "ct"))
+    ]
+    # Of weights that start at 0.9 and 0.1 and have hardly moved.
+    assert [float(line["shared"]) for line in shared] == pytest.approx([1, 1, 0.2, 0.2], abs=0.02)
     page = (output / "comparison.html").read_text(encoding="utf-8")
     assert "Feature maps" in page
+    assert "Which tasks share what" in page
     assert "cross_stitch" in page
     assert 'src="http' not in page
     assert 'href="http' not in page
