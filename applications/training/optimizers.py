@@ -98,27 +98,31 @@ class Optimizers:
         """Returns a scalar as `apply` wants it differentiated: in float16 a multiple, lest gradients are lost."""
         return self._main.scale_loss(loss)
 
-    def apply(self, gradients: Sequence[Any]) -> None:
+    def apply(self, gradients: Sequence[Any], frozen: Sequence[bool] | None = None) -> None:
         """Takes a step with all optimisers or, where a gradient overflows, with none.
 
         Args:
             gradients: Of the scaled loss with respect to `variables`, on this device.
+            frozen: Which of the variables keep their values, whatever an optimiser's momentum; None for none.
         """
         if len(gradients) != len(self.variables):
             raise ValueError(f"{len(gradients)} gradients were given for {len(self.variables)} variables")
-        gradients = self._clipped(gradients)
-        of_variables = list(gradients[: len(self._variables)])
-        of_logits = list(gradients[len(self._variables) :])
+        frozen = frozen or [False] * len(gradients)
+        gradients = self._clipped([None if still else one for one, still in zip(gradients, frozen, strict=True)])
+        count = len(self._variables)
+        of_variables, variables = _moving(gradients[:count], self._variables, frozen[:count])
+        of_logits, logits = _moving(gradients[count:], self._logits, frozen[count:])
         if isinstance(self._main, keras.optimizers.LossScaleOptimizer):
             overflow = _overflow_anywhere([*of_variables, *of_logits])
             # An optimiser that scales the loss passes over a step in which one gradient is not finite.
             for found in (of_variables, of_logits):
                 found[:1] = [tf.where(overflow, float("nan"), gradient) for gradient in found[:1]]
-        if self._grouping is not None:
+        if self._grouping is not None and logits:
             # The loss was scaled for the other optimiser.
             scale, own = (optimizer.scale_loss(tf.constant(1.0)) for optimizer in self)
-            self._grouping.apply([gradient / scale * own for gradient in of_logits], self._logits)
-        self._main.apply(of_variables, self._variables)
+            self._grouping.apply([gradient / scale * own for gradient in of_logits], logits)
+        if variables:
+            self._main.apply(of_variables, variables)
 
     def _clipped(self, gradients: Sequence[Any]) -> Sequence[Any]:
         """Returns this device's part of the gradient, shortened where the whole of it is longer than `clip_norm`."""
@@ -131,6 +135,12 @@ class Optimizers:
         norm = tf.linalg.global_norm(whole) / self._main.scale_loss(tf.constant(1.0))
         factor = tf.minimum(1.0, self._clip_norm / norm)
         return [None if gradient is None else gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
+
+
+def _moving(gradients: Sequence[Any], variables: Sequence[Any], frozen: Sequence[bool]) -> tuple[list[Any], list[Any]]:
+    """Returns the gradients and variables of a step, without those that are frozen."""
+    kept = [(one, variable) for one, variable, still in zip(gradients, variables, frozen, strict=True) if not still]
+    return [one for one, _ in kept], [variable for _, variable in kept]
 
 
 def _overflow_anywhere(gradients: Sequence[Any]) -> Any:

@@ -1,6 +1,6 @@
 """One training step and one validation pass, compiled once and run under any tf.distribute strategy."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import tensorflow as tf
 from sfgkeras.applications.records.logs import WEIGHT
 from sfgkeras.applications.training.optimizers import Optimizers
 from sfgkeras.balancing.balancer import Balancer
+from sfgkeras.balancing.gradients import Gradients
 
 TOTAL = "loss"
 REGULARISATION = "regularisation"
@@ -46,33 +47,51 @@ class TrainingStep:
         self._balancer = balancer
         self._strategy = strategy
         self._global_batch_size = global_batch_size
-        replica_step = self._replica_step
-        if jit_compile:
+        self._jit_compile = jit_compile
+        self._compile()
+
+    def _compile(self) -> None:
+        """Compiles the step for the tasks that are trained now."""
+        self._compiled_for = self._balancer.stopped
+        balancer, strategy, replica_step = self._balancer, self._strategy, self._replica_step
+        if self._jit_compile:
             replica_step = tf.function(replica_step, jit_compile=True, autograph=False)
 
         # Without AutoGraph, which would read the source of every Keras layer: nothing here branches on tensors.
         @tf.function(autograph=False)
         def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
             # The weights that this step is taken with, not those that it leaves.
-            used = {f"{WEIGHT}{task}": weight for task, weight in balancer.task_weights().items()}
+            used = {} if balancer.weighs_in_step else self._weights()
             parts = strategy.run(replica_step, args=(images, targets, weights))
             summed = {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
-            return {**summed, **(used if balancer.is_learned else {})}
+            found = self._weights() if balancer.weighs_in_step else {}
+            return {**summed, **used, **found, **balancer.measures()}
 
         self._step = step
+
+    def _weights(self) -> dict[str, Any]:
+        if not self._logs_weights:
+            return {}
+        return {f"{WEIGHT}{task}": tf.identity(weight) for task, weight in self._balancer.task_weights().items()}
+
+    @property
+    def _logs_weights(self) -> bool:
+        return self._balancer.is_learned or self._balancer.logs_weights
 
     @property
     def columns(self) -> list[str]:
         """The names of what a step returns, in order."""
-        weights = [f"{WEIGHT}{task}" for task in self._losses] if self._balancer.is_learned else []
-        return [TOTAL, REGULARISATION, *self._losses, *weights]
+        weights = [f"{WEIGHT}{task}" for task in self._losses] if self._logs_weights else []
+        return [TOTAL, REGULARISATION, *self._losses, *weights, *self._balancer.measures()]
 
     def __call__(self, batch: Any) -> dict[str, tf.Tensor]:
-        """Runs one step; returns the scalars `loss`, `regularisation`, one loss per task, and weights that change."""
+        """Runs one step; returns the scalars that `columns` names."""
+        if self._balancer.stopped != self._compiled_for:
+            self._compile()
         return self._step(*batch)
 
     def _replica_step(self, images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
-        with tf.GradientTape(persistent=self._balancer.asks_for_gradients) as tape:
+        with tf.GradientTape(persistent=self._balancer.asks_for_gradients or bool(self._balancer.stopped)) as tape:
             outputs = self._network(images, training=True)
             parts = {
                 task: loss / self._global_batch_size
@@ -87,14 +106,43 @@ class TrainingStep:
                 / self._strategy.num_replicas_in_sync
             )
 
-            def gradient(scalar: Any) -> list[Any]:
+            def differentiate(scalar: Any, variables: Sequence[Any]) -> list[Any]:
                 scaled = self._optimizers.scale_loss(scalar)
                 with tape.stop_recording():
-                    return list(tape.gradient(scaled, self._optimizers.variables))
+                    return list(tape.gradient(scaled, variables))
 
+            gradient = Gradients(
+                self._optimizers.variables,
+                differentiate,
+                sum_over_replicas,
+                self._optimizers.scale_loss(tf.constant(1.0)),
+            )
             total, gradients = self._balancer.backward(parts, presence, regularisation, gradient)
-        self._optimizers.apply(gradients)
+            frozen = self._of_stopped_tasks(parts, gradient)
+        self._optimizers.apply(gradients, frozen)
         return {TOTAL: total, REGULARISATION: regularisation, **parts}
+
+    def _of_stopped_tasks(self, losses: Mapping[str, Any], gradient: Gradients) -> list[bool]:
+        """Says for every variable whether it serves stopped tasks alone.
+
+        Such a variable keeps its value: without a gradient of its task, the optimiser's momentum and the regularisation
+        would still move it.
+        """
+        stopped = self._balancer.stopped
+        if not stopped:
+            return [False] * len(gradient.variables)
+        of_stopped = gradient.reached(tf.add_n([losses[task] for task in losses if task in stopped]))
+        trained = [losses[task] for task in losses if task not in stopped]
+        of_others = gradient.reached(tf.add_n(trained)) if trained else [False] * len(of_stopped)
+        return [stops and not goes_on for stops, goes_on in zip(of_stopped, of_others, strict=True)]
+
+
+def sum_over_replicas(tensor: Any) -> Any:
+    """Returns the sum of a tensor over all replicas, to each of them."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensor
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
 
 
 def summed_losses(losses: Mapping[str, Any], outputs: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfgkeras.balancing.base import Balancing
+from sfgkeras.balancing.cagrad import CAGrad
+from sfgkeras.balancing.dynamic_average import DynamicAverage
 from sfgkeras.balancing.fixed import Fixed
+from sfgkeras.balancing.gradnorm import GradNorm
+from sfgkeras.balancing.mgda import MGDA
+from sfgkeras.balancing.pcgrad import PCGrad
+from sfgkeras.balancing.random_weights import RandomWeights
+from sfgkeras.balancing.sum_of_gradients import SumOfGradients
 from sfgkeras.balancing.uncertainty import Uncertainty
 from sfgkeras.errors import lookup
 from sfgkeras.tables.balancing import BALANCING as ENTRIES
@@ -45,4 +52,18 @@ def read_balancing(values: Mapping[str, Any]) -> Balancing:
     return lookup(BALANCING, values["name"], "balancing rule").from_values(settings)
 
 
-__all__ = ["BALANCING", "Balancing", "Fixed", "Uncertainty", "find_balancing", "read_balancing"]
+__all__ = [
+    "BALANCING",
+    "MGDA",
+    "Balancing",
+    "CAGrad",
+    "DynamicAverage",
+    "Fixed",
+    "GradNorm",
+    "PCGrad",
+    "RandomWeights",
+    "SumOfGradients",
+    "Uncertainty",
+    "find_balancing",
+    "read_balancing",
+]

@@ -7,7 +7,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from sfgkeras.balancing.gradients import on_one_device
+
 Gradient = Callable[[Any], list[Any]]
+"""Returns the gradients of a scalar; in a training step it is a `Gradients`, which can do more."""
+OverDevices = Callable[[Any], Any]
+"""Returns the sum of a tensor over all devices."""
 
 
 class Balancer(keras.layers.Layer):
@@ -22,14 +27,19 @@ class Balancer(keras.layers.Layer):
 
     Attributes:
         tasks: Names of the tasks.
-        is_learned: Whether weights change while a network trains; they are logged then.
+        is_learned: Whether weights are learned while a network trains.
+        logs_weights: Whether the weights of every step are logged: where they change.
+        weighs_in_step: Whether the weights of a step are found in it, so that they are known after it and not before.
         asks_for_gradients: Whether `backward` asks for more than one gradient, for which the forward pass is kept.
         likelihoods: What each task's loss is the negative logarithm of, `categorical` or `gaussian` (see
             `TaskLoss.likelihood`); whoever knows the losses says it by `learn_of`.
         active: 1 for each task that is trained, 0 for one that was stopped. It is not written with the weights.
+        stopped: The tasks that were stopped.
     """
 
     is_learned: ClassVar[bool] = False
+    logs_weights: bool = False
+    weighs_in_step: ClassVar[bool] = False
     asks_for_gradients: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[str], name: str = "balancing") -> None:
@@ -37,6 +47,7 @@ class Balancer(keras.layers.Layer):
         super().__init__(name=name, dtype="float32", autocast=False)
         self.tasks = tuple(tasks)
         self.likelihoods: Mapping[str, str] = {}
+        self.stopped: frozenset[str] = frozenset()
         self.active = self.add_weight(
             shape=(len(self.tasks),),
             initializer="ones",
@@ -49,6 +60,27 @@ class Balancer(keras.layers.Layer):
     def learn_of(self, likelihoods: Mapping[str, str]) -> None:
         """Notes the likelihood of each task's loss, before the objective is computed."""
         self.likelihoods = dict(likelihoods)
+
+    def set_seed(self, seed: int) -> None:
+        """Takes the seed of a network, for a rule that draws anything; others leave it."""
+
+    def measures(self) -> dict[str, Any]:
+        """Returns what else is logged of the last step, float32 scalars by name."""
+        return {}
+
+    def take_note(
+        self,
+        losses: Mapping[str, Any],
+        presence: Mapping[str, Any] | None = None,
+        over_devices: OverDevices = on_one_device,
+    ) -> None:
+        """Learns from the losses that a step was taken with what weighs the next one; by default nothing.
+
+        Args:
+            losses: See `terms`.
+            presence: See `terms`.
+            over_devices: Sums over the devices.
+        """
 
     def task_weights(self) -> dict[str, Any]:
         """Returns the factor that each task's loss has now, float32 scalars by task."""
@@ -67,7 +99,11 @@ class Balancer(keras.layers.Layer):
         return {task: weights[task] * loss for task, loss in losses.items()}
 
     def total(
-        self, losses: Mapping[str, Any], presence: Mapping[str, Any] | None = None, training: bool = False
+        self,
+        losses: Mapping[str, Any],
+        presence: Mapping[str, Any] | None = None,
+        training: bool = False,
+        over_devices: OverDevices = on_one_device,
     ) -> Any:
         """Returns the objective of a batch, a float32 scalar.
 
@@ -75,6 +111,7 @@ class Balancer(keras.layers.Layer):
             losses: See `terms`.
             presence: See `terms`.
             training: Whether it is trained on: stopped tasks are left out then, in validation they still count.
+            over_devices: Sums over the devices, for a rule that has to know the whole batch.
         """
         active = ops.unstack(ops.convert_to_tensor(self.active), num=len(self.tasks))
         total = ops.zeros((), "float32")
@@ -95,10 +132,13 @@ class Balancer(keras.layers.Layer):
             presence: See `terms`.
             extra: What is added to the objective, whatever the tasks: the regularisation.
             gradient: Returns the gradients of a scalar with respect to all trained variables: None for those that it
-                does not depend on. Of several devices each gives its part.
+                does not depend on. Of several devices each gives its part. See `Gradients`.
         """
-        total = self.total(losses, presence, training=True) + extra
-        return total, gradient(total)
+        over_devices = getattr(gradient, "over_devices", on_one_device)
+        total = self.total(losses, presence, True, over_devices) + extra
+        gradients = gradient(total)
+        self.take_note(losses, presence, over_devices)
+        return total, gradients
 
     def stop(self, tasks: Iterable[str]) -> None:
         """Gives tasks no gradient from now on: neither through their losses nor through what the rule learns of them.
@@ -106,8 +146,9 @@ class Balancer(keras.layers.Layer):
         Raises:
             ValueError: If a name is no task's.
         """
+        self.stopped |= set(tasks)
         active = np.array(ops.convert_to_numpy(self.active))
-        for task in tasks:
+        for task in self.stopped:
             active[self.tasks.index(task)] = 0.0
         self.active.assign(active)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from sfgkeras.balancing.base import Balancing, by_task
+from sfgkeras.balancing.base import Balancing, given_weights
 
 if TYPE_CHECKING:
     from sfgkeras.balancing.balancer import Balancer
@@ -28,8 +28,4 @@ class Fixed(Balancing):
         """Builds the sum with fixed weights."""
         from sfgkeras.balancing.fixed_balancer import FixedBalancer
 
-        weights = by_task("weights", self.weights, tasks, 1.0)
-        for task, weight in weights.items():
-            if not weight >= 0:
-                raise ValueError(f"weights: {weight!r} of task {task!r} must be a number from 0 up")
-        return FixedBalancer(weights)
+        return FixedBalancer(given_weights(self.weights, tasks))

@@ -127,7 +127,10 @@ class Task(Section):
         description="Loss; by default the first one of the type in the table below.",
     )
     weight: Annotated[float, NUMBER] = Field(
-        default=1.0, ge=0, description="Factor of the loss in the sum over tasks, with `balancing = fixed`."
+        default=1.0,
+        ge=0,
+        description="Factor of the loss, whatever `balancing` does besides; with `gradnorm` where the learned weight "
+        "begins. With `uncertainty` it has no meaning.",
     )
     log_sigma: Annotated[float | None, NUMBER] = Field(
         default=None,

@@ -6,6 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from sfgkeras.balancing.gradients import on_one_device
+from sfgkeras.layers.backend import uses_tensorflow
+from sfgkeras.layers.synchronized import replica_context
 from sfgkeras.losses.likelihood import likelihood_of
 
 
@@ -71,6 +74,29 @@ def balanced_loss(network: Any, y: Any, y_pred: Any, sample_weight: Any, trainin
         y_pred: Outputs by task.
         sample_weight: None, weights of all tasks, or weights by task.
         training: Whether it is trained on.
+
+    Raises:
+        ValueError: If it is trained on by a rule that needs more than the gradient of one objective.
+    """
+    balancer = network.balancer
+    if training and balancer.asks_for_gradients:
+        raise ValueError(
+            f"balancing = {network.balancing.name} needs the gradients of the single tasks, which fit and "
+            f"train_on_batch take on TensorFlow alone (this is {keras.backend.backend()}), and a loop of your own does "
+            "not; use a rule of losses, such as dynamic_average or uncertainty, or train by an INI file"
+        )
+    values, presence = task_losses(network, y, y_pred, sample_weight)
+    over_devices = sum_over_devices()
+    total = balancer.total(values, presence, training, over_devices)
+    if training:
+        balancer.take_note(values, presence, over_devices)
+    return total + regularisation(network)
+
+
+def task_losses(network: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns this device's part of each task's loss and of the fraction of samples with a label of it.
+
+    See `balanced_loss` for the arguments.
     """
     losses = compiled_losses(network)
     network.balancer.learn_of(likelihoods(losses))
@@ -83,9 +109,27 @@ def balanced_loss(network: Any, y: Any, y_pred: Any, sample_weight: Any, trainin
         values[task] = ops.cast(loss(target, y_pred[task], weight), "float32")
         presence[task] = part * labelled_fraction(weight)
         network.loss_trackers[task].update_state(values[task] / part, sample_weight=ops.shape(y_pred[task])[0])
-    total = network.balancer.total(values, presence, training=training)
+    return values, presence
+
+
+def regularisation(network: Any) -> Any:
+    """Returns this device's part of the losses of the layers, a float32 scalar."""
+    total = ops.zeros((), "float32")
     for term in network.losses:
         total = total + network._aggregate_additional_loss(ops.cast(term, "float32"))
+    return total
+
+
+def sum_over_devices() -> Callable[[Any], Any]:
+    """Returns what sums a tensor over the devices that share a batch; on one device, and off TensorFlow, nothing."""
+    context = replica_context() if uses_tensorflow() else None
+    if context is None:
+        return on_one_device
+    import tensorflow as tf
+
+    def total(tensor: Any) -> Any:
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
     return total
 
 

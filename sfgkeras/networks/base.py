@@ -23,6 +23,7 @@ from sfgkeras.networks.balanced_loss import balanced_loss, compiled_losses, like
 from sfgkeras.networks.counting import predicting_weights
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
+from sfgkeras.networks.gradient_step import gradient_step
 from sfgkeras.networks.heads import Head, TaskHead, find_head
 from sfgkeras.networks.summary import summary_lines
 from sfgkeras.sharing import Sharing, find_sharing
@@ -146,6 +147,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
         self._balancer = self._balancing.build(self.task_names)
+        self._balancer.set_seed(self.seed)
         self.loss_trackers = {} if self._is_plain_sum else loss_trackers(self.task_names)
 
     def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
@@ -281,6 +283,12 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         if not self._is_plain_sum:
             return balanced_loss(self, y, y_pred, sample_weight, training)
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Takes a step as `keras.Model` does; where `balancing` needs them, by the tasks' gradients."""
+        if self._balancer.asks_for_gradients and keras.backend.backend() == "tensorflow":
+            return gradient_step(self, *args, **kwargs)
+        return super().train_step(*args, **kwargs)
 
     def summary(self, print_fn: Any = None, **kwargs: Any) -> None:
         """Prints the layers of every stage, their kernels, filters and parameters; how far the groups are decided.

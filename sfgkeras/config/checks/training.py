@@ -75,8 +75,11 @@ def _every(training: Training) -> str:
 def check_balancing(draft: Draft) -> None:
     """A task says only what the balancing rule makes use of."""
     chosen = draft.sections["training"].balancing
-    used = BALANCING[chosen].load().task_keys
-    owners = {key: name for name, entry in BALANCING.items() for key in entry.load().task_keys}
+    rule = BALANCING[chosen].load()
+    used, owners = rule.task_keys, dict[str, str]()
+    for name, entry in BALANCING.items():
+        for key in entry.load().task_keys:
+            owners.setdefault(key, name)
     for name, task in draft.application.tasks.items():
         for key, owner in owners.items():
             value = getattr(task, key)
@@ -87,6 +90,27 @@ def check_balancing(draft: Draft) -> None:
                 f"has no meaning with [TRAINING] balancing = {chosen}",
                 f"{_instead(draft, task, key, owner, chosen)}",
             )
+    _check_comparing(draft, chosen)
+
+
+def _check_comparing(draft: Draft, chosen: str) -> None:
+    """A rule that compares tasks has something to compare, or the user is told."""
+    rule, tasks = BALANCING[chosen].load(), draft.application.tasks
+    if not draft.application.complete or not rule.compares:
+        return
+    if len(tasks) == 1:
+        draft.warnings.append(f"[TRAINING] balancing = {chosen} compares tasks, and there is one: it trains as fixed")
+    elif rule.compares == "gradients" and draft.sections["network"].sharing == "single_task":
+        why = "compares gradients of what tasks share, and with [NETWORK] sharing = single_task they share nothing"
+        if rule.needs_shared:
+            draft.ini.add("TRAINING", "balancing", why, "use another rule, or another mechanism of sharing")
+        else:
+            draft.warnings.append(f"[TRAINING] balancing = {chosen} {why}: it trains as fixed")
+    if rule.needs_positive_weights:
+        for name, task in tasks.items():
+            if not task.weight > 0:
+                what = f"is 0, and [TRAINING] balancing = {chosen} learns it from there"
+                draft.ini.add(*draft.application.place(name, "weight"), what, "give a number above 0")
 
 
 def _instead(draft: Draft, task: Task, key: str, owner: str, chosen: str) -> str:

@@ -1,0 +1,129 @@
+"""Rules of losses: averages, draws and sums, by hand."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from sfgkeras.balancing import DynamicAverage, RandomWeights, SumOfGradients
+
+TASKS = ["a", "b"]
+
+
+def number(tensor):
+    return float(ops.convert_to_numpy(tensor))
+
+
+def note(balancer, a, b, presence=None):
+    balancer.take_note({"a": a, "b": b}, presence)
+
+
+def test_the_slower_a_loss_falls_the_more_it_counts():
+    """By hand: averages 2 and 4, then 1 and 4: ratios 1/2 and 1, at temperature 2."""
+    balancer = DynamicAverage(interval=2).build(TASKS)
+    for a, b in ((1.0, 3.0), (3.0, 5.0), (0.5, 4.5), (1.5, 3.5)):
+        assert balancer.current_weights() == {"a": 1.0, "b": 1.0}
+        note(balancer, a, b)
+    weights = 2 * np.exp([0.25, 0.5]) / np.exp([0.25, 0.5]).sum()
+    assert balancer.current_weights() == pytest.approx(dict(zip(TASKS, weights, strict=True)), rel=1e-6)
+    total = number(balancer.total({"a": 10.0, "b": 20.0}, training=True))
+    assert total == pytest.approx(weights @ [10.0, 20.0], rel=1e-6)
+    assert number(balancer.total({"a": 10.0, "b": 20.0})) == 30.0  # in validation
+    note(balancer, 7.0, 7.0)  # in the middle of an interval nothing changes
+    assert balancer.current_weights() == pytest.approx(dict(zip(TASKS, weights, strict=True)), rel=1e-6)
+
+
+def test_given_weights_are_factors_besides():
+    balancer = DynamicAverage({"b": 3.0}, interval=1).build(TASKS)
+    assert balancer.current_weights() == {"a": 1.0, "b": 3.0}
+    assert number(balancer.total({"a": 1.0, "b": 2.0})) == 7.0
+
+
+def test_averages_are_of_samples_with_labels_and_a_task_without_any_keeps_its_ratio():
+    balancer = DynamicAverage(interval=2, temperature=1.0).build(TASKS)
+    # Half of the batch has a label of b: a mean of 1 over the batch is one of 2 over these.
+    for a, b, share in ((1.0, 1.0, 0.5), (1.0, 0.0, 0.0), (1.0, 0.5, 0.5), (1.0, 0.5, 0.5)):
+        note(balancer, a, b, {"a": 1.0, "b": share})
+    expected = 2 * np.exp([1.0, 0.5]) / np.exp([1.0, 0.5]).sum()
+    assert list(balancer.current_weights().values()) == pytest.approx(expected, rel=1e-6)
+    for _ in range(2):
+        note(balancer, 1.0, 0.0, {"a": 1.0, "b": 0.0})
+    assert list(balancer.current_weights().values()) == pytest.approx(expected, rel=1e-6)
+
+
+def test_losses_of_0_and_losses_that_are_no_number_spoil_nothing():
+    balancer = DynamicAverage(interval=1).build(TASKS)
+    for a, b in ((0.0, 1.0), (0.0, np.nan), (1.0, np.inf), (1.0, 1.0)):
+        note(balancer, a, b)
+        assert all(np.isfinite(list(balancer.current_weights().values())))
+
+
+@pytest.mark.parametrize("rule", [DynamicAverage(interval=2), RandomWeights()], ids=lambda rule: rule.name)
+def test_weights_of_the_tasks_that_are_trained_add_up_to_their_number(rule):
+    balancer = rule.build(["a", "b", "c"])
+    balancer.set_seed(1)
+    for step in range(5):
+        balancer.take_note({"a": 1.0 + step, "b": 1.0, "c": 9.0})
+    assert sum(balancer.current_weights().values()) == pytest.approx(3.0, rel=1e-6)
+    balancer.stop(["c"])
+    weights = balancer.current_weights()
+    assert weights["c"] == 0.0
+    assert weights["a"] + weights["b"] == pytest.approx(2.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("rule", [DynamicAverage(interval=3), RandomWeights()], ids=lambda rule: rule.name)
+def test_a_resumed_training_goes_on_with_the_weights_that_it_would_have_had(rule):
+    rng = np.random.default_rng(0)
+    losses = rng.uniform(0.5, 2.0, size=(12, 2))
+
+    def build(seed=5):
+        balancer = rule.build(TASKS)
+        balancer.set_seed(seed)
+        return balancer
+
+    def run(balancer, rows):
+        seen = []
+        for a, b in rows:
+            seen.append(balancer.current_weights())
+            note(balancer, a, b)
+        return seen
+
+    expected, first, store, other = run(build(), losses), build(), {}, build(seed=6)
+    begun = run(first, losses[:7])
+    first.save_own_variables(store)
+    other.load_own_variables(store)
+    assert begun + run(other, losses[7:]) == expected
+    assert len({tuple(weights.values()) for weights in expected}) > 2
+
+
+def test_random_weights_are_softmaxes_of_normal_numbers_drawn_at_every_step():
+    balancer = RandomWeights().build(["a", "b", "c"])
+    balancer.set_seed(2)
+    drawn = []
+    for _ in range(600):
+        drawn.append(list(balancer.current_weights().values()))
+        balancer.take_note({})
+    drawn = np.array(drawn)
+    assert len(np.unique(drawn[:, 0])) == 600
+    np.testing.assert_allclose(drawn.sum(1), 3.0, rtol=1e-5)
+    np.testing.assert_allclose(drawn.mean(0), 1.0, atol=0.1)
+    # The logarithm of a ratio is a difference of two standard normal numbers.
+    ratios = np.log(drawn[:, 0] / drawn[:, 1])
+    assert ratios.std() == pytest.approx(np.sqrt(2), rel=0.1)
+    assert abs(ratios.mean()) < 0.2
+    assert number(balancer.total({"a": 1.0, "b": 2.0, "c": 3.0})) == 6.0  # in validation
+
+
+def test_every_task_has_a_batch_of_its_own():
+    """A mean over the batch of 0.5 is one of 2 over the fourth of the samples that have a label."""
+    balancer = SumOfGradients({"b": 3.0}).build(["a", "b", "c"])
+    losses = {"a": 0.5, "b": 1.0, "c": 0.0}
+    total = balancer.total(losses, {"a": 0.25, "b": 1.0, "c": 0.0}, training=True)
+    assert number(total) == pytest.approx(2.0 + 3.0)
+    assert number(balancer.total(losses, training=True)) == pytest.approx(0.5 + 3.0)
+
+
+def test_the_share_of_labels_is_that_of_all_devices():
+    """This device has a part of 0.1 of the loss and no label; the batch has labels in a half."""
+    balancer = SumOfGradients().build(["a"])
+    total = balancer.total({"a": 0.1}, {"a": 0.0}, True, lambda part: part + 0.5)
+    assert number(total) == pytest.approx(0.2)
