@@ -191,10 +191,10 @@ def train(family_name: str, mechanism: str, seed: int, steps: int) -> dict[str, 
     family = FAMILIES[family_name]
     training, _, test = cohort(family, seed)
     keras.utils.set_random_seed(seed)
-    started = time.perf_counter()
+    started = time.process_time()
     network = build(family, mechanism, seed, steps)
     network.fit(batches(training, seed), steps_per_epoch=steps, epochs=1, verbose=0)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     outputs = network.predict(test.images, verbose=0, batch_size=250)
     scores = {task: score(task, outputs[task], test.truth[task]) for task in family.tasks}
     return {
@@ -271,7 +271,7 @@ def mechanisms_table(runs: Sequence[Mapping[str, Any]], mechanisms: Sequence[str
     ranks = np.mean([rankdata(-column) for column in means.T], axis=0)
     heads = [f"{name}: {task} {'error ↓' if task == 'place' else '↑'}" for name, _, task in columns]
     lines = [
-        f"| mechanism | {' | '.join(heads)} | mean rank | parameters | multiplies | seconds |",
+        f"| mechanism | {' | '.join(heads)} | mean rank | parameters | multiplies | CPU seconds |",
         "|" + "---|" * (len(columns) + 5),
     ]
     for row, mechanism in enumerate(mechanisms):
