@@ -74,7 +74,7 @@ MAY_CHANGE: Mapping[str, tuple[str, ...]] = {
     ),
     "MULTITASK": (
         "use_hardcat", "batch_sampling", "tau", "use_tau_annealing", "gs_anneal_r", "min_temp", "entropy_decay",
-        "cross_stitch_decay",
+        "cross_stitch_decay", "cost_weight", "group_multiple",
     ),
     "TASK": ("weight", "metrics"),
 }  # fmt: skip

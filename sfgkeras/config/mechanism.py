@@ -79,6 +79,7 @@ _MASKS = {
         lambda value: {"use_hardcat": value == "hard"},
     ),
     "per_sample": _renamed("batch_sampling"),
+    "group_multiple": _renamed("group_multiple"),
     "temperature": OtherSpelling(
         "MULTITASK",
         ("tau", "use_tau_annealing", "gs_anneal_r", "min_temp"),
@@ -87,7 +88,7 @@ _MASKS = {
     ),
 }
 OTHER_SPELLINGS: Mapping[str, Mapping[str, OtherSpelling]] = {
-    "sfg": {**_MASKS, "entropy_decay": _renamed("entropy_decay")},
+    "sfg": {**_MASKS, "entropy_decay": _renamed("entropy_decay"), "cost_weight": _renamed("cost_weight")},
     "constant_p": _MASKS,
     "constant_mask": {**_GROUPS, "fractions": _renamed("init_categorical")},
     "cross_stitch": {

@@ -221,6 +221,18 @@ class Multitask(Section):
     entropy_decay: Annotated[float, NUMBER] = Field(
         default=1e-5, ge=0, description="Weight of the entropy of the probabilities, lambda_2 of the paper."
     )
+    cost_weight: Annotated[float, NUMBER] = Field(
+        default=0.0,
+        ge=0,
+        description="Weight in the objective of the multiplies that the hardened network is expected to cost, as a "
+        "multiple of those with all filters shared; 0 leaves the groups to the losses alone. (new)",
+    )
+    group_multiple: Annotated[int, WHOLE] = Field(
+        default=1,
+        ge=1,
+        description="What the filters of every group are multiples of once groups are fixed, e.g. 8, since engines are "
+        "slow at other numbers; one group of each layer may hold what is left over. 1 forces nothing. (new)",
+    )
     random_p_init: Annotated[bool, YES_NO] = Field(
         default=False,
         description="Whether each filter's initial probabilities are drawn from a flat Dirichlet.",

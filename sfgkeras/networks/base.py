@@ -22,6 +22,7 @@ from sfgkeras.layers.statistics_record import StatisticsRecord
 from sfgkeras.networks.balanced_loss import balanced_loss, compiled_losses, likelihoods, loss_trackers
 from sfgkeras.networks.counting import predicting_weights
 from sfgkeras.networks.earlier_configs import translate_config
+from sfgkeras.networks.expected_multiplies import relative_multiplies
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
 from sfgkeras.networks.gradient_step import gradient_step
 from sfgkeras.networks.heads import Head, TaskHead, find_head
@@ -289,6 +290,16 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         if self._balancer.asks_for_gradients and keras.backend.backend() == "tensorflow":
             return gradient_step(self, *args, **kwargs)
         return super().train_step(*args, **kwargs)
+
+    @property
+    def losses(self) -> list[Any]:
+        """The terms of the objective besides the losses of the tasks: regularisation, and what multiplies cost."""
+        found = list(super().losses)
+        weight = getattr(self.sharing, "cost_weight", 0.0)
+        # Keras gives back what it was given here where it differentiates without state.
+        if not weight or not self.built or self._losses_override:
+            return found
+        return [*found, weight * relative_multiplies(self)]
 
     def summary(self, print_fn: Any = None, **kwargs: Any) -> None:
         """Prints the layers of every stage, their kernels, filters and parameters; how far the groups are decided.

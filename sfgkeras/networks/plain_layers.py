@@ -167,8 +167,8 @@ class PlainLayers:
 
     def zeros(self, reference: Any, channels: int) -> Any:
         """Returns channels of zeros of the spatial size of a reference."""
-        kernel = np.zeros((1,) * self.spatial_rank + (reference.shape[-1], channels), "float32")
-        return self.convolve(reference, kernel, None)
+        zero = ops.zeros_like(reference[..., :1])
+        return zero if channels == 1 else ops.repeat(zero, channels, axis=-1)
 
     def concatenate(self, parts: Sequence[Any]) -> Any:
         """Concatenates channels."""

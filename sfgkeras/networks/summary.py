@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras import ops
 
 from sfgkeras.networks.counting import count_parameters, predicting_weights
+from sfgkeras.networks.expected_multiplies import relative_multiplies
 
 
 def summary_lines(network: Any) -> Iterator[str]:
@@ -37,6 +39,8 @@ def summary_lines(network: Any) -> Iterator[str]:
     if network.groupings():
         share = network.undecided_filters
         yield f"{share:.0%} of the filters are undecided; at inference masks are those of {network.settled_masks!r}"
+        cost = float(ops.convert_to_numpy(relative_multiplies(network)))
+        yield f"hardened, {cost:.0%} of the multiplies of a network that shares all filters are to be expected"
 
 
 def _names(network: Any) -> list[str]:

@@ -14,6 +14,7 @@ class ConstantP(SFG):
     Attributes:
         learn_grouping: False, and no setting: there is nothing to learn.
         entropy_decay: Without effect, as nothing is trained that would have an entropy.
+        cost_weight: 0, and no setting, likewise.
     """
 
     name: ClassVar[str] = "constant_p"
@@ -21,6 +22,7 @@ class ConstantP(SFG):
 
     learn_grouping: bool = field(default=False, init=False)
     entropy_decay: float = 1e-5
+    cost_weight: float = field(default=0.0, init=False)
 
     def probabilities_of(self, groups: Sequence[int]) -> Any:
         """Returns the given probabilities, or equal ones; see `SFG.probabilities_of`."""

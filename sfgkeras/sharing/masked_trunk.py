@@ -135,6 +135,14 @@ class MaskedTrunk(Trunk):
             found[name][:, self.architecture.live_groups(index)] = ops.convert_to_numpy(grouping.probabilities())
         return found
 
+    def probabilities_of_all_groups(self) -> list[Any]:
+        """Returns p of every SFG convolution, `(filters, groups)`, as tensors that depend on the grouping logits."""
+        groups = np.eye(self.settings.num_groups, dtype="float32")
+        return [
+            ops.matmul(grouping.probabilities(), groups[self.architecture.live_groups(index)])
+            for index, grouping in enumerate(self.groupings().values())
+        ]
+
     def sharing_matrix(self) -> dict[str, np.ndarray]:
         """Returns which part of the filters expected to serve a task serves others, too; see `groups_in_common`."""
         groups = np.eye(self.settings.num_groups)

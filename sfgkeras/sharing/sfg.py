@@ -41,6 +41,9 @@ class SFG(GroupSharing):
         assignment: `soft` (relaxed masks) or `hard` (one-hot masks, straight-through gradient).
         per_sample: Whether every sample of a batch gets a draw of its own in training.
         entropy_decay: lambda_2 of the paper, weight of the sum of entropies of all trained probabilities.
+        cost_weight: Weight of `networks.expected_multiplies` in the objective, relative to all shared.
+        group_multiple: What the filters of every group are multiples of once groups are fixed; see
+            `group_multiples.assign_groups`.
         temperature: Initial value, rate and minimum of the temperature; see `grouping.temperature_schedule`.
         noise: Whether masks are drawn. False takes `softmax(ln p / temperature)`, the draw without its noise (mean
             field): with `hard` assignment the most probable groups with the gradient of that.
@@ -63,6 +66,18 @@ class SFG(GroupSharing):
     )
     per_sample: bool = setting(False, "Whether each window of a batch draws its own masks in training.")
     entropy_decay: float = setting(1e-5, "Weight of the entropy of the probabilities, lambda_2 of the paper.", ge=0)
+    cost_weight: float = setting(
+        0.0,
+        "Weight in the objective of the multiplies that the hardened network is expected to cost, as a multiple of "
+        "those with all filters shared; 0 leaves the groups to the losses alone.",
+        ge=0,
+    )
+    group_multiple: int = setting(
+        1,
+        "What the filters of every group are multiples of once groups are fixed, e.g. 8, since engines are slow at "
+        "other numbers; one group of each layer may hold what is left over. 1 forces nothing.",
+        ge=1,
+    )
     temperature: tuple[float, float, float] = setting(
         (1.0, 1e-5, 0.1),
         "Initial value, rate r and minimum of the temperature max(minimum, initial exp(-r t)) at iteration t.",

@@ -42,6 +42,7 @@ OTHER_VALUES = {
     "strength": "0.25", "distance": "absolute", "layers": "stage_1, */block_*",
     "task_layers": "2", "update_every": "7", "epsilon": "0.25", "covariances": "tasks",
     "same_start": "no",
+    "cost_weight": "0.1", "group_multiple": "8",
 }  # fmt: skip
 """Another value than the default of every setting."""
 

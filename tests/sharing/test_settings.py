@@ -78,7 +78,7 @@ def test_values_that_no_mechanism_has_are_refused(mechanism, settings, message):
     ("setting", "value"),
     [
         ("initial_probabilities", (0.1, 0.1, 0.8)), ("assignment", "hard"), ("per_sample", True),
-        ("entropy_decay", 0.5),
+        ("entropy_decay", 0.5), ("cost_weight", 0.5),
         ("temperature", (2.0, 0.0, 0.5)), ("learn_grouping", False), ("routing", "separate"), ("mask_residual", False),
     ],
 )  # fmt: skip
