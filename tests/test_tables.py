@@ -214,7 +214,8 @@ SETTLED = {
     (Multitask, "image"), (Multitask, "tasks"), (Multitask, "sampler"), (Multitask, "layer_scale"),
     # The authors' names for settings of a sharing mechanism, which code reads from there (config/mechanism.py).
     *((Multitask, key) for key in ("learn_categorical", "use_hardcat", "batch_sampling", "entropy_decay")),
-    *((Multitask, key) for key in ("cost_weight", "group_multiple", "cross_stitch_init", "cross_stitch_per_channel", "cross_stitch_decay")),
+    *((Multitask, key) for key in ("cost_weight", "group_multiple")),
+    *((Multitask, key) for key in ("cross_stitch_init", "cross_stitch_per_channel", "cross_stitch_decay")),
     (Multitask, "constant_grouping"), (Task, "type"), (Task, "target"), (InputSource, "spatial_window_size"),
 }  # fmt: skip
 

@@ -108,7 +108,7 @@ class _Expectation:
         total = ops.zeros((), "float32")
         rank = len(input_shape) - 1
         for index, stage in enumerate(architecture.stages):
-            size = math.prod(architecture.spatial_shape(architecture.levels[index], input_shape[:-1]))
+            size = self._voxels(architecture.levels[index], input_shape[:-1])
             per_product = float(size * stage.kernel_size**rank)
             for group in self._groups(index):
                 owned = ops.sum(self._share(index, (group,)))
@@ -124,12 +124,15 @@ class _Expectation:
     def _of_head(self, task: int, head: TaskHead, shape: Sequence[int]) -> Any:
         """Returns the multiplies of the head of a task, whose first layer alone depends on the channels it reads."""
         tap = self._architecture.taps[task]
-        size = math.prod(self._architecture.spatial_shape(self._architecture.level_after(tap), shape))
+        size = self._voxels(self._architecture.level_after(tap), shape)
         widths = [product.kernel.shape[-1] for product in head.products]
         later = sum(before * after for before, after in zip(widths, widths[1:], strict=False))
         voxels, entries = (size, 1) if head.kind == "map" else (1, size if head.head.needs_fixed_size else 1)
         first = float(voxels * entries * widths[0]) * self._channels(tap, self._task_reader(task))
         return first + float(voxels * later)
+
+    def _voxels(self, level: int, shape: Sequence[int]) -> int:
+        return math.prod(length or 1 for length in self._architecture.spatial_shape(level, shape))
 
     def _groups(self, index: int) -> list[int]:
         live = self._architecture.live_groups(index)

@@ -24,10 +24,12 @@ from sfgkeras.networks.hardening import group_network
 def settle(network: MultiTaskNetwork) -> MultiTaskNetwork:
     """Returns the network of fixed groups that a training goes on with; the network itself stays as it is.
 
+    Groups hold multiples of the mechanism's `group_multiple`: the training heals what was forced.
+
     Args:
         network: With any sharing mechanism that `group_network` takes.
     """
-    grouped = group_network(network)
+    grouped = group_network(network, getattr(network.sharing, "group_multiple", 1))
     if grouped is not network:
         random = network.random_state()
         grouped.set_random_state({name: random[name] for name in grouped.random_state()})

@@ -1,4 +1,4 @@
-"""What the hardened network is expected to cost: exact at fixed groups, an expectation elsewhere, part of the objective."""
+"""What the hardened network is expected to cost: exact at fixed groups, a mean elsewhere, part of the objective."""
 
 import itertools
 
@@ -114,6 +114,7 @@ def test_all_shared_is_one_and_weighs_in_the_objective(undecided, small_network)
     undecided._losses_override = []
 
 
+@pytest.mark.slow
 def test_a_higher_weight_trains_a_network_of_fewer_multiplies(small_network, images):
     x = images(8, batch=2)
     targets = {"task_0": x, "task_1": np.concatenate([x, -x], axis=-1)}

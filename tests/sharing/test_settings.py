@@ -48,7 +48,7 @@ def test_a_mechanism_by_name_with_its_settings_is_the_object():
 @pytest.mark.parametrize(
     ("sharing", "settings", "message"),
     [
-        ("sfg", {"weight": 0.5}, "sharing = sfg has no setting 'weight'; it has routing"),
+        ("sfg", {"fractions": 0.5}, "sharing = sfg has no setting 'fractions'; it has routing"),
         ("sfg", {"assignmnt": "hard"}, "sharing = sfg has no setting 'assignmnt', did you mean 'assignment'"),
         ("hard_sharing", {"routing": "mixed"}, "sharing = hard_sharing has no setting 'routing'; it has none"),
         ("constant_p", {"learn_grouping": True}, "sharing = constant_p has no setting 'learn_grouping'"),
