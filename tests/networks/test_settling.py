@@ -125,3 +125,15 @@ def test_optimizers_that_do_not_fit_are_refused():
     old, new = build(keras.optimizers.Adam(), masked), build(keras.optimizers.Adagrad(), dense)
     with pytest.raises(ValueError, match="do not fit each other"):
         carry_moments(masked, dense, old, new)
+
+
+def test_groups_hold_multiples_where_the_mechanism_asks_for_them():
+    made = Small(TASKS, SFG(initial_probabilities="vertices", group_multiple=2), seed=4)
+    made.build((None, 6, 6, 1))
+    likeliest, settled = (
+        [p.sum(axis=0) % 2 for p in grouped.grouping_probabilities().values()][:2]
+        for grouped in (group_network(made), settle(made))
+    )
+    assert sorted(settled[0]) == [0, 0, 0]
+    assert sorted(settled[1]) == [0, 0, 1]
+    assert any((a != b).any() for a, b in zip(likeliest, settled, strict=True))
