@@ -128,7 +128,7 @@ def test_optimizers_that_do_not_fit_are_refused():
 
 
 def test_groups_hold_multiples_where_the_mechanism_asks_for_them():
-    made = Small(TASKS, SFG(initial_probabilities="vertices", group_multiple=2), seed=4)
+    made = Small(TASKS, SFG(initial_probabilities="vertices", group_multiple=2), seed=5)
     made.build((None, 6, 6, 1))
     likeliest, settled = (
         [p.sum(axis=0) % 2 for p in grouped.grouping_probabilities().values()][:2]
