@@ -1,14 +1,16 @@
 """The subjects of `sfgkeras predict --input`: which file is whose, and which of the network's images it is.
 
 An image is told by the rule of its input section in the INI file (`filename_contains`), else by the section's name in
-the name of the file (`p1_T2.nii.gz` is [T2]), else by being the only one that the network sees.
+the name of the file (`p1_T2.nii.gz` is [T2]), else by being the only one that the network sees. Rows of HDF5 files are
+images, too (`new_rows`).
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sfgkeras.applications.subjects.new_rows import find_rows, hdf5_files_in, sections_of, split_hdf5
 from sfgkeras.config import Config
 from sfgkeras.data.file_search import (
     SUBJECT_FOLDERS,
@@ -21,15 +23,16 @@ from sfgkeras.data.file_search import (
 )
 from sfgkeras.data.nifti import LOADERS as FILE_LOADERS
 from sfgkeras.data.nifti import is_image, is_photo
-from sfgkeras.data.references import ImageFile
+from sfgkeras.data.references import ImageFile, ImageRef
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError, counted, suggestion
 
 _SEPARATORS = "_-. "
 _PARTS_OF_A_SUBJECT = re.compile(r"(ses-.*|anat|func|dwi|fmap|perf|pet|micr)", re.IGNORECASE)
 
-NAMED, BY_RULE, BY_SECTION, ONLY_ONE = (
-    "as named by SOURCE=PATH", "by filename_contains", "by the section's name", "the only image of the network"
+NAMED, BY_RULE, BY_SECTION, BY_FILE, ONLY_ONE = (
+    "as named by SOURCE=PATH", "by filename_contains", "by the section's name", "by hdf5_file",
+    "the only image of the network",
 )  # fmt: skip
 
 
@@ -40,13 +43,13 @@ class Found:
     Attributes:
         subject_id: The subject.
         source: The input section that it stands for.
-        path: The file, or the folder of a DICOM series.
+        image: A file, the folder of a DICOM series, or a row of an HDF5 file.
         how: What told the section.
     """
 
     subject_id: str
     source: str
-    path: Path
+    image: ImageRef
     how: str
 
 
@@ -54,7 +57,8 @@ def find_subjects(inputs: Sequence[str], config: Config, photos: bool | None = N
     """Finds the subjects that `--input` names.
 
     Args:
-        inputs: Files, DICOM folders, folders of images, folders of subjects' folders; each also as `SOURCE=PATH`.
+        inputs: Files, DICOM folders, HDF5 files, folders of images, folders of subjects' folders; each also as
+            `SOURCE=PATH`.
         config: Knows the network's image sources.
         photos: Whether the network sees photos; None does not care. In folders the others are passed over.
 
@@ -71,9 +75,12 @@ def find_subjects(inputs: Sequence[str], config: Config, photos: bool | None = N
     found = []
     loose: list[tuple[Path, str | None]] = []
     for path, source in given:
-        if not path.exists():
+        hdf5 = split_hdf5(path)
+        if not (path if hdf5 is None else hdf5[0]).exists():
             raise DataError(f"--input {path}: does not exist; check the path")
-        if path.is_dir() and not is_image(path):
+        if hdf5 is not None:
+            found += finder.rows(*hdf5, source)
+        elif path.is_dir() and not is_image(path):
             found += finder.in_folder(path, source)
         else:
             loose.append((path, source))
@@ -115,11 +122,23 @@ class _Finder:
         for each in inner:
             images = self._usable(list(images_below(each)), each)
             found += self._of_subject(each, images, source) if images else []
+        for path in hdf5_files_in(folder, self._config) if not found else ():
+            found += self.rows(path, None, source)
         if not found:
             raise DataError(
                 f"--input {folder}: holds no image, nor does a folder in it; name NIfTI files or DICOM series"
             )
         return found
+
+    def rows(self, path: Path, data_set: str | None, source: str | None) -> list[Found]:
+        """Finds the images in the rows of an HDF5 file, of one of its data sets if that is named."""
+        names = [source] if source is not None else sections_of(path, self._config)
+        how = NAMED if source is not None else ONLY_ONE if len(self._images) == 1 else BY_FILE
+        return [
+            Found(subject_id, name, image, how)
+            for name in names
+            for subject_id, image in find_rows(path, data_set, name, self._config).items()
+        ]
 
     def loose(self, given: Sequence[tuple[Path, str | None]]) -> list[Found]:
         """Finds what single images are that were named one by one."""
@@ -167,7 +186,7 @@ class _Finder:
             seen[name] = path
         pattern = id_pattern((), self._folder_pattern())
         subject_id = pattern.sub("", folder.resolve().name) or folder.resolve().name
-        return [Found(subject_id, name, path, how) for path, (name, how) in told.items()]
+        return [Found(subject_id, name, self._file(path, name), how) for path, (name, how) in told.items()]
 
     def _folder_pattern(self) -> str | None:
         first = self._config.sources[self._images[0]]
@@ -209,13 +228,20 @@ class _Finder:
 
     def _with_ids(self, told: Mapping[Path, tuple[str, str]], folder: Path | None) -> list[Found]:
         """Gives every image the id of its name; one image for each section is one subject, whatever the names."""
-        found = [Found(self._id_of(path, name, how), name, path, how) for path, (name, how) in told.items()]
+        found = [
+            Found(self._id_of(path, name, how), name, self._file(path, name), how) for path, (name, how) in told.items()
+        ]
         counts = [sum(each.source == name for each in found) for name in self._images]
         if len({each.subject_id for each in found}) > 1 and counts == [1] * len(self._images):
             first = min(found, key=lambda each: self._images.index(each.source))
             subject_id = first.subject_id if folder is None else folder.resolve().name
-            found = [Found(subject_id, each.source, each.path, each.how) for each in found]
+            found = [replace(each, subject_id=subject_id) for each in found]
         return found
+
+    def _file(self, path: Path, name: str) -> ImageFile:
+        """Returns a new image, read as in training, or by its ending where training read rows of another kind."""
+        loader = self._config.sources[name].loader
+        return ImageFile(path, loader if loader in FILE_LOADERS else None)
 
     def _id_of(self, path: Path, name: str, how: str) -> str:
         """Returns the id that a name gives; where nothing of it remains, that of the folder."""
@@ -235,38 +261,31 @@ def _section_name(name: str) -> re.Pattern[str]:
 
 
 def _join(found: Sequence[Found], config: Config) -> list[Subject]:
-    images = config.image
-    subjects: dict[str, dict[str, Path]] = {}
+    subjects: dict[str, dict[str, ImageRef]] = {}
     for each in found:
-        files = subjects.setdefault(each.subject_id, {})
-        other = files.get(each.source)
-        if other is not None and other.resolve() != each.path.resolve():
+        images = subjects.setdefault(each.subject_id, {})
+        other = images.get(each.source)
+        if other is not None and other.place != each.image.place:
             raise DataError(
-                f"{each.path}: has the subject id {each.subject_id!r}, as has {other}; results would have one name: "
+                f"{each.image}: has the subject id {each.subject_id!r}, as has {other}; results would have one name: "
                 "predict them into different folders, or rename one"
             )
-        files[each.source] = each.path
+        images[each.source] = each.image
     problems = []
-    for subject_id, files in sorted(subjects.items()):
-        missing = [name for name in images if name not in files]
+    for subject_id, images in sorted(subjects.items()):
+        missing = [name for name in config.image if name not in images]
         if missing:
-            have = ", ".join(f"[{name}] {path}" for name, path in files.items())
+            have = ", ".join(f"[{name}] {image}" for name, image in images.items())
             problems.append(
                 f"subject {subject_id!r} has no [{missing[0]}], only {have}: the network was trained with "
-                f"{', '.join(images)}; add it, e.g. --input {missing[0]}=FILE"
+                f"{', '.join(config.image)}; add it, e.g. --input {missing[0]}=FILE"
             )
     if problems:
         raise DataError("\n".join(problems))
     return [
-        Subject(subject_id, {name: ImageFile(files[name], _reader(config, name)) for name in images})
-        for subject_id, files in sorted(subjects.items())
+        Subject(subject_id, {name: images[name] for name in config.image})
+        for subject_id, images in sorted(subjects.items())
     ]
-
-
-def _reader(config: Config, name: str) -> str | None:
-    """Returns what reads a new image: as in training, or by its ending where training read rows of another kind."""
-    loader = config.sources[name].loader
-    return loader if loader in FILE_LOADERS else None
 
 
 def _describe(found: Sequence[Found]) -> list[str]:

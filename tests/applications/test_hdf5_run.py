@@ -244,6 +244,19 @@ def test_new_pictures_are_predicted_from_the_model_folder(trained, tmp_path):
     assert np.array_equal(read_label_map(found).array, expected)
 
 
+def test_rows_of_a_new_file_are_predicted_as_they_were_in_the_run(trained, tmp_path):
+    config, _, folder = trained
+    run_folder = read_trained_run(str(config.system.model_dir))
+    subjects = predict(run_folder, [str(folder / "test" / "images.h5")], tmp_path / "out")
+    assert [subject.subject_id for subject in subjects] == ["000000", "000001"]
+    for subject_id in ("000000", "000001"):
+        found = read_label_map(tmp_path / "out" / f"{subject_id}_mask_predicted.nii.gz").array
+        expected = read_label_map(prediction_path(config, f"test_{subject_id}", "mask")).array
+        assert np.array_equal(found, expected)
+    with pytest.raises(DataError, match=r"is the folder of the image .*choose another folder"):
+        predict(run_folder, [str(folder / "test" / "images.h5")], folder / "test")
+
+
 def test_one_file_for_all_has_its_rows_divided_as_ever(make, tmp_path):
     rng = np.random.default_rng(4)
     with h5py.File(tmp_path / "all.h5", "w") as file:
