@@ -55,7 +55,7 @@ def _choose(old: Path, new: Path) -> tuple[Conversion, set[str]]:
     if old.suffix.lower() == ".ini":
         return lambda old, new, settings, reporter: convert_ini(old, new, reporter), set()
     if (old.is_dir() or not old.suffix) and not any(_hdf5_files(old)):
-        return convert_to_hdf5, {"split", "size", "foreground", "compression"}
+        return convert_to_hdf5, {"split", "size", "foreground", "compression", "box_of"}
     if old.is_dir() or old.suffix.lower() in HDF5_ENDINGS:
         if new.suffix:
             raise DataError(f"{new}: HDF5 becomes a folder of images; write a name without the ending {new.suffix}")

@@ -5,13 +5,13 @@ of several kinds for each subject (`p1_mr.nii.gz`, `p1_ct.nii.gz`) has a data se
 Boxes and classes come from Pascal VOC files (`.xml`), other values from the table `subjects.csv`.
 """
 
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from sfgkeras.applications.convert.pascal_voc import read_boxes
 from sfgkeras.data.file_search import find_files, images_in, name_of
 from sfgkeras.data.references import ImageRef, references
 from sfgkeras.data.subjects import read_table
@@ -56,11 +56,15 @@ def is_labels(name: str) -> bool:
     return name.lower().rpartition("_")[2] in MASK_NAMES
 
 
-def find_data(folder: Path) -> FoundData:
+def find_data(folder: Path, box_of: str | None = None) -> FoundData:
     """Finds all that a folder holds.
 
+    Args:
+        folder: The folder.
+        box_of: Whose box is taken where a Pascal VOC file has several objects; see `read_boxes`.
+
     Raises:
-        DataError: If there is no image in it, or a file cannot be read.
+        DataError: If there is no image in it, a file cannot be read, or several objects leave open whose box is meant.
     """
     found = FoundData()
     for place in _folders(folder, _DEPTH):
@@ -69,7 +73,11 @@ def find_data(folder: Path) -> FoundData:
                 other = next(iter(found.images[name].values())).path.parent
                 raise DataError(f"{place}: is a second data set {name!r}, as {other} is; rename one of the folders")
             found.images[name] = images
-        _read_boxes(sorted(place.glob("*.xml")), found)
+        boxes = read_boxes(sorted(place.glob("*.xml")), box_of)
+        found.boxes |= {subject_id: box.edges for subject_id, box in boxes.items()}
+        found.classes |= {subject_id: box.name for subject_id, box in boxes.items()}
+    if box_of is not None and not found.boxes:
+        raise DataError(f"{folder}: holds no Pascal VOC file (.xml) whose box --box-of could choose; leave it out")
     if not found.images:
         raise DataError(f"{folder}: holds no image, nor do its folders; name a folder of photos or NIfTI files")
     if (folder / TABLE).is_file():
@@ -100,27 +108,3 @@ def _data_sets(place: Path, top: Path) -> dict[str, Mapping[str, ImageRef]]:
         return {word: references(find_files([place], [f"_{word}"])) for word in words}
     name = IMAGES if place == top else place.name
     return {_ALIASES.get(name.lower(), name): references(find_files([place]))}
-
-
-def _read_boxes(paths: Sequence[Path], found: FoundData) -> None:
-    """Reads Pascal VOC files: the box around all objects of an image, and the name of the first one.
-
-    Their corners are pixels counted from 1, both inside the box; here they become its edges, from 0.
-    """
-    for path in paths:
-        try:
-            root = ElementTree.parse(path).getroot()
-            objects = root.findall("object")
-            corners = np.array([[float(each.findtext(f"bndbox/{edge}", "")) for edge in _EDGES] for each in objects])
-        except (ElementTree.ParseError, ValueError, OSError) as error:
-            raise DataError(f"{path}: is no Pascal VOC annotation ({error}); correct or remove it") from None
-        if root.tag != "annotation" or not objects:
-            raise DataError(f"{path}: is an XML file without <annotation> or <object>; remove it")
-        low, high = corners[:, :2].min(0) - 1, corners[:, 2:].max(0)
-        if (low < 0).any() or (low >= high).any():
-            raise DataError(f"{path}: its box {corners.tolist()} has no extent, or begins before pixel 1; correct it")
-        found.boxes[path.stem] = np.concatenate([low, high]).astype(np.float32)
-        found.classes[path.stem] = objects[0].findtext("name", "").strip()
-
-
-_EDGES = ("xmin", "ymin", "xmax", "ymax")

@@ -13,12 +13,15 @@ class ConversionSettings:
         size: Rows and columns of photos and their masks, which are resized; boxes with them.
         foreground: Labels of masks that become 1, all others 0; None leaves labels as they are.
         compression: Level of gzip, 0 (none) to 9; None is 1.
+        box_of: Whose box is taken of a picture with several objects: `largest`, `all` (the box around them), or a name;
+            None refuses such pictures.
     """
 
     split: Path | None = None
     size: tuple[int, int] | None = None
     foreground: tuple[int, ...] | None = None
     compression: int | None = None
+    box_of: str | None = None
 
     def given(self) -> set[str]:
         """Returns the names of the settings that are not at their defaults."""

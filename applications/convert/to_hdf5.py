@@ -32,7 +32,7 @@ def convert_to_hdf5(old: Path, new: Path, settings: ConversionSettings, reporter
     Raises:
         DataError: If a file cannot be read, sizes differ, or a subject of the split is not there.
     """
-    found = find_data(old)
+    found = find_data(old, settings.box_of)
     ids, lacking = found.subjects()
     for name, count in lacking.items():
         if count:

@@ -208,6 +208,11 @@ def _read_sizes(context: click.Context, parameter: click.Parameter, value: str |
 @click.option("--size", callback=_read_sizes, help="To HDF5: ROWS,COLUMNS that photos, masks and boxes are brought to.")
 @click.option("--foreground", callback=_read_sizes, help="To HDF5: labels of masks that become 1, e.g. 1,3; others 0.")
 @click.option("--compression", type=click.IntRange(0, 9), help="To HDF5: level of gzip; 1, and 0 for none.")
+@click.option(
+    "--box-of",
+    metavar="largest|all|NAME",
+    help="To HDF5: whose box, where Pascal VOC files have several objects; all: the box around them.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def convert(
     old: Path,
@@ -216,6 +221,7 @@ def convert(
     size: tuple[int, ...] | None,
     foreground: tuple[int, ...] | None,
     compression: int | None,
+    box_of: str | None,
     overwrite: bool,
 ) -> None:
     """Write data or an INI file in another form; what OLD and NEW are says which.
@@ -230,5 +236,5 @@ def convert(
     if size is not None and len(size) != 2:
         raise click.BadParameter("give rows and columns, e.g. 256,256", param_hint="--size")
     rows_and_columns = None if size is None else (size[0], size[1])
-    settings = ConversionSettings(split, rows_and_columns, foreground, compression)
+    settings = ConversionSettings(split, rows_and_columns, foreground, compression, box_of)
     convert_any(old, new, build_reporter(), overwrite, settings)

@@ -1,6 +1,7 @@
 """Folders of images become HDF5 and folders again, with nothing lost; nothing is replaced unasked."""
 
 import csv
+import shutil
 
 import h5py
 import numpy as np
@@ -179,6 +180,55 @@ def test_what_cannot_be_converted_is_refused_by_name_and_leaves_nothing(pets, tm
     assert list(tmp_path.iterdir()) == [pets]
 
 
+def objects(*named):
+    """Returns a Pascal VOC file of several objects: name and corners of each."""
+    one = XML[XML.index("<object>") : XML.index("</annotation>")]
+    return f"<annotation>{''.join(one.format(*corners, kind=kind) for kind, *corners in named)}</annotation>"
+
+
+CROWD = objects(("cat", 1, 1, 4, 3), ("dog", 11, 6, 30, 20), ("cat", 21, 11, 28, 19))
+
+
+@pytest.mark.parametrize(
+    ("box_of", "kind", "box"),
+    [
+        ("largest", "dog", [10, 5, 30, 20]),
+        ("all", "dog", [0, 0, 30, 20]),
+        ("cat", "cat", [20, 10, 28, 19]),
+        ("dog", "dog", [10, 5, 30, 20]),
+    ],
+)
+def test_of_several_objects_the_one_that_is_asked_for_gives_the_box(pets, tmp_path, box_of, kind, box):
+    (pets / "annotations" / "xmls" / "beagle_2.xml").write_text(CROWD)
+    convert(pets, tmp_path / "a.h5", Reporter(), settings=ConversionSettings(box_of=box_of))
+    with h5py.File(tmp_path / "a.h5") as file:
+        ids = [name.decode() for name in file["ids"]]
+        # Pictures with other objects only have no box, and are left out.
+        cats, dogs = ["Bengal_1", "Bengal_3", "beagle_2"], ["beagle_0", "beagle_2"]
+        everyone = ["Bengal_1", "Bengal_3", "beagle_0", "beagle_2"]
+        assert ids == {"cat": cats, "dog": dogs}.get(box_of, everyone)
+        assert file["bboxes"][ids.index("beagle_2")].tolist() == box
+        (kinds,) = (file[name] for name in ("binary", "classes") if name in file)
+        assert kinds.attrs["names"][int(kinds[ids.index("beagle_2"), 0])] == kind
+
+
+def test_several_objects_are_refused_where_nobody_says_whose_box_is_meant(pets, tmp_path):
+    for name in ("beagle_0", "beagle_2"):
+        (pets / "annotations" / "xmls" / f"{name}.xml").write_text(CROWD)
+    message = (
+        r"beagle_0\.xml: has 3 objects, cat, dog, cat \(so have 1 other file\), and a picture has one box; say whose: "
+        r"--box-of largest, --box-of all .*, or a name, --box-of cat"
+    )
+    with pytest.raises(DataError, match=message):
+        convert(pets, tmp_path / "a.h5", Reporter())
+    with pytest.raises(DataError, match=r"--box-of horse: no file in .*xmls has an object .*; there are cat, dog"):
+        convert(pets, tmp_path / "a.h5", Reporter(), settings=ConversionSettings(box_of="horse"))
+    shutil.rmtree(pets / "annotations" / "xmls")
+    with pytest.raises(DataError, match=r"holds no Pascal VOC file .* whose box --box-of could choose; leave it out"):
+        convert(pets, tmp_path / "a.h5", Reporter(), settings=ConversionSettings(box_of="largest"))
+    assert list(tmp_path.iterdir()) == [pets]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "settings", "error", "message"),
     [
@@ -187,6 +237,7 @@ def test_what_cannot_be_converted_is_refused_by_name_and_leaves_nothing(pets, tm
         ("text.txt", "x", {}, DataError, r"text\.txt: has no ending that can be converted"),
         ("a.h5", "b.h5", {}, DataError, r"b\.h5: HDF5 becomes a folder of images"),
         ("a.h5", "b", {"size": (2, 2)}, ConfigError, "--size has no use for"),
+        ("a.h5", "b", {"box_of": "largest"}, ConfigError, "--box-of has no use for"),
         ("pets", "b.h5", {"split": "split.csv"}, DataError, "--split makes files for each phase"),
         ("pets", "b", {"split": "wrong.csv"}, DataError, r"wrong\.csv: subject 'nobody' is not among the 4"),
     ],
