@@ -323,8 +323,12 @@ TABLE: tuple[Mutated, ...] = (
                 "foreground, present = values, ops.logical_not(ops.isnan(values))",
             ),
             ("ops.sum(predicted * weight, axis=axes)", "ops.sum(predicted, axis=axes)"),
-            ("ops.sum(agreement * weight)", "ops.sum(agreement)"),
         ),
+    ),
+    Mutated(
+        "sfgkeras/metrics/base.py",
+        ("tests/metrics/test_metrics.py",),
+        (("ops.sum(values * weight)", "ops.sum(values)"),),
     ),
     Mutated(
         "sfgkeras/data/samplers.py",
