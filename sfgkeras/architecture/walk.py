@@ -49,6 +49,10 @@ class Groups(Protocol):
         """Returns the streams that the head of a task reads; none if the head is not wanted."""
         ...
 
+    def kept_groups(self, index: int) -> Collection[int]:
+        """Returns the streams of a stage, before its pooling, that are wanted when all stages have run."""
+        ...
+
 
 RunStage = Callable[[int, Streams, Callable[[], Any]], Streams]
 
@@ -93,6 +97,13 @@ def walk(
     Returns:
         For every task the streams that its head reads.
     """
+    return walk_and_keep(architecture, image, groups, operations, run_stage)[0]
+
+
+def walk_and_keep(
+    architecture: Architecture, image: Any, groups: Groups, operations: Operations, run_stage: RunStage
+) -> tuple[list[Streams], dict[int, Streams]]:
+    """Does what `walk` does; returns besides, by the index of the stage, the streams of `Groups.kept_groups`."""
     waiting: dict[tuple[str, int], Streams] = {}
     last_on_level: dict[int, Any] = {}
 
@@ -112,7 +123,8 @@ def walk(
         left = run_stage(index, streams, functools.partial(sized_image, level))
         last_on_level[level] = next(iter(left.values())) if left else sized_image(level)
         _hand_on(architecture, index, left, groups, operations, waiting)
-    return [waiting.get(("head", task), {}) for task in range(len(architecture.taps))]
+    heads = [waiting.get(("head", task), {}) for task in range(len(architecture.taps))]
+    return heads, {place: streams for (consumer, place), streams in waiting.items() if consumer == "kept"}
 
 
 def _hand_on(
@@ -129,6 +141,8 @@ def _hand_on(
         for later in architecture.readers(index)
         if index in architecture.sources(later)[1:]
     }
+    if kept := groups.kept_groups(index):
+        skips["kept", index] = kept
     behind: dict[tuple[str, int], Collection[int]] = {}
     if index + 1 < len(architecture.stages):
         behind["chain", index + 1] = groups.stage_groups(index + 1)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from sfgkeras.architecture.walk import Streams, walk
+from sfgkeras.architecture.walk import Streams, walk_and_keep
 from sfgkeras.errors import suggestion
 from sfgkeras.group_multiples import check_multiple
 from sfgkeras.layers.activation import MaskedActivation
@@ -304,5 +304,6 @@ def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers:
             left[reader] = led[leader] = stream if section is None else layers.residual_section(section, stream)
         return left
 
-    found = walk(trunk.architecture, inputs, connections, layers, run_stage)
+    found, kept = walk_and_keep(trunk.architecture, inputs, connections, layers, run_stage)
+    found = trunk.heads_plainly(found, kept, layers)
     return [next(iter(found[head].values())) for head in heads]

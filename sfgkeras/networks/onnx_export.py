@@ -48,8 +48,8 @@ class OnnxGraph:
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def whole_number(self, value: int) -> str:
-        """Adds a whole number as a constant and returns its name."""
+    def whole_number(self, value: int | Sequence[int]) -> str:
+        """Adds a whole number, or a list of them, as a constant and returns its name."""
         from onnx import numpy_helper
 
         name = f"constant_{len(self.constants)}"
@@ -150,9 +150,13 @@ def _flatten(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
 
 
 def _item(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
-    """Takes one line of voxels of a map."""
+    """Takes one line of voxels, or some channels, of a map."""
     batch, *spatial, channel = _argument(operation, 1)
     key, line = [batch, channel, *spatial], inputs[0]
+    if isinstance(channel, slice) and (channel.start or channel.stop is not None):
+        end = np.iinfo("int64").max if channel.stop is None else channel.stop
+        bounds = [graph.whole_number([number]) for number in (channel.start or 0, end, 1)]
+        line = graph.add("Slice", [line, *bounds])
     for axis in reversed(range(len(key))):
         if not isinstance(key[axis], slice):
             line = graph.add("Gather", [line, graph.whole_number(key[axis])], axis=axis)

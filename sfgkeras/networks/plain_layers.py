@@ -11,8 +11,10 @@ from keras import ops
 from sfgkeras.layers.activation import MaskedActivation, PReLU
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.cross_stitch import CrossStitch
+from sfgkeras.layers.layer_mixture import LayerMixture
 from sfgkeras.layers.normalization import StreamNormalization
 from sfgkeras.layers.residual import ResidualSection
+from sfgkeras.layers.subspace_stitch import SubspaceStitch, mixing_places
 from sfgkeras.networks.folding import fold_behind, split_preactivation
 from sfgkeras.networks.heads import TaskHead
 
@@ -154,6 +156,46 @@ class PlainLayers:
             )
             for row, task in enumerate(sorted(streams))
         }
+
+    def subspace_stitch(self, streams: Mapping[int, Any], unit: SubspaceStitch) -> dict[int, Any]:
+        """Mixes the subspaces of all tasks by the weights of a unit, as the unit does."""
+        tasks, subspaces = sorted(streams), unit.subspaces
+        width = streams[tasks[0]].shape[-1] // subspaces
+        places = mixing_places(len(tasks), subspaces)
+        factors = np.repeat(ops.convert_to_numpy(unit.alpha).ravel()[places], width, axis=-1)
+        moved = {
+            task: [streams[task], *(self._turned(streams[task], shift * width) for shift in range(1, subspaces))]
+            for task in tasks
+        }
+        return {
+            task: self.add(
+                [
+                    self.rescale(copy, factors[row, column, shift])
+                    for column, other in enumerate(tasks)
+                    for shift, copy in enumerate(moved[other])
+                ]
+            )
+            for row, task in enumerate(tasks)
+        }
+
+    def _turned(self, inputs: Any, start: int) -> Any:
+        """Returns the channels from one on, and then those before it."""
+        others = (slice(None),) * (self.spatial_rank + 1)
+        return self.concatenate([inputs[(*others, slice(start, None))], inputs[(*others, slice(0, start))]])
+
+    def weigh_layer(self, inputs: Any, mixture: LayerMixture, place: int) -> Any:
+        """Returns what a layer adds to the mixture that a head reads."""
+        weight = float(ops.convert_to_numpy(mixture.beta)[place])
+        projection = mixture.projections[place] if place < len(mixture.projections) else None
+        if projection is None:
+            return self.rescale(inputs, weight)
+        return self.convolve(inputs, ops.convert_to_numpy(projection.kernel) * weight, None)
+
+    def add(self, parts: Sequence[Any]) -> Any:
+        """Adds tensors of one shape."""
+        if len(parts) == 1:
+            return parts[0]
+        return keras.layers.Add(dtype=self.dtype, name=self._name("add"))(list(parts))
 
     def rescale(self, inputs: Any, factor: Any) -> Any:
         """Multiplies by one factor, or by one per channel."""

@@ -64,7 +64,7 @@ def _stages(trunk: keras.layers.Layer) -> list[keras.layers.Layer]:
     if own is not None:
         parts = [part for part in parts if part is not own]
         parts += own._flatten_layers(include_self=False, recursive=False)
-    order = {"sfg": 0, "convolution": 0, "activation": 1, "cross": 2, "blocks": 3}
+    order = {"sfg": 0, "convolution": 0, "activation": 1, "cross": 2, "sluice": 2, "blocks": 3}
 
     def place(layer: keras.layers.Layer) -> tuple[int, int]:
         return _number(layer), order.get(layer.name.split("_")[0], 4)

@@ -12,6 +12,7 @@ from sfgkeras.sharing.deep_relationship import DeepRelationship
 from sfgkeras.sharing.hard_sharing import HardSharing
 from sfgkeras.sharing.sfg import SFG
 from sfgkeras.sharing.single_task import SingleTask
+from sfgkeras.sharing.sluice import Sluice
 from sfgkeras.sharing.soft_sharing import SoftSharing
 from sfgkeras.sharing.tree import Tree
 from sfgkeras.tables.entry import LoadedTable
@@ -55,6 +56,7 @@ __all__ = [
     "Sharing",
     "SingleTask",
     "Tree",
+    "Sluice",
     "SoftSharing",
     "find_sharing",
 ]

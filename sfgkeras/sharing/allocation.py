@@ -29,6 +29,7 @@ class Connections:
             blocks that are not masked write everywhere).
         coupled: For every stage, whether what it leaves for one task depends on the filters of all tasks.
         joined: Whether readers of the same groups have one stream, and its blocks, in common.
+        keeps: Whether heads read what all stages leave for their task.
     """
 
     architecture: Architecture
@@ -39,6 +40,7 @@ class Connections:
     full_width: tuple[bool, ...]
     coupled: tuple[bool, ...]
     joined: bool = False
+    keeps: bool = False
 
     def filters_of(self, stage: int, group: int) -> np.ndarray:
         """Returns the indices of the filters of a group."""
@@ -84,6 +86,11 @@ class Connections:
     def head_groups(self, task: int) -> tuple[int, ...]:
         """Returns the stream that the head of a task reads; none if the head is not wanted."""
         return (self.task_reader(task),) if task in self.heads else ()
+
+    def kept_groups(self, stage: int) -> list[int]:
+        """Returns the streams of a stage that wanted heads behind it read besides those of their own stage."""
+        taps = self.architecture.taps
+        return [self.task_reader(head) for head in self.heads if taps[head] > stage] if self.keeps else []
 
     def readers(self, stage: int) -> list[int]:
         """Returns the readers whose stream has to be computed after a stage."""

@@ -95,6 +95,10 @@ class GroupedTrunk(Trunk):
         """Returns the task's stream, into which the shared one is merged."""
         return self.connections.head_groups(task)
 
+    def kept_groups(self, index: int) -> list[int]:
+        """Returns the streams of a stage that heads read besides those of their own stage."""
+        return self.connections.kept_groups(index)
+
     def stream_channels(self, index: int, reader: int) -> int:
         """Returns the channels of a stream's tensor: those of the groups it is merged from, at least one."""
         return self.connections.num_channels(index, reader)
@@ -133,6 +137,16 @@ class GroupedTrunk(Trunk):
     def mix_plainly(self, index: int, outputs: Streams, layers: Any) -> Streams:
         """Does what `mix` does, with plain Keras layers; see `PlainLayers`."""
         return outputs
+
+    def heads_plainly(self, found: list[Streams], kept: dict[int, Streams], layers: Any) -> list[Streams]:
+        """Returns what heads read, with plain Keras layers; see `PlainLayers`.
+
+        Args:
+            found: For every task the streams of its head, none where it is not wanted.
+            kept: By the index of the stage the streams of `kept_groups`.
+            layers: What makes layers.
+        """
+        return found
 
     def _pass_on(
         self, index: int, reader: int, copies: Streams, sized_image: Callable[[], Any], training: bool | None

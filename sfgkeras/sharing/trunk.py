@@ -37,6 +37,10 @@ class Trunk(keras.layers.Layer):
     def head_groups(self, task: int) -> Collection[int]:
         """Returns the streams that the head of a task reads."""
 
+    def kept_groups(self, index: int) -> Collection[int]:
+        """Returns the streams of a stage that heads read besides those of their own stage; here none."""
+        return ()
+
     @abstractmethod
     def stream_channels(self, index: int, reader: int) -> int:
         """Returns the channels of the stream that a stage leaves for a reader."""

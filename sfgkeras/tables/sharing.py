@@ -82,6 +82,12 @@ def _deep_relationship() -> "type[Sharing]":
     return DeepRelationship
 
 
+def _sluice() -> "type[Sharing]":
+    from sfgkeras.sharing.sluice import Sluice
+
+    return Sluice
+
+
 SHARING: dict[str, SharingEntry] = {
     "sfg": SharingEntry(_sfg, "filter groups with learned probabilities", learned=True, drawn=True),
     "hard_sharing": SharingEntry(_hard_sharing, "all filters serve all tasks", constant=True),
@@ -92,6 +98,9 @@ SHARING: dict[str, SharingEntry] = {
     "constant_p": SharingEntry(_constant_p, "filter groups drawn from probabilities that are not trained", drawn=True),
     "cross_stitch": SharingEntry(
         _cross_stitch, "a narrow network per task, joined by learned mixtures of features", constant=True
+    ),
+    "sluice": SharingEntry(
+        _sluice, "a narrow network per task, joined by learned mixtures of subspaces and of layers", constant=True
     ),
     "tree": SharingEntry(_tree, "shared up to a stage, then a branch for each group of tasks", constant=True),
     "soft_sharing": SharingEntry(

@@ -39,6 +39,7 @@ OTHER_VALUES = {
     "routing": "dense", "mask_residual": "no", "initial_probabilities": "0.5, 0.25, 0.25", "assignment": "hard",
     "per_sample": "yes", "entropy_decay": "0.5", "temperature": "2, 0, 0.5", "fractions": "0.5, 0.25, 0.25",
     "weight": "0.7", "per_channel": "yes", "decay": "0.25",
+    "subspaces": "3", "orthogonality": "0.25", "beta": "no", "initialisation": "uniform",
     "strength": "0.25", "distance": "absolute", "layers": "stage_1, */block_*",
     "task_layers": "2", "update_every": "7", "epsilon": "0.25", "covariances": "tasks",
     "same_start": "no",
@@ -118,8 +119,8 @@ def test_the_command_line_has_its_way_over_the_other_spelling_of_the_file(read):
 
 def test_a_key_of_another_mechanism_is_refused_by_name(read):
     assert refusal(read, "sfg", "weight = 0.8") == [
-        "[SHARING] weight = '0.8' is a setting of cross_stitch, and [NETWORK] sharing = sfg; write sharing = "
-        "cross_stitch, or remove the line"
+        "[SHARING] weight = '0.8' is a setting of cross_stitch and sluice, and [NETWORK] sharing = sfg; write "
+        "sharing = cross_stitch, or remove the line"
     ]
     (message,) = refusal(read, "hard_sharing", "routing = dense")
     assert "is a setting of sfg and constant_mask and constant_p, and [NETWORK] sharing = hard_sharing" in message

@@ -91,7 +91,7 @@ def test_equal_mixtures_are_common_whatever_their_scale():
 @pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("sharing", SHARING)
 def test_every_mechanism_says_what_every_stage_shares(sharing, num_tasks):
-    network = built({f"task_{number}": 1 for number in range(num_tasks)}, sharing)
+    network = built({f"task_{number}": 1 for number in range(num_tasks)}, sharing, width=2.0)  # filters for subspaces
     found = network.sharing_matrix()
     assert list(found) == ["first", "second", "own"]
     for matrix in found.values():
