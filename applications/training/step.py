@@ -118,11 +118,13 @@ class TrainingStep:
                 self._optimizers.scale_loss(tf.constant(1.0)),
             )
             total, gradients = self._balancer.backward(parts, presence, regularisation, gradient)
-            frozen = self._of_stopped_tasks(parts, gradient)
+            frozen = self._of_stopped_tasks(parts, presence, gradient)
         self._optimizers.apply(gradients, frozen)
         return {TOTAL: total, REGULARISATION: regularisation, **parts}
 
-    def _of_stopped_tasks(self, losses: Mapping[str, Any], gradient: Gradients) -> list[bool]:
+    def _of_stopped_tasks(
+        self, losses: Mapping[str, Any], presence: Mapping[str, Any], gradient: Gradients
+    ) -> list[bool]:
         """Says for every variable whether it serves stopped tasks alone.
 
         Such a variable keeps its value: without a gradient of its task, the optimiser's momentum and the regularisation
@@ -131,10 +133,15 @@ class TrainingStep:
         stopped = self._balancer.stopped
         if not stopped:
             return [False] * len(gradient.variables)
-        of_stopped = gradient.reached(tf.add_n([losses[task] for task in losses if task in stopped]))
-        trained = [losses[task] for task in losses if task not in stopped]
-        of_others = gradient.reached(tf.add_n(trained)) if trained else [False] * len(of_stopped)
-        return [stops and not goes_on for stops, goes_on in zip(of_stopped, of_others, strict=True)]
+        terms = self._balancer.terms(losses, presence)
+        reached = [
+            gradient.reached(tf.add_n(found)) if found else [False] * len(gradient.variables)
+            for found in (
+                [term for task, term in terms.items() if task in stopped],
+                [term for task, term in terms.items() if task not in stopped],
+            )
+        ]
+        return [of_stopped and not of_others for of_stopped, of_others in zip(*reached, strict=True)]
 
 
 def sum_over_replicas(tensor: Any) -> Any:

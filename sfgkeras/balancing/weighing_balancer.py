@@ -73,9 +73,9 @@ class WeighingBalancer(Balancer):
         Returns:
             `n softmax(scores)` over the `n` tasks that are trained; 0 for the others.
         """
-        active = self.is_active
-        count = ops.sum(ops.cast(active, "float32"))
-        return count * ops.softmax(ops.where(active, scores, -1e9)) * ops.cast(active, "float32")
+        there = ops.cast(self.is_active, "float32")
+        powers = there * ops.exp(scores - ops.max(scores))
+        return ops.sum(there) * ops.divide_no_nan(powers, ops.sum(powers))
 
 
 def stacked(values: Mapping[str, Any] | None, tasks: tuple[str, ...], default: float) -> Any:
