@@ -58,15 +58,8 @@ def find_rows(path: Path, data_set: str | None, section: str, config: Config) ->
         config: Knows how rows were read in training.
 
     Raises:
-        DataError: If the file, its data set or its ids cannot be used, or rows hold values; or if the INI file has
-            steps of preprocessing for the section, which read files.
+        DataError: If the file, its data set or its ids cannot be used, or rows hold values.
     """
-    preprocessing = config.preprocessing
-    if preprocessing is not None and section in preprocessing.sources:
-        raise DataError(
-            f"--input {path}: [PREPROCESSING] works on files, and images of [{section}] would be rows of one; convert "
-            f"it first, with sfgkeras convert {path} FOLDER, and name the folder of its images"
-        )
     settings = replace(_settings(config, section), file=path.resolve(), content="images")
     settings = settings if data_set is None else replace(settings, dataset=data_set)
     found = Hdf5Source(Place(section, settings=settings)).find()

@@ -10,6 +10,7 @@ from sfgkeras.applications.subjects.cohort import Cohort, find_cohort, keep_spli
 from sfgkeras.applications.subjects.folder_progress import FolderProgress
 from sfgkeras.applications.subjects.preprocessing_settings import SECTION, build_steps
 from sfgkeras.applications.subjects.reads import files_read
+from sfgkeras.applications.subjects.unpacked import ORIGINALS, unpack_images
 from sfgkeras.config import Config, Preprocessing
 from sfgkeras.data.references import ImageFile, ImageRef
 from sfgkeras.data.subjects import Subject
@@ -63,7 +64,7 @@ class PreprocessedImages:
         """
         failed: dict[str, str] = {}
         for name, made in self.images.items():
-            wanted = {each.subject_id: each.images[name].path for each in subjects if each.subject_id not in made}
+            wanted = {each.subject_id: each.images[name] for each in subjects if each.subject_id not in made}
             if not wanted:
                 continue
             result = preprocess_source(
@@ -83,19 +84,19 @@ class PreprocessedImages:
 def preprocess_source(
     config: Config,
     name: str,
-    images: Mapping[str, Path],
+    images: Mapping[str, ImageRef],
     cohort: Cohort,
     reporter: Reporter,
     fitting: "Fitting",
     restart: bool = False,
     overwrite: bool = False,
 ) -> "FolderResult":
-    """Preprocesses files of one input source into its folder below `output`.
+    """Preprocesses images of one input source into its folder below `output`.
 
     Args:
         config: The configuration.
         name: The source.
-        images: Its files by subject id.
+        images: Its images by subject id; rows of HDF5 files and the like are written to files first.
         cohort: Knows the training subjects.
         reporter: Shows progress.
         fitting: As in `run_folder`.
@@ -109,9 +110,11 @@ def preprocess_source(
     assert pipeline is not None
     folder = source_folder(section, name)
     make_writable(folder)
+    files = unpack_images(images, section.output / ORIGINALS / folder.name)
+    own_files = all(isinstance(image, ImageFile) for image in images.values())
     with FolderProgress(reporter, f"preprocessing {name}") as progress:
         result = run_folder(
-            images,
+            files,
             folder,
             pipeline.of_modality(name),
             training_subjects=list(cohort.split.get("training", ())),
@@ -121,7 +124,7 @@ def preprocess_source(
             restart=restart,
             progress=progress.show,
             fitting=fitting,
-            loader=config.sources[name].loader,
+            loader=config.sources[name].loader if own_files else None,
             # Workers of one run want the same folder; what the first has done, the others find.
             wait=config.system.strategy == "multi_worker",
             overwrite=overwrite,
@@ -173,7 +176,7 @@ def preprocess(config: Config, reporter: Reporter | None = None, restart: bool =
         keep_split(config, cohort)
     exit_code = 0
     for name in config.preprocessing.sources:
-        images = {subject_id: subject.images[name].path for subject_id, subject in cohort.subjects.items()}
+        images = {subject_id: subject.images[name] for subject_id, subject in cohort.subjects.items()}
         result = preprocess_source(config, name, images, cohort, reporter, "fit", restart, overwrite)
         for subject_id, reason in result.failed.items():
             reporter.warning(f"{subject_id}: {reason}")

@@ -37,12 +37,19 @@ def build_source(name: str, source: InputSource) -> Source:
 def refuse_other_kind(config: Config, name: str, found: Mapping[str, ImageRef]) -> None:
     """Refuses values where images are needed, and the other way round, by the first of what was found.
 
+    Photos are refused where steps of preprocessing need volumes.
+
     Raises:
         DataError: Names it, and what to do.
     """
     image, section = next(iter(found.values()), None), config.sources[name]
     if image is None:
         return
+    if config.preprocessing is not None and name in config.preprocessing.sources and image.is_photo:
+        raise DataError(
+            f"{image}: is a photo, and steps of [PREPROCESSING] work on volumes; leave [{name}] out of its sources: "
+            "photos take [NETWORK] normalisation and whitening"
+        )
     if not image.is_image and not section.gives_values:
         tasks = [task for task, settings in config.tasks.items() if settings.target == name]
         remedy = f"for values per subject set attribute in [TASK {tasks[0]}]" if tasks else "name one of images"

@@ -322,10 +322,11 @@ def test_a_task_of_values_refuses_images(make, tmp_path):
         find_cohort(make(VALUES, {"KIND.hdf5_file": tmp_path / "masks.h5"}))
 
 
-def test_steps_of_preprocessing_refuse_rows(make):
+def test_steps_of_preprocessing_refuse_photos(make, tmp_path):
+    write_phases(tmp_path, np.random.default_rng(1))
     steps = {"PREPROCESSING.steps": "whiten", "PREPROCESSING.sources": "PHOTO", "PREPROCESSING.output": "out"}
-    with pytest.raises(ConfigError, match=r"has \[PHOTO\], whose images are rows of a file: .*sfgkeras convert"):
-        make(overrides=steps)
+    with pytest.raises(DataError, match=r"images\[0\]: is a photo, and steps .* volumes; leave \[PHOTO\] out"):
+        find_cohort(make(overrides=steps))
 
 
 def test_thousands_of_equal_problems_are_not_all_listed(make, tmp_path):

@@ -44,12 +44,7 @@ def check_preprocessing(draft: Draft) -> None:
     problems = []
     for name in preprocessing.sources:
         if name in images:
-            if draft.sources[name].loader == "hdf5":
-                problems.append(
-                    f"has [{name}], whose images are rows of a file: its steps read files; convert them first, with "
-                    "sfgkeras convert FILE FOLDER"
-                )
-            elif draft.sources[name].loader in ("pillow", "table"):
+            if draft.sources[name].loader in ("pillow", "table"):
                 problems.append(f"has [{name}], whose loader gives no volume; leave it out")
         elif name in draft.sources:
             problems.append(

@@ -124,6 +124,3 @@ def test_what_cannot_be_predicted_is_refused_with_what_to_write(find, write):
     write("b.h5", images=photos(1))
     with pytest.raises(DataError, match=r"b\.h5:/images\[0\]: has the subject id '000000', as has .*a\.h5:/im"):
         find("@a.h5", "@b.h5")
-    steps = [("PREPROCESSING.steps", "whiten"), ("PREPROCESSING.sources", "PHOTO")]
-    with pytest.raises(DataError, match=r"\[PREPROCESSING\] works on files.*sfgkeras convert .*a\.h5 FOLDER, and name"):
-        find("@a.h5", sections=FILES, overrides=steps)
