@@ -84,6 +84,7 @@ def _train_prepared(
 ) -> Any:
     from sfgkeras.applications.inference.staleness import say_trained_subjects
     from sfgkeras.applications.training.build import build_batches, build_trainer, describe_run, prepare_devices
+    from sfgkeras.applications.training.output_ranges import set_output_ranges
     from sfgkeras.applications.training.trainer import naming_what_saves_memory
     from sfgkeras.applications.workers.strategies import missing_gpu, repeat_bit_for_bit
     from sfgkeras.applications.workers.team import array_lines
@@ -106,6 +107,8 @@ def _train_prepared(
     trainer, network = build_trainer(
         config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter, team.is_chief, ids
     )
+    if trainer.progress.iteration == 0:
+        set_output_ranges(network, session.tasks, phases["training"], reporter)
     if team.count > 1:
         team.agree(weights_to_start_from=array_lines(trainer.state().arrays))
     describe_run(

@@ -61,6 +61,7 @@ class Settings:
         initial_probabilities: Of the groups t1, tissue, shared.
         final_exponent: The temperature falls as `exp(-final_exponent * step / iterations)`, not below 0.1.
         entropy_decay: Weight of the entropy of the grouping probabilities.
+        output_activation: Of our head of T1.
     """
 
     iterations: int = 1000
@@ -72,6 +73,7 @@ class Settings:
     initial_probabilities: str = "0.05, 0.05, 0.9"
     final_exponent: float = 5.0
     entropy_decay: float = 1e-5
+    output_activation: str = "linear"
 
 
 QUICK = Settings(iterations=30, window=48, batch_size=4, width=0.25)
@@ -236,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--networks", default="monai,monai_linear,hard_sharing,sfg", help=", ".join((*PEERS, *OURS)))
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds of windows and weights")
     parser.add_argument("--iterations", type=int, help="optimiser steps")
+    parser.add_argument("--output_activation", default="linear", help="of our head of T1: linear, relu, range")
     parser.add_argument("--quick", action="store_true", help="a minute: shows that all works, nothing about quality")
     options = parser.parse_args(arguments)
     names = options.networks.split(",")
@@ -244,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = QUICK if options.quick else Settings()
     if options.iterations:
         settings = replace(settings, iterations=options.iterations)
+    settings = replace(settings, output_activation=options.output_activation)
     output = options.output or Path(tempfile.mkdtemp(prefix="brain_slabs_"))
     write_cohort(options.data, output / "cohort")
     rows = compare(names, options.seeds, settings, options.data, output, build_reporter())

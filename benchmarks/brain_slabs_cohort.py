@@ -147,6 +147,7 @@ entropy_decay = {entropy_decay}
 type = regression
 target = T1
 loss = rmse
+output_activation = {output_activation}
 # Brain intensities spread by about a quarter; the network learns a target of about unit variance.
 scale = 4
 

@@ -43,6 +43,7 @@ class RegressionTask(QuantityTask):
         """Adds how the output becomes the target's own quantity: `multiply * output + add`."""
         factor, offset = self.units_learned
         return super().describe_output() | {
+            "activation": self.settings.output_activation,
             "unit": self.unit or f"as [{self.source}]",
             "multiply": factor / self.settings.scale,
             "add": offset,

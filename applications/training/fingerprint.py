@@ -136,9 +136,19 @@ def _outputs(task: Task) -> list[Any]:
 
 
 def heads_of(config: Config) -> dict[str, list[Any]]:
-    """Returns what each task's head reads, and of what it is made: `tap`, `head_layers`, `head_pooling`, `per`."""
+    """Returns what each task's head reads, and of what it is made: `tap`, `head_layers`, `head_pooling`, `per`.
+
+    Where outputs are not linear, `output_activation` comes last.
+    """
     return {
-        name: [task.tap, list(task.head_layers), task.head_pooling, task.per] for name, task in config.tasks.items()
+        name: [
+            task.tap,
+            list(task.head_layers),
+            task.head_pooling,
+            task.per,
+            *([task.output_activation] if task.output_activation != "linear" else []),
+        ]
+        for name, task in config.tasks.items()
     }
 
 

@@ -78,7 +78,13 @@ def build_heads(tasks: Mapping[str, Task], usual: str) -> dict[str, "Head"]:
     from sfgkeras.networks.heads import Head
 
     heads = {
-        name: Head(task.head, task.settings.tap, task.settings.head_layers, task.settings.head_pooling)
+        name: Head(
+            task.head,
+            task.settings.tap,
+            task.settings.head_layers,
+            task.settings.head_pooling,
+            task.settings.output_activation,
+        )
         for name, task in tasks.items()
     }
     return {name: head for name, head in heads.items() if head != Head(usual)}

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sfgkeras import values
 from sfgkeras.config.section import NAMES, TEXT, WHOLE, YES_NO
-from sfgkeras.tables.heads import HEAD_INPUTS, HEAD_POOLINGS
+from sfgkeras.tables.heads import HEAD_INPUTS, HEAD_POOLINGS, OUTPUT_ACTIVATIONS
 from sfgkeras.values import Reads, choice
 
 InputImages = Annotated[tuple[str, ...], NAMES, Field(description="Input sources whose channels the network sees.")]
@@ -74,6 +74,16 @@ HeadLayers = Annotated[
     Field(
         description="Outputs of each layer with ReLU between the features and the logits, e.g. `128, 64`: dense layers "
         "of a value or class, convolutions over one voxel of a map. (new)"
+    ),
+]
+
+OutputActivation = Annotated[
+    str,
+    choice(tuple(OUTPUT_ACTIVATIONS)),
+    Field(
+        description="What outputs of a regression can be: any number (`linear`), nothing below 0 (`relu`), between 0 "
+        "and 1 (`sigmoid`), between -1 and 1 (`tanh`), or nothing outside of the smallest and largest target, times "
+        "`scale`, of the training subjects (`range`), so that e.g. a background of 0 is exactly 0. (new)"
     ),
 ]
 

@@ -27,6 +27,7 @@ from sfgkeras.config.task_keys import (
     LabelNormalisation,
     LossBorder,
     NumClasses,
+    OutputActivation,
     OutputProb,
     SamplerSource,
     Tap,
@@ -169,6 +170,7 @@ class Task(Section):
     tap: Tap = None
     head_layers: HeadLayers = ()
     head_pooling: HeadPooling = "average"
+    output_activation: OutputActivation = "linear"
 
 
 class Multitask(Section):
@@ -299,6 +301,7 @@ class Regression(_OneTask):
     tap: Tap = None
     head_layers: HeadLayers = ()
     head_pooling: HeadPooling = "average"
+    output_activation: OutputActivation = "linear"
 
 
 class Classification(_OneTask):

@@ -89,6 +89,8 @@ def _copy_head(old: TaskHead, new: TaskHead, held: _Held) -> None:
             kernel = _take_kernel(per_voxel, [held], None).reshape(target.kernel.shape)
         target.kernel.assign(kernel)
         target.bias.assign(ops.convert_to_numpy(source.bias))
+    if old.limits is not None:
+        new.limits.assign(ops.convert_to_numpy(old.limits))
 
 
 def _copy_trunk(masked: MaskedTrunk, grouped: GroupedTrunk) -> None:

@@ -1,5 +1,6 @@
-"""Output layers: from the features of a task to its logits, always float32."""
+"""Output layers: from the features of a task to its logits or quantities, always float32."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from sfgkeras.errors import suggestion
 from sfgkeras.layers import multiplies
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.draws import BatchDropout
-from sfgkeras.tables.heads import HEAD_KINDS, HEAD_POOLINGS
+from sfgkeras.tables.heads import HEAD_KINDS, HEAD_POOLINGS, OUTPUT_ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,27 @@ class Head:
             convolutions of a map.
         pooling: How a vector is made of features: `average` (their mean over all voxels) or `flatten` (all of them, so
             that images must have one size).
+        activation: What becomes of the outputs: `linear`, `relu`, `sigmoid`, `tanh`, or `range`, by which they are cut
+            at two bounds; what training gives in between and outside has the same gradient.
+        bounds: With `range` the smallest and the largest output; None: there are none until `TaskHead.set_bounds`.
 
     Raises:
-        ValueError: If a name is unknown, or a layer has no output.
+        ValueError: If a name is unknown, a layer has no output, or bounds are none.
     """
 
     kind: str = "map"
     tap: str | None = None
     layers: tuple[int, ...] = ()
     pooling: str = "average"
+    activation: str = "linear"
+    bounds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        _check_name("activation of outputs", self.activation, OUTPUT_ACTIVATIONS)
+        if self.bounds is not None:
+            if self.activation != "range":
+                raise ValueError(f"bounds = {self.bounds!r} are for activation = 'range', not {self.activation!r}")
+            object.__setattr__(self, "bounds", check_bounds(self.bounds))
         _check_name("kind of head", self.kind, HEAD_KINDS)
         _check_name("pooling of a head", self.pooling, HEAD_POOLINGS)
         if isinstance(self.layers, str) or not isinstance(self.layers, Sequence):
@@ -54,7 +65,22 @@ class Head:
 
     def values(self) -> dict[str, Any]:
         """Returns the attributes as plain values; `find_head` takes them back."""
-        return {"kind": self.kind, "tap": self.tap, "layers": list(self.layers), "pooling": self.pooling}
+        found = {"kind": self.kind, "tap": self.tap, "layers": list(self.layers), "pooling": self.pooling}
+        if self.activation == "linear":
+            return found
+        return {**found, "activation": self.activation, "bounds": None if self.bounds is None else list(self.bounds)}
+
+
+def check_bounds(bounds: Sequence[float]) -> tuple[float, float]:
+    """Returns the smallest and the largest output, or refuses them.
+
+    Raises:
+        ValueError: If they are not two numbers, the smaller one first.
+    """
+    values = tuple(float(bound) for bound in bounds)
+    if len(values) != 2 or not values[0] < values[1]:
+        raise ValueError(f"bounds = {bounds!r} must be two numbers, the smaller one first, e.g. (0, 1)")
+    return values[0], values[1]
 
 
 def _check_name(what: str, name: str, known: Mapping[str, str]) -> None:
@@ -74,7 +100,7 @@ def find_head(head: "str | Head | Mapping[str, Any]") -> Head:
     if isinstance(head, str):
         kind, _, tap = head.partition("@")
         return Head(kind, tap or None)
-    if isinstance(head, Mapping) and set(head) <= set(Head().values()):
+    if isinstance(head, Mapping) and set(head) <= {field.name for field in dataclasses.fields(Head)}:
         return Head(**head)
     raise ValueError(f"head {head!r} is neither a Head nor the name of a kind; write e.g. 'vector', or Head('vector')")
 
@@ -117,6 +143,26 @@ class TaskHead(keras.layers.Layer):
         ]
         self.projection, self.hidden = layers[0], layers[1:]
         self._spatial_shape: tuple[int, ...] = ()
+        self.limits: Any = None
+        if head.activation == "range":
+            self.limits = self.add_weight(
+                shape=(2,),
+                initializer="zeros",
+                trainable=False,
+                aggregation="only_first_replica",
+                name="limits",
+            )
+            self.limits.assign((-math.inf, math.inf) if head.bounds is None else head.bounds)
+
+    def set_bounds(self, lower: float, upper: float) -> None:
+        """Sets the smallest and the largest output of a head with the activation `range`; they are saved with it.
+
+        Raises:
+            ValueError: If the head has another activation, or the bounds are none.
+        """
+        if self.limits is None:
+            raise ValueError(f"{self.name!r} has the activation {self.head.activation!r}; only 'range' has bounds")
+        self.limits.assign(check_bounds((lower, upper)))
 
     @property
     def kind(self) -> str:
@@ -163,7 +209,19 @@ class TaskHead(keras.layers.Layer):
             features = layer(features)
             if layer is not self.projection:
                 features = ops.relu(features)
-        return features
+        return self._activated(features, training)
+
+    def _activated(self, outputs: Any, training: bool | None) -> Any:
+        """Applies the activation of the outputs.
+
+        What `range` cuts off keeps its gradient in training: it leads back to the range wherever a loss falls towards
+        the target, which lies in it. A plain cut would never let an output return.
+        """
+        if self.limits is None:
+            return outputs if self.head.activation == "linear" else keras.activations.get(self.head.activation)(outputs)
+        limits = ops.convert_to_tensor(self.limits)
+        cut = ops.clip(outputs, limits[0], limits[1])
+        return ops.stop_gradient(cut) + (outputs - ops.stop_gradient(outputs)) if training else cut
 
     def _pooled(self, features: Any) -> Any:
         """Returns the features of all voxels as one vector per image."""

@@ -183,7 +183,14 @@ def _floor_quotient(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> 
 
 
 def _take(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
-    return graph.add("Gather", inputs, axis=operation.axis + 1)
+    """Takes lines of voxels, by indices that the graph computes, or given channels, the last axis of Keras."""
+    if len(inputs) > 1:
+        return graph.add("Gather", inputs, axis=operation.axis + 1)
+    return graph.add("Gather", [*inputs, graph.whole_number(_argument(operation, 1))], axis=1)
+
+
+def _clip(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Clip", [*inputs, graph.constant(operation.x_min), graph.constant(operation.x_max)])
 
 
 def _argument(operation: Any, place: int) -> Any:
@@ -212,7 +219,7 @@ CONVERTERS: Mapping[type, Converter] = {
     keras.layers.Dense: _dense,
 }
 
-# The operations, by the names of their classes, by which `PlainLayers.upsample` finds the voxels that it repeats.
+# The operations, by the names of their classes: `PlainLayers.upsample` finds the voxels that it repeats by them.
 OPERATIONS: Mapping[str, Converter] = {
     "GetItem": _item,
     "OnesLike": _ones,
@@ -220,6 +227,7 @@ OPERATIONS: Mapping[str, Converter] = {
     "Subtract": _difference,
     "FloorDivide": _floor_quotient,
     "Take": _take,
+    "Clip": _clip,
 }
 
 # Keras' names of activations: operator, attributes (the slopes that Keras takes), constants.

@@ -19,6 +19,11 @@ from sfgkeras.networks.folding import fold_behind, split_preactivation
 from sfgkeras.networks.heads import TaskHead
 
 
+def _activation_of(head: TaskHead) -> str | None:
+    """Returns what the last layer of a head applies itself; bounds of a range come behind it."""
+    return None if head.head.activation in ("linear", "range") else head.head.activation
+
+
 class PlainLayers:
     """Applies the weights of this package's layers through Keras' own, in a functional graph.
 
@@ -209,8 +214,7 @@ class PlainLayers:
 
     def zeros(self, reference: Any, channels: int) -> Any:
         """Returns channels of zeros of the spatial size of a reference."""
-        zero = ops.zeros_like(reference[..., :1])
-        return zero if channels == 1 else ops.repeat(zero, channels, axis=-1)
+        return self.rescale(ops.take(reference, [0] * channels, axis=-1), 0.0)
 
     def concatenate(self, parts: Sequence[Any]) -> Any:
         """Concatenates channels."""
@@ -256,7 +260,7 @@ class PlainLayers:
             kernel, bias = (ops.convert_to_numpy(weight) for weight in source.weights)
             is_last = source is head.projection
             settings: dict[str, Any] = {
-                "activation": None if is_last else "relu",
+                "activation": _activation_of(head) if is_last else "relu",
                 "dtype": "float32",
                 "name": head.name if is_last else self._name(f"{head.name}_hidden"),
             }
@@ -267,4 +271,6 @@ class PlainLayers:
             )
             inputs = layer(inputs)
             layer.set_weights([kernel, bias])
+        if head.limits is not None:
+            return ops.clip(inputs, *ops.convert_to_numpy(head.limits).tolist())
         return inputs

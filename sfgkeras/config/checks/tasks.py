@@ -140,6 +140,8 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
             f"use {maps}, or loader = voxel in [{task.target}] if its images are of 1 x 1 x 1",
         )
     _check_head(draft, name, task)
+    if task.output_activation != "linear" and not TASK_TYPES[task.type].has_unit:
+        ini.add(*place(name, "output_activation"), f"has no meaning for a {task.type}", "remove it")
 
 
 def _check_head(draft: Draft, name: str, task: Task) -> None:
