@@ -39,6 +39,8 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
     "vgg11": {"width": 0.09375},
     "unet": {"width": 0.09375, "levels": 2},
 }
+# Subspaces of a sluice network: every task needs two filters.
+WIDER = {"sluice": 2.0}
 KINDS = ("map", "vector", "labels")
 PASSED = "passed"
 
@@ -67,7 +69,7 @@ def build_cell(mechanism: str, network: str, num_tasks: int, rank: int) -> Any:
         # Moving averages are there without another pass over the data.
         batch_norm="population",
         seed=0,
-        **SHAPES[network],
+        **{**SHAPES[network], "width": SHAPES[network]["width"] * WIDER.get(mechanism, 1.0)},
     )
     built.build((None, *(SIDES[rank],) * rank, 1))
     return built

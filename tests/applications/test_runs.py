@@ -63,11 +63,19 @@ def test_two_runs_with_one_seed_give_the_same_numbers(make_config, tmp_path, net
     assert_same_arrays(network_arrays(tmp_path / "a", 4), network_arrays(tmp_path / "b", 4))
 
 
-def test_a_resumed_run_is_bitwise_equal_to_an_uninterrupted_one(make_config, tmp_path, network_arrays):
-    sfg = {"NETWORK.sharing": "sfg"}
-    run.train(make_config(sfg, tmp_path / "whole"))
-    run.train(make_config({**sfg, "TRAINING.max_iter": 2}, tmp_path / "parts"))
-    run.train(make_config(sfg, tmp_path / "parts"))
+SHARINGS = {
+    "sfg": {},
+    "soft_sharing": {"SHARING.strength": "0.5", "SHARING.distance": "trace_norm"},
+    "sluice": {"SHARING.orthogonality": "0.1"},
+}
+
+
+@pytest.mark.parametrize("sharing", ["sfg", *(pytest.param(name, marks=pytest.mark.slow) for name in [*SHARINGS][1:])])
+def test_a_resumed_run_is_bitwise_equal_to_an_uninterrupted_one(sharing, make_config, tmp_path, network_arrays):
+    chosen = {"NETWORK.sharing": sharing, **SHARINGS[sharing]}
+    run.train(make_config(chosen, tmp_path / "whole"))
+    run.train(make_config({**chosen, "TRAINING.max_iter": 2}, tmp_path / "parts"))
+    run.train(make_config(chosen, tmp_path / "parts"))
     assert_same_arrays(network_arrays(tmp_path / "whole", 4), network_arrays(tmp_path / "parts", 4))
     logs = [(tmp_path / name / "logs" / "validation.csv").read_text() for name in ("whole", "parts")]
     assert logs[0] == logs[1]

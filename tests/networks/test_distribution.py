@@ -10,7 +10,15 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", ["", pytest.param("per_sample=True, dropout=0.3", marks=pytest.mark.ci_sample)], ids=["plain", "draws"]
+    "options",
+    [
+        "",
+        pytest.param("per_sample=True, dropout=0.3", marks=pytest.mark.ci_sample),
+        "sharing='soft_sharing', strength=0.05, distance='trace_norm'",
+        "sharing='soft_sharing', strength=0.05, distance='absolute'",
+        "sharing='sluice', orthogonality=0.1",
+    ],
+    ids=["plain", "draws", "trace_norm", "absolute", "sluice"],
 )
 def test_two_replicas_equal_one_device_on_the_whole_batch(options):
     script = """
@@ -31,6 +39,7 @@ def test_two_replicas_equal_one_device_on_the_whole_batch(options):
             with tf.GradientTape() as tape:
                 outputs = network(x, training=True)
                 total = sum(tf.reduce_sum(tf.sin(output)) for output in outputs.values()) / 4.0
+                total += tf.add_n(network.losses) / tf.distribute.get_replica_context().num_replicas_in_sync
             gradients = tape.gradient(total, network.trainable_variables)
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)

@@ -1,5 +1,7 @@
 """Sluice networks: independent and cross-stitch networks as special cases, mixtures of layers, hardening, saving."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -205,18 +207,20 @@ def test_stages_per_task_have_neither_units_nor_subspaces():
     np.testing.assert_array_equal(network.sharing_matrix()["up_1"], np.eye(2))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"subspaces": 1}, {"subspaces": 3}, {"orthogonality": 0.0}, {"beta": False}, {"initialisation": "uniform"},
-     {"weight": 0.7}],
-)  # fmt: skip
-def test_every_setting_changes_the_network(settings, small_network, images):
-    seen = []
-    for sharing in (Sluice(), Sluice(**settings)):
+def test_every_setting_changes_the_network(small_network, images):
+    settings = [
+        {"subspaces": 3}, {"orthogonality": 0.0}, {"beta": False}, {"initialisation": "uniform"}, {"weight": 0.7},
+    ]  # fmt: skip
+
+    @functools.cache
+    def seen(sharing):
         network = small_network({"a": 1, "b": 1}, sharing, width=4.0, seed=0)
         outputs = network(images(6), training=True)
-        seen.append([np.asarray(outputs["a"]), np.asarray(float(sum(network.losses)))])
-    assert any(np.abs(first - second).max() > 1e-5 for first, second in zip(*seen, strict=True))
+        return [np.asarray(outputs["a"]), np.asarray(float(sum(network.losses)))]
+
+    for each in settings:
+        pairs = zip(seen(Sluice()), seen(Sluice(**each)), strict=True)
+        assert any(np.abs(first - second).max() > 1e-5 for first, second in pairs), each
 
 
 def test_a_weight_beside_a_uniform_start_is_refused():
@@ -254,7 +258,7 @@ def test_the_hardened_network_has_the_same_outputs(num_tasks, rank, subspaces, s
     assert count_multiplies(hardened, x.shape[1:]) == count_multiplies(network, x.shape[1:])
 
 
-@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("size", [pytest.param(8, marks=pytest.mark.slow), 9])
 def test_mixtures_over_levels_harden_load_and_export(size, images, scramble, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     network = SmallHourglass(TASKS, "sluice", heads={"organs": "vector@bottom"}, seed=0)
