@@ -10,6 +10,7 @@ inference. A mechanism that refuses to be built with its defaults has the reason
 
 import argparse
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--sharing", default=",".join(SHARING), help="mechanisms, hard_sharing is added")
     given = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", message=".*of the filters of.*")
     lines, steps, calls, refused = {}, {}, {}, {}
     for name in dict.fromkeys([REFERENCE, *given.sharing.split(",")]):
         try:
