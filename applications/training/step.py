@@ -59,10 +59,10 @@ class TrainingStep:
 
         # Without AutoGraph, which would read the source of every Keras layer: nothing here branches on tensors.
         @tf.function(autograph=False)
-        def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+        def step(images: Any, targets: Any, weights: Any, turn: int | None) -> dict[str, tf.Tensor]:
             # The weights that this step is taken with, not those that it leaves.
             used = {} if balancer.weighs_in_step else self._weights()
-            parts = strategy.run(replica_step, args=(images, targets, weights))
+            parts = strategy.run(replica_step, args=(images, targets, weights, turn))
             summed = {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
             found = self._weights() if balancer.weighs_in_step else {}
             return {**summed, **used, **found, **balancer.measures()}
@@ -84,13 +84,18 @@ class TrainingStep:
         weights = [f"{WEIGHT}{task}" for task in self._losses] if self._logs_weights else []
         return [TOTAL, REGULARISATION, *self._losses, *weights, *self._balancer.measures()]
 
-    def __call__(self, batch: Any) -> dict[str, tf.Tensor]:
-        """Runs one step; returns the scalars that `columns` names."""
+    def __call__(self, batch: Any, turn: int | None = None) -> dict[str, tf.Tensor]:
+        """Runs one step; returns the scalars that `columns` names.
+
+        Args:
+            batch: Images, targets and weights.
+            turn: The task that alone is trained: nothing moves but what it uses. None for all; see `Trunk.turn`.
+        """
         if self._balancer.stopped != self._compiled_for:
             self._compile()
-        return self._step(*batch)
+        return self._step(*batch, turn)
 
-    def _replica_step(self, images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+    def _replica_step(self, images: Any, targets: Any, weights: Any, turn: int | None) -> dict[str, tf.Tensor]:
         with tf.GradientTape(persistent=self._balancer.asks_for_gradients or bool(self._balancer.stopped)) as tape:
             outputs = self._network(images, training=True)
             parts = {
@@ -117,10 +122,27 @@ class TrainingStep:
                 sum_over_replicas,
                 self._optimizers.scale_loss(tf.constant(1.0)),
             )
-            total, gradients = self._balancer.backward(parts, presence, regularisation, gradient)
+            tasks = list(parts) if turn is None else [list(parts)[turn]]
+            own, labels = ({task: found[task] for task in tasks} for found in (parts, presence))
+            total, gradients = self._balancer.backward(own, labels, regularisation, gradient)
             frozen = self._of_stopped_tasks(parts, presence, gradient)
+        if turn is not None:
+            others = self._of_other_turns(turn, gradients)
+            frozen = [still or other for still, other in zip(frozen, others, strict=True)]
         self._optimizers.apply(gradients, frozen)
         return {TOTAL: total, REGULARISATION: regularisation, **parts}
+
+    def _of_other_turns(self, turn: int, gradients: Sequence[Any]) -> list[bool]:
+        """Says for every variable whether the task of a turn does not use it, and nothing weighs its loss by it.
+
+        In the turn of a stopped task nothing is trained.
+        """
+        used = [*self._network.trunk.used_by(turn), *self._balancer.trainable_variables]
+        ids = set() if list(self._losses)[turn] in self._balancer.stopped else {id(variable) for variable in used}
+        return [
+            gradient is None or id(variable) not in ids
+            for variable, gradient in zip(self._optimizers.variables, gradients, strict=True)
+        ]
 
     def _of_stopped_tasks(
         self, losses: Mapping[str, Any], presence: Mapping[str, Any], gradient: Gradients

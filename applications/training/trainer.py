@@ -169,7 +169,7 @@ class Trainer:
             self._reporter.message("compiling the training step ...")
             while not self.is_done:
                 self._optimizers.scale_rates(self.timetable.rate_factor(self.progress.iteration + 1))
-                parts = self._step(next(batches))
+                parts = self._step(next(batches), self._network.trunk.turn(self.progress.iteration))
                 self.progress.iteration += 1
                 stage.advance(1, self._after_step(parts, validation_batches, logs))
         if self._network.balancer.is_learned:

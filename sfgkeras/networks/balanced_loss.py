@@ -87,10 +87,22 @@ def balanced_loss(network: Any, y: Any, y_pred: Any, sample_weight: Any, trainin
         )
     values, presence = task_losses(network, y, y_pred, sample_weight)
     over_devices = sum_over_devices()
+    factors = network.trunk.turn_factors() if training else None
+    if factors is not None:
+        return _of_turn(network, values, presence, factors) + regularisation(network)
     total = balancer.total(values, presence, training, over_devices)
     if training:
         balancer.take_note(values, presence, over_devices)
     return total + regularisation(network)
+
+
+def _of_turn(network: Any, values: Mapping[str, Any], presence: Mapping[str, Any], factors: Any) -> Any:
+    """Returns the term of the task whose turn it is: what a rule adds to a task's loss counts in its turn, too."""
+    terms = [
+        network.balancer.total({task: value}, {task: presence[task]}, True) * factors[network.task_names.index(task)]
+        for task, value in values.items()
+    ]
+    return sum(terms[1:], terms[0])
 
 
 def task_losses(network: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple[dict[str, Any], dict[str, Any]]:

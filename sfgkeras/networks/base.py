@@ -15,6 +15,7 @@ from sfgkeras.architecture.layer_settings import LayerSettings, seeded_initializ
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.balancing import Balancing, Fixed, find_balancing, read_balancing
 from sfgkeras.balancing.balancer import Balancer
+from sfgkeras.errors import Problem
 from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
 from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
 from sfgkeras.layers.normalization import StreamNormalization, check_statistics
@@ -30,6 +31,8 @@ from sfgkeras.networks.summary import summary_lines
 from sfgkeras.sharing import Sharing, find_sharing
 
 KERAS_ARGUMENTS = ("name", "dtype", "trainable")
+TURN_BALANCING = ("fixed", "uncertainty")
+"""Rules that weigh a task's loss by what they know of it alone."""
 PAPERS_REGULARIZER = keras.regularizers.L2(1e-6)
 
 
@@ -126,6 +129,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.spatial_rank = spatial_rank
         described = [find_head((heads or {}).get(name, self.usual_head)) for name in self.tasks]
         taps = [head.tap or self.usual_taps.get(head.kind) for head in described]
+        kinds = [head.kind for head in described]
+        taps = self.sharing.place_heads(self.choose_stages(taps), kinds, taps, list(self.tasks))
         architecture = build_architecture(self.choose_stages(taps), width, taps)
         common = LayerSettings(
             spatial_rank=spatial_rank,
@@ -147,6 +152,9 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.image_size: tuple[int | None, ...] = (None,) * spatial_rank
         self.iteration = self._add_state("iteration", 0)
         self._mask_source = self._add_state("mask_source", mask_source_index(masks))
+        if self.trunk.takes_turns and self._balancing.name not in TURN_BALANCING:
+            what = f"does not go with balancing = {self._balancing.name}, which weighs several tasks in a step"
+            raise Problem(what, f"use {' or '.join(TURN_BALANCING)}, or trained = together", key="trained")
         self._balancer = self._balancing.build(self.task_names)
         self._balancer.set_seed(self.seed)
         self.loss_trackers = {} if self._is_plain_sum else loss_trackers(self.task_names)
@@ -339,7 +347,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     @property
     def _is_plain_sum(self) -> bool:
         """Whether there is nothing but what Keras does anyway: the sum, or the weights given to `compile`."""
-        return self._balancing == Fixed()
+        return self._balancing == Fixed() and not self.trunk.takes_turns
 
     @property
     def undecided_filters(self) -> float:

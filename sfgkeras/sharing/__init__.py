@@ -10,6 +10,7 @@ from sfgkeras.sharing.constant_p import ConstantP
 from sfgkeras.sharing.cross_stitch import CrossStitch
 from sfgkeras.sharing.deep_relationship import DeepRelationship
 from sfgkeras.sharing.hard_sharing import HardSharing
+from sfgkeras.sharing.joint_many import JointMany
 from sfgkeras.sharing.sfg import SFG
 from sfgkeras.sharing.single_task import SingleTask
 from sfgkeras.sharing.sluice import Sluice
@@ -53,6 +54,7 @@ __all__ = [
     "DeepRelationship",
     "GroupSharing",
     "HardSharing",
+    "JointMany",
     "Sharing",
     "SingleTask",
     "Tree",

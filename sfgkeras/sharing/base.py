@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ from sfgkeras.tables.grouping import ROUTINGS
 if TYPE_CHECKING:
     from sfgkeras.architecture.graph import Architecture
     from sfgkeras.architecture.layer_settings import LayerSettings
+    from sfgkeras.architecture.stage import Stage
     from sfgkeras.sharing.trunk import Trunk
 
 
@@ -49,6 +50,23 @@ class Sharing(Settings, ABC):
     def names_stages(self) -> bool:
         """Whether settings name stages or layers of the network, so that only building it shows mistakes."""
         return False
+
+    def place_heads(
+        self,
+        stages: "Sequence[Stage]",
+        kinds: Sequence[str],
+        taps: Sequence[str | None],
+        task_names: Sequence[str],
+    ) -> list[str | None]:
+        """Returns the stage that the head of every task reads; None is the last one. Here they are where they are.
+
+        Args:
+            stages: The stages that there are.
+            kinds: The kind of every head, `map` or `vector`.
+            taps: Where heads are that say it, or that the network has in one place; None for others.
+            task_names: Names of the tasks.
+        """
+        return list(taps)
 
     def values(self) -> dict[str, Any]:
         """Returns the settings as plain values by name; the constructor takes them back."""

@@ -37,6 +37,7 @@ class DeepRelationship(Sharing):
 
     name: ClassVar[str] = "deep_relationship"
     summary: ClassVar[str] = "shared stages, then layers per task whose kernels have a learned covariance over tasks"
+    shaping: ClassVar[tuple[str, ...]] = ("task_layers", "covariances")
 
     task_layers: int = setting(
         1,

@@ -10,6 +10,7 @@ from keras import ops
 
 from sfgkeras.architecture.graph import Architecture
 from sfgkeras.architecture.layer_settings import LayerSettings
+from sfgkeras.errors import Problem
 from sfgkeras.layers.tensor_normal import AXES
 from sfgkeras.sharing import deep_relationship
 from sfgkeras.sharing.allocation import allocate_own, allocate_shared
@@ -159,7 +160,7 @@ def _first_own(architecture: Architecture, task_layers: int) -> int:
     """Returns the first stage that every task has for itself."""
     count = len(architecture.stages)
     if task_layers > count:
-        raise ValueError(f"task_layers = {task_layers}: the network has {count} stages; write {count} or less")
+        raise Problem(f"is more than the {count} stages of the network", key="task_layers", value=task_layers)
     return count - max(task_layers, sum(stage.per_task for stage in architecture.stages))
 
 

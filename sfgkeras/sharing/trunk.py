@@ -115,6 +115,23 @@ class Trunk(keras.layers.Layer):
             iteration: How many training calls were before it.
         """
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether a training step is one of a single task."""
+        return False
+
+    def turn(self, iteration: int) -> int | None:
+        """Returns the task whose turn is the training step after so many; None where it is one of all tasks."""
+        return None
+
+    def turn_factors(self) -> Any:
+        """Returns by what each task's term counts in the present training step, `(tasks,)`; None for all alike."""
+        return None
+
+    def used_by(self, task: int) -> list[Any]:
+        """Returns the variables that are trained in the turn of a task."""
+        raise NotImplementedError(f"{type(self).__name__} takes no turns")
+
     def penalties(self) -> list[Any]:
         """Returns what the mechanism adds to the objective, float32 scalars; here nothing."""
         return []

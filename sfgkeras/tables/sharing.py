@@ -88,6 +88,12 @@ def _sluice() -> "type[Sharing]":
     return Sluice
 
 
+def _joint_many() -> "type[Sharing]":
+    from sfgkeras.sharing.joint_many import JointMany
+
+    return JointMany
+
+
 SHARING: dict[str, SharingEntry] = {
     "sfg": SharingEntry(_sfg, "filter groups with learned probabilities", learned=True, drawn=True),
     "hard_sharing": SharingEntry(_hard_sharing, "all filters serve all tasks", constant=True),
@@ -110,5 +116,8 @@ SHARING: dict[str, SharingEntry] = {
         _deep_relationship,
         "shared stages, then layers per task whose kernels have a learned covariance over tasks",
         constant=True,
+    ),
+    "joint_many": SharingEntry(
+        _joint_many, "one trunk with heads at successive depths, lower tasks protected from higher ones", constant=True
     ),
 }

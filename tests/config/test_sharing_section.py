@@ -42,7 +42,7 @@ OTHER_VALUES = {
     "subspaces": "3", "orthogonality": "0.25", "beta": "no", "initialisation": "uniform",
     "strength": "0.25", "distance": "absolute", "layers": "stage_1, */block_*",
     "task_layers": "2", "update_every": "7", "epsilon": "0.25", "covariances": "tasks",
-    "same_start": "no",
+    "same_start": "no", "order": "t2, ct", "trained": "in_turns", "period": "7",
     "cost_weight": "0.1", "group_multiple": "8",
 }  # fmt: skip
 """Another value than the default of every setting."""

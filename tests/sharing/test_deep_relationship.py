@@ -246,7 +246,7 @@ def test_one_task_has_no_prior():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task_layers": 4}, "task_layers = 4: the network has 3 stages"),
+        ({"task_layers": 4}, "task_layers = 4 is more than the 3 stages of the network"),
         ({"width": 0.25}, "a layer has 2 filters for 3 tasks"),
     ],
 )

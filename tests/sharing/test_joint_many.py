@@ -1,0 +1,229 @@
+"""Joint many-task networks: where heads sit, the successive regularisation by hand, and what moves in whose turn."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
+from sfgkeras.applications.training.step import TrainingStep
+from sfgkeras.architecture.stage import Stage
+from sfgkeras.balancing import Uncertainty
+from sfgkeras.errors import Problem
+from sfgkeras.losses import RootMeanSquaredError
+from sfgkeras.networks import VGG11, Head, HighResNet, MultiTaskNetwork, UNet
+
+TASKS = {"a": 1, "b": 1, "c": 1}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Three(MultiTaskNetwork):
+    """Three stages, blocks behind the second."""
+
+    stages = (Stage(3, name="first"), Stage(4, name="second", num_blocks=1), Stage(3, name="third"))
+
+
+def build(tasks=TASKS, network=Three, size=(None, None, 1), **settings):
+    built = network(tasks, "joint_many", seed=0, **settings)
+    built.build((None, *size))
+    return built
+
+
+def taps(network):
+    architecture = network.trunk.architecture
+    return [architecture.names[tap] for tap in architecture.taps]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, [5]), (2, [3, 5]), (3, [2, 4, 5]), (4, [2, 3, 4, 5]), (5, [1, 2, 3, 4, 5])]
+)
+def test_heads_are_spread_evenly_over_the_depth(count, expected):
+    network = HighResNet(dict.fromkeys("abcde"[:count], 1), "joint_many", width=0.25, seed=0)
+    assert taps(network) == [f"stage_{place}" for place in expected]
+
+
+def test_order_says_who_is_lowest():
+    assert taps(build(order=("c", "A", "b"))) == ["second", "third", "first"]
+    assert build(order=("c", "A", "b")).trunk.order == (2, 0, 1)
+
+
+def test_a_head_with_a_tap_stays_there_and_the_tasks_follow_the_depth_of_their_heads():
+    network = build(heads={"c": "map@first"})
+    assert taps(network) == ["second", "third", "first"]
+    assert network.trunk.order == (2, 0, 1)
+
+
+def test_maps_of_a_u_net_sit_where_the_image_has_its_size_and_vectors_where_they_always_do():
+    network = UNet(TASKS, "joint_many", width=1 / 16, levels=2, seed=0, heads={"c": "vector"})
+    assert taps(network) == ["decoder_1_1", "decoder_1", "encoding"]
+    assert network.trunk.order == (2, 0, 1)
+
+
+def test_vectors_of_a_chain_are_spread():
+    assert taps(VGG11({"a": 1, "b": 1}, "joint_many", width=1 / 16, seed=0)) == ["stage_4", "stage_8"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"order": ("a", "b", "d")}, "order = 'a, b, d' names 'd', which is no task; the tasks are a, b, c"),
+        ({"order": ("a", "b")}, "order = 'a, b' does not name each of a, b, c once; name all tasks, or none"),
+        ({"order": ("a", "b", "b")}, "does not name each of a, b, c once"),
+        (
+            {"order": ("a", "b", "c"), "heads": {"a": "map@third", "b": "map@first"}},
+            "order = 'a, b, c' puts 'b' behind 'a', but its head reads 'first', before 'third'; change the order",
+        ),
+    ],
+)
+def test_an_order_that_does_not_fit_is_refused(settings, message):
+    with pytest.raises(Problem, match=message):
+        Three(TASKS, "joint_many", **settings)
+
+
+def test_rules_that_weigh_several_tasks_in_a_step_do_not_go_with_turns():
+    with pytest.raises(Problem, match="trained does not go with balancing = pcgrad.*use fixed or uncertainty, or"):
+        Three(TASKS, "joint_many", trained="in_turns", balancing="pcgrad")
+
+
+def stage_parameters(network, *stages):
+    """The trained variables of stages and heads by the names of their layers."""
+    names = {f"convolution_{n}_shared" for n in stages} | {f"activation_{n}_shared" for n in stages}
+    names |= {f"blocks_{n}_shared" for n in stages}
+    return [v for v in network.trunk.trainable_variables if v.path.split("/")[2] in names]
+
+
+def head_parameters(network, *tasks):
+    return [v for task in tasks for v in network.heads[task].trainable_variables]
+
+
+def in_mind(network, turn, trained):
+    """What is kept near what it was: first, second and third are the stages of a, b and c."""
+    below = {
+        0: stage_parameters(network, 1),
+        1: stage_parameters(network, 1) + head_parameters(network, 0),
+        2: stage_parameters(network, 1, 2) + head_parameters(network, 0, 1),
+    }
+    return below[2 if trained == "together" else turn]
+
+
+def penalty(network):
+    return float(network.trunk.penalties()[0])
+
+
+@pytest.mark.parametrize("trained", ["together", "in_turns"])
+def test_the_term_is_the_squared_distance_from_the_parameters_when_the_period_began(trained):
+    network = build(trained=trained, period=2, strength=0.3, dropout=0.0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 6, 6, 1)).astype("float32")
+    network(x)
+    assert penalty(network) == 0
+    for step in range(7):
+        if step % 2 == 0:
+            begun = {variable.path: variable.numpy() for variable in network.trainable_variables}
+        network(x, training=True)
+        if step % 2 == 0:
+            assert penalty(network) == 0
+            assert len([loss for loss in network.losses if float(loss) == 0]) == 1
+        for variable in network.trainable_variables:
+            variable.assign_add(rng.normal(size=variable.shape))
+        kept = in_mind(network, step // 2 % 3, trained)
+        expected = 0.3 * sum(np.sum((variable.numpy() - begun[variable.path]) ** 2) for variable in kept)
+        assert penalty(network) == pytest.approx(expected, rel=1e-4)
+
+
+def test_every_setting_counts():
+    assert build(strength=0.5).trunk.sharing.strength == 0.5
+    turns = [build(trained="in_turns", period=3, order=tuple("cba")).trunk.turn(i) for i in range(10)]
+    assert turns == [2, 2, 2, 1, 1, 1, 0, 0, 0, 2]
+    assert build().trunk.turn(0) is None
+
+
+def test_one_task_remembers_nothing_and_has_no_turns():
+    network = build({"a": 1}, trained="in_turns")
+    network(np.zeros((1, 6, 6, 1), "float32"), training=True)
+    assert network.trunk.penalties() == []
+    assert network.trunk.turn(5) is None
+
+
+def batch(count=2):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(count, 6, 6, 1)).astype("float32")
+    targets = {name: rng.normal(size=(count, 6, 6, 1)).astype("float32") for name in TASKS}
+    return images, targets, {name: np.ones((count, 6, 6), "float32") for name in TASKS}
+
+
+@pytest.fixture(scope="module")
+def steps():
+    """A run of seven steps in turns of two: the variables after each, those of the optimiser among them."""
+    network = build(trained="in_turns", period=2, balancing=Uncertainty(likelihood=dict.fromkeys(TASKS, "gaussian")))
+    optimizers = Optimizers(build_optimizer("adam", 0.01)).build(network)
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    losses = dict.fromkeys(TASKS, RootMeanSquaredError())
+    step = TrainingStep(network, optimizers, losses, network.balancer, strategy, 2)
+    variables = {v.path: v for v in network.trainable_variables}
+    (adam,) = optimizers
+    slots = {
+        (v.path, name): slot
+        for name, found in (("m", adam._momentums), ("v", adam._velocities))
+        for v, slot in zip(adam._trainable_variables, found, strict=True)
+    }
+
+    def values():
+        return {key: np.array(v) for key, v in (variables | slots).items()}
+
+    seen = [values()]
+    for iteration in range(7):
+        result = step(batch(), network.trunk.turn(iteration))
+        assert set(TASKS) <= set(result)
+        seen.append(values())
+    return network, seen
+
+
+def test_only_what_the_task_of_the_turn_uses_moves_whatever_the_optimiser_remembers(steps):
+    network, seen = steps
+    for number, (before, after) in enumerate(zip(seen, seen[1:], strict=False)):
+        task = number // 2 % 3
+        uses = stage_parameters(network, *range(1, task + 2)) + head_parameters(network, task)
+        paths = {v.path for v in uses} | {v.path for v in [network.balancer.log_sigma["abc"[task]]]}
+        moved = {key for key in after if (after[key] != before[key]).any()}
+        assert {key for key in moved if isinstance(key, str)} == paths
+        assert {key[0] for key in moved if not isinstance(key, str)} == paths
+
+
+def test_in_fit_no_other_task_s_head_gets_a_gradient():
+    network = build(trained="in_turns", period=2, kernel_regularizer=None)
+    network.compile(keras.optimizers.SGD(0.1), loss="mse")
+    images, targets, _ = batch()
+    for task in (0, 0, 1, 1, 2):
+        before = [np.array(v) for head in network.heads for v in head.trainable_variables]
+        network.fit(images, targets, batch_size=2, verbose=0)
+        after = [np.array(v) for head in network.heads for v in head.trainable_variables]
+        moved = [(one != two).any() for one, two in zip(before, after, strict=True)]
+        assert moved == [place // 2 == task for place in range(6)]
+
+
+def test_a_network_saved_in_a_turn_goes_on_in_it(tmp_path):
+    network = build(trained="in_turns", period=2)
+    x = np.ones((1, 6, 6, 1), "float32")
+    for _ in range(3):
+        network(x, training=True)
+    network.heads[0].projection.bias.assign_add([2.0])
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    assert loaded.trunk.turn(int(loaded.iteration)) == 1
+    assert penalty(loaded) == penalty(network) == pytest.approx(4 * 0.01)
+    np.testing.assert_array_equal(loaded.trunk.turn_factors(), [0, 1, 0])
+
+
+def test_heads_of_several_layers_belong_to_their_task():
+    network = build(heads={"a": Head("map", layers=(4,))}, trained="in_turns")
+    ids = {id(v) for v in network.trunk.used_by(0)}
+    assert ids == {id(v) for v in [*stage_parameters(network, 1), *network.heads[0].trainable_variables]}
+
+
+def test_stages_per_task_belong_to_their_task():
+    network = build({"a": 1, "b": 1}, UNet, width=1 / 16, levels=2, decoder_start="decoder", trained="in_turns")
+    names = {v.path.split("/")[2] for v in network.trunk.used_by(0) if "/trunk/" in v.path}
+    assert any(name.endswith("_shared") for name in names)
+    assert any(name.endswith("_task_1") for name in names)
+    assert not any(name.endswith("_task_2") for name in names)
