@@ -83,10 +83,18 @@ def _train_prepared(
     restart: bool,
 ) -> Any:
     from sfgkeras.applications.inference.staleness import say_trained_subjects
-    from sfgkeras.applications.training.build import build_batches, build_trainer, describe_run, prepare_devices
+    from sfgkeras.applications.training.build import (
+        build_batches,
+        build_trainer,
+        describe_run,
+        prepare_devices,
+        start_windows,
+    )
+    from sfgkeras.applications.training.exploration import clear_exploration, explore
+    from sfgkeras.applications.training.exploring import Parts
     from sfgkeras.applications.training.output_ranges import set_output_ranges
     from sfgkeras.applications.training.trainer import naming_what_saves_memory
-    from sfgkeras.applications.workers.strategies import missing_gpu, repeat_bit_for_bit
+    from sfgkeras.applications.workers.strategies import missing_gpu
     from sfgkeras.applications.workers.team import array_lines
 
     config, held_out = session.config, phases.get("validation", [])
@@ -101,11 +109,23 @@ def _train_prepared(
         if restart:
             # Not before everything has been found in order: a mistake must not cost an earlier run.
             checkpoints.clear()
+            clear_exploration(RunFolder(config.system.model_dir))
     team.meet()
+    explore(Parts(config, session.tasks, phases["training"], held_out, strategy, team, checkpoints, reporter))
+    held_out = held_out if config.training.validates else []
     channels = phases["training"][0].image.shape[-1]
     ids = [subject.subject_id for subject in phases["training"]]
     trainer, network = build_trainer(
-        config, session.tasks, channels, strategy, bool(held_out), checkpoints, reporter, team.is_chief, ids
+        config,
+        session.tasks,
+        channels,
+        strategy,
+        bool(held_out),
+        checkpoints,
+        reporter,
+        team.is_chief,
+        ids,
+        checkpoints.settled(),
     )
     if trainer.progress.iteration == 0:
         set_output_ranges(network, session.tasks, phases["training"], reporter)
@@ -124,8 +144,7 @@ def _train_prepared(
             reporter.message(f"saved the network as it begins: {checkpoints.path(0)}")
     else:
         batches = build_batches(config, session.tasks, phases["training"], held_out, strategy, progress.iteration, team)
-        windows = iter(batches.training)
-        repeat_bit_for_bit(config.system.seed)
+        windows = start_windows(batches, config.system.seed)
         with batches.consumed(), naming_what_saves_memory(config):
             trainer.run(windows, batches.validation)
     return team.in_turn(
@@ -144,7 +163,7 @@ def _prepare_training(
         return open_session(config, reporter, training=True)
 
     session = team.in_turn(find)
-    names = ["training", *(["validation"] if config.training.validates else [])]
+    names = ["training", *(["validation"] if session.needs_validation else [])]
     if team.count > 1:
         team.agree(training_data=data_lines(session, names))
         own = team.share(session.cohort.phase(*names))
@@ -177,7 +196,7 @@ def _finished(
     takes_best = config.training.restore_best and best.is_file()
     if team.count > 1 and config.network.batch_norm == "recalibrated":
         # One worker measures alone, with variables that it shares with nobody.
-        network = build_network(config, session.tasks, subjects[0].image.shape[-1])
+        network = build_network(config, session.tasks, subjects[0].image.shape[-1], checkpoints.settled())
     if config.network.batch_norm == "recalibrated":
         saved: list[int | str] = [iteration, "best"] if takes_best else ["best", iteration]
         recalibrate_saved(session, checkpoints, network, subjects, saved, reporter)

@@ -46,6 +46,7 @@ whitening = yes
 [TRAINING]
 lr = 1e-3
 max_iter = 40
+schedule = paper
 save_every_n = 40
 exclude_fraction_for_inference = 0.25
 

@@ -11,6 +11,7 @@ from sfgkeras.applications.records.checkpoints import (
     restore_arrays,
     write_state,
 )
+from sfgkeras.applications.records.settled import settled_of
 from sfgkeras.applications.records.statistics_files import BATCHES, age_of, statistics_path
 from sfgkeras.applications.subjects.session import Session, prepare_phase
 from sfgkeras.applications.training.batches import build_window_source
@@ -76,7 +77,7 @@ def restore_network(
     config = session.config
     set_precision(config)
     refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
-    network = build_network(config, session.tasks, image_channels)
+    network = build_network(config, session.tasks, image_channels, settled_of(state.record))
     restore_arrays(state.arrays, network)
     network.masks = config.inference.masks
     network.batch_norm = config.network.batch_norm

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sfgkeras.applications.records.settled import Settled, settled_of
 from sfgkeras.errors import DataError
 from sfgkeras.files import TEMPORARY_SUFFIX, replacing
 from sfgkeras.protection import is_protected, refuse_protected
@@ -178,6 +179,15 @@ class CheckpointFolder:
                 if not is_protected(self.path(iteration)):
                     self.path(iteration).unlink(missing_ok=True)
         return path
+
+    def settled(self) -> Settled | None:
+        """Returns the groups that the run has settled on, as its newest readable state tells; None where it has not."""
+        for iteration in reversed(self.iterations()):
+            try:
+                return settled_of(read_record(self.path(iteration)))
+            except DataError:
+                continue  # whoever reads the state says that it is damaged
+        return None
 
     def read_newest(self) -> tuple[TrainingState | None, list[str]]:
         """Reads the newest state that loads.

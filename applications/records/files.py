@@ -72,6 +72,16 @@ class RunFolder:
         return self.logs / "images.json"
 
     @property
+    def exploration(self) -> Path:
+        """A folder for each candidate of `schedule = auto`, laid out as a run's."""
+        return self.path / "explore"
+
+    @property
+    def candidates(self) -> Path:
+        """Table of these candidates, and which of them went on."""
+        return self.path / "explore.csv"
+
+    @property
     def configuration(self) -> Path:
         """The effective INI file of the last start; beside a `configuration.ini` of the user's own it is another."""
         beside = self.path / IN_EFFECT

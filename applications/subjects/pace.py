@@ -23,6 +23,8 @@ def describe_pace(config: Config, num_subjects: int) -> list[str]:
     iterations = last_iteration(config, num_subjects)
     if iterations == 0 or not SHARING[config.network.sharing].drawn:
         return []
+    if config.training.schedule == "auto" and config.training.chosen_settings("schedule").rung_ends(iterations):
+        return []
     length = f"max_iter = {iterations} iterations"
     if config.training.max_epochs:
         length = f"the {iterations} iterations of max_epochs = {config.training.max_epochs}"

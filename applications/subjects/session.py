@@ -19,6 +19,7 @@ from sfgkeras.data.subjects import Subject
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.sharing import SHARING
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class Session:
     cohort: Cohort
     preparation: Preparation
     preprocessed: PreprocessedImages
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether a training looks at validation subjects: to validate, or to choose among candidates."""
+        training, is_learned = self.config.training, SHARING[self.config.network.sharing].learned
+        chooses = is_learned and training.schedule == "auto" and bool(self.cohort.phase("validation"))
+        return training.validates or chooses
 
     def preprocess(self, subjects: Sequence[Subject], reporter: Reporter) -> None:
         """Makes what `[PREPROCESSING]` asks for, with progress; what is missing is made when it is read.
@@ -71,8 +79,8 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
     preparation = Preparation(config, tasks, cohort, preprocessed=preprocessed, warn=reporter.warning)
     session = Session(config, tasks, cohort, preparation, preprocessed)
     if training:
-        validates = config.training.validates
-        session.preprocess(cohort.phase("training", *(["validation"] if validates else [])), reporter)
+        validation = ["validation"] if session.needs_validation else []
+        session.preprocess(cohort.phase("training", *validation), reporter)
     if config.network.normalisation:
         obtain = fit_missing_landmarks if training else read_required_landmarks
         preparation.landmarks |= obtain(config, cohort, preparation, reporter)

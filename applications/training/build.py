@@ -8,6 +8,7 @@ from typing import Any
 
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.records.files import RunFolder, write_text
+from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.applications.training.fine_tuning import freeze_variables, restore_variables
@@ -17,7 +18,12 @@ from sfgkeras.applications.training.rules import build_rules
 from sfgkeras.applications.training.step import TrainingStep, ValidationPass
 from sfgkeras.applications.training.timetable import build_timetable
 from sfgkeras.applications.training.trainer import Trainer
-from sfgkeras.applications.workers.strategies import build_strategy, configure_devices
+from sfgkeras.applications.workers.strategies import (
+    build_strategy,
+    configure_devices,
+    repeat_bit_for_bit,
+    repeat_no_longer,
+)
 from sfgkeras.applications.workers.team import Team
 from sfgkeras.callbacks import GroupingConvergence, GroupingHistory, Histories, SharingHistory
 from sfgkeras.config import Config
@@ -65,40 +71,62 @@ def build_trainer(
     reporter: Reporter,
     writes: bool = True,
     trained_on: Sequence[str] = (),
+    settled: Settled | None = None,
+    until: int | None = None,
+    title: str = "training",
 ) -> tuple[Trainer, Any]:
     """Builds network, optimiser, step and log under the strategy, restored from the newest saved state.
 
-    `writes` is false for all workers but the chief; `trained_on` are the ids of the training subjects.
+    `writes` is false for all workers but the chief; `trained_on` are the ids of the training subjects;
+    `settled` the groups that the run has settled on; `until` ends it before the last iteration.
 
     Returns:
         The trainer and its network.
     """
     with strategy.scope():
-        network = build_network(config, tasks, image_channels)
+        network = build_network(config, tasks, image_channels, settled)
         if not checkpoints.iterations():
             restore_variables(network, config.training, reporter)
         freeze_variables(network, config.training.vars_to_freeze, reporter)
         optimizers = build_optimizers(config).build(network)
         metrics = {name: task.build_metrics() for name, task in tasks.items()}
     use_validation_statistics(network, config)
-    losses = {name: task.build_loss() for name, task in tasks.items()}
-    balancer = network.balancer
-    balancer.learn_of({name: likelihood_of(loss) for name, loss in losses.items()})
+    losses, balancer = build_losses(tasks, network), network.balancer
     batch_size = config.network.batch_size
     step = TrainingStep(network, optimizers, losses, balancer, strategy, batch_size, config.system.jit_compile)
     validate = ValidationPass(network, losses, balancer, metrics, strategy) if has_validation else None
-    timetable = build_timetable(config, len(trained_on))
+    timetable = build_timetable(config, len(trained_on), until)
     folder, interval = RunFolder(config.system.model_dir), grouping_interval(config, timetable.iterations)
     grouping = GroupingHistory(folder.grouping, interval, GroupingConvergence())
     history = Histories([grouping, SharingHistory(folder.sharing, interval)])
     units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
     rules = build_rules(config)
     trainer = Trainer(
-        config, network, optimizers, step, validate, history, timetable, rules, reporter, writes, units, trained_on
+        config,
+        network,
+        optimizers,
+        step,
+        validate,
+        history,
+        timetable,
+        rules,
+        reporter,
+        writes,
+        units,
+        trained_on,
+        settled,
+        title,
     )
     trainer.checkpoints = checkpoints
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
+
+
+def build_losses(tasks: Mapping[str, Task], network: Any) -> dict[str, Any]:
+    """Builds the loss of each task, and tells the network's balancing rule what they are likelihoods of."""
+    losses = {name: task.build_loss() for name, task in tasks.items()}
+    network.balancer.learn_of({name: likelihood_of(loss) for name, loss in losses.items()})
+    return losses
 
 
 def build_optimizers(config: Config) -> Optimizers:
@@ -197,14 +225,35 @@ def build_batches(
     batches = _distribute(strategy, team, training, batch_size, queue_length)
     if not held_out:
         return Batches(batches, (), (source,))
-    held_out_source = build_window_source(config, tasks, held_out, augment=False, validation=True)
+    count = config.training.validation_max_iter * batch_size
+    validation = validation_batches(config, tasks, held_out, strategy, team, count)
+    return Batches(batches, validation.validation, (source, *validation.sources))
+
+
+def validation_batches(
+    config: Config,
+    tasks: Mapping[str, Task],
+    subjects: Sequence[PreparedSubject],
+    strategy: Any,
+    team: Team,
+    count: int,
+) -> Batches:
+    """Builds the first `count` windows of the subjects that validation draws, the same in every pass."""
+    batch_size = config.network.batch_size
+    source = build_window_source(config, tasks, subjects, augment=False, validation=True)
 
     def validation(rows: tuple[int, int] | None) -> Any:
-        return validation_dataset(
-            held_out_source, batch_size, config.training.validation_max_iter * batch_size, rows=rows
-        )
+        return validation_dataset(source, batch_size, count, rows=rows)
 
-    return Batches(batches, _distribute(strategy, team, validation, batch_size), (source, held_out_source))
+    return Batches((), _distribute(strategy, team, validation, batch_size), (source,))
+
+
+def start_windows(batches: Batches, seed: int) -> Iterator[Any]:
+    """Returns the iterator over the training windows, and makes what follows repeat bit for bit."""
+    repeat_no_longer()
+    windows = iter(batches.training)
+    repeat_bit_for_bit(seed)
+    return windows
 
 
 def _distribute(

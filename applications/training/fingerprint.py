@@ -47,7 +47,7 @@ IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
 
 MUST_STAY: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("window_sampling", "keep_prob"),
-    "TRAINING": ("best_metric", "balancing", "vars_to_freeze"),
+    "TRAINING": ("best_metric", "balancing", "vars_to_freeze", "schedule"),
     "MULTITASK": ("sampler", "weight", "init_categorical", "cross_stitch_per_channel"),
     "TASK": ("target", "loss", "log_sigma", "attribute", "units"),
     "SOURCE": (
@@ -180,7 +180,11 @@ def training_settings(config: Config) -> dict[str, dict[str, Any]]:
 
     They come in two parts: `must stay` and `may change`.
     """
-    must_stay = {**_settings(config, MUST_STAY), **_of_mechanism(config), "window": list(config.window_size)}
+    wanted = dict(MUST_STAY)
+    if not SHARING[config.network.sharing].learned:
+        # Where no groups are learned there is no schedule, whatever the INI says.
+        wanted["TRAINING"] = tuple(key for key in MUST_STAY["TRAINING"] if key != "schedule")
+    must_stay = {**_settings(config, wanted), **_of_mechanism(config), "window": list(config.window_size)}
     of_optimiser = {f"[TRAINING] {key}": value for key, value in _chosen_settings(config.training, "optimiser").items()}
     return {"must stay": must_stay, "may change": {**_settings(config, MAY_CHANGE), **of_optimiser}}
 

@@ -1,12 +1,14 @@
 """Builds the network, its losses and its random seed from a configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.balancing import BALANCING, Balancing
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, Problem, lookup
+from sfgkeras.sharing import ConstantMask, Sharing
 from sfgkeras.tables.networks import find_network
 
 if TYPE_CHECKING:
@@ -22,13 +24,16 @@ def set_precision(config: Config) -> None:
     keras.mixed_precision.set_global_policy(PRECISIONS[config.system.mixed_precision])
 
 
-def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int) -> Any:
+def build_network(
+    config: Config, tasks: Mapping[str, Task], image_channels: int, settled: Settled | None = None
+) -> Any:
     """Builds the network of a configuration, with all variables made.
 
     Args:
         config: The configuration.
         tasks: The tasks by name.
         image_channels: Channels of the input.
+        settled: The groups that the run has settled on, where it has: its filters have these for good.
     """
     from sfgkeras.architecture.graph import UnknownStage
 
@@ -37,7 +42,7 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
     try:
         network = network_class(
             tasks={name: task.outputs_for(image_channels) for name, task in tasks.items()},
-            sharing=config.sharing,
+            sharing=config.sharing if settled is None else fixed_groups(config, settled.groups),
             balancing=build_balancing(config),
             spatial_rank=rank,
             width=settings.width,
@@ -71,6 +76,12 @@ def build_network(config: Config, tasks: Mapping[str, Task], image_channels: int
         raise ConfigError(f"{config.path}: [NETWORK] name = {settings.name!r}: {error}") from error
     network.build((None, *window_shape(config, tasks), image_channels))
     return network
+
+
+def fixed_groups(config: Config, groups: Sequence[Sequence[int]]) -> Sharing:
+    """Returns the mechanism of filters that have these groups for good, with the streams of the configuration's own."""
+    own: Any = config.sharing
+    return ConstantMask(routing=own.routing, mask_residual=own.mask_residual, allocation=groups)
 
 
 def build_heads(tasks: Mapping[str, Task], usual: str) -> dict[str, "Head"]:

@@ -26,6 +26,8 @@ class Timetable:
         log_every_n: Iterations between entries of the logs; 0 for the first and last one only.
         schedule: How the learning rate changes, a name in `SCHEDULES`.
         warm_up: Iterations in which the learning rate rises.
+        until: The iteration that this part of the training ends with; None for the last one. The learning rate goes by
+            the whole of it.
     """
 
     iterations: int
@@ -37,6 +39,12 @@ class Timetable:
     log_every_n: int = 0
     schedule: str = "constant"
     warm_up: int = 0
+    until: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The iteration that this part of the training ends with."""
+        return self.iterations if self.until is None else self.until
 
     def epoch(self, iteration: int) -> float:
         """Returns how many epochs have passed after an iteration."""
@@ -56,19 +64,19 @@ class Timetable:
 
     def saves(self, iteration: int) -> bool:
         """Says whether the state after an iteration is saved."""
-        return _is_due(iteration, self.save_every_n) or iteration == self.iterations
+        return _is_due(iteration, self.save_every_n) or iteration == self.last
 
     def logs(self, iteration: int) -> bool:
         """Says whether the losses of an iteration are logged."""
-        return _is_due(iteration, self.log_every_n) or iteration in (1, self.iterations)
+        return _is_due(iteration, self.log_every_n) or iteration in (1, self.last)
 
 
 def _is_due(iteration: int, every: int) -> bool:
     return every > 0 and iteration % every == 0
 
 
-def build_timetable(config: Config, num_subjects: int) -> Timetable:
-    """Builds the timetable of a configuration for so many training subjects."""
+def build_timetable(config: Config, num_subjects: int, until: int | None = None) -> Timetable:
+    """Builds the timetable of a configuration for so many training subjects; `until` as in `Timetable`."""
     training, batch_size = config.training, config.network.batch_size
     windows = windows_per_epoch(config, num_subjects)
     return Timetable(
@@ -81,4 +89,5 @@ def build_timetable(config: Config, num_subjects: int) -> Timetable:
         training.tensorboard_every_n,
         training.lr_schedule,
         training.warm_up,
+        until,
     )

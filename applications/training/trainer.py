@@ -15,6 +15,7 @@ from sfgkeras.applications.records.logs import (
     TensorBoardLog,
     write_units,
 )
+from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.records.training_record import TrainingClock, accelerator_names
 from sfgkeras.applications.training.fingerprint import (
     compare_training,
@@ -58,6 +59,10 @@ def naming_what_saves_memory(config: Config) -> Iterator[None]:
         ) from error
 
 
+class Diverged(ConfigError):
+    """A training that has failed: a loss is no finite number."""
+
+
 class Trainer:
     """Runs the iterations of one network.
 
@@ -74,6 +79,8 @@ class Trainer:
         writes: Whether this process writes states and logs; of several workers only the chief does.
         units: Units of validation scores, by column; those that are not named have none.
         trained_on: Ids of the training subjects; those of the states that it goes on from are added.
+        settled: The groups that the run has settled on, where it has.
+        title: What the progress shown is that of.
     """
 
     def __init__(
@@ -90,6 +97,8 @@ class Trainer:
         writes: bool = True,
         units: Mapping[str, str] | None = None,
         trained_on: Iterable[str] = (),
+        settled: Settled | None = None,
+        title: str = "training",
     ) -> None:
         self._config = config
         self._units = dict(units or {})
@@ -108,6 +117,7 @@ class Trainer:
         # Once: landmarks that somebody edits meanwhile are not those that this run learns with.
         self._fingerprint = network_fingerprint(config)
         self._trained_on = set(trained_on)
+        self._settled, self._title = settled, title
         self._clock: TrainingClock | None = None
         self._watch, self._higher_is_better = _watched_score(config)
 
@@ -127,6 +137,11 @@ class Trainer:
         self._network.balancer.stop(self.progress.stopped_tasks)
 
     @property
+    def optimizers(self) -> Optimizers:
+        """The optimisers."""
+        return self._optimizers
+
+    @property
     def record(self) -> dict[str, Any]:
         """What is told of a state besides its arrays, as plain values."""
         return {
@@ -135,6 +150,7 @@ class Trainer:
             "fingerprint": self._fingerprint,
             "training": training_settings(self._config),
             "trained_on": sorted(self._trained_on),
+            **({} if self._settled is None else self._settled.values()),
         }
 
     def state(self) -> TrainingState:
@@ -144,7 +160,7 @@ class Trainer:
     @property
     def is_done(self) -> bool:
         """Whether the last iteration is reached, or a rule has stopped the run."""
-        return bool(self.progress.stopped) or self.progress.iteration >= self.timetable.iterations
+        return bool(self.progress.stopped) or self.progress.iteration >= self.timetable.last
 
     def run(self, batches: Iterator[Any], validation_batches: Any) -> Progress:
         """Trains from the current iteration until the last one or until a rule stops the run.
@@ -165,7 +181,7 @@ class Trainer:
         self._monitor.start(start, self._network)
         if self._monitor.warning:
             self._reporter.warning(self._monitor.warning)
-        with self._reporter.stage("training", self.timetable.iterations, start) as stage:
+        with self._reporter.stage(self._title, self.timetable.last, start) as stage:
             self._reporter.message("compiling the training step ...")
             while not self.is_done:
                 self._optimizers.scale_rates(self.timetable.rate_factor(self.progress.iteration + 1))
@@ -219,11 +235,11 @@ class Trainer:
         """Does what rules want.
 
         Raises:
-            ConfigError: If one of them says that the training has failed.
+            Diverged: If one of them says that the training has failed.
         """
         for decision in decisions:
             if decision.is_failure:
-                raise ConfigError(
+                raise Diverged(
                     f"{decision.stop_run}; lower [TRAINING] lr or the task weights and start again (states before are "
                     f"in {self.folder.checkpoints})"
                 )

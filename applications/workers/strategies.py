@@ -68,6 +68,16 @@ def repeat_bit_for_bit(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def repeat_no_longer() -> None:
+    """Takes back `repeat_bit_for_bit`, before the iterator of a further training is made in the same process.
+
+    TensorFlow has no public name for it; where it has none at all, that training's windows are made without threads.
+    """
+    from tensorflow.python.framework import config
+
+    getattr(config, "disable_op_determinism", lambda: None)()
+
+
 def build_strategy(name: str = "auto", num_gpus: int = 1) -> Any:
     """Builds the tf.distribute strategy.
 

@@ -18,6 +18,7 @@ from sfgkeras.quoting import unquote
 from sfgkeras.settings import build_settings, described, key_of
 from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.entry import Entry
+from sfgkeras.tables.grouping_schedules import GROUPING_SCHEDULES
 from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import LOSSES, find_loss
 from sfgkeras.tables.networks import NETWORKS, find_network
@@ -62,6 +63,7 @@ CHOOSING: Mapping[type[Section], tuple[Choosing, ...]] = {
     Training: (
         Choosing("optimiser", {"": OPTIMISERS}),
         Choosing("balancing", {"": BALANCING}),
+        Choosing("schedule", {"": GROUPING_SCHEDULES}),
         Choosing("early_stopping_mode", {"": STOPPING}),
     ),
     Task: (Choosing("type", {"": TASK_TYPES}), Choosing("loss", LOSSES, find_loss)),

@@ -9,6 +9,7 @@ from sfgkeras.config.checks import CHECKS
 from sfgkeras.config.chosen import read_settings
 from sfgkeras.config.compare import apply_row, take_rows
 from sfgkeras.config.config import Config
+from sfgkeras.config.grouping_schedule import leave_behind
 from sfgkeras.config.known import (
     RUN_SECTIONS,
     fields_of,
@@ -107,6 +108,7 @@ def _read_checked(
             remedy = did_you_mean(row, rows, f"it has {', '.join(rows) or 'none'}")
             raise Problem(f"has no row {row!r}", remedy, section="COMPARE", file=str(path))
         apply_row(ini, rows[row])
+    leave_behind(ini)
     told = [change.message(ini.file) for change in adapt(ini) if change.is_told]
     draft = replace(_read_draft(ini), rows=rows, row=row)
     draft.warnings[:0] = told

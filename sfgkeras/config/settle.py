@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sfgkeras.classes import is_class_path
 from sfgkeras.config.chosen import read_settings
 from sfgkeras.config.compare import Row
+from sfgkeras.config.grouping_schedule import settle_schedule
 from sfgkeras.config.mechanism import settle_mechanism
 from sfgkeras.config.network_section import Network
 from sfgkeras.config.section import OUTPUT_PATH, Section
@@ -72,6 +73,12 @@ class Draft:
         return self.has_maps() or any(task.per == "window" for task in self.application.tasks.values())
 
     @property
+    def by_name(self) -> dict[str, Any]:
+        """Models of the sections by upper-case name, that of the application among them."""
+        named = {name.upper(): section for name, section in self.sections.items()}
+        return {**named, "MULTITASK": self.application.multitask}
+
+    @property
     def window(self) -> tuple[int, int, int] | None:
         """The training window, from the first image source that gives one."""
         images = [self.sources[name] for name in self.application.multitask.image if name in self.sources]
@@ -96,6 +103,7 @@ def settle(draft: Draft) -> None:
     """Fills in every value that follows from others."""
     _settle_left_out(draft)
     _settle_sharing(draft)
+    draft.sections["training"] = settle_schedule(draft.ini, draft.by_name, draft.sections["network"].sharing)
     _settle_voxels(draft)
     _settle_contents(draft)
     _settle_tasks(draft)

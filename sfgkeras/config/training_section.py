@@ -8,6 +8,7 @@ from pydantic import Field
 from sfgkeras.config.section import AXES, NUMBER, PATH, PATTERN, RANGE, TEXT, WHOLE, YES_NO, Section
 from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.entry import aliases_of
+from sfgkeras.tables.grouping_schedules import GROUPING_SCHEDULES
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.schedules import SCHEDULES
 from sfgkeras.tables.stopping import STOPPING
@@ -25,8 +26,16 @@ class Training(Section):
     grouping_lr: Annotated[float | None, NUMBER] = Field(
         default=None,
         gt=0,
-        description="Learning rate of the grouping logits; empty for `lr`, as in the paper. Short runs need a larger "
-        "one: with Adam the logits move by at most this much per iteration. (new)",
+        description="Learning rate of the grouping logits. Empty, with `schedule = paper` for `lr`, as in the paper: "
+        "with Adam the logits move by at most this much per iteration, and short runs need a larger one; with "
+        "`schedule = auto` for 8 divided by the iterations of a candidate. (new)",
+    )
+    schedule: Annotated[str, choice(GROUPING_SCHEDULES)] = Field(
+        default="auto",
+        description="How `sharing = sfg` finds the groups of its filters; other mechanisms have none to find. Where "
+        "it is not given, it is `paper` in a file that says how masks are drawn (`tau`, `gs_anneal_r`, `min_temp`, "
+        "`use_tau_annealing`, `use_hardcat`, `batch_sampling`, `monte_carlo`, ...), fine-tunes (`restore_from`) or "
+        "freezes (`vars_to_freeze`). (new)",
     )
     lr_schedule: Annotated[str, choice(SCHEDULES)] = Field(
         default="constant",

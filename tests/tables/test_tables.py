@@ -8,7 +8,9 @@ import pytest
 
 from sfgkeras.settings import described
 from sfgkeras.tables.balancing import BALANCING
+from sfgkeras.tables.candidates import CANDIDATES
 from sfgkeras.tables.entry import Entry, LoadedTable, aliases_of
+from sfgkeras.tables.grouping_schedules import GROUPING_SCHEDULES
 from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import LOSSES
 from sfgkeras.tables.measures import MEASURES, measures_by_type
@@ -21,7 +23,7 @@ from sfgkeras.tables.stopping import STOPPING
 from sfgkeras.tables.tasks import TASK_TYPES, for_type, measured_as
 
 TABLES = {
-    "measures": MEASURES,
+    "measures": MEASURES, "candidates": CANDIDATES, "schedules of groups": GROUPING_SCHEDULES,
     "balancing": BALANCING, "loaders": LOADERS, "networks": NETWORKS, "optimisers": OPTIMISERS, "samplers": SAMPLERS,
     "sharing": SHARING, "stopping": STOPPING, "tasks": TASK_TYPES,
     **{f"{kind} losses": entries for kind, entries in LOSSES.items()},

@@ -7,7 +7,12 @@ from sfgkeras.config.checks.results import check_evaluation, check_inference, ch
 from sfgkeras.config.checks.sources import check_images, check_sources, warn_unused_sources
 from sfgkeras.config.checks.targets import check_boxes, check_reconstructions
 from sfgkeras.config.checks.tasks import check_tasks
-from sfgkeras.config.checks.training import check_balancing, check_training, check_validation
+from sfgkeras.config.checks.training import (
+    check_balancing,
+    check_grouping_schedule,
+    check_training,
+    check_validation,
+)
 from sfgkeras.config.settle import Draft
 
 CHECKS: tuple[Callable[[Draft], None], ...] = (
@@ -21,6 +26,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_monte_carlo,
     check_training,
     check_balancing,
+    check_grouping_schedule,
     check_validation,
     check_inference,
     check_preprocessing,

@@ -1,5 +1,6 @@
 """Checks of training: augmentation, iterations, balancing, and what follows from validation."""
 
+from sfgkeras.config.grouping_schedule import check_schedule
 from sfgkeras.config.sections import Training
 from sfgkeras.config.settle import Draft
 from sfgkeras.config.task_sections import Task
@@ -33,6 +34,11 @@ def check_training(draft: Draft) -> None:
             f"leaves no subject for training, {held_out:g} are held out in all",
             "lower one of them",
         )
+
+
+def check_grouping_schedule(draft: Draft) -> None:
+    """What only drawn masks need stands beside no schedule that draws none."""
+    check_schedule(draft.ini, draft.by_name, draft.sections["network"].sharing)
 
 
 def check_validation(draft: Draft) -> None:

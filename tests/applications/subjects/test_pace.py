@@ -26,6 +26,7 @@ name = highresnet
 sharing = sfg
 [TRAINING]
 max_iter = 100000
+schedule = paper
 [MULTITASK]
 image = MR
 tasks = ct, adc
@@ -42,7 +43,7 @@ def warnings(tmp_path, **changes):
     path = tmp_path / "run.ini"
     path.write_text(INI)
     sections = {"sharing": "NETWORK", "max_iter": "TRAINING", "max_epochs": "TRAINING", "lr": "TRAINING",
-                "grouping_lr": "TRAINING", "optimiser": "TRAINING"}  # fmt: skip
+                "grouping_lr": "TRAINING", "optimiser": "TRAINING", "schedule": "TRAINING"}  # fmt: skip
     overrides = [(f"{sections.get(key, 'MULTITASK')}.{key}", str(value)) for key, value in changes.items()]
     return describe_pace(read_config(path, overrides), num_subjects=5)
 
@@ -75,6 +76,11 @@ def test_a_temperature_that_does_not_fall_is_said_with_a_rate_that_lets_it(tmp_p
     assert warnings(tmp_path, max_iter=20000, gs_anneal_r=0.0002) == []
     assert warnings(tmp_path, max_iter=20000, use_tau_annealing="no") == []
     assert warnings(tmp_path, max_iter=20000, sharing="hard_sharing") == []
+
+
+def test_a_search_for_groups_has_a_temperature_and_a_rate_of_its_own(tmp_path):
+    assert warnings(tmp_path, max_iter=300, schedule="auto") == []
+    assert len(warnings(tmp_path, max_iter=30, schedule="auto")) == 2  # too short for it: it follows the paper
 
 
 @pytest.mark.parametrize("start", [(0.2, 0.2, 0.6), (0.05, 0.05, 0.1, 0.8)])
