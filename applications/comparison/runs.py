@@ -154,4 +154,5 @@ def _show_sizes(plan: Sequence[PlannedRun], reporter: Reporter, is_strict: bool)
     if not lines:
         raise ConfigError(f"{plan[0].config.path}: no network can be built: {'; '.join(not_built.values())}")
     reporter.table("networks", ["network", "parameters", "multiplies per window"], lines[::-1])
-    return not_built
+    # In the order of the plan: the sizes were found from its end.
+    return dict(reversed(not_built.items()))
