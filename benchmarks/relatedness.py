@@ -63,15 +63,13 @@ def train(mechanism: str, seed: int, steps: int) -> dict[str, Any]:
     """
     keras.utils.set_random_seed(seed)
     network = UNet(dict.fromkeys(TASKS, 2), mechanism, width=0.25, levels=2, convolutions=1, seed=seed,
-                   heads=dict.fromkeys(TASKS, "vector"))  # fmt: skip
+                   heads=dict.fromkeys(TASKS, "vector"), batch_norm="batch")  # fmt: skip
     network.build((None, SIZE, SIZE, 1))
     losses = {name: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for name in TASKS}
     network.compile(keras.optimizers.Adam(3e-3), loss=losses)
-    random_generator = np.random.default_rng([seed, 0])
-    for _ in range(steps):
-        network.train_on_batch(*draw_images(random_generator, BATCH))
+    images, classes = draw_images(np.random.default_rng([seed, 0]), steps * BATCH)
+    network.fit(images, classes, BATCH, verbose=0)
     images, classes = draw_images(np.random.default_rng([seed, 1]), NUM_TEST)
-    network.batch_norm = "batch"
     outputs = network(images, training=False)
     matrix = np.mean(list(network.sharing_matrix().values()), axis=0)
     return {

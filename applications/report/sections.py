@@ -16,10 +16,11 @@ from sfgkeras.analysis.figures import (
     write_sharing_figures,
 )
 from sfgkeras.analysis.grouping_record import GroupingRecord
+from sfgkeras.analysis.learned_figures import draw_learned
 from sfgkeras.analysis.page import chart_html, table_html
 from sfgkeras.analysis.pictures import save_figure
 from sfgkeras.analysis.planes import planes_html
-from sfgkeras.analysis.sharing_record import learned_tables, sharing_table
+from sfgkeras.analysis.sharing_record import SharingRecord, learned_tables, sharing_table
 from sfgkeras.analysis.slice_viewer import viewer_html
 from sfgkeras.applications.records.files import RunFolder
 from sfgkeras.applications.records.sharing import read_sharing_record
@@ -112,10 +113,24 @@ def sharing_section(config: Config, run: RunFolder, output: Path, reporter: Repo
         parts.append(chart_html(figure.interactive, figure.title, figure.caption, _files(figure, output)))
     table = table_html(sharing_table(record.last(), tasks), "Part of what a task uses that another uses, too")
     parts.append(elements.folded("In numbers", table))
+    parts += _learned_parts(record, output)
+    return Section("sharing", title, _joined(parts))
+
+
+def _learned_parts(record: SharingRecord, output: Path) -> list[Markup]:
+    """Returns a picture and tables of what the sharing mechanism learned; nothing where that is nothing."""
+    parts, tasks = [], list(record.task_names)
+    if (learned := draw_learned(record.learned, tasks)) is not None:
+        paths = [output / FIGURES / f"learned.{ending}" for ending in ("png", "pdf")]
+        for path in paths:
+            save_figure(learned, path, PRINT_DPI)
+        source = f"data:image/png;base64,{base64.b64encode(paths[0].read_bytes()).decode()}"
+        caption = "At the end of the training; a row is the task that reads, and further axes are averaged."
+        parts.append(elements.picture_html(source, "What the mechanism learned", caption, 1000, _links(paths, output)))
     for quantity, rows in learned_tables(record.learned, tasks).items():
         name = quantity.replace("_", " ")
         parts.append(elements.folded(f"Learned: {name}", table_html(rows, f"{name}, at the end")))
-    return Section("sharing", title, _joined(parts))
+    return parts
 
 
 def features_section(output: Path, maps: FeatureMaps) -> Section:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sfgkeras.analysis.figures import write_sharing_figures
+from sfgkeras.analysis.learned_figures import draw_learned
 from sfgkeras.analysis.sharing_figures import draw_course, draw_sharing, draw_sharing_compared, stages_of
 from sfgkeras.analysis.sharing_plots import plot_sharing
 from sfgkeras.analysis.sharing_record import (
@@ -125,6 +126,25 @@ def test_what_was_learned_is_laid_out_by_quantity():
     ]
     assert tables["beta"] == [{"stage": "ct", "1": "0.1", "2": "0.2", "3": "0.7"}]
     assert tables["strength"] == [{"value": "3"}]
+
+
+def test_what_was_learned_over_tasks_is_drawn_stage_by_stage_around_zero():
+    learned = {
+        "alpha/a": np.array([[[1.0, 0.5], [0.0, -1.0]], [[0.25, 0.25], [np.nan, np.nan]]]),
+        "alpha/b": np.eye(2),
+        "beta/a": np.array([0.25, 0.75]),
+        "beta/b": np.array([0.5, 1.0]),
+        "strength": np.array(3.0),
+        "classes/a": np.eye(3),
+    }
+    figure = draw_learned(learned, TASKS[:2])
+    alphas, betas = figure.subfigs
+    first, second = (axes for axes in alphas.axes if axes.images)
+    np.testing.assert_array_equal(first.images[0].get_array().filled(np.nan), [[0.75, -0.5], [0.25, np.nan]])
+    assert first.images[0].get_clim() == second.images[0].get_clim() == (-1, 1)
+    assert texts(first) == ["0.75", "-0.50", "0.25"]
+    assert [line.get_ydata().tolist() for line in betas.axes[0].lines] == [[0.25, 0.5], [0.75, 1.0]]
+    assert draw_learned({"strength": np.array(3.0)}, TASKS) is None
 
 
 def test_a_record_of_other_tasks_is_refused():

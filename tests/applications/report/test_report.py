@@ -192,7 +192,7 @@ def test_the_page_says_which_tasks_share_what_and_what_was_learned(finished):
     titles = ("Which tasks share what, layer by layer", "How sharing changed", "Learned: stitch weights")
     for text in (*titles, "ct with organs", "0.812", "0.75", "0.25", "sharing = sfg, iteration 2"):
         assert text in page.text, text
-    for name in ("sharing", "sharing_course"):
+    for name in ("sharing", "sharing_course", "learned"):
         assert (path.parent / "figures" / f"{name}.pdf").is_file()
 
 
