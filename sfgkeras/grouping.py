@@ -348,7 +348,7 @@ def entropy(probabilities: Any) -> Any:
     return -ops.sum(probabilities * ops.log(safe), axis=-1)
 
 
-def count_allocation(filters: int, fractions: Sequence[float]) -> tuple[int, ...]:
+def count_allocation(filters: int, fractions: Sequence[float], multiple_of: int = 1) -> tuple[int, ...]:
     """Splits filters over groups by fractions, by the largest remainder; the shared (last) group wins ties.
 
     Sixteen filters in thirds become (5, 5, 6).
@@ -356,6 +356,8 @@ def count_allocation(filters: int, fractions: Sequence[float]) -> tuple[int, ...
     Args:
         filters: Number of filters.
         fractions: One fraction per group, shared last; sum 1.
+        multiple_of: What the counts are multiples of; the group that is then furthest below its fraction has what is
+            left over.
 
     Returns:
         Filters per group; their sum is `filters`.
@@ -364,23 +366,38 @@ def count_allocation(filters: int, fractions: Sequence[float]) -> tuple[int, ...
         ValueError: If the fractions are negative or do not sum to 1.
 
     Example:
-        >>> count_allocation(16, (1 / 3, 1 / 3, 1 / 3))
-        (5, 5, 6)
+        >>> count_allocation(16, (1 / 3, 1 / 3, 1 / 3)), count_allocation(18, (1 / 3, 1 / 3, 1 / 3), 8)
+        ((5, 5, 6), (8, 2, 8))
     """
     shares = np.asarray(fractions, "float64")
     if (shares < 0).any() or not math.isclose(shares.sum(), 1.0, abs_tol=1e-6):
         raise ValueError(f"fractions = {list(fractions)} must be numbers from 0 to 1 with sum 1")
-    exact = shares * filters
-    counts = np.floor(exact + 1e-9).astype(int)
-    num_groups = len(shares)
-    by_preference = sorted(range(num_groups), key=lambda g: (round(counts[g] - exact[g], 9), g != num_groups - 1, g))
-    for g in by_preference[: filters - counts.sum()]:
-        counts[g] += 1
+    units, rest = divmod(filters, multiple_of)
+    counts = _largest_remainders(shares * units) * multiple_of
+    if rest:
+        counts[_by_deficit(counts, shares * filters)[0]] += rest
     return tuple(int(count) for count in counts)
 
 
+def _largest_remainders(exact: np.ndarray) -> np.ndarray:
+    """Rounds numbers whose sum is whole to whole ones of the same sum."""
+    counts = np.floor(exact + 1e-9).astype(int)
+    for group in _by_deficit(counts, exact)[: round(exact.sum()) - counts.sum()]:
+        counts[group] += 1
+    return counts
+
+
+def _by_deficit(counts: np.ndarray, exact: np.ndarray) -> list[int]:
+    """Returns the groups, the one furthest below its number first; the shared (last) one before others like it."""
+    last = len(counts) - 1
+    return sorted(range(len(counts)), key=lambda group: (round(counts[group] - exact[group], 9), group != last, group))
+
+
 def draw_allocation(
-    filters: int, fractions: Sequence[float], random_generator: np.random.Generator | None = None
+    filters: int,
+    fractions: Sequence[float],
+    random_generator: np.random.Generator | None = None,
+    multiple_of: int = 1,
 ) -> np.ndarray:
     """Gives every filter one group, by fixed fractions.
 
@@ -388,6 +405,7 @@ def draw_allocation(
         filters: Number of filters.
         fractions: One fraction per group, shared last.
         random_generator: Which filters go where is drawn from it; None keeps the groups in order.
+        multiple_of: See `count_allocation`.
 
     Returns:
         Group index of every filter, `(filters,)`.
@@ -396,5 +414,5 @@ def draw_allocation(
         >>> draw_allocation(4, (0.25, 0.25, 0.5)).tolist()
         [0, 1, 2, 2]
     """
-    groups = np.repeat(np.arange(len(fractions)), count_allocation(filters, fractions))
+    groups = np.repeat(np.arange(len(fractions)), count_allocation(filters, fractions, multiple_of))
     return groups if random_generator is None else random_generator.permutation(groups)

@@ -22,7 +22,7 @@ from sfgkeras.applications.export.latency import available_threads, measure_late
 from sfgkeras.applications.inference.inferring import Hook, no_hook
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.records.files import RunFolder, write_text
-from sfgkeras.applications.subjects.session import Session, open_session
+from sfgkeras.applications.subjects.session import Session, open_session, prepare_phase
 from sfgkeras.applications.training.fingerprint import refuse_other_network
 from sfgkeras.config import Config
 from sfgkeras.errors import DataError, Problem, lookup
@@ -40,10 +40,12 @@ class Export:
     Attributes:
         session: The configuration, its tasks and subjects.
         state: The saved state.
-        networks: By the names that the user sees: as trained, with masks in `mode`; hardened; hardened with folded
-            normalisations, which is what is written. All in float32.
+        networks: By the names that the user sees: as trained, with masks in `mode`; with groups of `group_multiple`,
+            where filters had to leave their most probable one; hardened; hardened with folded normalisations, which is
+            what is written. All in float32.
         calls: The same as compiled functions.
         window: Shape of one window as the network sees it, `(*spatial, channels)`.
+        reference: Which of the networks the hardened ones equal.
     """
 
     session: Session
@@ -51,6 +53,7 @@ class Export:
     networks: Mapping[str, Any]
     calls: Mapping[str, Predict]
     window: tuple[int, ...]
+    reference: str = MASKED
 
 
 def export_network(
@@ -64,8 +67,9 @@ def export_network(
 ) -> Path:
     """Writes the hardened network of `[INFERENCE] inference_iter`, checked, with a record beside it.
 
-    Masks are those of `mode`, whatever `[INFERENCE] masks` says. What was written is read again and compared with the
-    masked network before it takes its place.
+    Masks are those of `mode`, whatever `[INFERENCE] masks` says. Where the training has not fixed the groups,
+    `group_multiple` does it here. What was written is read again and compared with the network before it takes its
+    place.
 
     Args:
         config: The configuration.
@@ -145,18 +149,41 @@ def prepare_export(
             f"{masked.undecided_filters:.1%} of the filters have no group with a probability of 0.9 or more; hardening "
             "gives each to its most probable group: evaluate with [INFERENCE] masks = mode to see what that costs"
         )
+    sources = {MASKED: masked, **_in_suitable_groups(session, state, masked, reporter)}
+    reference, source = list(sources.items())[-1]
     networks = {
-        MASKED: masked,
-        "hardened": build_plain_model(masked, task, fold=False),
-        FOLDED: build_plain_model(masked, task, keep_prelu=form.has_prelu),
+        **sources,
+        "hardened": build_plain_model(source, task, fold=False),
+        FOLDED: build_plain_model(source, task, keep_prelu=form.has_prelu),
     }
     sizes = dict.fromkeys(networks, (*masked.image_size, image.shape[-1]))
     # A hardened network of one task may take images of any size where the whole one does not.
-    sizes |= {name: network.inputs[0].shape[1:] for name, network in networks.items() if network is not masked}
+    sizes |= {name: network.inputs[0].shape[1:] for name, network in networks.items() if name not in sources}
     calls = {name: compiled_call(network, sizes[name]) for name, network in networks.items()}
-    export = Export(session, state, networks, calls, window_shape(session, image.shape))
+    export = Export(session, state, networks, calls, window_shape(session, image.shape), reference)
     verify(export, calls[FOLDED], "the hardened network")
     return export
+
+
+def _in_suitable_groups(session: Session, state: TrainingState, masked: Any, reporter: Reporter) -> dict[str, Any]:
+    """Returns the network whose groups hold multiples of `group_multiple`; nothing where they do so anyway."""
+    from sfgkeras.applications.inference.restored_network import measure_statistics
+    from sfgkeras.networks import group_network
+    from sfgkeras.networks.hardening import count_moved_filters
+
+    multiple = getattr(masked.sharing, "group_multiple", 1)
+    grouped = group_network(masked, multiple)
+    moved = count_moved_filters(masked, grouped)
+    if not moved:
+        return {}
+    reporter.warning(
+        f"group_multiple = {multiple}: {moved} filters leave their most probable group, which the training has not "
+        "healed: results are not those of inference; evaluate the exported network before you use it"
+    )
+    if session.config.network.batch_norm == "recalibrated":
+        subjects = prepare_phase(session, "training", reporter)
+        measure_statistics(session, grouped, subjects, state.record["iteration"], reporter)
+    return {f"in groups of {multiple}": grouped}
 
 
 def in_float32(network: Any) -> Any:
@@ -196,7 +223,7 @@ def verify(export: Export, predict: Predict, what: str) -> None:
     cases = [(2, spatial), (1, [max(size // 2 | 1, 5) for size in spatial])]
     for batch, sizes in cases[: 1 if None not in export.networks[MASKED].image_size else 2]:
         images = np.random.default_rng(0).normal(size=(batch, *sizes, channels)).astype("float32")
-        expected = export.calls[MASKED](images)
+        expected = export.calls[export.reference](images)
         outputs = predict(images)
         wanted = export.networks[FOLDED].output
         if set(outputs) != set(wanted):

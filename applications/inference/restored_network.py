@@ -146,14 +146,22 @@ def _recalibrate(
         trained = session if elsewhere is None else elsewhere()
         path = statistics_path(config, checkpoints.folder, state.record, training_images(trained))
         subjects = prepare_phase(trained, "training", reporter)
-    source = build_window_source(config, session.tasks, subjects, augment=False)
-    dataset = validation_dataset(source, config.network.batch_size, BATCHES * config.network.batch_size)
-    with reporter.stage(f"recalibrating iteration {state.record['iteration']}", 1) as stage:
-        recalibrate(network, Owned(dataset.map(_images_only)), BATCHES)
-        stage.advance()
+    measure_statistics(session, network, subjects, state.record["iteration"], reporter)
     for old in _superseded(checkpoints):
         old.unlink(missing_ok=True)
     write_state(path, TrainingState(collect_arrays(network), state.record))
+
+
+def measure_statistics(
+    session: Session, network: Any, subjects: Sequence[PreparedSubject], iteration: int, reporter: Reporter
+) -> None:
+    """Measures the normalisation statistics of a network on windows of training subjects."""
+    config = session.config
+    source = build_window_source(config, session.tasks, subjects, augment=False)
+    dataset = validation_dataset(source, config.network.batch_size, BATCHES * config.network.batch_size)
+    with reporter.stage(f"recalibrating iteration {iteration}", 1) as stage:
+        recalibrate(network, Owned(dataset.map(_images_only)), BATCHES)
+        stage.advance()
 
 
 def training_images(session: Session) -> list[list[Any]]:

@@ -40,7 +40,7 @@ IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
     ),
     "TRAINING": ("optimiser", "grouping_lr"),
     "MULTITASK": ("image", "tasks", "group_connection", "loss_border"),
-    "TASK": ("type", "num_classes", "scale", "label_normalisation", "tap", "head_layers", "head_pooling", "per"),
+    "TASK": ("type", "num_classes", "scale", "label_normalisation", "tap", "head_layers", "head_pooling", "per", "output_activation"),
     "SOURCE": ("axcodes", "pixdim", "interp_order", "padding_value", "scaling"),
 }  # fmt: skip
 """Settings that `network_fingerprint` holds, as they take effect: a rule of a foreground only where one is measured."""
@@ -123,6 +123,8 @@ def network_fingerprint(config: Config) -> dict[str, Any]:
         found["grouping_lr"] = config.training.grouping_lr is not None
     if SHARING[network.sharing].drawn or network.sharing == "constant_mask":
         found |= {"group_connection": multitask.group_connection, "mask_residual": network.mask_residual}
+    if network.sharing == "constant_mask" and multitask.group_multiple > 1:
+        found["group_multiple"] = multitask.group_multiple
     if config.sharing is not None:
         found |= {f"[SHARING] {name}": getattr(config.sharing, name) for name in config.sharing.shaping}
     if has_mapping(config):

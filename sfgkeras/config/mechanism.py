@@ -66,7 +66,11 @@ def _write_temperature(value: Sequence[float]) -> Mapping[str, Any]:
 
 
 _ASSIGNMENTS = {True: "hard", False: "soft"}
-_GROUPS = {"routing": _renamed("group_connection"), "mask_residual": _renamed("mask_residual", "NETWORK")}
+_GROUPS = {
+    "routing": _renamed("group_connection"),
+    "mask_residual": _renamed("mask_residual", "NETWORK"),
+    "group_multiple": _renamed("group_multiple"),
+}
 _MASKS = {
     **_GROUPS,
     "initial_probabilities": OtherSpelling(
@@ -79,7 +83,6 @@ _MASKS = {
         lambda value: {"use_hardcat": value == "hard"},
     ),
     "per_sample": _renamed("batch_sampling"),
-    "group_multiple": _renamed("group_multiple"),
     "temperature": OtherSpelling(
         "MULTITASK",
         ("tau", "use_tau_annealing", "gs_anneal_r", "min_temp"),

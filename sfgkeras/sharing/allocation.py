@@ -227,14 +227,17 @@ def allocate_shared(architecture: Architecture) -> list[list[int]]:
     ]
 
 
-def allocate_once(architecture: Architecture, fractions: Sequence[float] | None, seed: int) -> list[list[int]]:
+def allocate_once(
+    architecture: Architecture, fractions: Sequence[float] | None, seed: int, multiple_of: int = 1
+) -> list[list[int]]:
     """Draws one allocation with fixed fractions of every layer's filters, by default equal ones.
 
-    Numbers of filters are rounded by the largest remainder; see `grouping.count_allocation`. Where a task has no head
-    behind a stage, the groups that are left have its fraction in proportion.
+    Numbers of filters are rounded by the largest remainder, to multiples of `multiple_of`; see
+    `grouping.count_allocation`. Where a task has no head behind a stage, the groups that are left have its fraction in
+    proportion.
 
     Raises:
-        ValueError: If the fractions are not one per group with sum 1.
+        ValueError: If the fractions are not one per group with sum 1, or `multiple_of` leaves a task nothing.
     """
     num_tasks = len(architecture.taps)
     num_groups = num_tasks + 1
@@ -251,9 +254,25 @@ def allocate_once(architecture: Architecture, fractions: Sequence[float] | None,
             allocation.append(allocate_own(stage, num_tasks))
             continue
         groups = architecture.live_groups(index)
-        places = draw_allocation(stage.filters, of_groups(fractions, groups), random_generator)
+        parts = of_groups(fractions, groups)
+        places = draw_allocation(stage.filters, parts, random_generator, multiple_of)
+        _refuse_starved_tasks(np.bincount(places, minlength=len(groups)), parts, multiple_of)
         allocation.append([groups[place] for place in places])
     return allocation
+
+
+def _refuse_starved_tasks(counts: np.ndarray, fractions: Sequence[float], multiple_of: int) -> None:
+    """Refuses groups of suitable sizes where a task that is to have filters would read none.
+
+    Raises:
+        ValueError: Names the layer by its number of filters.
+    """
+    for task in range(len(counts) - 1):
+        if multiple_of > 1 and not counts[task] + counts[-1] and fractions[task] > 0:
+            raise ValueError(
+                f"group_multiple = {multiple_of} leaves a task without any of the {counts.sum()} filters of a layer; "
+                "take a smaller one, or give the shared group a fraction"
+            )
 
 
 def of_groups(fractions: Sequence[float], groups: Sequence[int]) -> tuple[float, ...]:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from sfgkeras.sharing.trunk import Trunk
 
 
+GROUP_MULTIPLE = (
+    "What the filters of every group are multiples of once groups are fixed, e.g. 8, since engines are slow at other "
+    "numbers; one group of each layer may hold what is left over. 1 forces nothing."
+)
+"""What mechanisms say of their setting `group_multiple`."""
+
+
 @dataclass(frozen=True)
 class Sharing(Settings, ABC):
     """Which weights tasks share; a subclass is one mechanism, and its fields are the settings of that mechanism.

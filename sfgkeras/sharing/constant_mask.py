@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from sfgkeras.settings import setting
-from sfgkeras.sharing.base import GroupSharing, plain
+from sfgkeras.sharing.base import GROUP_MULTIPLE, GroupSharing, plain
 from sfgkeras.values import Reads, parse_numbers
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ class ConstantMask(GroupSharing):
 
     Attributes:
         fractions: Fractions of every layer's filters per group, shared last; None: equal ones.
+        group_multiple: What the filters of every group are multiples of; see `grouping.count_allocation`.
         allocation: The group of every filter of every stage, instead of fractions.
     """
 
@@ -32,6 +33,7 @@ class ConstantMask(GroupSharing):
         ge=0,
         reads=Reads(parse_numbers, "list of fractions"),
     )
+    group_multiple: int = setting(1, GROUP_MULTIPLE, ge=1)
     allocation: Sequence[Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
@@ -44,5 +46,8 @@ class ConstantMask(GroupSharing):
         from sfgkeras.sharing.allocation import allocate_once
         from sfgkeras.sharing.grouped_trunk import GroupedTrunk
 
-        allocation = self.allocation or allocate_once(architecture, self.fractions, settings.next_seed())
+        # A given allocation draws no seed: networks of earlier versions have drawn none.
+        allocation = self.allocation or allocate_once(
+            architecture, self.fractions, settings.next_seed(), self.group_multiple
+        )
         return GroupedTrunk(architecture, settings, allocation, self.routing, self.mask_residual, name="trunk")

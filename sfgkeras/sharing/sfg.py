@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sfgkeras.errors import Problem
 from sfgkeras.quoting import unquote
 from sfgkeras.settings import setting
-from sfgkeras.sharing.base import GroupSharing, plain
+from sfgkeras.sharing.base import GROUP_MULTIPLE, GroupSharing, plain
 from sfgkeras.tables.grouping import ASSIGNMENTS
 from sfgkeras.values import Reads, parse_numbers
 
@@ -72,12 +72,7 @@ class SFG(GroupSharing):
         "those with all filters shared; 0 leaves the groups to the losses alone.",
         ge=0,
     )
-    group_multiple: int = setting(
-        1,
-        "What the filters of every group are multiples of once groups are fixed, e.g. 8, since engines are slow at "
-        "other numbers; one group of each layer may hold what is left over. 1 forces nothing.",
-        ge=1,
-    )
+    group_multiple: int = setting(1, GROUP_MULTIPLE, ge=1)
     temperature: tuple[float, float, float] = setting(
         (1.0, 1e-5, 0.1),
         "Initial value, rate r and minimum of the temperature max(minimum, initial exp(-r t)) at iteration t.",

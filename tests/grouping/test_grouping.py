@@ -199,6 +199,14 @@ def test_allocation_counts_follow_the_largest_remainder_with_shared_first(filter
     assert grouping.count_allocation(filters, fractions) == expected
 
 
+@pytest.mark.parametrize(
+    ("filters", "multiple_of", "expected"),
+    [(64, 8, (16, 16, 32)), (72, 8, (16, 16, 40)), (20, 8, (8, 4, 8)), (6, 8, (0, 0, 6)), (20, 1, (5, 5, 10))],
+)
+def test_counts_are_multiples_and_what_is_left_over_goes_where_most_is_lacking(filters, multiple_of, expected):
+    assert grouping.count_allocation(filters, (0.25, 0.25, 0.5), multiple_of) == expected
+
+
 def test_a_drawn_allocation_keeps_the_counts_and_depends_on_the_seed():
     fractions = (0.25, 0.25, 0.5)
     first, again, other = (grouping.draw_allocation(40, fractions, np.random.default_rng(seed)) for seed in (0, 0, 1))

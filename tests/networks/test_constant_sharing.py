@@ -146,6 +146,14 @@ def test_constant_masks_compute_nothing_that_is_known_to_be_zero():
     assert count_multiplies(network, (32, 32, 1)) == expected
 
 
+def test_a_constant_allocation_has_groups_of_suitable_sizes():
+    network = HighResNet(TASKS, "constant_mask", seed=0, group_multiple=8)
+    for one_hot in network.grouping_probabilities().values():
+        assert not (one_hot.sum(axis=0) % 8).any()
+    with pytest.raises(ValueError, match="group_multiple = 64 leaves a task without any of the 16 filters of a layer"):
+        HighResNet(TASKS, "constant_mask", seed=0, group_multiple=64, fractions=(0.5, 0.5, 0.0))
+
+
 def test_a_constant_allocation_has_the_asked_fractions_and_depends_on_the_seed():
     def draw(seed):
         network = HighResNet(TASKS, "constant_mask", seed=seed, fractions=(0.25, 0.25, 0.5))

@@ -7,6 +7,15 @@ from sfgkeras.config.task_sections import Multitask
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
 
+_MECHANISMS_OF = {
+    "cost_weight": ("sfg",),
+    "group_multiple": ("sfg", "constant_p", "constant_mask"),
+    "cross_stitch_init": ("cross_stitch",),
+    "cross_stitch_per_channel": ("cross_stitch",),
+    "cross_stitch_decay": ("cross_stitch",),
+}
+"""The mechanisms that have what a key of `[MULTITASK]` sets."""
+
 GROUPING_WINDOW = 10_000
 """Iterations over which the grouping probabilities must stand still (`callbacks.GroupingConvergence`)."""
 
@@ -71,12 +80,13 @@ def check_grouping(draft: Draft) -> None:
             f"is above tau = {multitask.tau:g}, where the temperature starts",
             "lower it",
         )
-    if network.sharing != "cross_stitch":
-        for key in ("cross_stitch_init", "cross_stitch_per_channel", "cross_stitch_decay"):
-            if ini.has("MULTITASK", key) and getattr(multitask, key) != Multitask.model_fields[key].default:
-                draft.warnings.append(
-                    f"[MULTITASK] {key} has no effect with [NETWORK] sharing = {network.sharing}; use cross_stitch"
-                )
+    for key, mechanisms in _MECHANISMS_OF.items():
+        is_said = ini.has("MULTITASK", key) and getattr(multitask, key) != Multitask.model_fields[key].default
+        if is_said and network.sharing not in mechanisms:
+            remedy = " or ".join(mechanisms)
+            draft.warnings.append(
+                f"[MULTITASK] {key} has no effect with [NETWORK] sharing = {network.sharing}; use {remedy}"
+            )
     _check_grouping_convergence(draft)
 
 

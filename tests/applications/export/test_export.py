@@ -181,6 +181,22 @@ def test_a_reloaded_export_gives_the_numbers_of_the_masked_network_in_mode(name,
         assert_same(outputs, masked(random_images(*shape)))
 
 
+def test_groups_that_no_training_fixed_are_given_suitable_sizes(configure, masked):
+    class Reporter(SilentReporter):
+        def warning(self, text):
+            warnings.append(text)
+
+    warnings: list[str] = []
+    config = configure(MULTITASK__group_multiple=2)
+    made = exporting.prepare_export(config, None, FORMATS["keras"], Reporter())  # verifies that hardening is exact
+    assert list(made.networks) == ["masked", "in groups of 2", "hardened", "hardened, folded"]
+    counts = [p.sum(axis=0) for p in made.networks["in groups of 2"].grouping_probabilities().values()]
+    assert all((count % 2).sum() == count.sum() % 2 for count in counts)
+    assert any((p.sum(axis=0) % 2).sum() > 1 for p in masked.grouping_probabilities().values())
+    (message,) = [text for text in warnings if text.startswith("group_multiple = 2: ")]
+    assert "filters leave their most probable group, which the training has not healed" in message
+
+
 def test_exports_lie_in_the_model_folder_each_with_its_record(exported, configure):
     folder = configure().system.model_dir / "export"
     assert sorted(path.name for path in folder.iterdir()) == [

@@ -81,6 +81,7 @@ MEANING = {
     "NETWORK.name": ("vgg11", "name"),
     "MULTITASK.group_connection": ("separate", "group_connection"),
     "MULTITASK.loss_border": ("3", "loss_border"),
+    "TASK ct.output_activation": ("relu", "heads"),
     "MR.axcodes": ("L, P, S", r"\[MR\] axcodes"),
     "MR.pixdim": ("6, 6, 6", r"\[MR\] pixdim"),
     "MR.interp_order": ("3", r"\[MR\] interp_order"),
