@@ -81,6 +81,43 @@ assert plain["mask"].shape == (16, 7, 8, 1)
 for task, output in plain.items():
     np.testing.assert_allclose(output, expected[task], atol=1e-4 * np.abs(expected[task]).max())
 
+from sfgkeras.layers.kernel_coupling import DISTANCES
+
+class Rows(keras.layers.Layer):
+    """A weight whose only gradient is that of its penalty."""
+
+    def __init__(self, start, penalty):
+        super().__init__()
+        self.rows = self.add_weight(shape=start.shape, initializer=keras.initializers.Constant(start))
+        self.rows.regularizer = penalty
+
+    def call(self, inputs):
+        return inputs + 0 * keras.ops.sum(self.rows)
+
+
+for start in (np.random.default_rng(0).normal(size=(3, 5)), np.ones((3, 5))):
+    left, singular, right = np.linalg.svd(start, full_matrices=False)
+    slopes = {
+        "squared": 6 * (start - start.mean(axis=0)),
+        "absolute": np.sign(start[:, None] - start).sum(axis=1),
+        "trace_norm": (left * (singular > 1e-6)) @ right,
+    }
+    for distance, slope in slopes.items():
+        model = keras.Sequential([Rows(start, DISTANCES[distance])])
+        model.compile(keras.optimizers.SGD(0.125), loss="mse")
+        model.fit(np.zeros((1, 2)), np.zeros((1, 2)), verbose=0)
+        moved = keras.ops.convert_to_numpy(model.layers[0].rows)
+        np.testing.assert_allclose(moved, start - 0.125 * slope, atol=1e-5, err_msg=distance)
+
+for sharing, settings in [("soft_sharing", {"strength": 0.01, "distance": "trace_norm"}), ("sluice", {})]:
+    mixed = Small({"ct": 1, "organs": 2}, sharing, width=2.0, seed=0, **settings)
+    mixed.compile(keras.optimizers.Adam(1e-2), loss={"ct": "mse", "organs": losses.DiceCrossEntropy()})
+    history = mixed.fit(images, targets, batch_size=4, epochs=4, verbose=0).history["loss"]
+    assert history[-1] < 0.9 * history[0], (sharing, history)
+    expected = mixed.predict(images, verbose=0)
+    for task, output in harden(mixed).predict(images, verbose=0).items():
+        np.testing.assert_allclose(output, expected[task], atol=1e-4 * np.abs(expected[task]).max())
+
 inputs = keras.Input((8, 8, 1))
 streams = layers.SFGConv2D(4, (3, 5), strides=2, seed=0)(inputs)
 streams = layers.SFGConv2D(4, seed=1)(streams)
@@ -95,7 +132,8 @@ to_numpy = keras.ops.convert_to_numpy
 np.testing.assert_allclose(to_numpy(harden(model)(images)), to_numpy(model(images)), atol=1e-5)
 
 import doctest, importlib, pkgutil
-mathematics = [sfgkeras.grouping, sfgkeras.boxes]
+from sfgkeras.layers import kernel_coupling, subspace_stitch
+mathematics = [sfgkeras.grouping, sfgkeras.boxes, kernel_coupling, subspace_stitch]
 for room in (losses, sfgkeras.metrics, balancing):
     found = pkgutil.iter_modules(room.__path__, room.__name__ + ".")
     mathematics += [importlib.import_module(each.name) for each in found]

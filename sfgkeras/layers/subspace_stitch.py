@@ -185,5 +185,5 @@ def subspace_overlap(kernel: Any, subspaces: int) -> Any:
     columns = ops.reshape(kernel, (-1, filters))
     products = ops.matmul(ops.transpose(columns), columns)
     subspace = np.arange(filters) * subspaces // filters
-    counted = (subspace[:, None] < subspace).astype("float32")
+    counted = ops.convert_to_tensor((subspace[:, None] < subspace).astype("float32"))
     return ops.sum(ops.square(products * counted))
