@@ -40,7 +40,10 @@ IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
     ),
     "TRAINING": ("optimiser", "grouping_lr"),
     "MULTITASK": ("image", "tasks", "group_connection", "loss_border"),
-    "TASK": ("type", "num_classes", "scale", "label_normalisation", "tap", "head_layers", "head_pooling", "per", "output_activation"),
+    "TASK": (
+        "type", "num_classes", "scale", "label_normalisation", "tap", "head_layers", "head_pooling", "per",
+        "output_activation",
+    ),
     "SOURCE": ("axcodes", "pixdim", "interp_order", "padding_value", "scaling"),
 }  # fmt: skip
 """Settings that `network_fingerprint` holds, as they take effect: a rule of a foreground only where one is measured."""
