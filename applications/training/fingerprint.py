@@ -79,7 +79,7 @@ MAY_CHANGE: Mapping[str, tuple[str, ...]] = {
         "use_hardcat", "batch_sampling", "tau", "use_tau_annealing", "gs_anneal_r", "min_temp", "entropy_decay",
         "cross_stitch_decay", "cost_weight", "group_multiple",
     ),
-    "TASK": ("weight", "metrics"),
+    "TASK": ("importance", "weight", "metrics"),
 }  # fmt: skip
 """Settings of training that may change when a run is resumed; a change is said.
 

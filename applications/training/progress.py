@@ -21,6 +21,7 @@ class Progress:
         pending: Sums of the training losses that were logged since the last validation.
         pending_count: How many were.
         stopped_tasks: Tasks that are trained no longer.
+        stopped_at: The iterations after which they were not, by task.
         stopped: Why the run ended before its last iteration; empty while it has not.
         started_from: The `starting_iter` that the run began with; 0 for a run from the beginning.
     """
@@ -34,6 +35,7 @@ class Progress:
     pending: dict[str, float] = field(default_factory=dict)
     pending_count: int = 0
     stopped_tasks: list[str] = field(default_factory=list)
+    stopped_at: dict[str, int] = field(default_factory=dict)
     stopped: str = ""
     started_from: int = 0
 

@@ -12,7 +12,11 @@ def build_rules(config: Config) -> list[StoppingRule]:
     if training.stop_when_grouping_converges:
         entries.append(GROUPING)
     chosen = lookup(STOPPING, training.early_stopping_mode, "early_stopping_mode").load()
+    of_tasks = {
+        field: {name: getattr(task, key) for name, task in config.tasks.items() if getattr(task, key) is not None}
+        for key, field in chosen.task_keys.items()
+    }
     return [
         *(entry.load()() for entry in entries),
-        chosen(patience=training.patience, **training.settings_of("early_stopping_mode")),
+        chosen(patience=training.patience, **of_tasks, **training.settings_of("early_stopping_mode")),
     ]

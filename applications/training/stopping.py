@@ -17,11 +17,13 @@ class Decision:
     Attributes:
         stop_run: Why the whole run is to end now; empty where it is not.
         stop_tasks: Tasks that are to be trained no longer: their losses and weights get no gradient from now on.
+        why_tasks: Why these tasks.
         is_failure: Whether the run ends as an error, without a saved state.
     """
 
     stop_run: str = ""
     stop_tasks: frozenset[str] = frozenset()
+    why_tasks: str = ""
     is_failure: bool = False
 
 
@@ -60,8 +62,15 @@ class StoppingRule(ABC):
     are its settings.
 
     Attributes:
+        task_keys: Fields that hold a number for each task, by the key that gives it in the INI file's `[TASK name]`.
+        uses_patience: Whether it makes use of `patience`.
+        stops_tasks: Whether it stops single tasks: it needs several, and validations.
         patience: How many validations a run may go on without improving; 0 never stops for that.
     """
+
+    task_keys: ClassVar[Mapping[str, str]] = {}
+    uses_patience: ClassVar[bool] = True
+    stops_tasks: ClassVar[bool] = False
 
     patience: int = 0
 

@@ -192,6 +192,9 @@ class Trainer:
             weights = self._network.balancer.current_weights().items()
             learned = ", ".join(f"{name} {weight:.4g}" for name, weight in weights)
             self._reporter.message(f"balancing: {self._config.training.balancing}, learned weights: {learned}")
+        if self.progress.stopped_at:
+            since = ", ".join(f"{name} (iteration {iteration})" for name, iteration in self.progress.stopped_at.items())
+            self._reporter.message(f"tasks that stopped early: {since}")
         if self.progress.stopped:
             self._reporter.message(f"stopped at iteration {self.progress.iteration}: {self.progress.stopped}")
         return self.progress
@@ -249,7 +252,10 @@ class Trainer:
             if new:
                 self._network.balancer.stop(new)
                 self.progress.stopped_tasks += new
-                self._reporter.message(f"iteration {self.progress.iteration}: {', '.join(new)} is trained no longer")
+                self.progress.stopped_at |= dict.fromkeys(new, self.progress.iteration)
+                verb, why = "is" if len(new) == 1 else "are", f" ({decision.why_tasks})" if decision.why_tasks else ""
+                which = f"{', '.join(new)} {verb} trained no longer{why}"
+                self._reporter.message(f"iteration {self.progress.iteration}: {which}")
             everything = set(self.progress.stopped_tasks) == set(self._config.tasks)
             why = decision.stop_run or ("every task has been stopped" if everything else "")
             self.progress.stopped = self.progress.stopped or why

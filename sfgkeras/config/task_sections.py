@@ -138,6 +138,12 @@ class Task(Section):
         description="With `balancing = uncertainty`: the initial logarithm of the task's uncertainty s, of which the "
         "weight is 1 / s^2 for losses on classes and 1 / (2 s^2) for those on quantities; empty for 0. (new)",
     )
+    importance: Annotated[float | None, NUMBER] = Field(
+        default=None,
+        gt=0,
+        description="With `early_stopping_mode = task_wise`: the larger, the longer the task is trained; lambda of "
+        "Zhang et al. 2014; empty for 1. (new)",
+    )
     num_classes: NumClasses = None
     class_names: ClassNames = ()
     output_prob: OutputProb = False

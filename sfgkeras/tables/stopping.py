@@ -60,6 +60,12 @@ def _validation_up() -> "type[StoppingRule]":
     return Rising
 
 
+def _task_wise() -> "type[StoppingRule]":
+    from sfgkeras.applications.training.task_wise import TaskWise
+
+    return TaskWise
+
+
 def _non_finite() -> "type[StoppingRule]":
     from sfgkeras.applications.training.stopping import NonFinite
 
@@ -80,6 +86,10 @@ STOPPING: dict[str, StoppingEntry] = {
     "generalisation_loss": StoppingEntry(_generalisation_loss, "the last loss is 20 % above the lowest"),
     "median_smoothing": StoppingEntry(_median_smoothing, "as `median`, of smoothed losses"),
     "validation_up": StoppingEntry(_validation_up, "the later half has a higher mean than the earlier"),
+    "task_wise": StoppingEntry(
+        _task_wise,
+        "each task but the main one stops by itself once it overfits (Zhang et al. 2014); no `patience`",
+    ),
 }
 
 ALWAYS: dict[str, StoppingEntry] = {

@@ -598,6 +598,56 @@ def test_a_unit_belongs_to_a_regression_that_has_none(tmp_path, old, new, messag
     assert message in line
 
 
+def with_training(keys, text=None):
+    return (GOOD if text is None else text).replace("max_iter = 100\n", f"max_iter = 100\n{keys}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            with_training("balancing = pcgrad\nmgda_normalisation = l2"),
+            "mgda_normalisation = 'l2' is a setting of mgda, and balancing = pcgrad; write balancing = mgda, or remove",
+        ),
+        (with_training("balancing = cagrad\ncagrad_c = 1"), "cagrad_c = '1' must be below 1"),
+        (with_training("balancing = gradnorm\ngradnorm_layer = ("), "gradnorm_layer = '(' is no regular expression"),
+        (
+            with_training("balancing = gradnorm", GOOD.replace("[NETWORK]\n", "[NETWORK]\nsharing = single_task\n")),
+            "[TRAINING] balancing = 'gradnorm' compares gradients of what tasks share, and with [NETWORK] sharing = "
+            "single_task they share nothing",
+        ),
+        (
+            with_training("balancing = gradnorm", GOOD.replace("target = CT\n", "target = CT\nweight = 0\n")),
+            "[TASK ct] weight = '0' is 0, and [TRAINING] balancing = gradnorm learns it from there",
+        ),
+        (
+            with_training("balancing = mgda", GOOD.replace("target = CT\n", "target = CT\nlog_sigma = 1\n")),
+            "[TASK ct] log_sigma = '1' has no meaning with [TRAINING] balancing = mgda",
+        ),
+        (
+            with_training("early_stopping_mode = task_wise"),
+            "[TRAINING] early_stopping_mode = 'task_wise' looks at validations, and there is none",
+        ),
+        (
+            with_training("early_stopping_mode = task_wise\nvalidation_every_n = 5\npatience = 3"),
+            "[TRAINING] patience = '3' has no meaning with early_stopping_mode = task_wise; remove it",
+        ),
+        (
+            with_training("early_stopping_mode = task_wise\nvalidation_every_n = 5\ntask_wise_main = ctt"),
+            "[TRAINING] task_wise_main = 'ctt' is no task, did you mean 'ct'",
+        ),
+        (
+            GOOD.replace("target = CT\n", "target = CT\nimportance = 2\n"),
+            "[TASK ct] importance = '2' has no meaning with [TRAINING] early_stopping_mode = mean; remove it, or use "
+            "early_stopping_mode = task_wise",
+        ),
+    ],
+)
+def test_rules_of_balancing_and_stopping_are_asked_for_what_they_can_do(text, message, tmp_path):
+    assert text != GOOD
+    assert any(message in line for line in messages(text, tmp_path)), messages(text, tmp_path)
+
+
 LEARNED = GOOD.replace("max_iter = 100\n", "max_iter = 100\nbalancing = uncertainty\n")
 
 

@@ -10,6 +10,7 @@ from sfgkeras.config.checks.tasks import check_tasks
 from sfgkeras.config.checks.training import (
     check_balancing,
     check_grouping_schedule,
+    check_stopping,
     check_training,
     check_validation,
 )
@@ -28,6 +29,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_balancing,
     check_grouping_schedule,
     check_validation,
+    check_stopping,
     check_inference,
     check_preprocessing,
     check_evaluation,

@@ -7,6 +7,7 @@ from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import did_you_mean
 from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.losses import LOSSES
+from sfgkeras.tables.stopping import STOPPING
 from sfgkeras.tables.tasks import for_type
 
 
@@ -76,6 +77,33 @@ def check_validation(draft: Draft) -> None:
 def _every(training: Training) -> str:
     key = "validation_every_n" if training.validation_every_n > 0 else "validation_every_epochs"
     return f"{key} = {getattr(training, key)}"
+
+
+def check_stopping(draft: Draft) -> None:
+    """A rule that stops single tasks has several, validations, and a main task; what it does not use is not said."""
+    ini, training, tasks = draft.ini, draft.sections["training"], draft.application.tasks
+    mode = training.early_stopping_mode
+    rule = STOPPING[mode].load()
+    owners = {key: name for name, entry in STOPPING.items() for key in entry.load().task_keys}
+    for name, task in tasks.items():
+        for key, owner in owners.items():
+            if key not in rule.task_keys and getattr(task, key) is not None:
+                what = f"has no meaning with [TRAINING] early_stopping_mode = {mode}"
+                ini.add(*draft.application.place(name, key), what, f"remove it, or use early_stopping_mode = {owner}")
+    if training.patience and not rule.uses_patience:
+        ini.add("TRAINING", "patience", f"has no meaning with early_stopping_mode = {mode}", "remove it")
+    if not rule.stops_tasks or not draft.application.complete:
+        return
+    if not training.validates:
+        remedy = "set validation_every_n or validation_every_epochs in [TRAINING]"
+        ini.add("TRAINING", "early_stopping_mode", "looks at validations, and there is none", remedy)
+    if len(tasks) == 1:
+        what = "stops tasks beside the main one, and there is one task"
+        ini.add("TRAINING", "early_stopping_mode", what, "use another mode")
+    main = training.settings_of("early_stopping_mode").get("main", "")
+    if main and main not in tasks:
+        remedy = did_you_mean(main, tasks, f"choose one of {', '.join(tasks)}")
+        ini.add("TRAINING", f"{mode}_main", "is no task", remedy)
 
 
 def check_balancing(draft: Draft) -> None:
