@@ -83,9 +83,8 @@ for task, output in plain.items():
 
 from sfgkeras.layers.kernel_coupling import DISTANCES
 
+# A weight whose only gradient is that of its penalty.
 class Rows(keras.layers.Layer):
-    """A weight whose only gradient is that of its penalty."""
-
     def __init__(self, start, penalty):
         super().__init__()
         self.rows = self.add_weight(shape=start.shape, initializer=keras.initializers.Constant(start))

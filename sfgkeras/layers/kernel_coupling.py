@@ -43,8 +43,9 @@ def absolute_distance(kernels: Any) -> Any:
     # Row i beside row i + s, around the end: the shifts up to T / 2 meet every pair, the last one of an even T twice.
     shifts = range(1, num_tasks // 2 + 1)
     terms = []
-    for shift, rows in zip(shifts, fan_out(kernels, len(shifts)), strict=True):
-        total = ops.sum(ops.abs(rows - ops.roll(rows, shift, axis=0)))
+    copies = iter(fan_out(kernels, 2 * len(shifts)))
+    for shift in shifts:
+        total = ops.sum(ops.abs(next(copies) - ops.roll(next(copies), shift, axis=0)))
         terms.append(total / 2 if 2 * shift == num_tasks else total)
     return ordered_sum(terms)
 

@@ -87,11 +87,10 @@ class SubspaceStitch(keras.layers.Layer):
         factors = ops.repeat(ops.take(ops.reshape(alpha, (-1,)), places), width, axis=-1)
         copies = []
         for features in inputs:
-            moved = [
-                ops.roll(copy, -shift * width, axis=-1) if shift else copy
-                for shift, copy in enumerate(fan_out(features, self.subspaces))
-            ]
-            copies.append([fan_out(copy, self.num_tasks) for copy in moved])
+            used = fan_out(features, self.num_tasks + self.subspaces - 1)
+            to_move = enumerate(used[self.num_tasks :], start=1)
+            moved = [ops.roll(copy, -shift * width, axis=-1) for shift, copy in to_move]
+            copies.append([used[: self.num_tasks], *(fan_out(copy, self.num_tasks) for copy in moved)])
         return [
             ordered_sum(
                 [
