@@ -31,7 +31,7 @@ from sfgkeras.applications.training.fingerprint import (
 )
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, DataError
-from sfgkeras.sharing.judging import choose, missed_shares
+from sfgkeras.sharing.judging import missed_shares, select
 from sfgkeras.tables.grouping_schedules import FEWEST_STEPS
 from sfgkeras.tables.sharing import SHARING
 
@@ -156,7 +156,7 @@ def decide(
     Args:
         candidates: The candidates.
         untrained: Losses by task of untrained networks; their mean is taken.
-        keep: How many go on: the best ones, or one, for which `sharing.judging.choose` knows ties.
+        keep: How many go on: the best ones, or one, for which `sharing.judging.select` knows ties.
         tolerance: See there.
 
     Raises:
@@ -168,12 +168,7 @@ def decide(
     scores = missed_shares(means, {each.name: each.losses for each in candidates})
     if not any(map(math.isfinite, scores.values())):
         raise ConfigError("every candidate of schedule = auto has diverged; lower [TRAINING] lr or the task weights")
-    multiplies = {each.name: each.multiplies for each in candidates}
-    if keep == 1:
-        chosen = [choose(scores, multiplies, tolerance)]
-    else:
-        finite = [name for name in scores if math.isfinite(scores[name])]
-        chosen = sorted(finite, key=lambda name: (scores[name], multiplies[name]))[:keep]
+    chosen = select(scores, {each.name: each.multiplies for each in candidates}, keep, tolerance)
     return [replace(each, score=scores[each.name], chosen=each.name in chosen) for each in candidates]
 
 

@@ -9,6 +9,7 @@ from sfgkeras.networks.hardening import build_plain_model, group_network, harden
 from sfgkeras.networks.heads import Head
 from sfgkeras.networks.highresnet import HighResNet
 from sfgkeras.networks.recalibration import recalibrate
+from sfgkeras.networks.searching import fit_auto
 from sfgkeras.networks.unet import UNet
 from sfgkeras.networks.vgg import VGG11
 from sfgkeras.sharing import SHARING
@@ -29,6 +30,7 @@ __all__ = [
     "count_multiplies",
     "count_parameters",
     "filter_activations",
+    "fit_auto",
     "group_network",
     "harden",
     "recalibrate",

@@ -37,6 +37,31 @@ def missed_shares(untrained: Losses, losses: Mapping[str, Losses]) -> dict[str, 
     return scores
 
 
+def select(scores: Mapping[str, float], multiplies: Mapping[str, int], keep: int, tolerance: float) -> list[str]:
+    """Returns the candidates that go on, in their order in `scores`.
+
+    Args:
+        scores: Scores by candidate, from `missed_shares`.
+        multiplies: Multiplies of each candidate's network.
+        keep: How many go on: those of the lowest scores, the cheaper ones first; or one, which `choose` finds. Those
+            that have diverged never go on.
+        tolerance: See `choose`.
+
+    Raises:
+        ValueError: If no score is finite.
+
+    Example:
+        >>> select({"a": 0.1, "b": 0.105, "c": 0.3}, {"a": 20, "b": 10, "c": 5}, 2, 0.01)
+        ['a', 'b']
+    """
+    best = choose(scores, multiplies, tolerance)
+    if keep == 1:
+        return [best]
+    finite = [name for name in scores if math.isfinite(scores[name])]
+    kept = sorted(finite, key=lambda name: (scores[name], multiplies[name]))[:keep]
+    return [name for name in scores if name in kept]
+
+
 def choose(scores: Mapping[str, float], multiplies: Mapping[str, int], tolerance: float) -> str:
     """Returns the candidate that goes on: the cheapest of those whose score is the lowest, to a tolerance.
 

@@ -64,6 +64,17 @@ def explored(config_maker, tmp_path_factory):
     return config, reporter, run.train(config, reporter)
 
 
+WHOLE = (pytest.mark.slow, pytest.mark.ci_sample)
+
+
+def whole(test):
+    """Marks a test of a whole run."""
+    for mark in WHOLE:
+        test = mark(test)
+    return test
+
+
+@whole
 def test_the_winner_of_the_last_rung_goes_on_with_fixed_groups_to_the_last_iteration(explored):
     config, reporter, network = explored
     table = read_candidates(RunFolder(config.system.model_dir).candidates)
@@ -81,6 +92,7 @@ def test_the_winner_of_the_last_rung_goes_on_with_fixed_groups_to_the_last_itera
     assert "from iteration 12; share of the improvement that each misses (6 windows of validation sub" in told
 
 
+@whole
 def test_scores_are_those_of_the_losses_in_the_table(explored):
     table = read_candidates(RunFolder(explored[0].system.model_dir).candidates)
     (untrained,) = [each.untrained for each in table if each.untrained]
@@ -91,6 +103,7 @@ def test_scores_are_those_of_the_losses_in_the_table(explored):
         assert all(losses["shared"][task] < untrained[task] for task in ("ct", "organs"))
 
 
+@whole
 def test_the_logs_of_the_run_are_those_of_the_winner_from_the_first_iteration_on(explored):
     config, _, _ = explored
     folder = RunFolder(config.system.model_dir)
@@ -106,6 +119,7 @@ def test_the_logs_of_the_run_are_those_of_the_winner_from_the_first_iteration_on
     )
 
 
+@whole
 def test_other_verbs_find_the_groups_in_the_state(explored, reporter):
     config, _, network = explored
     run.infer(config, reporter=reporter)
@@ -197,9 +211,22 @@ def kill_after(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.ci_sample
 # States: 0, 4, 6 of learned, its dense one; 0, 4, 6, dense of shared; 6, 8, 12, dense of each; 12, 16, 20, best, 24.
-@pytest.mark.parametrize("count", [2, 3, 4, 6, 8, 10, 13, 16, 17, 18])
+@pytest.mark.parametrize(
+    "count",
+    [
+        2,
+        pytest.param(3, marks=pytest.mark.ci_sample),
+        4,
+        6,
+        8,
+        10,
+        13,
+        16,
+        pytest.param(17, marks=pytest.mark.ci_sample),
+        18,
+    ],
+)
 def test_a_search_that_is_killed_anywhere_ends_as_if_it_had_not_been(
     count, explored, make_config, tmp_path, kill_after
 ):
