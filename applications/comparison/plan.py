@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,14 @@ from sfgkeras.config import Config
 from sfgkeras.config.mechanism import SECTION, sharing_keys
 from sfgkeras.data.subjects import read_split, write_split
 from sfgkeras.errors import ConfigError, Problem, suggestion
+from sfgkeras.quoting import quoted
 from sfgkeras.tables.sharing import SHARING
 
 Overrides = Sequence[tuple[str, str]]
 ALL = "all"
 """What `--sharing` calls all mechanisms."""
+FINE_TUNING = "fine_tuning"
+"""What `--sharing` calls a network of one task after the other."""
 
 _NO_FOLDER = re.compile(r'[\\/:*?"<>|\x00-\x1f]|\.$')
 
@@ -33,22 +36,28 @@ class PlannedRun:
         seed: Its seed.
         config: Its configuration, with a `model_dir` of its own.
         is_row: Whether it is a row of `[COMPARE]`.
+        start: The network whose run of this seed, which comes before it, it starts from; empty for none.
     """
 
     network: str
     seed: int
     config: Config
     is_row: bool = False
+    start: str = ""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the tables: a network, its file, what is changed in the file, and the row of `[COMPARE]`, if any."""
+    """A line of the tables: a network, its file, what is changed in the file, and the row of `[COMPARE]`, if any.
+
+    `start` is the network that its runs start from; empty for none.
+    """
 
     network: str
     path: Path
     changes: Overrides
     row: str | None = None
+    start: str = ""
 
 
 def plan_sharing(
@@ -66,9 +75,12 @@ def plan_sharing(
     n of every mechanism has seed n, and with it the same windows in the same order. Settings that the command line
     gives go to the mechanisms that have them.
 
+    `fine_tuning` is a chain of hard-shared networks of one task: the first task alone, and every other one from what
+    the network of the one before it has learned. Each of them is a network of its own in the tables.
+
     Args:
         path: The INI file.
-        sharing: Names of the mechanisms; `all`, or none, for all of them.
+        sharing: Names of the mechanisms; `all`, or none, for all of them; and `fine_tuning`, which is in no `all`.
         seeds: Runs per mechanism.
         output: Folder of the comparison.
         overrides: Further `("SECTION.KEY", "VALUE")` for all runs.
@@ -80,15 +92,19 @@ def plan_sharing(
         ConfigError: If a name is unknown, a named mechanism or all of them cannot be used, or the INI file has no
             `[MULTITASK]`.
     """
-    names = tuple(SHARING) if wants_all(sharing) else tuple(dict.fromkeys(sharing))
-    for name in names:
-        if name not in SHARING:
-            hint = suggestion(name, list(SHARING)) or f"; choose of {', '.join(SHARING)}"
+    known = (*SHARING, FINE_TUNING)
+    for name in sharing:
+        if name not in (*known, ALL):
+            hint = suggestion(name, list(known)) or f"; choose of {', '.join(known)}"
             raise ConfigError(f"--sharing {name!r} is not known{hint}")
+    names = tuple(SHARING) if wants_all(sharing) else tuple(name for name in dict.fromkeys(sharing) if name in SHARING)
     base = read_run(path, overrides)
     if base.application != "multi_task":
         raise Problem("has one task", "sharing is compared for applications with [MULTITASK]", file=str(path))
-    lines = []
+    if FINE_TUNING in sharing and len(base.tasks) < 2:
+        what = f"has one task, {next(iter(base.tasks))}; --sharing {FINE_TUNING} learns another one from it"
+        raise Problem(what, "give it two tasks", file=str(path))
+    lines: list[_Line] = []
     for fraction, common in _shared_by_all(path, base, output, overrides, fractions):
         for name in names:
             line = _Line(_label(name, fraction), path, [*_of_mechanism(common, name), *_of_sharing(base, name)])
@@ -100,9 +116,23 @@ def plan_sharing(
                 refused[line.network] = reason_of(error, path)
             else:
                 lines.append(line)
+        if FINE_TUNING in sharing:
+            lines += _fine_tuned(path, base, common, fraction)
     if not lines:
         raise ConfigError(f"{path}: no sharing mechanism can be used: {'; '.join((refused or {}).values())}")
     return _over_seeds(lines, seeds, output)
+
+
+def _fine_tuned(path: Path, base: Config, common: Overrides, fraction: float) -> Iterator[_Line]:
+    """Yields a network of the first task alone, and one of every other task that starts from the one before it."""
+    changes = [*_of_mechanism(common, "hard_sharing"), *_of_sharing(base, "hard_sharing")]
+    before, start = "", ""
+    for task in base.tasks:
+        network = _label(f"{task} after {before}" if before else f"{task} alone", fraction)
+        # A row like those of [COMPARE]: what it leaves out of the file is left out on purpose.
+        row = (f"COMPARE.{FINE_TUNING}", f"tasks: {quoted(task, ',;')}")
+        yield _Line(network, path, [*changes, row], FINE_TUNING, start)
+        before, start = task, network
 
 
 def wants_all(sharing: Sequence[str]) -> bool:
@@ -141,7 +171,7 @@ def plan_rows(
 
     Args:
         path: The INI file.
-        names: Names of the rows; empty for all.
+        names: Names of the rows; empty for all. Rows that they start from are added.
         seeds: Runs per row.
         output: Folder of the comparison.
         overrides: Further `("SECTION.KEY", "VALUE")` for all runs.
@@ -153,11 +183,23 @@ def plan_rows(
     base = read_run(path, overrides)
     if not base.rows:
         raise Problem("has no [COMPARE] with rows to compare", "add one, e.g. base = tasks: mask", file=str(path))
-    rows = list(dict.fromkeys(names or base.rows))
+    rows = _with_starts(names or base.rows, base.row_starts)
     lines = []
     for fraction, common in _shared_by_all(path, base, output, overrides, fractions):
-        lines += [_Line(_label(row, fraction), path, common, row) for row in rows]
-    return _over_seeds(lines, seeds, output)
+        starts = {row: _label(base.row_starts[row], fraction) for row in rows if row in base.row_starts}
+        lines += [_Line(_label(row, fraction), path, common, row, starts.get(row, "")) for row in rows]
+    return _over_seeds(lines, seeds, output, are_rows=True)
+
+
+def _with_starts(names: Sequence[str], starts: Mapping[str, str]) -> list[str]:
+    """Returns rows, each behind the one that it starts from, which is there whether it is asked for or not."""
+    found: dict[str, None] = {}
+    for name in names:
+        chain = [name]
+        while chain[-1] in starts:
+            chain.append(starts[chain[-1]])
+        found.update(dict.fromkeys(reversed(chain)))
+    return list(found)
 
 
 def plan_files(paths: Sequence[Path], seeds: int, output: Path, overrides: Overrides = ()) -> list[PlannedRun]:
@@ -213,7 +255,7 @@ def folder_names(networks: Sequence[str]) -> dict[str, str]:
     return folders
 
 
-def _over_seeds(lines: Sequence[_Line], seeds: int, output: Path) -> list[PlannedRun]:
+def _over_seeds(lines: Sequence[_Line], seeds: int, output: Path, are_rows: bool = False) -> list[PlannedRun]:
     """Returns a run of every line and seed, seed after seed, each with a folder of its own."""
     folders = folder_names([line.network for line in lines])
     plan = []
@@ -221,7 +263,11 @@ def _over_seeds(lines: Sequence[_Line], seeds: int, output: Path) -> list[Planne
         for line in lines:
             folder = output / "runs" / folders[line.network] / f"seed_{seed}"
             changes = [*line.changes, ("SYSTEM.model_dir", str(folder)), ("SYSTEM.seed", str(seed))]
-            plan.append(PlannedRun(line.network, seed, read_run(line.path, changes, line.row), line.row is not None))
+            if line.start:
+                start = output / "runs" / folders[line.start] / f"seed_{seed}"
+                changes.append(("TRAINING.restore_from", str(start.resolve())))
+            config = read_run(line.path, changes, line.row)
+            plan.append(PlannedRun(line.network, seed, config, are_rows, line.start))
     return plan
 
 

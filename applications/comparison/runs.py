@@ -1,5 +1,6 @@
 """Trains all runs of a comparison that are not done, on the same data, and tabulates what they reach."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,9 @@ from sfgkeras.applications.records.files import make_writable
 from sfgkeras.applications.records.lock import holding
 from sfgkeras.applications.report.features import collect_features
 from sfgkeras.applications.subjects.session import Session, open_session
+from sfgkeras.applications.training.fine_tuning import freeze_variables, learned_shapes, taken_over
 from sfgkeras.applications.training.network import build_network
+from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, Problem, suggestion
 from sfgkeras.networks import count_multiplies, count_parameters
 from sfgkeras.reporter import Reporter, SilentReporter
@@ -132,12 +135,13 @@ def _show_sizes(plan: Sequence[PlannedRun], reporter: Reporter, is_strict: bool)
         ConfigError: If a network of a strict comparison cannot be built, or none of another.
     """
     lines, not_built = [], {}
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
     sessions: dict[tuple[Path, tuple[str, ...]], tuple[Session, int]] = {}
     for planned in {planned.network: planned for planned in reversed(plan)}.values():
         config = planned.config
         place = config.system.dataset_split_file, tuple(config.tasks)
         if place not in sessions:
-            session = open_session(config, SilentReporter(), training=True)
+            session = open_session(_without_start(planned), SilentReporter(), training=True)
             subject = session.cohort.phase("training")[0]
             session.preprocess([subject], SilentReporter())
             sessions[place] = session, session.preparation.image(subject).shape[-1]
@@ -151,8 +155,52 @@ def _show_sizes(plan: Sequence[PlannedRun], reporter: Reporter, is_strict: bool)
             continue
         multiplies = count_multiplies(network, (*window_shape(config), channels))
         lines.append([planned.network, f"{count_parameters(network):,}", f"{multiplies:,}"])
+        shapes[planned.network] = learned_shapes(network)
+        freeze_variables(network, config.training.vars_to_freeze, SilentReporter())
+    not_built |= _refuse_other_starts(plan, shapes, not_built)
     if not lines:
         raise ConfigError(f"{plan[0].config.path}: no network can be built: {'; '.join(not_built.values())}")
     reporter.table("networks", ["network", "parameters", "multiplies per window"], lines[::-1])
     # In the order of the plan: the sizes were found from its end.
     return dict(reversed(not_built.items()))
+
+
+def _without_start(planned: PlannedRun) -> Config:
+    """Returns the configuration of a run without the run that it starts from, which is to be trained yet."""
+    config = planned.config
+    if not planned.start:
+        return config
+    return dataclasses.replace(config, training=config.training.model_copy(update={"restore_from": None}))
+
+
+def _refuse_other_starts(
+    plan: Sequence[PlannedRun],
+    shapes: Mapping[str, Mapping[str, tuple[int, ...]]],
+    not_built: Mapping[str, str],
+) -> dict[str, str]:
+    """Refuses networks that cannot start from the one that they start from, before that one is trained.
+
+    Returns:
+        Those that start from a network that cannot be built, with the reason.
+
+    Raises:
+        Problem: If variables of one name differ in shape, or none has a name that both know.
+    """
+    left_out: dict[str, str] = {}
+    for planned in plan:
+        if not planned.start or planned.network in left_out or planned.network in not_built:
+            continue
+        if planned.start in not_built or planned.start in left_out:
+            left_out[planned.network] = f"starts from {planned.start}, which cannot be built"
+            continue
+        pattern, where = planned.config.training.vars_to_restore, f"{planned.start!r}"
+        if not list(taken_over(shapes[planned.network], shapes[planned.start], pattern, where)):
+            raise Problem(
+                f"matches nothing that {planned.network!r} and {planned.start!r}, from which it starts, have both",
+                f"their variables are like {next(iter(shapes[planned.start]))}",
+                key="vars_to_restore",
+                value=pattern,
+                section="TRAINING",
+                file=str(planned.config.path),
+            )
+    return left_out

@@ -1,6 +1,7 @@
 """Fine-tuning: variables restored by name from another run, variables kept fixed by pattern."""
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_state, variable_names
@@ -31,30 +32,61 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
     else:
         state = read_state(path)
     saved = {key.split("/", 2)[2]: value for key, value in state.arrays.items() if key.startswith("network/")}
-    pattern = re.compile(training.vars_to_restore or "")
-    learned = [variable for variable in network.predicting_variables if str(variable.dtype).startswith("float")]
-    count = 0
-    for name, variable in zip(variable_names(network, learned), learned, strict=True):
-        value = saved.get(name)
-        if value is None or not pattern.search(name):
-            continue
-        if tuple(variable.shape) != value.shape:
-            raise Problem(
-                f"takes {name}, which has shape {value.shape} in {path} and {tuple(variable.shape)} here",
-                "exclude it with the pattern",
-                key="vars_to_restore",
-                value=training.vars_to_restore,
-                section="TRAINING",
-            )
-        variable.assign(value)
-        count += 1
-    if count == 0:
+    learned = learned_variables(network)
+    shapes = {name: value.shape for name, value in saved.items()}
+    taken = list(taken_over(_shapes(learned), shapes, training.vars_to_restore, str(path)))
+    for name in taken:
+        learned[name].assign(saved[name])
+    if not taken:
         example = next(iter(saved), "none")
         raise DataError(
             f"{path}: no variable matches [TRAINING] vars_to_restore = {training.vars_to_restore!r}; "
             f"the first one there is {example!r}"
         )
-    reporter.message(f"restored {count} of {len(learned)} variables from {path}")
+    reporter.message(f"restored {len(taken)} of {len(learned)} variables from {path}")
+
+
+def learned_variables(network: Any) -> dict[str, Any]:
+    """Returns what a network learns, by name: what another one can take over."""
+    learned = [variable for variable in network.predicting_variables if str(variable.dtype).startswith("float")]
+    return dict(zip(variable_names(network, learned), learned, strict=True))
+
+
+def learned_shapes(network: Any) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of what a network learns, by name."""
+    return _shapes(learned_variables(network))
+
+
+def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(variable.shape) for name, variable in variables.items()}
+
+
+def taken_over(
+    own: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]], pattern: str | None, place: str
+) -> Iterator[str]:
+    """Yields the names of the variables that a network takes over from another one.
+
+    Args:
+        own: Shapes of the network's variables by name.
+        theirs: Those of the other one.
+        pattern: `vars_to_restore`.
+        place: Where the other one is, for the message.
+
+    Raises:
+        Problem: If a shape differs.
+    """
+    for name, shape in own.items():
+        if name not in theirs or not re.search(pattern or "", name):
+            continue
+        if shape != theirs[name]:
+            raise Problem(
+                f"takes {name}, which has shape {theirs[name]} in {place} and {shape} here",
+                "exclude it with the pattern",
+                key="vars_to_restore",
+                value=pattern,
+                section="TRAINING",
+            )
+        yield name
 
 
 def freeze_variables(network: Any, pattern: str | None, reporter: Reporter) -> None:

@@ -198,7 +198,7 @@ def export(context: click.Context, /, config_name: str, **options: Any) -> None:
     "--sharing",
     default="",
     help="Mechanisms to compare, e.g. sfg,hard_sharing; all, the default for one file without rows, leaves out those "
-    "that the file cannot be used with.",
+    "that the file cannot be used with. fine_tuning, in no all: each task from what the one before it learned.",
 )
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each.")
 @click.option("--fractions", default="1", show_default=True, help="Parts of the training subjects, e.g. 1,0.25.")

@@ -11,7 +11,9 @@ from sfgkeras.quoting import end_of_quotes, split_list
 
 SECTION = "COMPARE"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
-_SHORT = ("tasks", "weights")
+_OF_TRAINING: Mapping[str, str] = {"freeze": "TRAINING.vars_to_freeze", "restore": "TRAINING.vars_to_restore"}
+_START, _RESTORE_FROM = "from", "TRAINING.RESTORE_FROM"
+_SHORT = ("tasks", "weights", _START, *_OF_TRAINING)
 # What `sfgkeras compare` sets, so that all rows have the same subjects and each a folder of its own.
 _SET_BY_COMPARE: Mapping[str, str] = {
     "SYSTEM.MODEL_DIR": "every run has a folder below that of the comparison",
@@ -34,6 +36,7 @@ class Row:
         line: Its line in the file; None where it comes from the command line.
         option: The command-line option that has it, `--COMPARE.base`; empty where the file has it.
         text: As written, behind the `=`.
+        start: The row whose trained variables it starts from; empty for none.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Row:
     line: int | None
     option: str
     text: str
+    start: str = ""
 
     def problem(self, problem: Problem) -> Problem:
         """Returns a mistake of the settings as one of the row, which is the reason for it."""
@@ -66,15 +70,36 @@ def take_rows(ini: IniText) -> dict[str, Row]:
             ini.add(SECTION, key, what, f"write {key.rstrip('.')}")
             continue
         try:
-            changes = tuple(_changes(ini, entry.value))
+            changes, start = tuple(_changes(ini, entry.value)), _start(entry.value)
         except Problem as problem:
             ini.add(SECTION, key, problem.what, problem.remedy)
         else:
-            rows[key] = Row(key, changes, ini.file, entry.line, entry.option or "", entry.value)
+            rows[key] = Row(key, changes, ini.file, entry.line, entry.option or "", entry.value, start)
+    _check_starts(ini, rows, list(section.entries))
     if not section.entries:
         ini.add(SECTION, None, "has no row", "write one on a line, e.g. base = tasks: mask, or remove the section")
     del ini.sections[SECTION]
     return rows
+
+
+def _start(text: str) -> str:
+    """Returns the row that a row starts from; empty for none."""
+    parts = dict(_parted(part) for part in _split(text) if part.strip())
+    return next((value.lower() for key, value in parts.items() if key.lower() == _START), "")
+
+
+def _check_starts(ini: IniText, rows: Mapping[str, Row], names: Sequence[str]) -> None:
+    """Collects rows that start from a row that there is not, or from themselves."""
+    for row in rows.values():
+        if row.start and row.start not in names:
+            remedy = did_you_mean(row.start, names, f"the rows are {', '.join(names)}")
+            ini.add(SECTION, row.name, f"starts from {row.start!r}, which is no row", remedy)
+            continue
+        before = [row.name]
+        while before[-1] in rows and (start := rows[before[-1]].start) and start not in before:
+            before.append(start)
+        if before[-1] in rows and rows[before[-1]].start == row.name:
+            ini.add(SECTION, row.name, "starts from itself", f"leave out one of {', '.join(before)}'s from")
 
 
 def _changes(ini: IniText, text: str) -> Iterator[tuple[str, str]]:
@@ -93,12 +118,19 @@ def _changes(ini: IniText, text: str) -> Iterator[tuple[str, str]]:
         if "." not in key and key.lower() not in _SHORT:
             remedy = did_you_mean(key, _SHORT, "write SECTION.KEY: VALUE, e.g. training.lr: 1e-4")
             raise Problem(f"sets {key!r}, which names no section", remedy)
+        long = _OF_TRAINING.get(key.lower(), _RESTORE_FROM if key.lower() == _START else "")
+        if long and long.upper() in map(str.upper, keys):
+            raise Problem(f"sets {key} and {long}, which are the same", "keep one of them")
         if reason := _SET_BY_COMPARE.get(key.upper()):
             raise Problem(f"sets {key}, which sfgkeras compare sets ({reason})", "leave it out")
     own = {key.lower(): value for key, value in parts}
     for key, value in parts:
         if key.lower() == "tasks":
             yield "MULTITASK.tasks", _needing_tasks(ini, key, value)
+        elif key.lower() in _OF_TRAINING:
+            yield _OF_TRAINING[key.lower()], value
+        elif key.lower() == _START:
+            continue  # where that run lies is for the comparison to say
         elif key.lower() == "weights":
             weights = _weights(_tasks(ini, own.get("tasks")), _needing_tasks(ini, key, value))
             # That a task does not exist is said of `tasks`.

@@ -43,6 +43,7 @@ class Config:
         text: That file's text.
         warnings: What looks wrong but can be used.
         rows: Names of the rows of `[COMPARE]`; see `read_config`.
+        row_starts: The row that a row starts from, of those that start from one.
     """
 
     application: str
@@ -62,6 +63,7 @@ class Config:
     text: str = field(default="", compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
     rows: tuple[str, ...] = field(default=(), compare=False)
+    row_starts: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def window_size(self) -> tuple[int, int, int]:

@@ -83,6 +83,7 @@ def read_config(
         text=text,
         warnings=tuple(draft.warnings),
         rows=tuple(draft.rows),
+        row_starts={row.name: row.start for row in draft.rows.values() if row.start},
         **draft.sections,
     )
 

@@ -121,11 +121,16 @@ all of them over seeds, on the same subjects, and writes one table; the other ve
     base = tasks: mask
     mtl-rec = tasks: mask, class, rec; weights: 0.8, 0.2, 1e-5
     shallow = tasks: mask; network.unet_levels: 3; training.lr: 1e-3
+    tuned = tasks: mask; from: rec-only; freeze: trunk/convolution_(1|2)_
+    rec-only = tasks: rec
 
 | in a row | what it sets |
 |---|---|
 | `tasks: A, B` | `[MULTITASK] tasks` |
 | `weights: 0.8, 0.2` | `weight` of each task of the row, in order |
+| `from: ROW` | starts from what that row has learned with the same seed, wherever names are the same |
+| `freeze: PATTERN` | `[TRAINING] vars_to_freeze`: variables that keep what they start with |
+| `restore: PATTERN` | `[TRAINING] vars_to_restore`: the variables that are taken over; without it all |
 | `SECTION.KEY: VALUE` | any other key, e.g. `network.width: 0.5`, `task.mask.loss: dice` |
 
 Settings are parted by `;`, which begins no comment here. The first row is what the others are tested against. Names

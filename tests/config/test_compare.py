@@ -46,6 +46,25 @@ def test_a_row_is_the_file_with_what_it_changes(study):
     assert rows["base"].warnings == ()
 
 
+def test_a_row_may_start_from_another_one(study):
+    path, _ = study("tuned = tasks: organs; from: CT-only; freeze: trunk/.*_1_; restore: trunk\nct-only = tasks: ct")
+    assert read_config(path).row_starts == {"tuned": "ct-only"}
+    tuned = read_config(path, row="tuned")
+    assert (tuned.training.vars_to_freeze, tuned.training.vars_to_restore) == ("trunk/.*_1_", "trunk")
+    assert tuned.training.restore_from is None  # where that run lies is for the comparison to say
+    assert read_config(path, row="ct-only").training == read_config(path).training
+
+
+def test_rows_that_start_from_each_other_are_refused(study):
+    path, line = study("a = from: b\nb = from: c\nc = from: a")
+    with pytest.raises(ConfigError) as refusal:
+        read_config(path)
+    assert (
+        f"{path}:{line}: [COMPARE] a = 'from: b' starts from itself; leave out one of a, b, c's from"
+        in str(refusal.value).splitlines()
+    )
+
+
 def test_weights_without_tasks_are_those_of_the_files_tasks_in_their_order(study):
     path, _ = study("a = weights: 2, 3")
     assert {name: task.weight for name, task in read_config(path, row="a").tasks.items()} == {"ct": 2, "organs": 3}
@@ -102,6 +121,11 @@ def test_the_command_line_goes_before_a_row_and_may_give_one(study):
         ("my row = tasks: ct", "is no row: a row's name has letters, digits"),
         ("a. = tasks: ct", "is no row: its folder would end in a dot, which some file systems leave out; write a"),
         (".. = tasks: ct", "is no row: a row's name has letters, digits"),
+        ("a = tasks: ct; from: b", "starts from 'b', which is no row"),
+        ("a = tasks: ct; from: A", "starts from itself; leave out one of a's from"),
+        ("a = from: a.; freeze: x; training.vars_to_freeze: y", "sets freeze and TRAINING.vars_to_freeze, which are"),
+        ("a = from: a; training.restore_from: x", "sets from and TRAINING.RESTORE_FROM, which are the same; keep one"),
+        ("a = freeze: '('", "cannot be used: [TRAINING] vars_to_freeze = "),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_refused_with_file_line_and_remedy(study, row, message):

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from sfgkeras.analysis.comparison import Score
@@ -132,6 +133,77 @@ def test_rows_are_planned_on_the_same_subjects_with_what_they_change(make_config
     assert [planned.network for planned in plan_rows(path, ["organs-only"], 1, tmp_path / "out", SMALL, [1, 0.5])] == [
         "organs-only", "organs-only, 0.5 of the data",
     ]  # fmt: skip
+
+
+TUNED = """
+[COMPARE]
+tuned = tasks: organs; from: ct-only; freeze: trunk/convolution_(1|2)_
+last = tasks: organs; from: tuned
+ct-only = tasks: ct
+"""
+
+
+def test_a_row_comes_behind_the_one_that_it_starts_from_and_brings_it(make_config, tmp_path):
+    path = make_config(extra=TUNED).path
+    plan = plan_rows(path, ["last"], 2, tmp_path / "out", SMALL, [1, 0.5])
+    half = ", 0.5 of the data"
+    assert [(planned.network, planned.start) for planned in plan if planned.seed == 1] == [
+        ("ct-only", ""), ("tuned", "ct-only"), ("last", "tuned"),
+        (f"ct-only{half}", ""), (f"tuned{half}", f"ct-only{half}"), (f"last{half}", f"tuned{half}"),
+    ]  # fmt: skip
+    folders = {(planned.network, planned.seed): planned.config.system.model_dir for planned in plan}
+    for planned in plan:
+        expected = folders.get((planned.start, planned.seed))
+        assert planned.config.training.restore_from == (expected and expected.resolve())
+
+
+def test_fine_tuning_is_a_chain_of_networks_of_one_task(ini, tmp_path):
+    plan = plan_sharing(ini, ["hard_sharing", "fine_tuning"], 1, tmp_path / "out", SMALL)
+    assert [(planned.network, planned.start, tuple(planned.config.tasks)) for planned in plan] == [
+        ("hard_sharing", "", ("ct", "organs")), ("ct alone", "", ("ct",)), ("organs after ct", "ct alone", ("organs",)),
+    ]  # fmt: skip
+    assert {planned.config.network.sharing for planned in plan} == {"hard_sharing"}
+    assert not any(planned.is_row for planned in plan)
+    assert plan[2].config.training.restore_from == plan[1].config.system.model_dir.resolve()
+    assert "ct alone" not in {planned.network for planned in plan_sharing(ini, ["all"], 1, tmp_path / "out", SMALL)}
+
+
+def test_what_cannot_be_taken_over_is_refused_before_anything_is_trained(make_config, tmp_path, reporter):
+    for changes, message in (
+        ("network.width: 0.5", r"vars_to_restore takes .*, which has shape .* in 'ct-only' and .* here; exclude it"),
+        ("restore: decoder", "vars_to_restore = 'decoder' matches nothing that 'tuned' and 'ct-only', from which"),
+        ("freeze: decoder", "vars_to_freeze = 'decoder' matches no trainable variable"),
+    ):
+        rows = f"[COMPARE]\nct-only = tasks: ct\ntuned = tasks: organs; from: ct-only; {changes}\n"
+        plan = plan_rows(make_config(extra=rows).path, [], 1, tmp_path / "out", SMALL)
+        with pytest.raises(Problem, match=message):
+            compare(plan, tmp_path / "out", reporter)
+        assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_row_starts_equal_keeps_what_is_frozen_and_is_made_once(
+    make_config, tmp_path, reporter, network_arrays
+):
+    path = make_config({"NETWORK.batch_norm": "population"}, extra=TUNED).path
+    plan = plan_rows(path, ["tuned"], 1, tmp_path / "out", [*SMALL, ("TRAINING.max_iter", "2"), ("TRAINING.lr", "0.1")])
+    compare(plan, tmp_path / "out", reporter)
+    first, tuned = (planned.config.system.model_dir for planned in plan)
+
+    def values(folder, iteration):
+        arrays = network_arrays(folder, iteration)
+        return {key.split("/", 2)[2]: value for key, value in arrays.items() if key.startswith("network/")}
+
+    before, start, end = values(first, 2), values(tuned, 0), values(tuned, 2)
+    kernels = [name for name in start if "trunk" in name and name.endswith("kernel")]
+    for name in kernels:
+        np.testing.assert_array_equal(start[name], before[name], err_msg=name)
+    assert any((values(first, 0)[name] != before[name]).any() for name in kernels)
+    kept = [name for name in kernels if (start[name] == end[name]).all()]
+    assert len(kept) == 2
+    assert all("trunk/convolution_1_" in name or "trunk/convolution_2_" in name for name in kept)
+    compare(plan, tmp_path / "out", reporter)
+    assert sum("was done" in text for text in reporter.messages) == 2
 
 
 def test_rows_that_are_not_there_are_refused(ini, make_config, tmp_path):
