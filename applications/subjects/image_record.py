@@ -12,6 +12,7 @@ from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import Header
+from sfgkeras.data.references import ImageRef
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
 from sfgkeras.reporter import Reporter
@@ -85,11 +86,14 @@ def refuse_unlike(config: Config, subjects: Sequence[Subject], record: ImageReco
     source = config.sources[name]
     problems = []
     for subject in subjects:
-        channels = sum(3 if subject.images[each].is_photo else 1 for each in config.image)
+        channels = sum(_channels(subject.images[each]) for each in config.image)
         if channels != record.channels:
+            kind = "photos" if record.photos else "volumes"
+            own_kind = subject.images[name].is_photo == record.photos
+            needed = f"{kind} of as many" if own_kind and len(config.image) == 1 else kind
             problems.append(
                 f"{subject.images[name]}: gives {counted(channels, 'channel')}, and the "
-                f"network was trained with {record.channels}: {'photos' if record.photos else 'volumes'} are needed"
+                f"network was trained with {record.channels}: {needed} are needed"
             )
             continue
         if record.photos or (pipeline is not None and pipeline.changing("grid")):
@@ -108,6 +112,11 @@ def refuse_unlike(config: Config, subjects: Sequence[Subject], record: ImageReco
             _warn_of_spacing(header, record, name, reporter)
     if problems:
         raise DataError("\n".join(problems))
+
+
+def _channels(image: ImageRef) -> int:
+    shape = image.header().shape
+    return shape[3] if len(shape) == 4 else 1
 
 
 def _warn_of_spacing(header: Header, record: ImageRecord, name: str, reporter: Reporter) -> None:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from sfgkeras.config import Config
+from sfgkeras.data.hdf5.rows import list_data_sets
 from sfgkeras.data.hdf5.source import Hdf5Source
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.sources import Place
-from sfgkeras.errors import DataError
+from sfgkeras.errors import DataError, suggestion
 from sfgkeras.tables.loaders import Hdf5Settings
 
 _HDF5 = re.compile(r"(?P<file>.+\.(?:h5|hdf5))(?::/(?P<name>.+))?", re.IGNORECASE | re.DOTALL)
@@ -61,7 +62,14 @@ def find_rows(path: Path, data_set: str | None, section: str, config: Config) ->
         DataError: If the file, its data set or its ids cannot be used, or rows hold values.
     """
     settings = replace(_settings(config, section), file=path.resolve(), content="images")
-    settings = settings if data_set is None else replace(settings, dataset=data_set)
+    if data_set is not None:
+        known = list_data_sets(path)
+        if data_set.strip("/") not in known:
+            hint = suggestion(data_set, list(known)) or ";"
+            raise DataError(
+                f"--input {path}:/{data_set}: is no data set of the file{hint} there are {', '.join(known)}"
+            )
+        settings = replace(settings, dataset=data_set)
     found = Hdf5Source(Place(section, settings=settings)).find()
     first = next(iter(found.values()))
     if not first.is_image:

@@ -1,5 +1,6 @@
 """New images must be like those of training, in what the INI file does not bring to one form."""
 
+import h5py
 import numpy as np
 import pytest
 
@@ -11,6 +12,8 @@ from sfgkeras.applications.subjects.image_record import (
     write_image_record,
 )
 from sfgkeras.applications.subjects.session import open_session
+from sfgkeras.data.hdf5.rows import open_rows
+from sfgkeras.data.hdf5.source import Hdf5Row
 from sfgkeras.data.nifti import read_image, reorient, write_image
 from sfgkeras.data.references import references
 from sfgkeras.data.subjects import Subject
@@ -71,3 +74,19 @@ def test_another_voxel_size_is_warned_of_unless_pixdim_resamples_it(make_config,
 def test_more_or_fewer_channels_are_refused(make_config, subject, reporter):
     with pytest.raises(DataError, match=r"gives 1 channel, and the network was trained with 3: photos are needed"):
         refuse_unlike(make_config(), [subject()], ImageRecord(3, True, {}, ()), reporter)
+
+
+@pytest.mark.parametrize(("trained", "given"), [(3, 1), (1, 3), (1, 1), (3, 3)])
+def test_rows_of_another_number_of_channels_are_refused(make_config, reporter, tmp_path, trained, given):
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        file["photos"] = np.zeros((1, 5, 4, given), np.uint8)
+    row = Hdf5Row(open_rows(tmp_path / "new.h5"), 0)
+    subject, record = Subject("new", {"MR": row}), ImageRecord(trained, True, {}, ())
+    if trained == given:
+        refuse_unlike(make_config(PLAIN), [subject], record, reporter)
+        return
+    message = (
+        rf"photos\[0\]: gives {given} channels?, and the network was trained with {trained}: photos of as many are"
+    )
+    with pytest.raises(DataError, match=message):
+        refuse_unlike(make_config(PLAIN), [subject], record, reporter)

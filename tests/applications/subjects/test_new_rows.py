@@ -92,6 +92,8 @@ def test_another_data_set_is_named_behind_the_file(find, write):
     for sections in (PHOTO, FILES):
         found = find("PHOTO=@new.h5:/others", sections=sections)
         assert found["000001"]["PHOTO"].read().array.max() == 8
+        with pytest.raises(DataError, match=r"new\.h5:/othrs: is no data set of the file, did you mean 'others'\?"):
+            find("PHOTO=@new.h5:/othrs", sections=sections)
         with pytest.raises(DataError, match=r"has 2 data sets; say which one .*\(mine .*; others .*\) in \[PHOTO\]"):
             find("@new.h5", sections=sections)
 
