@@ -69,6 +69,7 @@ def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: S
         _assign(f"optimizer_{number}", optimizer.variables, arrays)
     random = {key.removeprefix("random/"): value for key, value in arrays.items() if key.startswith("random/")}
     network.set_random_state(random)
+    network.restored()
 
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)

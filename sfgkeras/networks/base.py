@@ -27,8 +27,10 @@ from sfgkeras.networks.expected_multiplies import relative_multiplies
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
 from sfgkeras.networks.gradient_step import gradient_step
 from sfgkeras.networks.heads import Head, TaskHead, find_head
+from sfgkeras.networks.splitting import SplittingCallback, sample_errors
 from sfgkeras.networks.summary import summary_lines
 from sfgkeras.sharing import Sharing, find_sharing
+from sfgkeras.sharing.adaptive_trunk import AdaptiveTrunk
 
 KERAS_ARGUMENTS = ("name", "dtype", "trainable")
 TURN_BALANCING = ("fixed", "uncertainty")
@@ -268,15 +270,18 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             ValueError: As `compute_loss`.
         """
         check_names(self.task_names, targets=y, loss=self.loss, sample_weight=kwargs.get("sample_weight"))
-        if self.batch_norm != "recalibrated":
-            return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
-        x, batches = batches_of(x, batch_size, kwargs.get("validation_split", 0.0), kwargs.get("steps_per_epoch"))
-        own = Recalibration(batches)
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(own)
-        else:
+        own: list[keras.callbacks.Callback] = []
+        if isinstance(self.trunk, AdaptiveTrunk):
+            own.append(SplittingCallback(kwargs.get("initial_epoch", 0), verbose))
+        if self.batch_norm == "recalibrated":
+            x, batches = batches_of(x, batch_size, kwargs.get("validation_split", 0.0), kwargs.get("steps_per_epoch"))
             # The last one: it sees the weights that others have put back.
-            callbacks = [*(callbacks if isinstance(callbacks, list | tuple) else filter(None, [callbacks])), own]
+            own.append(Recalibration(batches))
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            for callback in own:
+                callbacks.append(callback)
+        else:
+            callbacks = [*(callbacks if isinstance(callbacks, list | tuple) else filter(None, [callbacks])), *own]
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def compute_loss(
@@ -289,6 +294,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
                 besides those of `balancing`.
         """
         check_names(self.task_names, targets=y, loss=self.loss, sample_weight=sample_weight)
+        if training and isinstance(self.trunk, AdaptiveTrunk):
+            self.trunk.record_errors(sample_errors(self, y, y_pred, sample_weight))
         if not self._is_plain_sum:
             return balanced_loss(self, y, y_pred, sample_weight, training)
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
@@ -431,6 +438,11 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     def learned(self) -> dict[str, np.ndarray]:
         """Returns what the sharing mechanism learned besides kernels and p, by name; see `Trunk.learned`."""
         return self.trunk.learned()
+
+    def restored(self) -> None:
+        """Goes by variables that somebody has assigned: which branches tasks have may depend on them."""
+        if self.trunk.restored():
+            self.train_function = self.test_function = self.predict_function = None
 
     def random_state(self) -> dict[str, np.ndarray]:
         """Returns the state of every seed: with it, a resumed run draws what it would have drawn."""

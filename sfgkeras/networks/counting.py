@@ -12,8 +12,14 @@ COUNTED_LAYERS = (keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.Dense)
 
 
 def count_parameters(network: keras.Model) -> int:
-    """Returns the number of trainable parameters of a built network; weights of its tasks' losses do not count."""
-    return sum(math.prod(weight.shape) for weight in predicting_weights(network, network.trainable_weights))
+    """Returns the number of trainable parameters of a built network.
+
+    Weights of its tasks' losses do not count, nor those that no branch of its sharing mechanism has yet.
+    """
+    trunk = getattr(network, "trunk", None)
+    waiting = set() if trunk is None else {id(weight) for weight in trunk.waiting_weights()}
+    weights = predicting_weights(network, network.trainable_weights)
+    return sum(math.prod(weight.shape) for weight in weights if id(weight) not in waiting)
 
 
 def predicting_weights(network: keras.Model, weights: Iterable[Any]) -> list[Any]:

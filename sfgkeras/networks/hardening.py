@@ -226,6 +226,7 @@ def harden(
         grouped = network.__class__.from_config(network.get_config())
         grouped.build((None, *network.image_size, network.image_channels))
         grouped.set_weights(network.get_weights())
+        grouped.restored()
     if measures:
         recalibrate(grouped, batches)
     hardened = build_plain_model(grouped, task, fold, keep_prelu, name=network.name)

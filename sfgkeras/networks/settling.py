@@ -19,6 +19,7 @@ from keras import ops
 
 from sfgkeras.networks.base import MultiTaskNetwork
 from sfgkeras.networks.hardening import group_network
+from sfgkeras.networks.moments import slots_of
 
 
 def settle(network: MultiTaskNetwork) -> MultiTaskNetwork:
@@ -58,7 +59,7 @@ def carry_moments(network: MultiTaskNetwork, grouped: MultiTaskNetwork, old: Any
         _copy_scalars(old, new)
         old, new = old.inner_optimizer, new.inner_optimizer
     _copy_scalars(old, new)
-    slots, wanted = _slots(old), _slots(new)
+    slots, wanted = slots_of(old), slots_of(new)
     if set(slots) != set(wanted):
         raise ValueError(f"optimisers that gather {sorted(slots)} and {sorted(wanted)} do not fit each other")
     values = [ops.convert_to_numpy(variable) for variable in network.weights]
@@ -88,16 +89,3 @@ def _copy_scalars(old: Any, new: Any) -> None:
         other = vars(new).get(name)
         if isinstance(value, keras.Variable) and value is not old.__dict__.get("_learning_rate") and value.shape == ():
             other.assign(ops.convert_to_numpy(value))
-
-
-def _slots(optimizer: Any) -> dict[str, list[Any]]:
-    """Returns what an optimiser keeps of every variable that it trains, by name, in the order of these variables."""
-    count = len(optimizer._trainable_variables)
-    listed = {name: list(value) for name, value in vars(optimizer).items() if isinstance(value, list)}
-    return {
-        name: values
-        for name, values in listed.items()
-        if name not in ("_variables", "_trainable_variables")
-        and len(values) == count
-        and all(isinstance(value, keras.Variable) for value in values)
-    }

@@ -9,6 +9,7 @@ from sfgkeras.sharing.constant_mask import ConstantMask
 from sfgkeras.sharing.constant_p import ConstantP
 from sfgkeras.sharing.cross_stitch import CrossStitch
 from sfgkeras.sharing.deep_relationship import DeepRelationship
+from sfgkeras.sharing.fully_adaptive import FullyAdaptive
 from sfgkeras.sharing.hard_sharing import HardSharing
 from sfgkeras.sharing.joint_many import JointMany
 from sfgkeras.sharing.sfg import SFG
@@ -52,6 +53,7 @@ __all__ = [
     "ConstantP",
     "CrossStitch",
     "DeepRelationship",
+    "FullyAdaptive",
     "GroupSharing",
     "HardSharing",
     "JointMany",

@@ -132,6 +132,18 @@ class Trunk(keras.layers.Layer):
         """Returns the variables that are trained in the turn of a task."""
         raise NotImplementedError(f"{type(self).__name__} takes no turns")
 
+    def restored(self) -> bool:
+        """Goes by variables that somebody has assigned, where what is computed depends on their values; here nothing.
+
+        Returns:
+            Whether what was compiled before has to be compiled anew.
+        """
+        return False
+
+    def waiting_weights(self) -> list[Any]:
+        """Returns the trained weights that nothing is computed with at present; here none."""
+        return []
+
     def penalties(self) -> list[Any]:
         """Returns what the mechanism adds to the objective, float32 scalars; here nothing."""
         return []

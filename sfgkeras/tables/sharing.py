@@ -94,6 +94,12 @@ def _joint_many() -> "type[Sharing]":
     return JointMany
 
 
+def _fully_adaptive() -> "type[Sharing]":
+    from sfgkeras.sharing.fully_adaptive import FullyAdaptive
+
+    return FullyAdaptive
+
+
 SHARING: dict[str, SharingEntry] = {
     "sfg": SharingEntry(_sfg, "filter groups with learned probabilities", learned=True, drawn=True),
     "hard_sharing": SharingEntry(_hard_sharing, "all filters serve all tasks", constant=True),
@@ -109,6 +115,9 @@ SHARING: dict[str, SharingEntry] = {
         _sluice, "a narrow network per task, joined by learned mixtures of subspaces and of layers", constant=True
     ),
     "tree": SharingEntry(_tree, "shared up to a stage, then a branch for each group of tasks", constant=True),
+    "fully_adaptive": SharingEntry(
+        _fully_adaptive, "one thin trunk that splits into branches while it is trained", constant=True
+    ),
     "soft_sharing": SharingEntry(
         _soft_sharing, "a narrow network per task, whose kernels a penalty draws together", constant=True
     ),
