@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sfgkeras.applications.records.logs import WEIGHT
@@ -51,8 +52,8 @@ class TrainingStep:
         self._compile()
 
     def _compile(self) -> None:
-        """Compiles the step for the tasks that are trained now."""
-        self._compiled_for = self._balancer.stopped
+        """Compiles the step for the tasks that are trained now, and the branches that they have."""
+        self._compiled_for = self._balancer.stopped, self._network.form
         balancer, strategy, replica_step = self._balancer, self._strategy, self._replica_step
         if self._jit_compile:
             replica_step = tf.function(replica_step, jit_compile=True, autograph=False)
@@ -62,8 +63,10 @@ class TrainingStep:
         def step(images: Any, targets: Any, weights: Any, turn: int | None) -> dict[str, tf.Tensor]:
             # The weights that this step is taken with, not those that it leaves.
             used = {} if balancer.weighs_in_step else self._weights()
-            parts = strategy.run(replica_step, args=(images, targets, weights, turn))
+            parts, errors = strategy.run(replica_step, args=(images, targets, weights, turn))
             summed = {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
+            if errors is not None:
+                self._network.trunk.record_errors(strategy.gather(errors, axis=0))
             found = self._weights() if balancer.weighs_in_step else {}
             return {**summed, **used, **found, **balancer.measures()}
 
@@ -91,17 +94,17 @@ class TrainingStep:
             batch: Images, targets and weights.
             turn: The task that alone is trained: nothing moves but what it uses. None for all; see `Trunk.turn`.
         """
-        if self._balancer.stopped != self._compiled_for:
+        if (self._balancer.stopped, self._network.form) != self._compiled_for:
             self._compile()
         return self._step(*batch, turn)
 
-    def _replica_step(self, images: Any, targets: Any, weights: Any, turn: int | None) -> dict[str, tf.Tensor]:
+    def _replica_step(
+        self, images: Any, targets: Any, weights: Any, turn: int | None
+    ) -> tuple[dict[str, tf.Tensor], Any]:
         with tf.GradientTape(persistent=self._balancer.asks_for_gradients or bool(self._balancer.stopped)) as tape:
             outputs = self._network(images, training=True)
-            parts = {
-                task: loss / self._global_batch_size
-                for task, loss in summed_losses(self._losses, outputs, targets, weights).items()
-            }
+            values = losses_of_windows(self._losses, outputs, targets, weights)
+            parts = {task: tf.reduce_sum(value) / self._global_batch_size for task, value in values.items()}
             presence = {
                 task: count / self._global_batch_size for task, count in labelled(self._losses, weights).items()
             }
@@ -130,7 +133,8 @@ class TrainingStep:
             others = self._of_other_turns(turn, gradients)
             frozen = [still or other for still, other in zip(frozen, others, strict=True)]
         self._optimizers.apply(gradients, frozen)
-        return {TOTAL: total, REGULARISATION: regularisation, **parts}
+        errors = labelled_errors(values, weights) if self._network.trunk.records_errors else None
+        return {TOTAL: total, REGULARISATION: regularisation, **parts}, errors
 
     def _of_other_turns(self, turn: int, gradients: Sequence[Any]) -> list[bool]:
         """Says for every variable whether the task of a turn does not use it, and nothing weighs its loss by it.
@@ -174,21 +178,27 @@ def sum_over_replicas(tensor: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
 
 
-def summed_losses(losses: Mapping[str, Any], outputs: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
-    """Returns the sum of each task's losses over the windows of a batch."""
-    return {
-        task: tf.reduce_sum(loss.per_sample(targets[task], outputs[task], weights[task]))
-        for task, loss in losses.items()
-    }
+def losses_of_windows(losses: Mapping[str, Any], outputs: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
+    """Returns each task's loss of every window of a batch, `(batch,)`."""
+    return {task: loss.per_sample(targets[task], outputs[task], weights[task]) for task, loss in losses.items()}
+
+
+def labelled_errors(values: Mapping[str, Any], weights: Mapping[str, Any]) -> tf.Tensor:
+    """Returns the losses of all tasks, `(batch, tasks)`; NaN where a window has no label."""
+    columns = [
+        tf.where(_has_label(weights[task]), tf.cast(value, tf.float32), np.nan) for task, value in values.items()
+    ]
+    return tf.stack(columns, axis=-1)
 
 
 def labelled(tasks: Iterable[str], weights: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     """Returns how many windows of a batch have a label of each task: a weight that is not 0, anywhere."""
-    found = {}
-    for task in tasks:
-        counts = tf.cast(weights[task], tf.float32) > 0.0
-        found[task] = tf.reduce_sum(tf.cast(tf.reduce_any(counts, axis=list(range(1, counts.shape.rank))), tf.float32))
-    return found
+    return {task: tf.reduce_sum(tf.cast(_has_label(weights[task]), tf.float32)) for task in tasks}
+
+
+def _has_label(weight: Any) -> tf.Tensor:
+    counts = tf.cast(weight, tf.float32) > 0.0
+    return tf.reduce_any(counts, axis=list(range(1, counts.shape.rank)))
 
 
 class ValidationPass:
@@ -214,6 +224,12 @@ class ValidationPass:
         self._losses = dict(losses)
         self._metrics = metrics
         self._network = network
+        self._strategy = strategy
+        self._compile()
+
+    def _compile(self) -> None:
+        """Compiles the pass for the branches that tasks have now."""
+        self._compiled_for, strategy = self._network.form, self._strategy
 
         @tf.function(autograph=False)
         def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
@@ -232,6 +248,8 @@ class ValidationPass:
         """Returns `loss`, one `<task>_loss` per task and `<task>_<metric>` for each metric."""
         for metric in (metric for metrics in self._metrics.values() for metric in metrics.values()):
             metric.reset_state()
+        if self._network.form != self._compiled_for:
+            self._compile()
         sums: dict[str, float] = {}
         for batch in batches:
             for name, part in self._step(*batch).items():
@@ -256,4 +274,5 @@ class ValidationPass:
                 metric.update_state(targets[task], outputs[task], weights[task])
         present = {f"{task} labelled": count for task, count in labelled(self._losses, weights).items()}
         count = tf.cast(tf.shape(images)[0], tf.float32)
-        return {**summed_losses(self._losses, outputs, targets, weights), **present, "count": count}
+        values = losses_of_windows(self._losses, outputs, targets, weights)
+        return {**{task: tf.reduce_sum(value) for task, value in values.items()}, **present, "count": count}

@@ -32,6 +32,7 @@ from sfgkeras.applications.training.timetable import Timetable
 from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, lookup
+from sfgkeras.networks.splitting import Splitting, describe_tree, find_splitting
 from sfgkeras.reporter import Reporter
 from sfgkeras.tables.tasks import for_type
 
@@ -119,6 +120,7 @@ class Trainer:
         self._trained_on = set(trained_on)
         self._settled, self._title = settled, title
         self._clock: TrainingClock | None = None
+        self._splitting: Splitting | None = None
         self._watch, self._higher_is_better = _watched_score(config)
 
     def restore(self, state: TrainingState) -> None:
@@ -170,6 +172,7 @@ class Trainer:
             validation_batches: The fixed set of validation batches; iterated at each validation.
         """
         start = self.progress.iteration
+        self._splitting = find_splitting(self._network, 0, self.timetable.iterations)
         if self._writes:
             self._clock = TrainingClock(
                 self.folder.training_record, start, accelerator_names(), find_place(self._config, required=False).count
@@ -195,13 +198,16 @@ class Trainer:
         if self.progress.stopped_at:
             since = ", ".join(f"{name} (iteration {iteration})" for name, iteration in self.progress.stopped_at.items())
             self._reporter.message(f"tasks that stopped early: {since}")
+        if self._splitting is not None:
+            self._reporter.message(f"tree of tasks: {describe_tree(self._network)}")
         if self.progress.stopped:
             self._reporter.message(f"stopped at iteration {self.progress.iteration}: {self.progress.stopped}")
         return self.progress
 
     def _after_step(self, parts: Mapping[str, Any], validation_batches: Any, logs: "RunLogs") -> str:
-        """Does what is due after an iteration: logs, notes, validates, decides, saves; returns the losses to show."""
+        """Does what is due after an iteration: splits, logs, notes, validates, decides, saves; returns the losses."""
         iteration, due = self.progress.iteration, self.timetable
+        self._split(iteration)
         validates = self._validate is not None and due.validates(iteration)
         values, note = {}, ""
         if due.logs(iteration) or due.saves(iteration) or validates:
@@ -225,6 +231,12 @@ class Trainer:
             logs.flush()
             self.save()
         return note
+
+    def _split(self, iteration: int) -> None:
+        """Lets tasks part whose branches are due."""
+        if self._splitting is not None and self._splitting.is_due(iteration):
+            for line in self._splitting.split(iteration, self._optimizers):
+                self._reporter.message(f"iteration {iteration}: {line}")
 
     @property
     def _loss_names(self) -> list[str]:

@@ -439,6 +439,11 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         """Returns what the sharing mechanism learned besides kernels and p, by name; see `Trunk.learned`."""
         return self.trunk.learned()
 
+    @property
+    def form(self) -> Any:
+        """What is computed now, besides the constructor's arguments; another one has to be compiled anew."""
+        return self.trunk.form
+
     def restored(self) -> None:
         """Goes by variables that somebody has assigned: which branches tasks have may depend on them."""
         if self.trunk.restored():

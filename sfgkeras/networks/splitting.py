@@ -9,7 +9,7 @@ from keras import ops
 from sfgkeras.networks.balanced_loss import as_loss
 from sfgkeras.networks.moments import copy_moments
 from sfgkeras.sharing.adaptive_trunk import AdaptiveTrunk
-from sfgkeras.sharing.branches import write_splits
+from sfgkeras.sharing.branches import Partition, write_splits
 
 
 class Splitting:
@@ -79,12 +79,15 @@ def describe_tree(network: Any) -> str:
     """Returns the branches of a network as `[SHARING] branches` of `tree` takes them."""
     trunk, names = network.trunk, network.task_names
     splits: dict[str, list[list[str]]] = {}
-    before: Any = None
+    before: Partition = ()
     for index in range(trunk.num_shared):
-        partition = trunk.connections.branches[index]
-        if partition != before:
-            left_out = [(task,) for task in range(len(names)) if task not in trunk.architecture.tasks_behind(index)]
-            splits[trunk.architecture.names[index]] = [[names[task] for task in b] for b in [*partition, *left_out]]
+        partition, behind = trunk.connections.branches[index], trunk.architecture.tasks_behind(index)
+        expected = [tuple(task for task in branch if task in behind) for branch in before]
+        if sorted(branch for branch in expected if branch) != list(partition):
+            ended = [(task,) for task in range(len(names)) if task not in behind]
+            splits[trunk.architecture.names[index]] = [
+                [names[task] for task in branch] for branch in [*partition, *ended]
+            ]
         before = partition
     return write_splits(splits)
 
@@ -168,5 +171,5 @@ class SplittingCallback(keras.callbacks.Callback):
             self.model.jax_state_sync()
         for line in self._splitting.split(self._iteration, [self.model.optimizer]):
             if self._verbose:
-                print(f"\niteration {self._iteration}: {line}")
+                print(f"\niteration {self._iteration}: {line}")  # noqa: T201
         self.model.make_train_function(force=True)

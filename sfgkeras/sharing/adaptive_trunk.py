@@ -127,6 +127,16 @@ class AdaptiveTrunk(TreeTrunk):
         waiting = [ops.sum(ops.cast(weight, "float32")) for weight in self.waiting_weights()]
         return [0.0 * sum(waiting[1:], waiting[0])] if waiting else []
 
+    @property
+    def records_errors(self) -> bool:
+        """True: by them tasks are compared."""
+        return True
+
+    @property
+    def form(self) -> Any:
+        """Which branches there are."""
+        return self.connections.branches
+
     def record_errors(self, errors: Any) -> None:
         """Keeps the errors of a batch of training samples, in place of the oldest ones.
 

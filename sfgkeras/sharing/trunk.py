@@ -132,6 +132,16 @@ class Trunk(keras.layers.Layer):
         """Returns the variables that are trained in the turn of a task."""
         raise NotImplementedError(f"{type(self).__name__} takes no turns")
 
+    @property
+    def records_errors(self) -> bool:
+        """Whether `record_errors` is to be told the errors of training samples; `AdaptiveTrunk` has it."""
+        return False
+
+    @property
+    def form(self) -> Any:
+        """What the graph of a call depends on besides the arguments of the constructor; here nothing."""
+        return ()
+
     def restored(self) -> bool:
         """Goes by variables that somebody has assigned, where what is computed depends on their values; here nothing.
 

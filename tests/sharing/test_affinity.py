@@ -1,0 +1,99 @@
+"""Affinity of tasks and the branches that it makes, against numbers worked out on paper."""
+
+import numpy as np
+import pytest
+
+from sfgkeras.errors import ConfigError
+from sfgkeras.sharing import FullyAdaptive
+from sfgkeras.sharing.affinity import best_grouping, branch_affinity, separation_loss, task_affinity
+
+PAIRS = np.array([[1.0, 0.9, 0.5, 0.4], [0.9, 1.0, 0.6, 0.5], [0.5, 0.6, 1.0, 0.8], [0.4, 0.5, 0.8, 1.0]])
+LEAVES = [(0,), (1,), (2,), (3,)]
+
+
+def test_affinity_is_the_share_of_samples_that_are_easy_or_hard_for_both():
+    """Of five samples tasks 1 and 2 agree on four: 1, 3, 4 (easy, easy, easy) and 5 (hard); task 3 is task 1 in mm."""
+    errors = np.array([[0.1, 1.0], [0.5, 1.0], [0.2, 2.0], [0.3, 3.0], [0.9, 9.0]])
+    errors = np.column_stack([errors, 1000 * errors[:, 0]])
+    expected = np.array([[1.0, 0.6, 1.0], [0.6, 1.0, 0.6], [1.0, 0.6, 1.0]])
+    # median: hard for 1 are samples 2, 5 (above 0.3), for 2 samples 4, 5 (above 2)
+    np.testing.assert_allclose(task_affinity(errors), expected)
+    # mean: hard for 1 are samples 2, 5 (above 0.4), for 2 sample 5 alone (above 3.2)
+    expected[0, 1] = expected[1, 0] = expected[1, 2] = expected[2, 1] = 0.8
+    np.testing.assert_allclose(task_affinity(errors, "mean"), expected)
+
+
+def test_samples_without_a_label_of_both_tasks_do_not_count():
+    errors = np.array([[1.0, 5.0, np.nan], [2.0, np.nan, np.nan], [3.0, 7.0, np.nan], [np.nan, 1.0, np.nan]])
+    # hard for 1: sample 3; for 2: sample 3; both are known of samples 1 and 3
+    np.testing.assert_allclose(task_affinity(errors), [[1, 1, 0.5], [1, 1, 0.5], [0.5, 0.5, 1]])
+
+
+def test_independent_errors_of_any_shape_agree_on_half_of_the_samples():
+    errors = np.random.default_rng(0).lognormal(sigma=2.0, size=(4000, 2))
+    assert task_affinity(errors)[0, 1] == pytest.approx(0.5, abs=0.03)
+    assert task_affinity(errors, "mean")[0, 1] > 0.7  # few samples are hard for either
+
+
+def test_affinity_of_branches_is_the_mean_of_smallest_ones_both_ways():
+    """(0.5, 0.4 -> 0.4; 0.6, 0.5 -> 0.5: mean 0.45); (0.5, 0.6 -> 0.5; 0.4, 0.5 -> 0.4: mean 0.45)."""
+    np.testing.assert_allclose(branch_affinity(PAIRS, [(0, 1), (2, 3)]), [[1, 0.45], [0.45, 1]])
+    np.testing.assert_allclose(branch_affinity(PAIRS, [(0,), (1, 2, 3)])[0, 1], (0.4 + (0.9 + 0.5 + 0.4) / 3) / 2)
+
+
+def test_the_loss_of_a_grouping_is_by_hand():
+    assert separation_loss(PAIRS, [(0, 1), (2, 3)]) == pytest.approx((0.1 + 0.2) / 2)
+    assert separation_loss(PAIRS, [(0, 1, 2, 3)]) == pytest.approx(1 - (0.4 + 0.5 + 0.5 + 0.4) / 4)
+    assert separation_loss(PAIRS, [(0,), (1,), (2,), (3,)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "groups"),
+    [
+        (0.0, ((0,), (1,), (2,), (3,))),  # losses: 4 groups 0, (0,1)(2)(3) 0.1 / 3 + 2 c, pairs 0.15 + c, one 0.55
+        (0.06, ((0, 1), (2,), (3,))),
+        (0.2, ((0, 1), (2, 3))),
+        (0.5, ((0, 1, 2, 3),)),
+    ],
+)
+def test_branches_part_where_that_is_worth_their_cost(cost, groups):
+    assert best_grouping(PAIRS, LEAVES, cost) == groups
+    assert best_grouping(PAIRS, groups, 10.0) == ((0, 1, 2, 3),)
+
+
+def test_many_branches_are_grouped_by_clustering():
+    family = np.repeat(np.arange(5), 2)
+    affinity = np.where(family[:, None] == family, 0.9, 0.5)
+    np.fill_diagonal(affinity, 1.0)
+    assert best_grouping(affinity, [(task,) for task in range(10)], 0.05) == tuple((2 * i, 2 * i + 1) for i in range(5))
+
+
+def test_stages_are_split_from_the_last_one_down():
+    assert FullyAdaptive().moments(5, 0, 100) == [(20, 4), (30, 3), (40, 2), (50, 1), (60, 0)]
+    assert FullyAdaptive(split_at=(0.5,)).moments(3, 10, 20) == [(15, 2), (15, 1), (15, 0)]
+    assert FullyAdaptive(split_at=(30, 70)).moments(3, 0, 100) == [(30, 2), (30, 1), (70, 0)]
+    assert FullyAdaptive().moments(0, 0, 100) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"split_at": (0.5, 0.2)}, "split_at = .* is no rising list"),
+        ({"split_at": (0.5, 20)}, "is no rising list of fractions below 1, or of iterations"),
+        ({"split_at": (1.5, 20)}, "is no rising list.*write e.g. 0.2, 0.5 or 200, 500"),
+        ({"start_width": 0}, "start_width"),
+        ({"threshold": "meen"}, "threshold = 'meen' is not known; .*'mean'|threshold.*did you mean 'mean'"),
+        ({"samples": 1}, "samples = 1 must be at least 2"),
+        ({"complexity_weight": -1}, "complexity_weight"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        FullyAdaptive(**settings)
+
+
+def test_moments_behind_the_end_or_without_a_stage_are_refused():
+    with pytest.raises(ConfigError, match="split_at = .*has a moment behind the last iteration, 100"):
+        FullyAdaptive(split_at=(50, 200)).moments(3, 0, 100)
+    with pytest.raises(ConfigError, match="has 3 moments for 2 stages that tasks share; leave some out"):
+        FullyAdaptive(split_at=(0.1, 0.2, 0.3)).moments(2, 0, 100)
