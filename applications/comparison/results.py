@@ -15,12 +15,17 @@ from sfgkeras.analysis.tables import read_csv
 from sfgkeras.applications.comparison.plan import PlannedRun
 from sfgkeras.applications.evaluation import pair_columns
 from sfgkeras.applications.inference.restored_network import hardens_exactly
+from sfgkeras.applications.records.candidates_file import read_candidates
 from sfgkeras.applications.records.files import RunFolder, digest, write_text
 from sfgkeras.applications.records.logs import read_log
+from sfgkeras.applications.records.training_record import read_training_record
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks.outputs import RowTask
 from sfgkeras.config import Config
 from sfgkeras.networks import build_plain_model, count_multiplies, count_parameters
+
+CANDIDATE = "candidate that went on"
+"""The column of the costs that says what a search for groups has come to."""
 
 RESULT = "result.json"
 WEIGHT = "weight_"
@@ -119,18 +124,28 @@ def _pair_scores(path: Path, task: RowTask) -> dict[str, dict[str, float]]:
 
 
 def measure_costs(session: Session, network: Any) -> dict[str, Any]:
-    """Returns parameters, multiplies per window in training and at inference, and seconds per iteration."""
+    """Returns parameters, multiplies per window in training and at inference, and seconds per iteration.
+
+    Of a run that has searched for its groups also which candidate went on.
+    """
     config = session.config
     shape = (*window_shape(config), int(network.image_channels))
     training = count_multiplies(network, shape)
     is_exact = hardens_exactly(config, network)
     rows = read_log(RunFolder(config.system.model_dir).logs / "training.csv")
     seconds = [float(row["seconds_per_iteration"]) for row in rows if row["seconds_per_iteration"]]
+    folder = RunFolder(config.system.model_dir)
+    chosen = [each.name for each in read_candidates(folder.candidates) if each.chosen]
+    record = read_training_record(folder.training_record)
+    if chosen and record is not None:
+        # The search is paid for by the run that it was made for.
+        seconds = [record.seconds / int(rows[-1]["iteration"])]
     return {
         "parameters": count_parameters(network),
         "multiplies in training": training,
         "multiplies at inference": count_multiplies(build_plain_model(network), shape) if is_exact else training,
         "s / iteration": seconds[-1] if seconds else float("nan"),
+        **({CANDIDATE: chosen[-1]} if chosen else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """The tables, figures and page of a comparison, from the runs that are done."""
 
 import base64
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from sfgkeras.analysis.page import table_html
 from sfgkeras.analysis.tables import write_csv
 from sfgkeras.applications.comparison.curves import read_epoch_curves
 from sfgkeras.applications.comparison.plan import PlannedRun
-from sfgkeras.applications.comparison.results import Result
+from sfgkeras.applications.comparison.results import CANDIDATE, Result
 from sfgkeras.applications.comparison.sharing import read_shared, write_shared
 from sfgkeras.applications.records.files import write_text
 from sfgkeras.applications.report.facts import page_facts
@@ -36,10 +37,15 @@ def mean_costs(results: Results) -> dict[str, dict[str, Any]]:
     for network, runs in _by_network(results).items():
         costs = [result.costs for result in runs]
         median = float(np.median([cost["s / iteration"] for cost in costs]))
-        shown = {name: costs[0][name] for name in ("parameters", "multiplies in training")}
-        # The allocation, and with it the cost of a hardened network, differs from seed to seed.
-        shown["multiplies at inference"] = int(np.median([cost["multiplies at inference"] for cost in costs]))
+        # The allocation, and with it the cost of a network of fixed groups, differs from seed to seed.
+        counts = ("parameters", "multiplies in training", "multiplies at inference")
+        shown: dict[str, Any] = {name: int(np.median([cost[name] for cost in costs])) for name in counts}
         found[network] = shown | {"s / iteration": float(f"{median:.3g}")}
+        chosen = Counter(cost[CANDIDATE] for cost in costs if CANDIDATE in cost)
+        if chosen:
+            found[network][CANDIDATE] = ", ".join(f"{name} {count}" for name, count in chosen.most_common())
+    if any(CANDIDATE in line for line in found.values()):
+        found = {network: {CANDIDATE: "-"} | line for network, line in found.items()}
     return found
 
 

@@ -24,6 +24,7 @@ from sfgkeras.analysis.sharing_record import SharingRecord, learned_tables, shar
 from sfgkeras.analysis.slice_viewer import viewer_html
 from sfgkeras.applications.records.files import RunFolder
 from sfgkeras.applications.records.sharing import read_sharing_record
+from sfgkeras.applications.report.candidates import candidates_parts
 from sfgkeras.applications.report.facts import best_iteration, epoch_of, validation_rows
 from sfgkeras.applications.report.slices import show_subjects
 from sfgkeras.applications.report.tables import curve_columns, evaluation_html
@@ -65,7 +66,7 @@ def grouping_section(
     config: Config, run: RunFolder, output: Path, maps: ActivationMaps | None, reporter: Reporter, command: Command
 ) -> Section:
     """The figures of the grouping probabilities, and activation maps where there are any."""
-    parts = []
+    parts = candidates_parts(run)
     record: GroupingRecord | None = None
     if not run.grouping.is_file():
         if config.network.sharing in ("sfg", "constant_p"):
