@@ -88,7 +88,7 @@ def test_equal_mixtures_are_common_whatever_their_scale():
     np.testing.assert_allclose(mixed_in_common([[0.2, 0.2, 0.1], [4, 4, 2], [2, 2, 1]]), np.ones((3, 3)))
 
 
-@pytest.mark.parametrize("num_tasks", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("num_tasks", [1, 3, 5])
 @pytest.mark.parametrize("sharing", SHARING)
 def test_every_mechanism_says_what_every_stage_shares(sharing, num_tasks):
     network = built({f"task_{number}": 1 for number in range(num_tasks)}, sharing, width=2.0)  # filters for subspaces
