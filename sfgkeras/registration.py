@@ -45,6 +45,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
         "SmoothL1",
     ),
     "sfgkeras.losses.segmentation": ("CrossEntropy", "DiceCrossEntropy", "DiceLoss"),
+    "sfgkeras.losses.surfaces": ("NormalLoss", "ScaleInvariantLoss"),
     "sfgkeras.metrics.boxes": ("BoxOverlap",),
     "sfgkeras.metrics.labels": ("Accuracy", "Dice", "Jaccard"),
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),

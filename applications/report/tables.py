@@ -127,6 +127,9 @@ def _progress_facts(config: Config, folder: RunFolder) -> dict[str, str]:
         return facts
     if progress.get("stopped"):
         facts["Stopped because"] = progress["stopped"]
+    if progress.get("stopped_at"):
+        since = [f"{name} at {iteration:,}" for name, iteration in progress["stopped_at"].items()]
+        facts["Tasks that stopped early"] = ", ".join(since)
     if progress.get("best_score") is not None:
         watched = config.training.best_metric or "validation loss"
         score = f"{progress['best_score']:.4g} {read_units(folder.logs).get(watched, '')}".rstrip()

@@ -1,5 +1,6 @@
 """What rules have in common that make one gradient of the tasks' gradients of what they share."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -89,8 +90,9 @@ class GradientBalancer(WeighingBalancer):
             return combined
         tasks = tuple(parts)
         flat = ops.stack([_flat(parts[task], shared, gradient.variables) for task in tasks])
-        whole = gradient.over_devices(flat) / gradient.scale
+        whole = gradient.over_devices(flat)
         products = ops.stack([ops.sum(whole * row, axis=1) for row in ops.unstack(whole, num=len(tasks))])
+        products = products / (gradient.scale * gradient.scale)
         absent = 0.0 if presence is not None else 1.0
         of_batch = ops.stack([stacked(losses, tasks, 0.0), stacked(presence, tasks, absent)])
         loss, labelled = ops.unstack(gradient.over_devices(of_batch), num=2)
@@ -103,9 +105,7 @@ class GradientBalancer(WeighingBalancer):
         begin = 0
         for index in shared:
             variable = gradient.variables[index]
-            size = 1
-            for axis in variable.shape:
-                size *= int(axis)
+            size = math.prod(variable.shape)
             combined[index] = ops.reshape(joined[begin : begin + size], variable.shape)
             begin += size
         return combined

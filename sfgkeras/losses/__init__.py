@@ -23,6 +23,7 @@ from sfgkeras.losses.regression import (
     SmoothL1,
 )
 from sfgkeras.losses.segmentation import CrossEntropy, DiceCrossEntropy, DiceLoss
+from sfgkeras.losses.surfaces import NormalLoss, ScaleInvariantLoss
 from sfgkeras.tables.entry import LoadedTable
 from sfgkeras.tables.losses import LOSSES
 
@@ -46,7 +47,9 @@ __all__ = [
     "L2Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "NormalLoss",
     "RootMeanSquaredError",
+    "ScaleInvariantLoss",
     "SensitivitySpecificityLoss",
     "SmoothL1",
     "SquaredDiceLoss",

@@ -43,6 +43,16 @@ class SmoothL1Settings(Settings):
 
 
 @dataclass(frozen=True)
+class DepthSettings(Settings):
+    """Settings of `depth`."""
+
+    invariance: float = setting(
+        0.5, "How much of an error in the scale of all depths is forgiven, the paper's 1/2; 1 for all.", ge=0, le=1
+    )
+    gradients: bool = setting(True, "Whether the squared differences between neighbouring residuals count besides.")
+
+
+@dataclass(frozen=True)
 class DiceSettings(Settings):
     """Settings of `dice_ns` and `dicecrossentropy`."""
 
@@ -133,6 +143,18 @@ def _cosine() -> "type[TaskLoss]":
     return CosineLoss
 
 
+def _scale_invariant() -> "type[TaskLoss]":
+    from sfgkeras.losses.surfaces import ScaleInvariantLoss
+
+    return ScaleInvariantLoss
+
+
+def _normals() -> "type[TaskLoss]":
+    from sfgkeras.losses.surfaces import NormalLoss
+
+    return NormalLoss
+
+
 def _dice_cross_entropy() -> "type[TaskLoss]":
     from sfgkeras.losses.segmentation import DiceCrossEntropy
 
@@ -218,6 +240,12 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
         "huber": LossEntry(_huber, "quadratic for small residuals, linear for large ones", HuberSettings),
         "smoothl1": LossEntry(_smooth_l1, "Huber's loss divided by where it turns linear", SmoothL1Settings),
         "cosine": LossEntry(_cosine, "one minus the cosine between vectors of channels"),
+        "depth": LossEntry(
+            _scale_invariant,
+            "scale-invariant error of a map of log depth, and of its gradients (Eigen and Fergus 2015)",
+            DepthSettings,
+        ),
+        "normals": LossEntry(_normals, "minus the cosine between normals: -1 at best (Eigen and Fergus 2015)"),
     },
     "segmentation": {
         "dicecrossentropy": LossEntry(

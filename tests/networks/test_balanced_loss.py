@@ -8,7 +8,7 @@ import pytest
 
 from sfgkeras import losses
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.balancing import Uncertainty
+from sfgkeras.balancing import CAGrad, DynamicAverage, GradNorm, PCGrad, RandomWeights, SumOfGradients, Uncertainty
 from sfgkeras.networks import MultiTaskNetwork
 
 TASKS = {"ct": 1, "organs": 3}
@@ -107,3 +107,69 @@ def test_weights_of_losses_are_no_parameters_of_the_network():
     from sfgkeras.networks import count_parameters
 
     assert count_parameters(build("uncertainty")) == count_parameters(build(None))
+
+
+def conflicting(count=6):
+    """Both tasks from one feature: what the ct wants, the organs do not."""
+    images, targets = data(count)
+    return images, {"ct": -3 * images, "organs": targets["organs"]}
+
+
+@pytest.mark.parametrize("rule", [PCGrad(), pytest.param(CAGrad(), marks=pytest.mark.slow)], ids=lambda rule: rule.name)
+def test_fit_takes_the_step_of_a_rule_of_gradients(rule):
+    """Against the mixture that the rule reports, with the gradients of a tape."""
+    import tensorflow as tf
+
+    network, images, targets = build(rule), *conflicting()
+    with tf.GradientTape(persistent=True) as tape:
+        outputs = network(images, training=True)
+        by_task = {name: OURS[name](targets[name], outputs[name]) for name in TASKS}
+        extra = tf.add_n(network.losses)
+    found = {name: tape.gradient(loss, network.trainable_variables) for name, loss in by_task.items()}
+    rest = tape.gradient(extra, network.trainable_variables)
+    before = [np.array(variable) for variable in network.trainable_variables]
+    history = network.fit(images, targets, batch_size=6, verbose=0).history
+    assert set(history) == {"loss", "ct_loss", "organs_loss"}
+    assert history["loss"][0] == pytest.approx(float(sum(by_task.values()) + extra), rel=1e-5)
+    mixture = network.balancer.current_weights()
+    assert max(abs(weight - 1) for weight in mixture.values()) > 0.01
+    for number, (variable, value) in enumerate(zip(network.trainable_variables, before, strict=True)):
+        parts = {name: each[number] for name, each in found.items() if each[number] is not None}
+        way = sum((mixture[name] if len(parts) > 1 else 1.0) * np.array(part) for name, part in parts.items())
+        way = way + (0.0 if rest[number] is None else np.array(rest[number]))
+        np.testing.assert_allclose(variable, value - 0.1 * way, rtol=1e-3, atol=1e-5, err_msg=variable.path)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        DynamicAverage(interval=1, temperature=0.1),
+        pytest.param(RandomWeights(), marks=pytest.mark.slow),
+        pytest.param(GradNorm(lr=0.1), marks=pytest.mark.slow),
+        pytest.param(SumOfGradients(), marks=pytest.mark.slow),
+    ],
+    ids=lambda rule: rule.name,
+)
+def test_fit_changes_the_weights_and_they_are_saved_with_the_network(rule, tmp_path):
+    network, images, targets = build(rule), *conflicting()
+    network.fit(images, targets, batch_size=3, epochs=3, verbose=0)
+    learned = network.balancer.current_weights()
+    assert (learned != {"ct": 1.0, "organs": 1.0}) == (rule.name != "sum_of_gradients")
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    assert loaded.balancing == rule
+    assert loaded.balancer.current_weights() == learned
+    # The next step is the same one.
+    for each in (network, loaded):
+        each.fit(images, targets, batch_size=6, verbose=0)
+    assert loaded.balancer.current_weights() == pytest.approx(network.balancer.current_weights(), rel=1e-5)
+
+
+def test_rules_of_gradients_are_refused_where_nobody_takes_the_gradients_of_single_tasks(monkeypatch):
+    network, (images, targets) = build("pcgrad"), data()
+    with pytest.raises(ValueError, match="balancing = pcgrad needs the gradients of the single tasks, which fit and"):
+        network.compute_loss(images, targets, network(images))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="on TensorFlow alone .this is jax., and a loop of your own does not"):
+        network.fit(images, targets, verbose=0)
+    assert network.compute_loss(images, targets, network(images), training=False) > 0

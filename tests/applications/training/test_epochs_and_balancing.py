@@ -11,6 +11,7 @@ from sfgkeras.applications import run
 from sfgkeras.applications.records.checkpoints import CheckpointFolder
 from sfgkeras.applications.training.stopping import Decision, StoppingRule
 from sfgkeras.balancing import Balancing
+from sfgkeras.errors import ConfigError
 from sfgkeras.settings import setting
 from sfgkeras.tables.balancing import BALANCING, BalancingEntry
 from sfgkeras.tables.stopping import STOPPING, StoppingEntry
@@ -148,3 +149,36 @@ def test_rules_of_ones_own_are_a_class_and_a_line_of_a_table(make_config, report
     (tmp_path / "model" / "checkpoints" / "iteration_000000003.npz").unlink()
     run.train(make_config(rules))
     assert losses(read(tmp_path / "model" / "logs" / "training.csv")[-1]) == last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", [
+    {"balancing": "gradnorm", "gradnorm_lr": 0.2}, {"balancing": "mgda", "mgda_normalisation": "l2"},
+    {"balancing": "cagrad", "cagrad_c": 0.4}, {"balancing": "random"}, {"balancing": "sum_of_gradients"},
+    {"balancing": "dynamic_average", "dynamic_average_interval": 2, "dynamic_average_temperature": 0.1},
+], ids=lambda rule: rule["balancing"])  # fmt: skip
+def test_every_rule_trains_from_an_ini_file_logs_its_weights_and_resumes_bit_for_bit(
+    make_config, tmp_path, network_arrays, rule, reporter
+):
+    settings = SMALL | {f"TRAINING.{key}": value for key, value in rule.items()} | {
+        "TRAINING.max_iter": 7, "TRAINING.save_every_n": 1, "TASK ct.weight": 0.5,
+    }  # fmt: skip
+    run.train(make_config(settings, tmp_path / "whole"), reporter)
+    for iterations in (3, 7):
+        run.train(make_config(settings | {"TRAINING.max_iter": iterations}, tmp_path / "parts"))
+    arrays, resumed = (network_arrays(tmp_path / folder, 7) for folder in ("whole", "parts"))
+    assert arrays.keys() == resumed.keys()
+    for key, value in arrays.items():
+        np.testing.assert_array_equal(resumed[key], value, err_msg=key)
+    rows = [read(tmp_path / folder / "logs" / "training.csv") for folder in ("whole", "parts")]
+    assert [losses(row) for row in rows[0]] == [losses(row) for row in rows[1]]
+    assert any(f"balancing: {rule['balancing']}, weights" in text for text in reporter.messages)
+    if rule["balancing"] == "sum_of_gradients":
+        assert "weight_ct" not in rows[0][0]
+        return
+    weights = {(row["weight_ct"], row["weight_organs"]) for row in rows[0]}
+    assert len(weights) > 1
+    assert ("gradient_cosine" in rows[0][0]) == (rule["balancing"] in ("mgda", "cagrad"))
+    other = {key: value for key, value in settings.items() if rule["balancing"] not in key}
+    with pytest.raises(ConfigError, match=f"balancing = '{rule['balancing']}'.* the configuration now says 'fixed'"):
+        run.train(make_config(other | {"TRAINING.balancing": "fixed"}, tmp_path / "whole"))
