@@ -195,6 +195,22 @@ class AdaptiveTrunk(TreeTrunk):
         self.restored()
         return copied
 
+    def grouping_probabilities(self) -> dict[str, np.ndarray]:
+        """Returns what the filters of every task's place serve, as one-hot `(filters, groups)`: it alone, or several.
+
+        A task that has not parted from others counts with the filters that it shares, so that shapes never change.
+        """
+        rows = np.eye(self.settings.num_groups, dtype="float32")
+        found = {}
+        for index, (stage, partition) in enumerate(
+            zip(self.architecture.stages, self.connections.branches, strict=True)
+        ):
+            alone = {branch[0] for branch in partition if len(branch) == 1}
+            tasks = self.architecture.tasks_behind(index)
+            groups = [task if task in alone else self.settings.num_tasks for task in tasks]
+            found[f"sfg_{index + 1}"] = np.repeat(rows[groups], stage.filters, axis=0)
+        return found
+
     def learned(self) -> dict[str, np.ndarray]:
         """Returns the affinity of all tasks, `(tasks, tasks)`, by which every stage was decided."""
         affinity, decided = ops.convert_to_numpy(self.affinity), ops.convert_to_numpy(self.decided)

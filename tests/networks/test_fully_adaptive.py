@@ -115,6 +115,13 @@ def test_places_that_wait_have_a_gradient_of_0_and_no_regularisation(images):
         assert np.abs(gradient).max() == 0
 
 
+def test_probabilities_have_one_shape_whatever_has_parted(grown):
+    before, after = build().grouping_probabilities(), grown.grouping_probabilities()
+    assert {name: p.shape for name, p in before.items()} == {name: p.shape for name, p in after.items()}
+    assert before["sfg_1"][:, 4].min() == 1
+    np.testing.assert_array_equal(grown.grouping_probabilities()["sfg_1"][:, 4], np.ones(4 * 2))
+
+
 def test_copies_have_the_moments_of_what_they_are_copies_of():
     network, optimizer = build(), keras.optimizers.Adam(0.01)
     optimizer.build(network.trainable_variables)
