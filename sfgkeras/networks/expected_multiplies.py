@@ -127,8 +127,11 @@ class _Expectation:
         size = self._voxels(self._architecture.level_after(tap), shape)
         widths = [product.kernel.shape[-1] for product in head.products]
         later = sum(before * after for before, after in zip(widths, widths[1:], strict=False))
+        reader = self._task_reader(task)
+        # A head that reads no channel multiplies one channel of zeros.
+        missing = 0.0 if self._is_full[tap] else self._none(tap, self._sources(tap, reader))
         voxels, entries = (size, 1) if head.kind == "map" else (1, size if head.head.needs_fixed_size else 1)
-        first = float(voxels * entries * widths[0]) * self._channels(tap, self._task_reader(task))
+        first = float(voxels * entries * widths[0]) * (self._held(tap, reader) + missing)
         return first + float(voxels * later)
 
     def _voxels(self, level: int, shape: Sequence[int]) -> int:
@@ -175,7 +178,7 @@ class _Expectation:
         if index == 0:
             return float(image_channels)
         reader = self._reader_of(index, group)
-        return sum(self._channels(source, reader) for source in self._architecture.sources(index))
+        return sum(self._held(source, reader) for source in self._architecture.sources(index))
 
     def _share(self, index: int, groups: Sequence[int]) -> Any:
         """Returns for every filter the probability that it belongs to one of some groups."""
@@ -186,12 +189,11 @@ class _Expectation:
         """Returns the probability that some groups have no filter."""
         return ops.prod(ops.maximum(1.0 - self._share(index, groups), 0.0))
 
-    def _channels(self, index: int, reader: int) -> Any:
-        """Returns the expected channels of a stream; one without channels is one channel of zeros."""
+    def _held(self, index: int, reader: int) -> Any:
+        """Returns the expected channels of a stream."""
         if self._is_full[index]:
             return float(self._probabilities[index].shape[0])
-        sources = self._sources(index, reader)
-        return ops.sum(self._share(index, sources)) + self._none(index, sources)
+        return ops.sum(self._share(index, self._sources(index, reader)))
 
     def _squared_channels(self, index: int, reader: int) -> Any:
         """Returns the expected square of a stream's channels."""

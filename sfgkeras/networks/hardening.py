@@ -303,7 +303,7 @@ def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers:
             if missing:
                 parts.append(layers.zeros(parts[0] if parts else sized_image(), missing))
             section = trunk.sections.get(f"{index}_{trunk.connections.leader(index, reader)}")
-            stream = layers.concatenate(parts)
+            stream = layers.concatenate(parts, keeps_zeros=section is not None)
             left[reader] = led[leader] = stream if section is None else layers.residual_section(section, stream)
         return left
 

@@ -41,6 +41,9 @@ class PlainLayers:
         self.dtype = dtype
         self.keeps_prelu = keeps_prelu or not folds
         self._numbers = itertools.count(1)
+        # By the identity of a tensor: the tensor, which keeps its identity so, and which channels it has of those that
+        # kernels expect; the others are 0.
+        self._held: dict[int, tuple[Any, np.ndarray]] = {}
         self.prefix = ""
 
     def _name(self, kind: str) -> str:
@@ -55,7 +58,13 @@ class PlainLayers:
         strides: Any = 1,
         padding: str = "same",
     ) -> Any:
-        """Convolves with a given kernel and bias."""
+        """Convolves with a given kernel and bias; channels that are known to be 0 are multiplied with nothing."""
+        if id(inputs) in self._held:
+            held = self._held[id(inputs)][1]
+            if not held.size:
+                zeros = self._empty(inputs, kernel.shape[-1])
+                return zeros if bias is None else self.shift(zeros, bias)
+            kernel = kernel[..., held, :]
         layer = keras.layers.Conv2D if self.spatial_rank == 2 else keras.layers.Conv3D
         convolution = layer(
             kernel.shape[-1],
@@ -213,13 +222,39 @@ class PlainLayers:
         return layer(inputs)
 
     def zeros(self, reference: Any, channels: int) -> Any:
-        """Returns channels of zeros of the spatial size of a reference."""
+        """Returns channels of zeros of the spatial size of a reference; what convolves them knows that."""
+        zeros = self._empty(reference, channels)
+        self._held[id(zeros)] = zeros, np.zeros(0, int)
+        return zeros
+
+    def _empty(self, reference: Any, channels: int) -> Any:
         return self.rescale(ops.take(reference, [0] * channels, axis=-1), 0.0)
 
-    def concatenate(self, parts: Sequence[Any]) -> Any:
-        """Concatenates channels."""
+    def concatenate(self, parts: Sequence[Any], keeps_zeros: bool = False) -> Any:
+        """Concatenates channels.
+
+        Args:
+            parts: The tensors.
+            keeps_zeros: Whether channels that are known to be 0 have to be there; else they are left out, and what
+                convolves the result knows it.
+        """
         if len(parts) == 1:
             return parts[0]
+        starts = np.cumsum([0, *(part.shape[-1] for part in parts)])
+        held = [self._held.get(id(part), (None, np.arange(part.shape[-1])))[1] for part in parts]
+        some = [part for part, channels in zip(parts, held, strict=True) if channels.size]
+        if keeps_zeros or len(some) == len(parts):
+            return self._joined(parts)
+        if len(some) == 1:
+            # A tensor of its own: this one may be read as it is elsewhere.
+            joined = keras.layers.Identity(dtype=self.dtype, name=self._name("identity"))(some[0])
+        else:
+            joined = self._joined(some or parts)
+        channels = np.concatenate([start + found for start, found in zip(starts, held, strict=False)])
+        self._held[id(joined)] = joined, channels
+        return joined
+
+    def _joined(self, parts: Sequence[Any]) -> Any:
         return keras.layers.Concatenate(dtype=self.dtype, name=self._name("concatenate"))(list(parts))
 
     def copies(self, features: Any, count: int) -> list[Any]:
@@ -235,13 +270,21 @@ class PlainLayers:
         for axis in range(1, self.spatial_rank + 1):
             along_axis = tuple(slice(None) if other == axis else 0 for other in range(self.spatial_rank + 2))
             counted = ops.cumsum(ops.ones_like(like[along_axis], dtype="int32"))
-            inputs = ops.take(inputs, (counted - 1) // 2, axis=axis)
+            taken = ops.take(inputs, (counted - 1) // 2, axis=axis)
+            inputs = self._known_as(inputs, taken)
         return inputs
 
     def pool(self, inputs: Any) -> Any:
         """Takes the maximum over 2 voxels per axis; an odd last voxel is kept."""
         layer = keras.layers.MaxPooling2D if self.spatial_rank == 2 else keras.layers.MaxPooling3D
-        return layer(2, padding="same", data_format="channels_last", dtype=self.dtype, name=self._name("pool"))(inputs)
+        pool = layer(2, padding="same", data_format="channels_last", dtype=self.dtype, name=self._name("pool"))
+        return self._known_as(inputs, pool(inputs))
+
+    def _known_as(self, before: Any, after: Any) -> Any:
+        """Returns a tensor of another size, whose channels are known to be 0 where they were before."""
+        if id(before) in self._held:
+            self._held[id(after)] = after, self._held[id(before)][1]
+        return after
 
     def head(self, head: TaskHead, inputs: Any) -> Any:
         """Applies the head of a task, in float32."""

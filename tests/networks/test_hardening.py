@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sfgkeras.networks import VGG11, HighResNet, count_multiplies, count_parameters, group_network, harden, recalibrate
+from sfgkeras.architecture.stage import Stage
+from sfgkeras.networks import (
+    VGG11,
+    HighResNet,
+    MultiTaskNetwork,
+    count_multiplies,
+    count_parameters,
+    group_network,
+    harden,
+    recalibrate,
+)
 
 
 def tasks_of(count):
@@ -150,6 +160,64 @@ def test_what_no_head_depends_on_does_not_exist(small_network, images, scramble)
     grouped = group_network(network)
     assert not [w.path for w in grouped.weights if "1_task_1" in w.path]
     assert [w.path for w in grouped.weights if "1_task_2" in w.path]
+
+
+@keras.saving.register_keras_serializable(package="test_hardening")
+class Hourglass(MultiTaskNetwork):
+    """One level down, and up again beside a skip."""
+
+    stages = (
+        Stage(5, name="down", pools=True, num_blocks=1),
+        Stage(6, name="bottom"),
+        Stage(6, name="up", upsamples=True, skip="down"),
+        Stage(5, name="last"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("network_class", "num_tasks", "routing", "seed"),
+    [
+        ("small", 1, "mixed", 1),
+        ("small", 3, "separate", 2),
+        (Hourglass, 2, "mixed", 3),
+        (Hourglass, 3, "mixed", 4),
+        pytest.param(Hourglass, 2, "separate", 5, marks=pytest.mark.slow),
+        pytest.param("small", 3, "mixed", 6, marks=pytest.mark.slow),
+        pytest.param("small", 2, "dense", 7, marks=pytest.mark.slow),
+        pytest.param(Hourglass, 1, "mixed", 8, marks=pytest.mark.slow),
+    ],
+)
+def test_every_filter_and_every_channel_that_is_kept_is_needed(
+    network_class, num_tasks, routing, seed, small_network, images, scramble
+):
+    """With groups of all sizes, outputs depend on every filter of every kernel, and on every channel it reads."""
+    network_class = small_network if network_class == "small" else network_class
+    network = network_class(tasks_of(num_tasks), masks="mode", seed=0, routing=routing)
+    x = tf.constant(images(8, batch=2))
+    network(x)
+    rng = np.random.default_rng(seed)
+    groups = [
+        rng.choice(grouping.num_groups, grouping.filters, p=rng.dirichlet(np.full(grouping.num_groups, 0.5)))
+        for grouping in network.groupings().values()
+    ]
+    scramble(network, groups=groups)
+    expected = network(x)
+    for task in (None, "task_0"):
+        hardened = harden(network, task)
+        kernels = [layer.kernel for layer in hardened.layers if isinstance(layer, keras.layers.Conv2D)]
+        with tf.GradientTape() as tape:
+            outputs = hardened(x)
+            # Any random sum: no two contributions cancel.
+            total = sum(tf.reduce_sum(value * rng.normal(size=value.shape)) for value in outputs.values())
+        for name, value in outputs.items():
+            scale = max(1.0, np.abs(expected[name]).max())
+            np.testing.assert_allclose(value, expected[name], atol=2e-4 * scale)
+        of_heads = {hardened.get_layer(head.name).kernel.path for head in network.heads[: 1 if task else None]}
+        for kernel, gradient in zip(kernels, tape.gradient(total, [k.value for k in kernels]), strict=True):
+            size = np.abs(gradient)
+            if kernel.path not in of_heads:  # one that reads nothing has one channel of zeros
+                assert size.max(axis=(0, 1, 2)).min() > 0, kernel.path
+                assert size.max(axis=(0, 1, 3)).min() > 0, kernel.path
 
 
 def test_folding_leaves_no_normalisation(small_network, images, scramble):
