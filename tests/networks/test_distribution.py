@@ -10,17 +10,17 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    ("options", "rate"),
     [
-        "",
-        pytest.param("per_sample=True, dropout=0.3", marks=pytest.mark.ci_sample),
-        "sharing='soft_sharing', strength=0.05, distance='trace_norm'",
-        "sharing='soft_sharing', strength=0.05, distance='absolute'",
-        "sharing='sluice', orthogonality=0.1",
+        ("", 0.05),
+        pytest.param("per_sample=True, dropout=0.3", 0.05, marks=pytest.mark.ci_sample),
+        ("sharing='soft_sharing', strength=0.5, distance='trace_norm'", 0.005),
+        ("sharing='soft_sharing', strength=0.5, distance='absolute'", 0.005),
+        ("sharing='sluice', orthogonality=0.1", 0.005),
     ],
     ids=["plain", "draws", "trace_norm", "absolute", "sluice"],
 )
-def test_two_replicas_equal_one_device_on_the_whole_batch(options):
+def test_two_replicas_equal_one_device_on_the_whole_batch(options, rate):
     script = """
         import numpy as np
         import tensorflow as tf
@@ -44,7 +44,7 @@ def test_two_replicas_equal_one_device_on_the_whole_batch(options):
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             for variable, gradient in zip(network.trainable_variables, gradients, strict=True):
-                variable.assign(variable - 0.05 * gradient)
+                variable.assign(variable - RATE * gradient)
             return outputs["a"]
 
         def train(strategy):
@@ -71,7 +71,7 @@ def test_two_replicas_equal_one_device_on_the_whole_batch(options):
             np.testing.assert_array_equal(one, two)
         """
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script).replace("OPTIONS", options)],
+        [sys.executable, "-c", textwrap.dedent(script).replace("OPTIONS", options).replace("RATE", str(rate))],
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
