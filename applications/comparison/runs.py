@@ -47,7 +47,7 @@ def compare(
         reporter: Shows progress.
         features: Networks of the plan whose feature maps are drawn side by side, those of their first seed.
         refused: Networks that the plan has to do without, with the reason; see `plan_sharing`. Where it is given,
-            networks that cannot be built are left out, too, and not an error.
+            networks that cannot be built, and runs that cannot be trained, are left out, too, and not an error.
 
     Returns:
         The rows of `comparison.csv`.
@@ -94,8 +94,22 @@ def _compare(
     rows: list[dict[str, Any]] = []
     for number, planned in enumerate(plan, start=1):
         reporter.message(f"run {number} of {len(plan)}: {planned.network}, seed {planned.seed}")
-        results[planned.network, planned.seed] = run_once(planned, reporter)
+        try:
+            results[planned.network, planned.seed] = run_once(planned, reporter)
+        except ConfigError as error:
+            # What only a training finds out, e.g. that a loss is no number any more.
+            if refused is None:
+                raise
+            run = f"{planned.network}, seed {planned.seed},"
+            left_out[run] = reason_of(error, planned.config.path)
+            reporter.warning(f"{run} is not compared: {left_out[run]}")
+            continue
         rows = write_comparison(plan, results, output, left_out)
+    if not results:
+        raise ConfigError(f"{plan[0].config.path}: no network can be trained: {'; '.join(left_out.values())}")
+    if left_out:
+        rows = write_comparison(plan, results, output, left_out)
+    features = [name for name in features if any(network == name for network, _ in results)]
     if features:
         shown = {planned.network: planned.config for planned in reversed(plan) if planned.network in features}
         maps = collect_features({name: shown[name] for name in dict.fromkeys(features)}, reporter)

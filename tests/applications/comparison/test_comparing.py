@@ -71,6 +71,26 @@ def test_mechanisms_that_cannot_be_used_are_named_and_the_others_compared(ini, t
     assert "single_task is not compared" in (output / "comparison.html").read_text()
 
 
+def test_a_run_that_cannot_be_trained_is_named_and_the_others_compared(
+    ini, tmp_path, reporter, two_mechanisms, monkeypatch
+):
+    trained = runs_module.run_once
+
+    def fail(planned, reporter):
+        if (planned.network, planned.seed) == ("single_task", 1):
+            raise ConfigError("the loss is nan")
+        return trained(planned, reporter)
+
+    monkeypatch.setattr(runs_module, "run_once", fail)
+    output, refused = tmp_path / "out", {}
+    plan = plan_sharing(ini, ["all"], 2, output, SMALL, refused=refused)
+    rows = compare(plan, output, reporter, refused=refused)
+    assert {row["network"] for row in rows} == {"hard_sharing", "single_task"}
+    assert "single_task, seed 1, is not compared: the loss is nan" in (output / "comparison.md").read_text()
+    with pytest.raises(ConfigError, match="the loss is nan"):
+        compare(plan, output, reporter)
+
+
 def test_a_named_mechanism_that_cannot_be_used_is_an_error(ini, tmp_path, reporter, two_mechanisms):
     plan = plan_sharing(ini, ["hard_sharing", "single_task"], 1, tmp_path / "out", NARROW)
     with pytest.raises(ConfigError, match="a layer has 1 filters for 2 tasks"):
