@@ -34,7 +34,9 @@ class Sluice(Sharing):
     shaping: ClassVar[tuple[str, ...]] = ("subspaces", "beta")
 
     subspaces: int = setting(
-        2, "Into how many equal parts the filters that a task has in a layer fall; 1 is a cross-stitch network.", ge=1
+        2,
+        "Into how many equal parts the filters that a task has in a layer fall; 1 mixes whole layers, as cross-stitch does.",
+        ge=1,
     )
     orthogonality: float = setting(
         1e-3,
