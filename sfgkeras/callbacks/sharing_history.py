@@ -48,7 +48,8 @@ class SharingHistory(GroupingHistory):
 
     def observe(self, iteration: int, network: Any) -> bool:
         """Notes the matrices where it is due; nothing converges."""
-        self._iteration = iteration
+        # A training may go on with another network: one that has been hardened on the way.
+        self._network, self._iteration = network, iteration
         return super().observe(iteration, network)
 
     def write(self, complete: bool = False) -> None:

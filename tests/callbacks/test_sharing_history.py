@@ -40,6 +40,17 @@ def test_the_end_is_noted_even_between_two_notes(tmp_path):
     np.testing.assert_array_equal(found["stage_2"], [np.eye(2)] * 4)
 
 
+def test_the_end_is_that_of_the_network_with_which_the_training_went_on(tmp_path):
+    first, second = StitchedNetwork(), StitchedNetwork()
+    second.learns = False
+    history = run(tmp_path / "sharing.npz", first, 0, 4)
+    second.iteration = 5
+    history.observe(5, second)
+    history.write(complete=True)
+    assert read_grouping_history(tmp_path / "sharing.npz")["stage_1"][-1, 0, 1] == pytest.approx(0.05)
+    assert not learned_path(tmp_path / "sharing.npz").exists()
+
+
 def test_an_end_that_is_due_anyway_is_noted_once(tmp_path):
     run(tmp_path / "sharing.npz", StitchedNetwork(), 0, 6).write(complete=True)
     assert read_grouping_history(tmp_path / "sharing.npz")["iterations"].tolist() == [0, 3, 6]
