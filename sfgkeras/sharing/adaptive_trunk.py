@@ -212,10 +212,29 @@ class AdaptiveTrunk(TreeTrunk):
         return found
 
     def learned(self) -> dict[str, np.ndarray]:
-        """Returns the affinity of all tasks, `(tasks, tasks)`, by which every stage was decided."""
+        """Returns the tree, and the affinity of all tasks, `(tasks, tasks)`, by which every stage was decided.
+
+        Of the tree it is the height of every task at every stage, `(tasks,)`, as lines over the stages draw it: the
+        mean place of the tasks of its branch, which are in the order of the leaves.
+        """
         affinity, decided = ops.convert_to_numpy(self.affinity), ops.convert_to_numpy(self.decided)
         names = self.architecture.names
-        return learned_by_stage("affinity", {names[index]: affinity[index] for index in np.flatnonzero(decided)})
+        by_stage = {names[index]: affinity[index] for index in np.flatnonzero(decided)}
+        return {**learned_by_stage("tree", self._heights()), **learned_by_stage("affinity", by_stage)}
+
+    def _heights(self) -> dict[str, np.ndarray]:
+        branches, num_tasks = self.connections.branches, self.settings.num_tasks
+        path = {
+            task: [branch[0] for partition in branches for branch in partition if task in branch]
+            for task in range(num_tasks)
+        }
+        place = {task: number for number, task in enumerate(sorted(path, key=lambda task: (path[task], task)))}
+        found = {}
+        for name, partition in zip(self.architecture.names, branches, strict=True):
+            found[name] = np.full(num_tasks, np.nan)
+            for branch in partition:
+                found[name][list(branch)] = np.mean([place[task] for task in branch])
+        return found
 
 
 def _connect(architecture: Architecture, branches: Any, num_tasks: int) -> BranchConnections:

@@ -122,6 +122,17 @@ def test_probabilities_have_one_shape_whatever_has_parted(grown):
     np.testing.assert_array_equal(grown.grouping_probabilities()["sfg_1"][:, 4], np.ones(4 * 2))
 
 
+def test_what_is_learned_draws_the_tree_and_tells_the_affinity(grown):
+    """Leaves in the order a, d, b, c: a and d are at 0.5, b and c at 2.5 and end at the bottom."""
+    learned = grown.learned()
+    np.testing.assert_array_equal(build().learned()["tree/down"], [1.5, 1.5, 1.5, 1.5])
+    np.testing.assert_array_equal(learned["tree/bottom"], [0.5, 2.5, 2.5, 0.5])
+    np.testing.assert_array_equal(learned["tree/up"], [0.5, np.nan, np.nan, 0.5])
+    assert learned["affinity/down"].shape == (4, 4)
+    assert learned["affinity/down"][0, 3] == 1
+    assert learned["affinity/down"][0, 1] < 0.7
+
+
 def test_copies_have_the_moments_of_what_they_are_copies_of():
     network, optimizer = build(), keras.optimizers.Adam(0.01)
     optimizer.build(network.trainable_variables)
