@@ -115,6 +115,7 @@ def _train_prepared(
     held_out = held_out if config.training.validates else []
     channels = phases["training"][0].image.shape[-1]
     ids = [subject.subject_id for subject in phases["training"]]
+    settled = checkpoints.settled()
     trainer, network = build_trainer(
         config,
         session.tasks,
@@ -125,8 +126,10 @@ def _train_prepared(
         reporter,
         team.is_chief,
         ids,
-        checkpoints.settled(),
+        settled,
     )
+    if settled is not None:
+        reporter.message(f"groups of filters: those of candidate {settled.candidate}, fixed since {settled.iteration}")
     if trainer.progress.iteration == 0:
         set_output_ranges(network, session.tasks, phases["training"], reporter)
     if team.count > 1:

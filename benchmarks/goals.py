@@ -23,6 +23,7 @@ from typing import Any
 
 import goals_data as data
 import goals_networks as networks
+import goals_schedule as schedule
 import goals_training as training
 import goals_unet as unet
 from goals_timing import Settings, ratio
@@ -81,6 +82,7 @@ ROWS = (
     Row("training step, single: ours / stock Keras layers", "ratio", 0.75, networks.single_against_stock),
     Row("training step, single: ours / PyTorch eager, channels last", "ratio", 0.60, networks.single_against_pytorch),
     Row("training step, SFG of two tasks / our single", "ratio", 2.9, networks.sfg_against_single),
+    Row("whole run of schedule = auto / our single, equal steps", "ratio", 2.0, schedule.search_against_hard_sharing),
     Row("peak memory of training, SFG / our single", "ratio", 1.8, memory_ratio),
     Row("training step, SFG that makes activations again / single", "ratio", 2.9, networks.small_sfg_against_single),
     Row("peak memory, SFG that makes activations again / single", "ratio", 1.8, small_memory_ratio),

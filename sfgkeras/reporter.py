@@ -61,6 +61,43 @@ class WarningReporter:
         yield _SilentStage()
 
 
+class OnceReporter:
+    """Passes everything on, but the same words only once: for work that is done several times over.
+
+    Args:
+        reporter: Gets it.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._said: set[str] = set()
+
+    def _is_new(self, text: str) -> bool:
+        is_new = text not in self._said
+        self._said.add(text)
+        return is_new
+
+    def message(self, text: str) -> None:
+        """Passes it on, once."""
+        if self._is_new(text):
+            self._reporter.message(text)
+
+    def warning(self, text: str) -> None:
+        """Passes it on, once."""
+        if self._is_new(text):
+            self._reporter.warning(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Passes it on."""
+        self._reporter.table(title, columns, rows)
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Stage]:
+        """Passes it on."""
+        with self._reporter.stage(title, total, done) as stage:
+            yield stage
+
+
 class SilentReporter:
     """Says nothing."""
 

@@ -31,6 +31,7 @@ from sfgkeras.applications.training.fingerprint import (
 )
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.reporter import OnceReporter
 from sfgkeras.sharing.judging import missed_shares, select
 from sfgkeras.tables.grouping_schedules import FEWEST_STEPS
 from sfgkeras.tables.sharing import SHARING
@@ -69,6 +70,8 @@ def explore(parts: Parts) -> None:
             "iterations, too few to judge it by; the run follows schedule = paper"
         )
         return
+    # Every candidate would say the same: that the step is compiled, that losses differ in size.
+    parts = replace(parts, reporter=OnceReporter(reporter))
     parts.team.together(lambda: _begin(parts, ends))
     parts.team.meet()
     table = _climb(parts, ends)

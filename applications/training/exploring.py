@@ -41,7 +41,7 @@ from sfgkeras.config import Config
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.networks import count_multiplies
 from sfgkeras.networks.settling import carry_moments, settle
-from sfgkeras.reporter import Reporter, SilentReporter
+from sfgkeras.reporter import Reporter
 
 RESULT, UNTRAINED, SETTLED = "result.json", "untrained.json", "settled.npz"
 """What lies in a candidate's folder besides states and logs: what it came to, and the state that would go on."""
@@ -163,7 +163,7 @@ class _Exploring:
             title=f"exploring: {entrant.name}",
         )
         if self._trainer.progress.iteration == 0:
-            set_output_ranges(self._network, parts.tasks, parts.training, SilentReporter())
+            set_output_ranges(self._network, parts.tasks, parts.training, parts.reporter)
 
     def result(self) -> Candidate:
         """Trains, makes dense, judges."""

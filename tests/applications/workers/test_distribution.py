@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from sfgkeras.applications.records.candidates_file import read_candidates
 from sfgkeras.applications.records.checkpoints import CheckpointFolder
 
 SCRIPT = """
@@ -66,6 +67,28 @@ def expected_regularisation(arrays):
             p = rho / rho.sum(1, keepdims=True)
             entropy -= (p * np.log(p)).sum()
     return 1e-3 * kernels - 1e-3 * entropy
+
+
+@pytest.mark.slow
+def test_two_devices_choose_and_train_the_candidate_that_one_device_does(make_config, tmp_path):
+    one, two = train_both(
+        make_config(), tmp_path,
+        **{
+            "NETWORK.sharing": "sfg", "NETWORK.name": "unet", "NETWORK.unet_levels": "1",
+            "NETWORK.unet_convolutions": "1", "TRAINING.max_iter": "12", "TRAINING.auto_rungs": "0.5",
+            "TRAINING.auto_candidates": "learned, shared", "TRAINING.auto_windows": "8", "MULTITASK.entropy_decay": "0",
+        },
+    )  # fmt: skip
+    tables = [read_candidates(folder / "explore.csv") for folder in (one, two)]
+    for first, second in zip(*tables, strict=True):
+        assert (first.name, first.chosen, first.multiplies) == (second.name, second.chosen, second.multiplies)
+        for task, loss in first.losses.items():
+            assert second.losses[task] == pytest.approx(loss, rel=1e-2)
+    records = [CheckpointFolder(folder / "checkpoints").read(12).record["settled"] for folder in (one, two)]
+    assert records[0] == records[1]
+    before, after, mirrored = network_of(one, 6), network_of(one, 12), network_of(two, 12)
+    weights = [key for key in after if after[key].dtype.kind == "f" and not key.endswith(AVERAGES)]
+    assert distance(mirrored, after, weights) < 0.1 * distance(after, before, weights)
 
 
 @pytest.mark.slow
