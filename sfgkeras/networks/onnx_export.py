@@ -129,10 +129,6 @@ def _maximum(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
     return graph.add("Max", inputs)
 
 
-def _identity(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
-    return graph.add("Identity", inputs)
-
-
 def _concatenation(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
     return graph.add("Concat", inputs, axis=1)
 
@@ -215,7 +211,6 @@ CONVERTERS: Mapping[type, Converter] = {
     keras.layers.Add: _sum,
     keras.layers.Maximum: _maximum,
     keras.layers.Concatenate: _concatenation,
-    keras.layers.Identity: _identity,
     keras.layers.MaxPooling2D: _max_pooling,
     keras.layers.MaxPooling3D: _max_pooling,
     keras.layers.GlobalAveragePooling2D: _average,

@@ -246,8 +246,8 @@ class PlainLayers:
         if keeps_zeros or len(some) == len(parts):
             return self._joined(parts)
         if len(some) == 1:
-            # A tensor of its own: this one may be read as it is elsewhere.
-            joined = keras.layers.Identity(dtype=self.dtype, name=self._name("identity"))(some[0])
+            # A tensor of its own: this one may be read as it is elsewhere. (Keras cannot save an Identity.)
+            joined = keras.layers.Activation("linear", dtype=self.dtype, name=self._name("identity"))(some[0])
         else:
             joined = self._joined(some or parts)
         channels = np.concatenate([start + found for start, found in zip(starts, held, strict=False)])

@@ -188,7 +188,7 @@ class Hourglass(MultiTaskNetwork):
     ],
 )
 def test_every_filter_and_every_channel_that_is_kept_is_needed(
-    network_class, num_tasks, routing, seed, small_network, images, scramble
+    network_class, num_tasks, routing, seed, small_network, images, scramble, tmp_path
 ):
     """With groups of all sizes, outputs depend on every filter of every kernel, and on every channel it reads."""
     network_class = small_network if network_class == "small" else network_class
@@ -204,6 +204,9 @@ def test_every_filter_and_every_channel_that_is_kept_is_needed(
     expected = network(x)
     for task in (None, "task_0"):
         hardened = harden(network, task)
+        path = tmp_path / "hardened.keras"
+        hardened.save(path)
+        hardened = keras.saving.load_model(path, safe_mode=True)
         kernels = [layer.kernel for layer in hardened.layers if isinstance(layer, keras.layers.Conv2D)]
         with tf.GradientTape() as tape:
             outputs = hardened(x)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from sfgkeras.networks import VGG11, Head, HighResNet, UNet, harden
+from sfgkeras.architecture.stage import Stage
+from sfgkeras.networks import VGG11, Head, HighResNet, MultiTaskNetwork, UNet, harden
 from sfgkeras.networks.onnx_export import build_onnx_model
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -121,6 +122,27 @@ def test_empty_groups_are_written_too(small_network, images, scramble):
     outputs, expected = run(build_onnx_model(harden(network)), x), network(x)
     for name, output in outputs.items():
         np.testing.assert_allclose(output, expected[name], atol=1e-4)
+
+
+@keras.saving.register_keras_serializable(package="test_onnx_export")
+class Hourglass(MultiTaskNetwork):
+    """One level down, and up again beside a skip."""
+
+    stages = (Stage(4, name="down", pools=True), Stage(6), Stage(6, upsamples=True, skip="down"))
+
+
+def test_a_skip_beside_a_stream_of_zeros_is_written_too(images):
+    """The stage below has filters of task 1 only, so that the way up reads task 0's skip alone."""
+    network = Hourglass(tasks_of(2), masks="mode", seed=0)
+    x = images(9, batch=1)
+    network(x)
+    for grouping, groups in zip(network.groupings().values(), [[0, 0, 1, 1], [1] * 6, [0, 0, 1, 1, 0, 1]], strict=True):
+        grouping.grouping_logits.assign(np.where(np.eye(3)[groups] == 1, 5.0, -200.0))
+    hardened, expected = harden(network), network(x)
+    assert [layer for layer in hardened.layers if layer.name.startswith("identity")]
+    for name, output in run(build_onnx_model(hardened), x).items():
+        np.testing.assert_allclose(output, expected[name], atol=1e-4)
+        assert np.std(output) > 0
 
 
 def test_what_has_no_onnx_form_is_refused_by_name(small_network, images):
