@@ -35,7 +35,7 @@ class Sluice(Sharing):
 
     subspaces: int = setting(
         2,
-        "Into how many equal parts the filters that a task has in a layer fall; 1 mixes whole layers, as cross-stitch does.",
+        "Into how many equal parts the filters that a task has in a layer fall; 1 mixes whole layers.",
         ge=1,
     )
     orthogonality: float = setting(
