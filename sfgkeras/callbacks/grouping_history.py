@@ -74,6 +74,9 @@ class GroupingHistory:
         """Takes p of an iteration, `(filters, groups)` by layer name; returns whether it has converged."""
         if not probabilities:
             return False
+        # A network that has been made dense on the way tells of its stages per task, too: they are left out.
+        known = self._layers or probabilities
+        probabilities = {name: values for name, values in probabilities.items() if name in known}
         self._iterations.append(iteration)
         for name, values in probabilities.items():
             self._layers.setdefault(name, []).append(np.asarray(values, np.float32))

@@ -229,3 +229,18 @@ def test_every_damage_is_a_clear_error_and_a_warning_for_who_goes_on(tmp_path, d
     assert "p.npz: is damaged" in resumed.warning
     assert "begins anew at iteration 4" in resumed.warning
     assert resumed.arrays()["iterations"].tolist() == [4, 5, 6]
+
+
+def test_stages_per_task_that_a_dense_network_tells_of_are_left_out(tmp_path):
+    class Dense(MovingNetwork):
+        def grouping_probabilities(self):
+            return super().grouping_probabilities() | {"sfg_3": np.eye(3)}
+
+    history = GroupingHistory(tmp_path / "p.npz", 2)
+    run(history, MovingNetwork(), 0, 4)
+    history.write()
+    run(history, Dense(), 4, 8)
+    history.write()
+    found = read_grouping_history(tmp_path / "p.npz")
+    assert sorted(found) == ["iterations", "sfg_1", "sfg_2"]
+    assert {name: len(values) for name, values in found.items()} == {"iterations": 5, "sfg_1": 5, "sfg_2": 5}
