@@ -1,6 +1,7 @@
 """What every balancing rule costs: the time of a training step, and the memory at its peak, beside fixed weights.
 
     python benchmarks/balancing_cost.py [--tasks 2] [--width 0.5] [--size 64] [--batch 4] [--repeats 9]
+        [--rules a,b] [--no-memory]
 
 On HighResNet in two dimensions with hard sharing. Steps of all rules are timed in turn in one process on one core, in
 seconds of the processor, so that what else the machine does counts little; medians are printed as ratios to `fixed`.
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--rules", default=",".join(BALANCING), help="rules, fixed is added")
+    parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     import tensorflow as tf
@@ -90,15 +93,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.memory_of:
         print(peak_of(prepare_rule(given.memory_of, *sizes)))
         return
-    seconds = processor_seconds({name: prepare_rule(name, *sizes) for name in BALANCING}, given.repeats)
+    names = list(dict.fromkeys([REFERENCE, *given.rules.split(",")]))
+    seconds = processor_seconds({name: prepare_rule(name, *sizes) for name in names}, given.repeats)
     same = [sys.argv[0], f"--tasks={sizes[0]}", f"--width={sizes[1]}", f"--size={sizes[2]}", f"--batch={sizes[3]}"]
     lines = []
-    for name in BALANCING:
+    for name in names:
+        line = {
+            "rule": name,
+            "training step": f"{1000 * seconds[name]:.0f} ms",
+            "ratio": f"{seconds[name] / seconds[REFERENCE]:.2f}",
+        }
+        lines.append(line)
+        if given.no_memory:
+            continue
         command = [sys.executable, *same, f"--memory-of={name}"]
         peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-        ratio = f"{seconds[name] / seconds[REFERENCE]:.2f}"
-        time_of = {"training step": f"{1000 * seconds[name]:.0f} ms", "ratio": ratio}
-        lines.append({"rule": name} | time_of | {"memory of a step": f"{peak:.0f} MiB"})
+        line["memory of a step"] = f"{peak:.0f} MiB"
     print(markdown_table(lines))
 
 

@@ -130,6 +130,27 @@ for layer in model.layers:
 to_numpy = keras.ops.convert_to_numpy
 np.testing.assert_allclose(to_numpy(harden(model)(images)), to_numpy(model(images)), atol=1e-5)
 
+rules = {
+    "dynamic_average": {"interval": 1, "temperature": 0.1}, "random": {}, "sum_of_gradients": {},
+}
+for name, settings in rules.items():
+    weighed = Small({"ct": 1, "organs": 2}, seed=0, balancing=balancing.BALANCING[name](**settings))
+    weighed.compile(keras.optimizers.Adam(1e-2), loss={"ct": "mse", "organs": losses.DiceCrossEntropy()})
+    history = weighed.fit(images, targets, batch_size=4, epochs=4, verbose=0).history
+    assert history["ct_loss"][-1] < 0.9 * history["ct_loss"][0], (name, history)
+    weights = weighed.balancer.current_weights()
+    assert (weights["ct"] != 1.0) == (name != "sum_of_gradients"), weights
+    np.testing.assert_allclose(sum(weights.values()), 2.0, rtol=1e-5)
+for name in ("pcgrad", "mgda", "cagrad", "gradnorm"):
+    refused = Small({"ct": 1, "organs": 2}, seed=0, balancing=name)
+    refused.compile("sgd", loss={"ct": "mse", "organs": losses.DiceCrossEntropy()})
+    try:
+        refused.fit(images, targets, verbose=0)
+    except ValueError as error:
+        assert f"balancing = {name} needs the gradients of the single tasks" in str(error), error
+    else:
+        raise AssertionError(name)
+
 import doctest, importlib, pkgutil
 from sfgkeras.layers import kernel_coupling, subspace_stitch
 mathematics = [sfgkeras.grouping, sfgkeras.boxes, kernel_coupling, subspace_stitch]

@@ -78,7 +78,8 @@ class GradNormBalancer(WeighingBalancer):
         return total, gradients
 
     def _learn(self, losses: Mapping[str, Any], presence: Mapping[str, Any] | None, gradient: Gradients) -> None:
-        if self._layer is None:
+        # A network that grows has other variables then.
+        if not any(variable is self._layer for variable in gradient.variables):
             self._layer = self._find_layer(losses, gradient)
         parts = []
         for loss in losses.values():

@@ -294,11 +294,16 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
                 besides those of `balancing`.
         """
         check_names(self.task_names, targets=y, loss=self.loss, sample_weight=sample_weight)
-        if training and isinstance(self.trunk, AdaptiveTrunk):
-            self.trunk.record_errors(sample_errors(self, y, y_pred, sample_weight))
+        if training:
+            self.record_errors(y, y_pred, sample_weight)
         if not self._is_plain_sum:
             return balanced_loss(self, y, y_pred, sample_weight, training)
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+    def record_errors(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Notes the errors of a batch where the trunk learns from them which tasks belong together."""
+        if isinstance(self.trunk, AdaptiveTrunk):
+            self.trunk.record_errors(sample_errors(self, y, y_pred, sample_weight))
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """Takes a step as `keras.Model` does; where `balancing` needs them, by the tasks' gradients."""
