@@ -22,10 +22,12 @@ class LossEntry(Entry["type[TaskLoss]"]):
         likelihood: What the loss is the negative logarithm of, up to its scale: `gaussian` for quantities,
             `categorical` for classes; balancing by uncertainty depends on it.
         one_logit: Whether it takes one output channel that tells two classes apart, in place of one for each.
+        needs_map: Whether it compares neighbouring voxels, so that one value per subject is nothing for it.
     """
 
     likelihood: Literal["gaussian", "categorical"] = "gaussian"
     one_logit: bool = False
+    needs_map: bool = False
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,7 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
             _scale_invariant,
             "scale-invariant error of a map of log depth, and of its gradients (Eigen and Fergus 2015)",
             DepthSettings,
+            needs_map=True,
         ),
         "normals": LossEntry(_normals, "minus the cosine between normals: -1 at best (Eigen and Fergus 2015)"),
     },

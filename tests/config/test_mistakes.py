@@ -648,6 +648,13 @@ def test_rules_of_balancing_and_stopping_are_asked_for_what_they_can_do(text, me
     assert any(message in line for line in messages(text, tmp_path)), messages(text, tmp_path)
 
 
+def test_a_loss_of_maps_is_refused_for_values(tmp_path):
+    text = GOOD.replace("[CT]\npath_to_search = ./data\nfilename_contains = _ct", "[CT]\nloader = table\ncsv_file = x")
+    text = text.replace("target = CT\n", "target = CT\nattribute = age\nloss = depth\n")
+    expected = "[TASK ct] loss = 'depth' compares maps, and [CT] gives values; use another loss"
+    assert any(expected in line for line in messages(text, tmp_path)), messages(text, tmp_path)
+
+
 LEARNED = GOOD.replace("max_iter = 100\n", "max_iter = 100\nbalancing = uncertainty\n")
 
 

@@ -139,6 +139,9 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
             f"gives one output per window, and task {name!r} has a volume",
             f"use {maps}, or loader = voxel in [{task.target}] if its images are of 1 x 1 x 1",
         )
+    loss = for_type(LOSSES, task.type).get(task.loss)
+    if scalar and loss is not None and loss.needs_map:
+        ini.add(*place(name, "loss"), f"compares maps, and [{task.target}] gives values", "use another loss")
     _check_head(draft, name, task)
     if task.output_activation != "linear" and not TASK_TYPES[task.type].has_unit:
         ini.add(*place(name, "output_activation"), f"has no meaning for a {task.type}", "remove it")
