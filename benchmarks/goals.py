@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import goals_data as data
+import goals_groups as groups
 import goals_networks as networks
 import goals_schedule as schedule
 import goals_training as training
@@ -89,6 +90,13 @@ ROWS = (
     Row("training step, bfloat16 / our float32", "ratio", 0.60, networks.bfloat16_against_float32),
     Row("inference, hardened (thirds) / our single", "ratio", 0.60, hardened_against_single),
     Row("inference, hardened / masked", "ratio", 0.22, hardened_against_masked),
+    Row("time by multiplies, hardened (multiples of 8) / our single", "ratio", 1.1, groups.time_by_multiplies_in_keras),
+    Row(
+        "time by multiplies, hardened (multiples of 8) / our single, onnxruntime",
+        "ratio",
+        1.1,
+        groups.time_by_multiplies_in_onnxruntime,
+    ),
     Row("whole volume / MONAI SliceInferer", "ratio", 0.40, networks.volume_against_monai),
     Row("training step, U-Net: ours / stock Keras layers", "ratio", 0.75, unet.against_stock),
     Row("training step, U-Net: ours / MONAI's BasicUNet, channels last", "ratio", 0.75, unet.against_monai),
