@@ -31,7 +31,7 @@ from sfgkeras.applications.training.stopping import Decision, StoppingRule
 from sfgkeras.applications.training.timetable import Timetable
 from sfgkeras.applications.workers.address import find_place
 from sfgkeras.config import Config
-from sfgkeras.errors import ConfigError, lookup
+from sfgkeras.errors import ConfigError, Problem, lookup
 from sfgkeras.networks.splitting import Splitting, describe_tree, find_splitting
 from sfgkeras.reporter import Reporter
 from sfgkeras.tables.tasks import for_type
@@ -172,7 +172,7 @@ class Trainer:
             validation_batches: The fixed set of validation batches; iterated at each validation.
         """
         start = self.progress.iteration
-        self._splitting = find_splitting(self._network, 0, self.timetable.iterations)
+        self._splitting = self._plan_splits()
         if self._writes:
             self._clock = TrainingClock(
                 self.folder.training_record, start, accelerator_names(), find_place(self._config, required=False).count
@@ -231,6 +231,17 @@ class Trainer:
             logs.flush()
             self.save()
         return note
+
+    def _plan_splits(self) -> Splitting | None:
+        """Returns what splits the network at its iterations, if it is one that splits.
+
+        Raises:
+            Problem: If a stage would be split behind the last iteration.
+        """
+        try:
+            return find_splitting(self._network, 0, self.timetable.iterations)
+        except Problem as problem:
+            raise problem.at(section="SHARING", file=str(self._config.path)) from problem
 
     def _split(self, iteration: int) -> None:
         """Lets tasks part whose branches are due."""

@@ -69,10 +69,16 @@ class FullyAdaptive(Sharing):
             )
 
     def build_trunk(self, architecture: "Architecture", settings: "LayerSettings") -> "Trunk":
-        """Builds a trunk with room for a branch of every task at every stage, of which one is used."""
+        """Builds a trunk with room for a branch of every task at every stage, of which one is used.
+
+        Raises:
+            Problem: If there are more moments than stages.
+        """
         from sfgkeras.sharing.adaptive_trunk import AdaptiveTrunk
 
-        return AdaptiveTrunk(architecture, settings, self, name="trunk")
+        trunk = AdaptiveTrunk(architecture, settings, self, name="trunk")
+        self.moments(trunk.num_shared, 0, 2**31 - 1)  # refuses more moments than stages
+        return trunk
 
     def moments(self, num_stages: int, first: int, last: int) -> list[tuple[int, int]]:
         """Returns the stages that may be split, from the last one down, each with its iteration.

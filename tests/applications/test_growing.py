@@ -13,6 +13,7 @@ from sfgkeras.applications import run
 from sfgkeras.applications.export.hardened import export_network
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.applications.training.network import build_network
+from sfgkeras.errors import ConfigError
 
 GROWING = {
     "NETWORK.sharing": "fully_adaptive",
@@ -43,6 +44,17 @@ def test_settings_of_an_ini_file_reach_the_mechanism(key, value, field, make_con
     assert {
         name for name in usual.sharing.setting_names() if getattr(usual.sharing, name) != getattr(changed.sharing, name)
     } == {field}
+
+
+def test_moments_that_no_stage_or_no_iteration_is_left_for_are_refused_by_file_and_key(make_config, reporter):
+    more = make_config({**GROWING, "SHARING.split_at": "0.1, 0.2, 0.3, 0.4, 0.5, 0.6"})
+    with pytest.raises(ConfigError, match="tiny.ini: .SHARING. split_at = .* has 6 moments for 5 stages"):
+        build_network(more, build_tasks(more), 1)
+    later = make_config({**GROWING, "SHARING.split_at": "2, 40"})
+    with pytest.raises(
+        ConfigError, match="tiny.ini: .SHARING. split_at = .* behind the last iteration, 6; write smaller"
+    ):
+        run.train(later, reporter)
 
 
 @pytest.mark.slow
