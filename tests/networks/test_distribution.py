@@ -17,8 +17,10 @@ import pytest
         ("sharing='soft_sharing', strength=0.5, distance='trace_norm'", 0.005),
         ("sharing='soft_sharing', strength=0.5, distance='absolute'", 0.005),
         ("sharing='sluice', orthogonality=0.1", 0.005),
+        ("sharing='deep_relationship', task_layers=2, update_every=1, strength=0.05", 0.005),
+        ("sharing='joint_many', trained='in_turns', period=2, strength=0.5", 0.002),
     ],
-    ids=["plain", "draws", "trace_norm", "absolute", "sluice"],
+    ids=["plain", "draws", "trace_norm", "absolute", "sluice", "deep_relationship", "joint_many"],
 )
 def test_two_replicas_equal_one_device_on_the_whole_batch(options, rate):
     script = """
