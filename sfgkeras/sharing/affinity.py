@@ -5,12 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-THRESHOLDS: Mapping[str, str] = {
-    "median": "half of the samples are easy for every task, whatever the shape of its errors",
-    "mean": "easy is what lies below the mean, as in the paper",
-}
-"""What the error of a sample is compared with, to say whether the sample is easy for a task."""
-
 _MIDDLES: Mapping[str, Callable[..., np.ndarray]] = {"median": np.nanmedian, "mean": np.nanmean}
 
 EXHAUSTIVE = 8
@@ -25,7 +19,7 @@ def task_affinity(errors: np.ndarray, threshold: str = "median") -> np.ndarray:
 
     Args:
         errors: Error of every sample for every task, `(samples, tasks)`; NaN where a task has no label.
-        threshold: One of `THRESHOLDS`.
+        threshold: `median` or `mean`; see `FullyAdaptive`.
 
     Returns:
         `(tasks, tasks)`, 1 on the diagonal; 0.5, as of tasks that have nothing to do with each other, where no sample

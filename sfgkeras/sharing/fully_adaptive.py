@@ -1,17 +1,23 @@
 """Fully adaptive sharing: a thin trunk of all tasks that splits while it is trained (Lu et al. 2017)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from sfgkeras.errors import Problem
 from sfgkeras.settings import setting
-from sfgkeras.sharing.affinity import THRESHOLDS
 from sfgkeras.sharing.base import Sharing, plain
 
 if TYPE_CHECKING:
     from sfgkeras.architecture.graph import Architecture
     from sfgkeras.architecture.layer_settings import LayerSettings
     from sfgkeras.sharing.trunk import Trunk
+
+THRESHOLDS: Mapping[str, str] = {
+    "median": "half of the samples are easy for every task, whatever the shape of its errors",
+    "mean": "easy is what lies below the mean, as in the paper",
+}
+"""What the error of a sample is compared with, to say whether the sample is easy for a task."""
 
 FIRST, LAST = 0.2, 0.6
 """The fractions of a training between which stages are split, where nothing is said."""
