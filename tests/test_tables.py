@@ -216,6 +216,8 @@ SETTLED = {
     *((Multitask, key) for key in ("learn_categorical", "use_hardcat", "batch_sampling", "entropy_decay")),
     *((Multitask, key) for key in ("cost_weight", "group_multiple")),
     *((Multitask, key) for key in ("cross_stitch_init", "cross_stitch_per_channel", "cross_stitch_decay")),
+    # Read by the name that a stopping rule gives it (`task_keys`).
+    (Task, "importance"),
     (Multitask, "constant_grouping"), (Task, "type"), (Task, "target"), (InputSource, "spatial_window_size"),
 }  # fmt: skip
 
