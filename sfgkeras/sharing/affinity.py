@@ -71,8 +71,8 @@ def branch_affinity(affinity: np.ndarray, branches: Sequence[Sequence[int]]) -> 
 def separation_loss(affinity: np.ndarray, groups: Sequence[Sequence[int]]) -> float:
     """Returns what a grouping of branches loses by keeping unlike ones together.
 
-    The mean over the groups of 1 less the mean over a group's branches of their smallest affinity within it. Groups of
-    one branch lose nothing.
+    The mean over the branches of 1 less their smallest affinity within their group. Groups of one branch lose nothing.
+    The paper takes the mean over groups of those means: a group of one would then make up for one of many unlike ones.
 
     Args:
         affinity: Affinity of all branches.
@@ -80,13 +80,13 @@ def separation_loss(affinity: np.ndarray, groups: Sequence[Sequence[int]]) -> fl
 
     Example:
         >>> affinity = np.array([[1.0, 0.9, 0.4], [0.9, 1.0, 0.6], [0.4, 0.6, 1.0]])
-        >>> round(separation_loss(affinity, [(0, 1), (2,)]), 3)  # (0.1 + 0) / 2
-        0.05
+        >>> round(separation_loss(affinity, [(0, 1), (2,)]), 3)  # (0.1 + 0.1 + 0) / 3
+        0.067
         >>> round(separation_loss(affinity, [(0, 1, 2)]), 3)  # 1 - (0.4 + 0.6 + 0.4) / 3
         0.533
     """
-    losses = [1.0 - affinity[np.ix_(group, group)].min(axis=1).mean() for group in groups]
-    return float(np.mean(losses))
+    losses = [1.0 - affinity[np.ix_(group, group)].min(axis=1) for group in groups]
+    return float(np.mean(np.concatenate(losses)))
 
 
 def best_grouping(

@@ -45,12 +45,13 @@ def test_the_loss_of_a_grouping_is_by_hand():
     assert separation_loss(PAIRS, [(0, 1), (2, 3)]) == pytest.approx((0.1 + 0.2) / 2)
     assert separation_loss(PAIRS, [(0, 1, 2, 3)]) == pytest.approx(1 - (0.4 + 0.5 + 0.5 + 0.4) / 4)
     assert separation_loss(PAIRS, [(0,), (1,), (2,), (3,)]) == 0
+    assert separation_loss(PAIRS, [(0, 1, 2), (3,)]) == pytest.approx((0.5 + 0.4 + 0.5 + 0) / 4)
 
 
 @pytest.mark.parametrize(
     ("cost", "groups"),
     [
-        (0.0, ((0,), (1,), (2,), (3,))),  # losses: 4 groups 0, (0,1)(2)(3) 0.1 / 3 + 2 c, pairs 0.15 + c, one 0.55
+        (0.0, ((0,), (1,), (2,), (3,))),  # losses: 4 groups 0, (0,1)(2)(3) 0.05 + 2 c, pairs 0.15 + c, one 0.55
         (0.06, ((0, 1), (2,), (3,))),
         (0.2, ((0, 1), (2, 3))),
         (0.5, ((0, 1, 2, 3),)),
