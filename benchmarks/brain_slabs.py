@@ -73,7 +73,7 @@ class Settings:
     initial_probabilities: str = "0.05, 0.05, 0.9"
     final_exponent: float = 5.0
     entropy_decay: float = 1e-5
-    output_activation: str = "linear"
+    output_activation: str = "range"
 
 
 QUICK = Settings(iterations=30, window=48, batch_size=4, width=0.25)
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--networks", default="monai,monai_linear,hard_sharing,sfg", help=", ".join((*PEERS, *OURS)))
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds of windows and weights")
     parser.add_argument("--iterations", type=int, help="optimiser steps")
-    parser.add_argument("--output_activation", default="linear", help="of our head of T1: linear, relu, range")
+    parser.add_argument("--output_activation", default="range", help="of our head of T1: linear, relu, range")
     parser.add_argument("--quick", action="store_true", help="a minute: shows that all works, nothing about quality")
     options = parser.parse_args(arguments)
     names = options.networks.split(",")

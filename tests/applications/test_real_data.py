@@ -108,6 +108,7 @@ def test_clean_t1_and_tissues_are_learned_from_noisy_slabs_of_another_orientatio
         grouping_rate=0.05,
         anneal_rate=0.1,
         entropy_decay=1e-3,
+        output_activation="linear",
     )
     summary = run_all(config, reporter, "inference")
     assert_losses_fall(config, 0.85)
