@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import keras
@@ -36,7 +37,8 @@ class GradNormBalancer(WeighingBalancer):
     def __init__(self, weights: Mapping[str, float], alpha: float, rate: float, layer: str) -> None:
         super().__init__(weights, name="gradnorm")
         self._alpha, self._rate, self._pattern = alpha, rate, layer
-        self._layer: Any = None
+        # Behind a name that Keras does not follow: the kernel is the network's, and saved with it.
+        self._place = SimpleNamespace(kernel=None)
         count, total = len(weights), sum(weights.values())
         initial = [count * weight / total for weight in weights.values()]
         self.weighs = self._state("weights")
@@ -79,12 +81,13 @@ class GradNormBalancer(WeighingBalancer):
 
     def _learn(self, losses: Mapping[str, Any], presence: Mapping[str, Any] | None, gradient: Gradients) -> None:
         # A network that grows has other variables then.
-        if not any(variable is self._layer for variable in gradient.variables):
-            self._layer = self._find_layer(losses, gradient)
+        if not any(variable is self._place.kernel for variable in gradient.variables):
+            self._place.kernel = self._find_layer(losses, gradient)
+        kernel = self._place.kernel
         parts = []
         for loss in losses.values():
-            (part,) = gradient(loss, [self._layer])
-            parts.append(ops.zeros(self._layer.shape) if part is None else ops.cast(part, "float32"))
+            (part,) = gradient(loss, [kernel])
+            parts.append(ops.zeros(kernel.shape) if part is None else ops.cast(part, "float32"))
         whole = ops.reshape(gradient.over_devices(ops.stack(parts)), (len(parts), -1)) / gradient.scale
         found = ops.unstack(ops.sqrt(ops.sum(whole * whole, axis=1)), num=len(parts))
         absent = 0.0 if presence is not None else 1.0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sfgkeras.applications.records.checkpoints import collect_arrays, restore_arrays
 from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
 from sfgkeras.applications.training.step import TrainingStep
 from sfgkeras.architecture.stage import Stage
@@ -265,6 +266,28 @@ def test_a_stopped_tasks_own_stages_stay_and_what_it_shared_goes_on(sharing):
     still = {path for path, value in values(network).items() if (value == before[path]).all()}
     assert still == {path for path in before if "head_b" in path or "task_2" in path}
     assert len(still) == (len(before) // 2 if sharing == "single_task" else 8)
+
+
+@rules("gradnorm")
+def test_a_state_holds_all_that_a_rule_needs_to_go_on_bit_for_bit(rule):
+    data = [batch(seed=seed) for seed in range(5)]
+
+    def train(network, optimizer, batches):
+        step = step_of(network, optimizer)
+        return [numbers(step(each)) for each in batches]
+
+    whole, parts, resumed = (build(rule, name="network") for _ in range(3))
+    optimizers = [build_optimizer("adam", RATE) for _ in range(3)]
+    expected = train(whole, optimizers[0], data)
+    begun = train(parts, optimizers[1], data[:3])
+    arrays = collect_arrays(parts, [optimizers[1]])
+    resumed.balancer.set_seed(99)
+    optimizers[2].build(resumed.trainable_variables)
+    restore_arrays(arrays, resumed, [optimizers[2]])
+    assert begun + train(resumed, optimizers[2], data[3:]) == expected
+    of_whole = collect_arrays(whole, [optimizers[0]])
+    for key, value in collect_arrays(resumed, [optimizers[2]]).items():
+        np.testing.assert_array_equal(value, of_whole[key], err_msg=key)
 
 
 @pytest.mark.slow
