@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from sfgkeras.applications.records.candidates_file import Candidate
 from sfgkeras.applications.records.checkpoints import (
     CheckpointFolder,
@@ -226,13 +228,16 @@ class _Exploring:
         settled = Settled(self._entrant.name, trainer.progress.iteration, groups)
         arrays = trainer.state().arrays
         if dense is not network:
-            optimizers = build_optimizers(parts.config).build(dense)
-            carry_moments(network, dense, next(iter(trainer.optimizers)), next(iter(optimizers)))
-            arrays = collect_arrays(dense, list(optimizers))
-            # Under the strategy, where it is judged; `dense` was made outside of it.
+            made, own = collect_arrays(dense), dense.balancer.lasting_variables
+            # Under the strategy, where it is judged, and with the names of the run's variables.
             with parts.strategy.scope():
                 dense = build_network(parts.config, parts.tasks, parts.channels, settled)
-            restore_arrays(arrays, dense)
+                optimizers = build_optimizers(parts.config).build(dense)
+            restore_arrays(made, dense)
+            for variable, value in zip(dense.balancer.lasting_variables, own, strict=True):
+                variable.assign(keras.ops.convert_to_numpy(value))
+            carry_moments(network, dense, next(iter(trainer.optimizers)), next(iter(optimizers)))
+            arrays = collect_arrays(dense, list(optimizers))
         return TrainingState(arrays, trainer.record | _marks(parts.config) | settled.values()), dense
 
 

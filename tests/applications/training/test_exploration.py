@@ -88,6 +88,9 @@ def test_the_winner_of_the_last_rung_goes_on_with_fixed_groups_to_the_last_itera
     settled = settled_of(record)
     assert (settled.candidate, settled.iteration) == (winner.name, 12)
     assert [list(stage) for stage in network.trunk.connections.allocation] == [list(stage) for stage in settled.groups]
+    # By the run's own names, whatever dense network a candidate was cut to.
+    assert all(key.startswith(("network/", "optimizer", "balancing", "random")) for key in arrays_of(config, 12))
+    assert [key for key in arrays_of(config, 12) if "_grouped" in key] == []
     (told,) = [text for text in reporter.messages if text.startswith(f"schedule = auto: {winner.name} goes on")]
     assert "from iteration 12; share of the improvement that each misses (6 windows of validation sub" in told
 
