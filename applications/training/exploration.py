@@ -32,7 +32,7 @@ from sfgkeras.applications.training.fingerprint import (
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import OnceReporter
-from sfgkeras.sharing.judging import missed_shares, select
+from sfgkeras.sharing.judging import missed_shares, select, survivors
 from sfgkeras.tables.grouping_schedules import FEWEST_STEPS
 from sfgkeras.tables.sharing import SHARING
 
@@ -91,12 +91,12 @@ def _climb(parts: Parts, ends: Sequence[int]) -> list[Candidate]:
             found.append(candidate_result(parts, entrant))
             parts.team.meet()
             gc.collect()
-        is_last = rung == len(ends) or len(found) == 1
+        keep = survivors(len(found), len(ends) - rung + 1)
         untrained = [each.untrained for each in [*table, *found] if each.untrained]
-        found = decide(found, untrained, 1 if is_last else max(2, -(-len(found) // 2)), auto.tolerance)
+        found = decide(found, untrained, keep, auto.tolerance)
         table += found
         _tell(parts, found)
-        if is_last:
+        if keep == 1:
             break
         states = {entrant.name: entrant.folder(parts.folder).path / SETTLED for entrant in entrants}
         standing = {each.name: _groups(states[each.name]) for each in found if each.chosen}

@@ -16,7 +16,7 @@ from sfgkeras.networks.recalibration import BATCHES, recalibrate
 from sfgkeras.networks.search_data import Data, endless
 from sfgkeras.networks.settling import carry_moments, settle
 from sfgkeras.sharing import ConstantMask, Sharing
-from sfgkeras.sharing.judging import missed_shares, select
+from sfgkeras.sharing.judging import missed_shares, select, survivors
 from sfgkeras.tables.candidates import CANDIDATES
 from sfgkeras.tables.grouping_schedules import FEWEST_STEPS, Auto
 
@@ -39,10 +39,10 @@ def fit_auto(
 ) -> MultiTaskNetwork:
     """Trains a network whose groups are found by trying candidates; returns the one that went on, fully trained.
 
-    Candidates (`tables.candidates`) train side by side from the same seed on the same batches. At each rung they are
-    judged on `validation_data`; the better half of them goes on, two at least, and after the last rung the best one
-    alone, with kernels, statistics and the optimiser's moments as they are. In all it has taken `steps` steps, as any
-    other network. Regularisation, balancing rule, losses and metrics are the given network's.
+    Candidates (`tables.candidates`) train side by side from the same seed on the same batches. At each rung they
+    are judged on `validation_data`, and the worst leave, as many at each rung; after the last one the best goes on
+    alone, with kernels, statistics and the optimiser's moments as they are. In all it has taken `steps` steps, as
+    any other network. Regularisation, balancing rule, losses and metrics are the given network's.
 
     Args:
         network: With `sharing = "sfg"`, compiled, and not trained. It says what is trained, and stays as it is.
@@ -83,7 +83,7 @@ def fit_auto(
             candidate.train(end)
         means = {task: float(np.mean([losses[task] for losses in untrained])) for task in network.tasks}
         scores = missed_shares(means, {each.name: judge(each.network) for each in standing})
-        keep = 1 if rung == len(ends) else max(2, -(-len(standing) // 2))
+        keep = survivors(len(standing), len(ends) - rung + 1)
         chosen = select(scores, {each.name: each.multiplies for each in standing}, keep, auto.tolerance)
         standing = [each for each in standing if each.name in chosen]
         if report is not None:

@@ -62,6 +62,22 @@ def select(scores: Mapping[str, float], multiplies: Mapping[str, int], keep: int
     return [name for name in scores if name in kept]
 
 
+def survivors(standing: int, rungs_left: int) -> int:
+    """Returns how many candidates go on from a rung: as many leave at each of those left, and the last one ends it.
+
+    Args:
+        standing: Candidates that are judged at this rung.
+        rungs_left: Rungs from this one on, itself included.
+
+    Example:
+        >>> survivors(4, 3), survivors(3, 2), survivors(2, 1)
+        (3, 2, 1)
+        >>> survivors(4, 2), survivors(5, 2), survivors(2, 3)
+        (2, 3, 1)
+    """
+    return standing - math.ceil((standing - 1) / rungs_left)
+
+
 def choose(scores: Mapping[str, float], multiplies: Mapping[str, int], tolerance: float) -> str:
     """Returns the candidate that goes on: the cheapest of those whose score is the lowest, to a tolerance.
 

@@ -13,7 +13,7 @@ FEWEST_STEPS = 5
 
 @dataclass(frozen=True)
 class Auto(Settings):
-    """Settings of `auto`: explore, decide, settle, by successive halving (Jamieson and Talwalkar 2016).
+    """Settings of `auto`: explore, decide, settle, by successive rejects (Audibert, Bubeck and Munos 2010).
 
     Attributes:
         rungs: Fractions of the iterations at which candidates are judged.
@@ -23,9 +23,9 @@ class Auto(Settings):
     """
 
     rungs: tuple[float, ...] = setting(
-        (0.125, 0.5),
-        "Fractions of `max_iter` at which the candidates are judged: at the first ones the better half of them goes "
-        "on, two at least, at the last one the best; see docs/schedule.md.",
+        (0.125, 0.25, 0.5),
+        "Fractions of `max_iter` at which the candidates are judged: the worst leave, "
+        "as many at each, and after the last one the best goes on; see docs/schedule.md.",
         gt=0,
         lt=1,
     )
@@ -51,7 +51,9 @@ class Auto(Settings):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         super().__post_init__()
         if not self.rungs or list(self.rungs) != sorted(set(self.rungs)):
-            raise Problem("is no list of rising fractions", "write e.g. 0.125, 0.5", key="rungs", value=self.rungs)
+            raise Problem(
+                "is no list of rising fractions", "write e.g. 0.125, 0.25, 0.5", key="rungs", value=self.rungs
+            )
         if not self.candidates:
             raise Problem("names no candidate", f"choose of {', '.join(CANDIDATES)}", key="candidates")
         for name in self.candidates:
@@ -66,7 +68,7 @@ class Auto(Settings):
 
         Example:
             >>> Auto().rung_ends(1000), Auto().rung_ends(30)
-            ((125, 500), ())
+            ((125, 250, 500), ())
         """
         ends = sorted({round(fraction * iterations) for fraction in self.rungs})
         return tuple(ends) if ends[0] >= FEWEST_STEPS else ()

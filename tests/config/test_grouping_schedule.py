@@ -95,7 +95,7 @@ def test_a_command_line_that_chooses_auto_leaves_drawn_masks_behind(read):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("auto_rungs", "0.5, 0.1", "is no list of rising fractions; write e.g. 0.125, 0.5"),
+        ("auto_rungs", "0.5, 0.1", "is no list of rising fractions; write e.g. 0.125, 0.25, 0.5"),
         ("auto_rungs", "0.5, 1", "has an element 1.0 that must be below 1"),
         ("auto_candidates", "shared, tapred", "has no candidate 'tapred', did you mean 'tapered'"),
         ("auto_candidates", "shared, shared", "names a candidate twice"),
@@ -127,8 +127,8 @@ def test_what_is_written_down_is_read_back(read, lines, overrides, tmp_path):
 
 
 def test_rungs_are_iterations_and_too_few_are_none():
-    assert Auto().rung_ends(1000) == (125, 500)
-    assert Auto().rung_ends(44) == (6, 22)
+    assert Auto().rung_ends(1000) == (125, 250, 500)
+    assert Auto().rung_ends(44) == (6, 11, 22)
     assert Auto().rung_ends(35) == ()
     assert Auto(rungs=(0.5,)).rung_ends(10) == (5,)
     assert Paper().rung_ends(1000) == ()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sfgkeras.sharing.judging import choose, missed_shares
+from sfgkeras.sharing.judging import choose, missed_shares, survivors
 
 UNTRAINED = {"ct": 2.0, "organs": 3.0}
 LOSSES = {
@@ -47,6 +47,18 @@ def test_equal_ones_go_to_the_cheapest_and_then_to_the_first():
     assert choose(scores, multiplies, 0.01) == "shared"
     assert choose(scores, multiplies, 0.001) == "learned"
     assert choose({**scores, "separate": 0.2}, {**multiplies, "separate": 1}, 0.01) == "shared"
+
+
+@pytest.mark.parametrize("standing", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("rungs", [1, 2, 3, 4])
+def test_from_the_last_rung_one_goes_on_and_no_rung_is_much_harder_than_another(standing, rungs):
+    left, leaving = standing, []
+    for rung in range(rungs):
+        leaving.append(left - survivors(left, rungs - rung))
+        left -= leaving[-1]
+    assert left == 1
+    assert leaving == sorted(leaving, reverse=True)
+    assert leaving[0] - leaving[-1] <= 1
 
 
 def test_no_finite_score_is_refused():

@@ -147,7 +147,7 @@ def candidate(name, ct, organs, multiplies=1, untrained=None):
 UNTRAINED = [{"ct": 1.0, "organs": 3.0}, {"ct": 3.0, "organs": 1.0}]
 
 
-def test_the_better_half_goes_on_and_in_the_end_one():
+def test_the_better_ones_go_on_and_in_the_end_one():
     # Shares of the improvement from 2.0, 2.0 to the lowest, 1.0, 1.0: 0.5, 0.0, 0.25, infinite.
     found = [
         candidate("a", 1.5, 1.5), candidate("b", 1.0, 1.0), candidate("c", 1.5, 1.0), candidate("d", np.nan, 1.0)
