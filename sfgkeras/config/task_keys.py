@@ -26,8 +26,9 @@ ValidationMetrics = Annotated[
     tuple[str, ...], NAMES, Field(description="Validation metrics; empty for all of the type.")
 ]
 
+# The bound before the reader: behind it pydantic would hold None against the bound, too.
 NumClasses = Annotated[
-    int | None, WHOLE, Field(ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1.")
+    int | None, Field(ge=1, description="Classes, the background included; labels are 0 .. `num_classes` - 1."), WHOLE
 ]
 
 ClassNames = Annotated[

@@ -207,7 +207,7 @@ def test_results_are_files_by_id_and_evaluation_compares_them_with_the_rows(trai
 def test_the_report_shows_rows(trained):
     config, _, _ = trained
     page = write_report(config, SilentReporter())
-    assert "test_000000" in page.read_text()
+    assert "test_000000" in page.read_text("utf-8")
 
 
 def test_values_are_read_by_row_number(make, tmp_path):

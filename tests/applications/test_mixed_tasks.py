@@ -274,7 +274,7 @@ def test_of_several_workers_each_infers_its_images_and_the_first_the_table(train
 
 def test_the_report_shows_images_of_maps_and_tables_of_values(trained, tmp_path):
     config, _ = trained
-    page = write_report(config, output=tmp_path / "report").read_text()
+    page = write_report(config, output=tmp_path / "report").read_text("utf-8")
     for text in ("organs: outlines", "ct: prediction", "stage (classification)", "age: predicted and true values"):
         assert text in page
     assert "one value per subject: there are no predicted images" not in page

@@ -31,7 +31,12 @@ def place(config_maker, cohort, tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict")
     shutil.copytree(cohort, folder / "images")
     sources = {f"{name}.path_to_search": folder / "images" for name in ("MR", "CT", "ORGANS")}
-    sfg = {"NETWORK.sharing": "sfg", "NETWORK.batch_norm": "recalibrated", "TRAINING.max_iter": 2}
+    sfg = {
+        "NETWORK.sharing": "sfg",
+        "NETWORK.batch_norm": "recalibrated",
+        "TRAINING.max_iter": 2,
+        "TRAINING.schedule": "paper",
+    }
     config = config_maker(folder)({**sources, **sfg, "TRAINING.validation_every_n": 0})
     run.train(config)
     run.infer(config, dataset="all")

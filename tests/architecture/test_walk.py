@@ -18,6 +18,9 @@ class OneGroup:
     def head_groups(self, task):
         return (0,)
 
+    def kept_groups(self, index):
+        return ()
+
 
 class Recording(TensorOperations):
     """Counts what the walk does."""

@@ -7,6 +7,8 @@ from sfgkeras import losses
 from sfgkeras.losses import regression
 
 LOSSES = sorted(losses.REGRESSION_LOSSES)
+OF_SURFACES = {"depth", "normals"}
+"""Losses whose formulas are in test_surface_losses.py."""
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def reference(name, residual, truth=None):
     }[name]()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - OF_SURFACES))
 def test_every_loss_is_the_mean_over_the_batch_of_its_formula_per_sample(name, batch):
     truth, prediction = batch
     expected = np.array(
@@ -66,7 +68,7 @@ def test_a_sample_that_is_masked_out_contributes_zero(name, batch):
     loss = losses.REGRESSION_LOSSES[name]()
     values = ops.convert_to_numpy(loss.per_sample(truth, prediction, mask))
     assert values[2] == 0
-    assert np.all(values[[0, 1, 3]] > 0)
+    assert np.all(values[[0, 1, 3]] != 0)
     np.testing.assert_allclose(loss(truth, prediction, mask), values.sum() / 4, rtol=1e-6)
 
 

@@ -210,5 +210,6 @@ def test_the_summary_lists_stages_streams_heads_and_their_parameters(small_netwo
     counted = sum(
         int(row[-1].replace(",", "")) for name, row in rows.items() if name.startswith(("sfg", "blo", "head"))
     )
-    assert lines[-2].startswith(f"{counted:,} parameters are trained")
-    assert "100% of the filters are undecided" in lines[-1]
+    assert lines[-3].startswith(f"{counted:,} parameters are trained")
+    assert "100% of the filters are undecided" in lines[-2]
+    assert "of the multiplies of a network that shares all filters" in lines[-1]

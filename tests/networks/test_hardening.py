@@ -163,7 +163,7 @@ def test_what_no_head_depends_on_does_not_exist(small_network, images, scramble)
 
 
 @keras.saving.register_keras_serializable(package="test_hardening")
-class Hourglass(MultiTaskNetwork):
+class HardenedHourglass(MultiTaskNetwork):
     """One level down, and up again beside a skip."""
 
     stages = (
@@ -179,12 +179,12 @@ class Hourglass(MultiTaskNetwork):
     [
         ("small", 1, "mixed", 1),
         ("small", 3, "separate", 2),
-        (Hourglass, 2, "mixed", 3),
-        (Hourglass, 3, "mixed", 4),
-        pytest.param(Hourglass, 2, "separate", 5, marks=pytest.mark.slow),
+        (HardenedHourglass, 2, "mixed", 3),
+        (HardenedHourglass, 3, "mixed", 4),
+        pytest.param(HardenedHourglass, 2, "separate", 5, marks=pytest.mark.slow),
         pytest.param("small", 3, "mixed", 6, marks=pytest.mark.slow),
         pytest.param("small", 2, "dense", 7, marks=pytest.mark.slow),
-        pytest.param(Hourglass, 1, "mixed", 8, marks=pytest.mark.slow),
+        pytest.param(HardenedHourglass, 1, "mixed", 8, marks=pytest.mark.slow),
     ],
 )
 def test_every_filter_and_every_channel_that_is_kept_is_needed(

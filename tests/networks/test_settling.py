@@ -15,7 +15,7 @@ STEPS_BEFORE, STEPS_AFTER = 2, 2
 
 
 @keras.saving.register_keras_serializable(package="test_settling")
-class Small(MultiTaskNetwork):
+class SettledSmall(MultiTaskNetwork):
     """A stage, a stage with residual blocks, and one that each task has of its own."""
 
     stages = (Stage(4), Stage(5, num_blocks=1), Stage(3, per_task=True))
@@ -24,7 +24,7 @@ class Small(MultiTaskNetwork):
 def network(**settings):
     """A network whose masks are one-hot and stay so: the dense one does exactly what it does."""
     sharing = SFG(initial_probabilities="vertices", noise=False, temperature=(1e-3, 0.0, 1e-3), learn_grouping=False)
-    made = Small(TASKS, sharing, seed=4, batch_norm="batch", **settings)
+    made = SettledSmall(TASKS, sharing, seed=4, batch_norm="batch", **settings)
     made.build((None, 6, 6, 1))
     return made
 
@@ -88,7 +88,7 @@ def test_steps_after_settling_are_those_that_the_masked_network_would_have_taken
 
 
 def test_logits_that_the_same_optimizer_trains_do_not_lose_their_groups_to_its_moments():
-    masked = Small(TASKS, SFG(initial_probabilities="dirichlet", noise=False), seed=4, batch_norm="batch")
+    masked = SettledSmall(TASKS, SFG(initial_probabilities="dirichlet", noise=False), seed=4, batch_norm="batch")
     masked.build((None, 6, 6, 1))
     old = build(keras.optimizers.Adam(0.01), masked)
     for batch in batches(2):
@@ -128,7 +128,7 @@ def test_optimizers_that_do_not_fit_are_refused():
 
 
 def test_groups_hold_multiples_where_the_mechanism_asks_for_them():
-    made = Small(TASKS, SFG(initial_probabilities="vertices", group_multiple=2), seed=5)
+    made = SettledSmall(TASKS, SFG(initial_probabilities="vertices", group_multiple=2), seed=5)
     made.build((None, 6, 6, 1))
     likeliest, settled = (
         [p.sum(axis=0) % 2 for p in grouped.grouping_probabilities().values()][:2]

@@ -17,7 +17,7 @@ TASKS = {"ct": 1, "organs": 3}
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class SmallHourglass(MultiTaskNetwork):
+class OddHourglass(MultiTaskNetwork):
     """Two levels down and up again, ways up per task, and odd sizes on every level of an image of 9."""
 
     stages = (
@@ -106,7 +106,7 @@ def test_blocks_of_one_weight_are_cross_stitch(subspaces, images):
 def test_all_weight_on_the_last_layer_is_no_mixture_of_layers(images):
     x = images(9)
     with_beta, without = (
-        SmallHourglass(TASKS, Sluice(beta=beta), heads={"ct": "map", "organs": "vector@bottom"}, seed=seed)
+        OddHourglass(TASKS, Sluice(beta=beta), heads={"ct": "map", "organs": "vector@bottom"}, seed=seed)
         for beta, seed in ((True, 0), (False, 1))
     )
     with_beta(x), without(x)
@@ -150,7 +150,7 @@ def test_layers_of_other_width_and_size_are_projected_pooled_and_repeated(images
     """The mixture of `up_2`, alone on its level: `down_1` pooled, `down_2` as large, `bottom` repeated and cut."""
 
     class Valley(MultiTaskNetwork):
-        stages = SmallHourglass.stages[:4]
+        stages = OddHourglass.stages[:4]
 
     network = Valley({"a": 2}, Sluice(subspaces=1), heads={"a": "vector"}, seed=0)
     x = images(9)
@@ -200,7 +200,7 @@ def test_the_penalty_is_the_overlap_of_subspaces_over_layers_and_tasks(small_net
 
 
 def test_stages_per_task_have_neither_units_nor_subspaces():
-    network = SmallHourglass(TASKS, Sluice(orthogonality=1.0), kernel_regularizer=None, seed=0)
+    network = OddHourglass(TASKS, Sluice(orthogonality=1.0), kernel_regularizer=None, seed=0)
     network.build((None, None, None, 1))
     assert len(network.trunk.units) == 4
     assert len(network.losses) == 4 * 2
@@ -261,7 +261,7 @@ def test_the_hardened_network_has_the_same_outputs(num_tasks, rank, subspaces, s
 @pytest.mark.parametrize("size", [pytest.param(8, marks=pytest.mark.slow), 9])
 def test_mixtures_over_levels_harden_load_and_export(size, images, scramble, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    network = SmallHourglass(TASKS, "sluice", heads={"organs": "vector@bottom"}, seed=0)
+    network = OddHourglass(TASKS, "sluice", heads={"organs": "vector@bottom"}, seed=0)
     x = images(size)
     network(x)
     scramble(network)
@@ -278,7 +278,7 @@ def test_mixtures_over_levels_harden_load_and_export(size, images, scramble, tmp
 
 def test_saving_and_loading_keeps_mixtures_and_penalty(images, tmp_path):
     sharing = Sluice(subspaces=1, orthogonality=0.01)
-    network = SmallHourglass(TASKS, sharing, heads={"organs": "vector@bottom"}, seed=0)
+    network = OddHourglass(TASKS, sharing, heads={"organs": "vector@bottom"}, seed=0)
     x = images(9)
     network(x)
     scrambled(network)
@@ -291,7 +291,7 @@ def test_saving_and_loading_keeps_mixtures_and_penalty(images, tmp_path):
 
 
 def test_training_moves_every_mixture_and_a_gradient_reaches_every_variable(images):
-    network = SmallHourglass(TASKS, "sluice", heads={"organs": "vector@bottom"}, seed=0)
+    network = OddHourglass(TASKS, "sluice", heads={"organs": "vector@bottom"}, seed=0)
     with tf.GradientTape() as tape:
         outputs = network(images(8), training=True)
         loss = tf.add_n([*(tf.reduce_mean((output - 1) ** 2) for output in outputs.values()), *network.losses])
@@ -308,7 +308,7 @@ def test_training_moves_every_mixture_and_a_gradient_reaches_every_variable(imag
 
 
 def test_what_is_shared_and_learned_is_told_by_stage():
-    network = SmallHourglass(TASKS, "sluice", heads={"organs": "vector@bottom"}, seed=0)
+    network = OddHourglass(TASKS, "sluice", heads={"organs": "vector@bottom"}, seed=0)
     network.build((None, None, None, 1))
     alpha = np.array([[0.5, 0.5, 0, 0], [0, 0, 1, 1], [0, 0, 2, 0], [0, 0, 0, -2]])
     network.trunk.units[0].alpha.assign(alpha)

@@ -133,7 +133,11 @@ def assert_close(outputs, expected, tolerance=1e-4):
 )
 def test_every_mechanism_hardens_for_sizes_that_do_not_divide(sharing, decoder_start, rank, images, scramble):
     levels = 2 if rank == 2 else 1
-    network = build(sharing, scramble, images, rank=rank, levels=levels, convolutions=1, decoder_start=decoder_start)
+    # Each of the three tasks has two parts of every stage there.
+    width = 1.5 * WIDTH if sharing == "sluice" else WIDTH
+    network = build(
+        sharing, scramble, images, rank=rank, levels=levels, convolutions=1, decoder_start=decoder_start, width=width
+    )
     hardened = harden(network)
     for size in (8, 7) if rank == 3 else (8, 5, 7):
         x = images(size=size, rank=rank)[:, : size - 1]  # axes of different lengths

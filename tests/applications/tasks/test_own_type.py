@@ -95,7 +95,7 @@ def test_a_type_from_outside_is_trained_inferred_evaluated_and_reported(config, 
         assert value == pytest.approx(float(np.expm1(outputs[0, 0])), rel=1e-4, abs=1e-5)
     errors = [abs(found[name] - truth) for name, truth in {"a": 1, "b": 2, "c": 4, "d": 8}.items()]
     assert (summary["measure"], summary["mean"]) == ("mae", pytest.approx(np.mean(errors), rel=1e-5))
-    assert "nodules (count)" in write_report(config, output=tmp_path / "page").read_text()
+    assert "nodules (count)" in write_report(config, output=tmp_path / "page").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
