@@ -63,7 +63,7 @@ def select(scores: Mapping[str, float], multiplies: Mapping[str, int], keep: int
 
 
 def survivors(standing: int, rungs_left: int) -> int:
-    """Returns how many candidates go on from a rung: as many leave at each of those left, and the last one ends it.
+    """Returns how many candidates go on from a rung: as many leave at each, rather later than earlier; one stays.
 
     Args:
         standing: Candidates that are judged at this rung.
@@ -73,9 +73,9 @@ def survivors(standing: int, rungs_left: int) -> int:
         >>> survivors(4, 3), survivors(3, 2), survivors(2, 1)
         (3, 2, 1)
         >>> survivors(4, 2), survivors(5, 2), survivors(2, 3)
-        (2, 3, 1)
+        (3, 3, 2)
     """
-    return standing - math.ceil((standing - 1) / rungs_left)
+    return standing - (standing - 1) // rungs_left
 
 
 def choose(scores: Mapping[str, float], multiplies: Mapping[str, int], tolerance: float) -> str:
