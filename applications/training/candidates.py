@@ -1,6 +1,5 @@
 """The candidates of `schedule = auto`: their groups, and the configuration that each of them trains by."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +10,11 @@ from sfgkeras.applications.training.network import build_network, fixed_groups
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError
 from sfgkeras.reporter import Reporter
+from sfgkeras.sharing.sfg import WAY_OF_LOGITS
 from sfgkeras.tables.candidates import CANDIDATES
 
 Groups = Sequence[Sequence[int]]
 """The group of every filter of every stage, shared last."""
-
-LAST_TEMPERATURE = 0.1
-"""Temperature at the end of a candidate with learned groups; it falls from 1."""
-
-WAY_OF_LOGITS = 8.0
-"""How far Adam can move a logit while a candidate trains, whatever its length: 0.05 in each of 160 iterations."""
 
 
 def candidate_groups(
@@ -71,8 +65,7 @@ def candidate_config(config: Config, groups: Groups | None, folder: Path, steps:
     network: dict[str, Any] = {}
     sharing: Any = config.sharing
     if groups is None:
-        temperature = (1.0, -math.log(LAST_TEMPERATURE) / steps, LAST_TEMPERATURE)
-        sharing = replace(sharing, noise=False, assignment="soft", per_sample=False, temperature=temperature)
+        sharing = sharing.searching(steps)
         training["grouping_lr"] = config.training.grouping_lr or WAY_OF_LOGITS / steps
     else:
         sharing, network["sharing"] = fixed_groups(config, groups), "constant_mask"

@@ -49,10 +49,7 @@ class CrossStitch(keras.layers.Layer):
 
     def initial_weights(self) -> np.ndarray:
         """Returns the initial matrix `alpha`, `(tasks, tasks)`; rows sum to 1."""
-        if self.num_tasks == 1:
-            return np.ones((1, 1), "float32")
-        others = (1.0 - self.own_weight) / (self.num_tasks - 1)
-        return np.where(np.eye(self.num_tasks, dtype=bool), self.own_weight, others).astype("float32")
+        return initial_mixtures(self.num_tasks, self.own_weight)
 
     def build(self, input_shape: Any) -> None:
         """Creates `alpha`, `(tasks, tasks)` or `(tasks, tasks, channels)`, for one shape or a list of equal ones."""
@@ -100,3 +97,15 @@ class CrossStitch(keras.layers.Layer):
             "per_channel": self.per_channel,
             "regularizer": keras.regularizers.serialize(self.regularizer),
         }
+
+
+def initial_mixtures(count: int, own_weight: float | None) -> np.ndarray:
+    """Returns a matrix of mixtures of `count` things, float32, whose rows sum to 1.
+
+    Args:
+        count: Number of things.
+        own_weight: The diagonal; the rest to 1 is shared out equally. None gives everything the same weight.
+    """
+    own = 1.0 / count if own_weight is None or count == 1 else own_weight
+    others = (1.0 - own) / max(1, count - 1)
+    return np.where(np.eye(count, dtype=bool), own, others).astype("float32")

@@ -8,7 +8,7 @@ from keras import ops
 
 from sfgkeras.layers.backend import ordered_sum
 from sfgkeras.layers.convolution import Convolution
-from sfgkeras.layers.subspace_stitch import initial_mixtures
+from sfgkeras.layers.cross_stitch import initial_mixtures
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.layers.backend import fan_out, ordered_sum
+from sfgkeras.layers.cross_stitch import initial_mixtures
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
@@ -109,18 +110,6 @@ class SubspaceStitch(keras.layers.Layer):
             "subspaces": self.subspaces,
             "own_weight": self.own_weight,
         }
-
-
-def initial_mixtures(count: int, own_weight: float | None) -> np.ndarray:
-    """Returns a matrix of mixtures of `count` things, float32, whose rows sum to 1.
-
-    Args:
-        count: Number of things.
-        own_weight: The diagonal; the rest to 1 is shared out equally. None gives everything the same weight.
-    """
-    own = 1.0 / count if own_weight is None or count == 1 else own_weight
-    others = (1.0 - own) / max(1, count - 1)
-    return np.where(np.eye(count, dtype=bool), own, others).astype("float32")
 
 
 def mixing_places(num_tasks: int, subspaces: int) -> np.ndarray:

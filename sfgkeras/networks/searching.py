@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -17,11 +17,9 @@ from sfgkeras.networks.search_data import Data, endless
 from sfgkeras.networks.settling import carry_moments, settle
 from sfgkeras.sharing import ConstantMask, Sharing
 from sfgkeras.sharing.judging import missed_shares, select, survivors
+from sfgkeras.sharing.sfg import WAY_OF_LOGITS
 from sfgkeras.tables.candidates import CANDIDATES
 from sfgkeras.tables.grouping_schedules import FEWEST_STEPS, Auto
-
-LAST_TEMPERATURE, WAY_OF_LOGITS = 0.1, 8.0
-"""As `applications.training.candidates` has them."""
 
 
 def fit_auto(
@@ -207,8 +205,7 @@ def _candidates(network: MultiTaskNetwork, auto: Auto, data: Data, learned_until
         except ValueError:
             continue
         if groups is None:
-            temperature = (1.0, -float(np.log(LAST_TEMPERATURE)) / learned_until, LAST_TEMPERATURE)
-            sharing = replace(own, noise=False, assignment="soft", per_sample=False, temperature=temperature)
+            sharing = own.searching(learned_until)
         else:
             sharing = ConstantMask(routing=own.routing, mask_residual=own.mask_residual, allocation=groups)
         found.append(_Candidate(name, _twin(network, sharing), data, data(), shape))

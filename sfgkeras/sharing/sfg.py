@@ -1,7 +1,8 @@
 """Stochastic Filter Groups: every filter learns whether it serves one task or all (Bragman et al. 2019)."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfgkeras.errors import Problem
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 
 _DRAWN = ("dirichlet", "vertices")
+
+LAST_TEMPERATURE = 0.1
+"""Temperature at the end of a search that learns groups; it falls from 1."""
+
+WAY_OF_LOGITS = 8.0
+"""How far Adam can move a logit in such a search, whatever its length: 0.05 in each of 160 steps."""
 
 
 def _parse_probabilities(text: str) -> str | tuple[float, ...]:
@@ -90,6 +97,11 @@ class SFG(GroupSharing):
         from sfgkeras.sharing.masked_trunk import MaskedTrunk
 
         return MaskedTrunk(architecture, settings, self, name="trunk")
+
+    def searching(self, steps: int) -> "SFG":
+        """Returns the mechanism as a search learns groups by it in so many steps: without noise, decided at the end."""
+        temperature = (1.0, -math.log(LAST_TEMPERATURE) / steps, LAST_TEMPERATURE)
+        return replace(self, noise=False, assignment="soft", per_sample=False, temperature=temperature)
 
     def probabilities_of(self, groups: Sequence[int]) -> Any:
         """Returns the initial probabilities of a stage.
