@@ -12,11 +12,11 @@ from sfgkeras.architecture.walk import Streams
 from sfgkeras.layers.cross_stitch import CrossStitch
 from sfgkeras.sharing import cross_stitch
 from sfgkeras.sharing.allocation import allocate_evenly, divide_evenly
-from sfgkeras.sharing.grouped_trunk import GroupedTrunk
+from sfgkeras.sharing.stitched_trunk import StitchedTrunk
 from sfgkeras.sharing.used_in_common import among_all, learned_by_stage, mixed_in_common
 
 
-class CrossStitchTrunk(GroupedTrunk):
+class CrossStitchTrunk(StitchedTrunk):
     """Stages in which every task has equally many filters of its own; a `CrossStitch` mixes what they leave.
 
     Units sit where filter groups merge their streams: right after each grouped convolution, before residual blocks
@@ -56,20 +56,6 @@ class CrossStitchTrunk(GroupedTrunk):
             for index, stage in enumerate(architecture.stages)
             if not stage.per_task
         ]
-
-    def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
-        """Builds the convolutions of a stage, its blocks, and its unit."""
-        super().build_stage(index, size, channels)
-        if index < len(self.units):
-            filters = self.architecture.stages[index].filters // len(self.architecture.tasks_behind(index))
-            self.units[index].build((*size, filters))
-
-    def mix(self, index: int, outputs: Streams) -> Streams:
-        """Applies the unit of a stage to what the groups' convolutions left, by group."""
-        if index >= len(self.units):
-            return outputs
-        tasks = self.architecture.tasks_behind(index)
-        return dict(zip(tasks, self.units[index]([outputs[task] for task in tasks]), strict=True))
 
     def mix_plainly(self, index: int, outputs: Streams, layers: Any) -> Streams:
         """Applies the unit of a stage with plain Keras layers."""

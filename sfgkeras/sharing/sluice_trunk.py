@@ -16,11 +16,11 @@ from sfgkeras.layers.layer_mixture import LayerMixture
 from sfgkeras.layers.subspace_stitch import SubspaceOrthogonality, SubspaceStitch
 from sfgkeras.sharing import sluice
 from sfgkeras.sharing.allocation import allocate_evenly, connect, divide_evenly
-from sfgkeras.sharing.grouped_trunk import GroupedTrunk
+from sfgkeras.sharing.stitched_trunk import StitchedTrunk
 from sfgkeras.sharing.used_in_common import among_all, learned_by_stage, mixed_in_common
 
 
-class SluiceTrunk(GroupedTrunk):
+class SluiceTrunk(StitchedTrunk):
     """Stages in which every task has equally many filters of its own, in subspaces that units mix among all tasks.
 
     Units sit where those of cross-stitch networks do, right after each grouped convolution. A layer whose filters
@@ -91,20 +91,6 @@ class SluiceTrunk(GroupedTrunk):
         size = (input_shape[0], *input_shape[1:-1])
         for task, mixture in enumerate(self.mixtures):
             mixture.build([(*size, self.stream_channels(index, task)) for index in range(self.architecture.taps[task])])
-
-    def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
-        """Builds the convolutions of a stage, its blocks, and its unit."""
-        super().build_stage(index, size, channels)
-        if index < len(self.units):
-            filters = self.architecture.stages[index].filters // len(self.architecture.tasks_behind(index))
-            self.units[index].build((*size, filters))
-
-    def mix(self, index: int, outputs: Streams) -> Streams:
-        """Applies the unit of a stage to what the groups' convolutions left, by group."""
-        if index >= len(self.units):
-            return outputs
-        tasks = self.architecture.tasks_behind(index)
-        return dict(zip(tasks, self.units[index]([outputs[task] for task in tasks]), strict=True))
 
     def mix_plainly(self, index: int, outputs: Streams, layers: Any) -> Streams:
         """Applies the unit of a stage with plain Keras layers."""
