@@ -2,7 +2,8 @@
 
 `pytest --in-turn 6` runs a sixth of the slow tests that carry no `ci_sample`, and the next sixth at the next commit, so
 that each is run every sixth time. `--in-turn-seconds` begins no further test after so long; the sixth begins
-elsewhere when its turn comes again, so that no test is always left out.
+elsewhere when its turn comes again, so that no test is always left out. Only one that says of itself that it takes
+longer than that, `@pytest.mark.slow(minutes=13)`, is left to be run by hand.
 """
 
 import os
@@ -75,5 +76,10 @@ _DEADLINE = pytest.StashKey[float]()
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     deadline = item.config.stash.get(_DEADLINE, None)
-    if deadline is not None and time.monotonic() > deadline:
+    if deadline is None:
+        return
+    seconds = 60 * max(mark.kwargs.get("minutes", 0) for mark in item.iter_markers("slow"))
+    if seconds > item.config.getoption("--in-turn-seconds"):
+        pytest.skip(f"takes {seconds // 60} minutes, longer than a turn (--in-turn-seconds): run it by hand")
+    if time.monotonic() + seconds > deadline:
         pytest.skip("the time of this turn is over (--in-turn-seconds)")

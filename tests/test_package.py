@@ -48,7 +48,9 @@ def saved(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("imports", ["import keras, sfgkeras", "import sfgkeras, keras"])
+@pytest.mark.parametrize(
+    "imports", ["import keras, sfgkeras", pytest.param("import sfgkeras, keras", marks=pytest.mark.slow)]
+)
 def test_a_saved_network_loads_after_one_import_in_either_order(saved, imports):
     code = f"""
 import sys

@@ -90,7 +90,6 @@ def test_every_block_of_the_guide_runs_after_the_ones_before(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.ci_sample
 def test_the_lines_of_the_readme_give_the_error_of_the_ini_way(tmp_path):
     from sfgkeras import losses
     from sfgkeras.applications import run

@@ -60,3 +60,20 @@ def test_the_option_chooses_slow_tests_without_a_sample_and_begins_none_when_the
     assert "test_slow_1 PASSED" in second
     assert "2 skipped, 6 deselected" in run("--in-turn", "3", "--in-turn-seconds", "-1")
     assert "8 passed" in run()
+
+
+def test_a_test_that_takes_longer_than_a_turn_is_left_to_be_run_by_hand(tmp_path):
+    (tmp_path / "conftest.py").write_text(CONFTEST.read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow\n    ci_sample\n")
+    (tmp_path / "test_some.py").write_text(
+        "import pytest\n@pytest.mark.slow(minutes=3)\ndef test_longer(): pass\n"
+        "@pytest.mark.slow(minutes=1)\ndef test_shorter(): pass\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--in-turn", "1", "--in-turn-seconds"]
+
+    def run(seconds):
+        return subprocess.run([*command, seconds], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+
+    assert "takes 3 minutes, longer than a turn" in run("120")
+    assert "1 passed, 1 skipped" in run("120")
+    assert "2 passed" in run("240")

@@ -92,7 +92,7 @@ def predicted(config, task):
 @pytest.mark.parametrize(
     ("name", "sharing", "more"),
     [
-        ("hourglass", "sfg", {"NETWORK.hourglass_depth": 2}),
+        pytest.param("hourglass", "sfg", {"NETWORK.hourglass_depth": 2}, marks=pytest.mark.slow),
         ("chain", "halves", {}),
         ("unet", "halves", {key: value for key, value in UNET.items() if key != "NETWORK.name"}),
     ],
@@ -150,6 +150,7 @@ def test_settings_of_unet_that_cannot_be_are_refused_by_their_keys(key, value, m
         make_config({**UNET, f"NETWORK.unet_{key}": value})
 
 
+@pytest.mark.slow
 def test_a_unet_with_a_way_up_per_task_runs_on_volumes_of_odd_size(make_config, reporter):
     config = make_config({
         **QUICK, **UNET, "NETWORK.sharing": "sfg", "NETWORK.unet_decoder_start": "decoder",

@@ -70,7 +70,8 @@ SHARINGS = {
 }
 
 
-@pytest.mark.parametrize("sharing", ["sfg", *(pytest.param(name, marks=pytest.mark.slow) for name in [*SHARINGS][1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("sharing", [*SHARINGS])
 def test_a_resumed_run_is_bitwise_equal_to_an_uninterrupted_one(sharing, make_config, tmp_path, network_arrays):
     chosen = {"NETWORK.sharing": sharing, **SHARINGS[sharing]}
     run.train(make_config(chosen, tmp_path / "whole"))
@@ -108,6 +109,7 @@ def test_the_compilation_of_the_training_step_is_announced_before_it(make_config
     assert reporter.messages.count("compiling the training step ...") == 1
 
 
+@pytest.mark.slow
 def test_restart_begins_anew(make_config, reporter):
     run.train(make_config())
     run.train(make_config(), reporter, restart=True)
@@ -178,9 +180,9 @@ def test_stale_landmarks_are_refused_not_refitted(make_config):
 @pytest.mark.parametrize(
     "sharing",
     [
-        pytest.param("single_task", marks=pytest.mark.slow),
+        "single_task",
         pytest.param("constant_mask", marks=pytest.mark.slow),
-        "constant_p",
+        pytest.param("constant_p", marks=pytest.mark.slow),
     ],
 )
 def test_every_mask_source_trains_and_infers(make_config, sharing):

@@ -5,6 +5,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -51,6 +53,7 @@ def tree_of(folder, test="assert double(3) == 6"):
     return folder
 
 
+@pytest.mark.slow
 def test_a_mutation_is_killed_survives_or_is_stale_and_the_tree_stays_as_it_is(tmp_path):
     tree = tree_of(tmp_path)
     changes = (

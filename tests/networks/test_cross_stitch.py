@@ -98,7 +98,7 @@ def test_fewer_filters_than_tasks_are_refused():
 
 
 def test_training_moves_the_units(images):
-    network = HighResNet(TASKS, "cross_stitch", width=0.25, seed=0)
+    network = HighResNet(TASKS, "cross_stitch", width=0.125, seed=0)
     network.compile(optimizer="adam", loss={"ct": "mse", "organs": "mse"})
     x = images(8, batch=4)
     network.fit(x, {"ct": np.zeros((4, 8, 8, 1)), "organs": np.ones((4, 8, 8, 3))}, epochs=2, verbose=0)

@@ -294,7 +294,6 @@ def test_files_that_would_share_folders_are_refused_before_anything_is_written(i
 
 
 @pytest.mark.slow
-@pytest.mark.ci_sample
 def test_all_runs_land_in_the_tables_and_are_made_once(ini, tmp_path, reporter):
     output = tmp_path / "out"
     plan = plan_sharing(ini, ["hard_sharing", "cross_stitch"], 2, output, SMALL)

@@ -279,7 +279,6 @@ def test_the_command_cuts_one_task_out_and_shows_what_hardening_gains(configure,
 
 
 @pytest.mark.slow
-@pytest.mark.ci_sample
 def test_a_trained_and_recalibrated_network_of_mixed_precision_is_exported_in_float32(labelled, tmp_path):
     path = tmp_path / "half.ini"
     path.write_text(textwrap.dedent(INI).format(cohort=labelled, folder=tmp_path))

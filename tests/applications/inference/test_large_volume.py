@@ -13,7 +13,10 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "large_volume.py"
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    [pytest.param(["--quick"], marks=pytest.mark.ci_sample, id="quick"), pytest.param(["--width", "0.1"], id="whole")],
+    [
+        pytest.param(["--quick"], marks=pytest.mark.ci_sample, id="quick"),
+        pytest.param(["--width", "0.1"], marks=pytest.mark.slow(minutes=13), id="whole"),
+    ],
 )
 def test_a_volume_of_512_by_512_slices_is_inferred_within_4_gib(arguments, tmp_path):
     command = [sys.executable, str(SCRIPT), "--folder", str(tmp_path), *arguments]

@@ -83,6 +83,7 @@ def config(tmp_path, monkeypatch):
     return read_config(tmp_path / "own.ini")
 
 
+@pytest.mark.slow
 def test_a_type_from_outside_is_trained_inferred_evaluated_and_reported(config, tmp_path):
     network = run.train(config)
     run.infer(config, dataset="all")

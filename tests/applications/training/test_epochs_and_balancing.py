@@ -121,6 +121,7 @@ class TaskWise(StoppingRule):
         return Decision(stop_tasks=frozenset(record.tasks[: max(seen - self.after + 1, 0)]))
 
 
+@pytest.mark.slow
 def test_rules_of_ones_own_are_a_class_and_a_line_of_a_table(make_config, reporter, monkeypatch, tmp_path):
     """Neither file of the package knows them; their settings are keys of the INI file beside what chooses them."""
     monkeypatch.setitem(BALANCING, "sharpest", BalancingEntry(lambda: Sharpest, "the larger loss counts more"))

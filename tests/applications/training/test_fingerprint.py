@@ -196,6 +196,7 @@ def test_what_may_change_is_said(make_config, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_states_of_the_first_version_are_resumed_and_used(make_started, reporter):
     config = make_started({"TRAINING.max_iter": 1, "NETWORK.normalisation": "no"})
     assert "whitening" not in read_record(OLD_STATE)["fingerprint"]

@@ -29,7 +29,7 @@ def counted_network():
     return build
 
 
-@pytest.mark.parametrize("sharing", ["sfg", "hard_sharing"])
+@pytest.mark.parametrize("sharing", [pytest.param("sfg", marks=pytest.mark.slow), "hard_sharing"])
 def test_a_falling_temperature_and_a_rising_iteration_trace_nothing_anew(counted_network, sharing):
     settings = {"temperature": (1.0, 0.5, 0.1)} if sharing == "sfg" else {}
     network = counted_network(HighResNet, sharing=sharing, width=0.1, **settings)

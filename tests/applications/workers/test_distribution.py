@@ -94,7 +94,7 @@ def test_two_devices_choose_and_train_the_candidate_that_one_device_does(make_co
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("sharing", "balancing"),
-    [("hard_sharing", "uncertainty"), pytest.param("sfg", "fixed", marks=pytest.mark.ci_sample)],
+    [pytest.param("hard_sharing", "uncertainty", marks=pytest.mark.ci_sample), ("sfg", "fixed")],
 )
 def test_two_devices_train_the_network_that_one_device_trains(make_config, tmp_path, sharing, balancing):
     chosen = {"NETWORK.sharing": sharing, "TRAINING.balancing": balancing}
