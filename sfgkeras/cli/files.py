@@ -170,14 +170,19 @@ def phantom(
 @click.option("--overwrite", is_flag=True, help="Replace an existing copy.")
 @click.pass_context
 def configs(context: click.Context, name: str | None, overwrite: bool) -> None:
-    """List the shipped INI files, or copy one into the working folder."""
+    """List the shipped INI files by paper, or copy one into the working folder."""
     from sfgkeras.applications.records.files import write_text
-    from sfgkeras.config import find_config, list_configs
+    from sfgkeras.config import configs_by_paper, find_config
 
     reporter = build_reporter()
     summary = Summary(context, reporter)
     if name is None:
-        reporter.table("INI files of the package", ["name", "what it is"], sorted(list_configs().items()))
+        found = configs_by_paper()
+        width = max(len(each.name) for group in found.values() for each in group)
+        for paper, group in found.items():
+            reporter.message(paper or "Of no paper")
+            for each in group:
+                reporter.message(f"  {each.name:{width}}  {each.description}")
         summary.next_step("sfgkeras configs NAME copies one into this folder")
         return
     source = find_config(f"ini_configs/{Path(name).stem}")

@@ -3,7 +3,7 @@
 from sfgkeras.config.config import Config
 from sfgkeras.config.reader import read_config
 from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessing, System, Training
-from sfgkeras.config.shipped import find_config, list_configs
+from sfgkeras.config.shipped import configs_by_paper, find_config, list_configs
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "System",
     "Task",
     "Training",
+    "configs_by_paper",
     "find_config",
     "list_configs",
     "read_config",

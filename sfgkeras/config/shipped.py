@@ -1,11 +1,15 @@
 """The INI files that are shipped with the package, and how a name finds one."""
 
+import itertools
+import re
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from sfgkeras.errors import ConfigError, suggestion
 
 _FOLDER = "ini_configs"
+_PAPER = "paper:"
 
 
 def _shipped() -> dict[str, Path]:
@@ -40,10 +44,41 @@ def find_config(name: str) -> Path:
     raise ConfigError(f"{name}: there is no such file{hint or ';'} shipped are {', '.join(shipped)}")
 
 
+@dataclass(frozen=True)
+class ShippedConfig:
+    """What a shipped INI file says of itself in the comments that it begins with.
+
+    Attributes:
+        name: The file's name without ending.
+        description: The first comment line.
+        paper: What stands behind `# paper:`; empty where no paper is behind it.
+    """
+
+    name: str
+    description: str
+    paper: str
+
+    @property
+    def year(self) -> int:
+        """The year that ends the line of the paper; 9999 without one."""
+        found = re.search(r"\b((?:19|20)\d\d)\W*$", self.paper)
+        return int(found[1]) if found else 9999
+
+
+def _described(name: str, path: Path) -> ShippedConfig:
+    head = itertools.takewhile(lambda line: not line.startswith("["), path.read_text(encoding="utf-8").splitlines())
+    lines = [line.lstrip("# ").strip() for line in head if line.startswith("#")]
+    papers = (line.removeprefix(_PAPER).strip() for line in lines if line.startswith(_PAPER))
+    return ShippedConfig(name, next(iter(lines), ""), next(papers, ""))
+
+
 def list_configs() -> dict[str, str]:
     """Returns the shipped INI files: name to the first line of its first comment."""
-    described = {}
-    for name, path in _shipped().items():
-        first = next((line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")), "#")
-        described[name] = first.lstrip("# ").strip()
-    return described
+    return {name: _described(name, path).description for name, path in _shipped().items()}
+
+
+def configs_by_paper() -> dict[str, list[ShippedConfig]]:
+    """Returns the shipped INI files by the paper that they name, the oldest first; those of none, under "", last."""
+    found = [_described(name, path) for name, path in _shipped().items()]
+    found.sort(key=lambda each: (not each.paper, each.year, each.paper, each.name))
+    return {paper: list(group) for paper, group in itertools.groupby(found, lambda each: each.paper)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sfgkeras.config import choices, find_config, list_configs, read_config
+from sfgkeras.config import choices, configs_by_paper, find_config, list_configs, read_config
 from sfgkeras.config.known import NOT_BUILT_SECTIONS, REFUSED_KEYS, SECTIONS
 from sfgkeras.config.reference import reference_markdown
 from sfgkeras.config.task_sections import InputSource, Task
@@ -199,6 +199,22 @@ def test_the_rows_of_pets_are_those_of_the_experiments():
     assert shallow == {"mtl-lessdepth"}
     assert {name for name, config in rows.items() if config.training.balancing == "uncertainty"} == {"mtl-rec-learned"}
     assert [task.log_sigma or 0 for task in rows["mtl-rec-learned"].tasks.values()] == [0, 0, 4]
+
+
+def test_shipped_files_are_listed_by_the_paper_that_they_name():
+    found = configs_by_paper()
+    bragman = next(paper for paper in found if paper.startswith("Bragman"))
+    assert {each.name for each in found[bragman]} == {"demo", "prostate", "prostate_duplicate", "utkface"}
+    assert {each.name: each.description for group in found.values() for each in group} == list_configs()
+    years = [group[0].year for paper, group in found.items() if paper]
+    assert years == sorted(years)
+    assert all(1990 < year < 2030 for year in years), "each line `# paper:` ends with the year"
+
+
+def test_only_the_file_of_no_paper_names_none():
+    found = configs_by_paper()
+    assert [each.name for each in found.pop("")] == ["segmentation"]
+    assert "" not in found
 
 
 @pytest.mark.parametrize("name", ["prostate", "prostate.ini", "ini_configs/prostate.ini", "ini_configs/prostate"])
