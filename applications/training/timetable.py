@@ -1,11 +1,10 @@
 """What a training does at which iteration: how far an epoch is, when it validates, saves, logs, and ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sfgkeras.applications.subjects.epochs import last_iteration, windows_per_epoch
 from sfgkeras.config import Config
-from sfgkeras.errors import lookup
-from sfgkeras.tables.schedules import SCHEDULES, rate_factor
+from sfgkeras.tables.schedules import Schedule, build_schedule, rate_factor
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Timetable:
         validation_every_epochs: Epochs between validations; 0 for none.
         save_every_n: Iterations between saved states; 0 for the last one only.
         log_every_n: Iterations between entries of the logs; 0 for the first and last one only.
-        schedule: How the learning rate changes, a name in `SCHEDULES`.
+        schedule: Factor of the learning rate for the fraction of the training that has passed.
         warm_up: Iterations in which the learning rate rises.
         until: The iteration that this part of the training ends with; None for the last one. The learning rate goes by
             the whole of it.
@@ -37,7 +36,7 @@ class Timetable:
     validation_every_epochs: int = 0
     save_every_n: int = 0
     log_every_n: int = 0
-    schedule: str = "constant"
+    schedule: Schedule = field(default_factory=lambda: build_schedule("constant"))
     warm_up: int = 0
     until: int | None = None
 
@@ -52,8 +51,7 @@ class Timetable:
 
     def rate_factor(self, iteration: int) -> float:
         """Returns the factor of the learning rate with which the step of an iteration, from 1, is taken."""
-        schedule = lookup(SCHEDULES, self.schedule, "lr_schedule").load()
-        return rate_factor(iteration - 1, self.iterations, schedule, self.warm_up)
+        return rate_factor(iteration - 1, self.iterations, self.schedule, self.warm_up)
 
     def validates(self, iteration: int) -> bool:
         """Says whether a validation follows an iteration."""
@@ -87,7 +85,7 @@ def build_timetable(config: Config, num_subjects: int, until: int | None = None)
         training.validation_every_epochs,
         training.save_every_n,
         training.tensorboard_every_n,
-        training.lr_schedule,
+        build_schedule(training.lr_schedule, training.settings_of("lr_schedule")),
         training.warm_up,
         until,
     )

@@ -24,6 +24,7 @@ from sfgkeras.tables.losses import LOSSES, find_loss
 from sfgkeras.tables.networks import NETWORKS, find_network
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.samplers import SAMPLERS
+from sfgkeras.tables.schedules import SCHEDULES
 from sfgkeras.tables.stopping import STOPPING
 from sfgkeras.tables.tasks import TASK_TYPES, for_type
 
@@ -64,6 +65,7 @@ CHOOSING: Mapping[type[Section], tuple[Choosing, ...]] = {
         Choosing("optimiser", {"": OPTIMISERS}),
         Choosing("balancing", {"": BALANCING}),
         Choosing("schedule", {"": GROUPING_SCHEDULES}),
+        Choosing("lr_schedule", {"": SCHEDULES}),
         Choosing("early_stopping_mode", {"": STOPPING}),
     ),
     Task: (Choosing("type", {"": TASK_TYPES}), Choosing("loss", LOSSES, find_loss)),

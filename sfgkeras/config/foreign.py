@@ -159,7 +159,7 @@ REMARKS: Mapping[str, str] = {
 }
 
 # Words without a key here, with what to do instead.
-_SCHEDULES = "use lr_schedule in [TRAINING], which falls to 0 over the training: linear, polynomial or cosine"
+_SCHEDULES = "use lr_schedule in [TRAINING]: linear, polynomial, cosine or steps, with steps_at and steps_factor"
 WITHOUT_KEY: Mapping[str, str] = {
     "lr_decay": _SCHEDULES,
     "scheduler_gamma": _SCHEDULES,

@@ -10,7 +10,8 @@ import tensorflow as tf
 from sfgkeras.applications.training.build import build_optimizers
 from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
 from sfgkeras.applications.training.timetable import build_timetable
-from sfgkeras.tables.schedules import SCHEDULES
+from sfgkeras.errors import ConfigError
+from sfgkeras.tables.schedules import SCHEDULES, build_schedule
 
 
 class Logits:
@@ -26,23 +27,35 @@ class Logits:
 
 
 @pytest.mark.parametrize(
-    ("name", "factors"),
+    ("name", "settings", "factors"),
     [
-        ("constant", [0.5, 1, 1, 1, 1, 1]),
-        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
-        ("polynomial", [0.5, 1, 1, 0.75**0.9, 0.5**0.9, 0.25**0.9]),
-        ("cosine", [0.5, 1, 1, 0.5 + 0.25 * math.sqrt(2), 0.5, 0.5 - 0.25 * math.sqrt(2)]),
+        ("constant", {}, [0.5, 1, 1, 1, 1, 1]),
+        ("linear", {}, [0.5, 1, 1, 0.75, 0.5, 0.25]),
+        ("polynomial", {}, [0.5, 1, 1, 0.75**0.9, 0.5**0.9, 0.25**0.9]),
+        ("polynomial", {"polynomial_power": 2}, [0.5, 1, 1, 0.75**2, 0.5**2, 0.25**2]),
+        ("cosine", {}, [0.5, 1, 1, 0.5 + 0.25 * math.sqrt(2), 0.5, 0.5 - 0.25 * math.sqrt(2)]),
+        ("cosine", {"cosine_end": 0.5}, [0.5, 1, 1, 0.75 + 0.125 * math.sqrt(2), 0.75, 0.75 - 0.125 * math.sqrt(2)]),
+        ("steps", {}, [0.5, 1, 1, 1, 0.1, 0.01]),
+        ("steps", {"steps_at": "0.25", "steps_factor": 0.5}, [0.5, 1, 1, 0.5, 0.5, 0.5]),
     ],
 )
-def test_rates_rise_over_the_warm_up_and_follow_the_schedule(make_config, name, factors):
-    config = make_config({"TRAINING.lr_schedule": name, "TRAINING.warm_up": 2, "TRAINING.max_iter": 6})
+def test_rates_rise_over_the_warm_up_and_follow_the_schedule(make_config, name, settings, factors):
+    own = {f"TRAINING.{key}": value for key, value in settings.items()}
+    config = make_config({"TRAINING.lr_schedule": name, "TRAINING.warm_up": 2, "TRAINING.max_iter": 6, **own})
     timetable = build_timetable(config, 2)
     assert [timetable.rate_factor(iteration) for iteration in range(1, 7)] == pytest.approx(factors)
 
 
 def test_every_schedule_is_tested_and_begins_with_the_full_rate():
-    assert set(SCHEDULES) == {"constant", "linear", "polynomial", "cosine"}
-    assert all(entry.load()(0.0) == 1.0 for entry in SCHEDULES.values())
+    assert set(SCHEDULES) == {"constant", "linear", "polynomial", "cosine", "steps"}
+    assert all(build_schedule(name)(0.0) == 1.0 for name in SCHEDULES)
+
+
+def test_steps_that_do_not_rise_and_settings_of_another_schedule_are_refused(make_config):
+    with pytest.raises(ConfigError, match=r"steps_at = '0.5, 0.5' is no list of rising fractions; write e.g. 0.5, 0.7"):
+        make_config({"TRAINING.lr_schedule": "steps", "TRAINING.steps_at": "0.5, 0.5"})
+    with pytest.raises(ConfigError, match="cosine_end.* is a setting of cosine, and lr_schedule = steps"):
+        make_config({"TRAINING.lr_schedule": "steps", "TRAINING.cosine_end": 0.5})
 
 
 @pytest.mark.parametrize("precision", ["none", "float16"])
