@@ -12,6 +12,7 @@ from sfgkeras.applications.subjects.session import open_session
 from sfgkeras.config import Config, find_config, read_config
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.errors import DataError
+from sfgkeras.extras import require_extra
 from sfgkeras.phantom.pelvis import write_phantom_cohort
 from sfgkeras.reporter import Reporter
 
@@ -33,6 +34,7 @@ def run_demo(
     Returns:
         `ct_mae` in HU, `constant_mae` (the best constant predictor's) and `organs_dice`, means over held-out subjects.
     """
+    require_extra("report", "the demo")  # its last step, and nobody waits four minutes to be told
     cohort = output / "cohort"
     make_cohort(cohort, seed, reporter)
     overrides = [(f"{source}.path_to_search", str(cohort)) for source in ("MR", "CT", "ORGANS")]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sfgkeras.errors import DataError, Problem, lookup
+from sfgkeras.extras import require_extra
 from sfgkeras.preprocessing.foreground import THRESHOLD, measuring_mask, rule_setting
 from sfgkeras.preprocessing.foreground import foreground_mask as find_foreground
 from sfgkeras.preprocessing.resampling import multiply_axis
@@ -182,6 +183,7 @@ def _check_options(options: N4Options, engine: str, shrink_factor: int, weights:
         remedy = "use engine = antspyx, or a foreground mask"
         raise Problem("cannot be used: SimpleITK's N4 takes no weights", remedy, key="weights")
     if engine.lower() == "antspyx":
+        require_extra("registration", "engine = antspyx")
         for name in ("histogram_bins", "deconvolution_width", "wiener_noise"):
             value = getattr(options, name)
             is_default = value == getattr(N4Options, name)

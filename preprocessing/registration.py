@@ -15,6 +15,7 @@ import numpy as np
 
 from sfgkeras.data.scratch import temporary_folder
 from sfgkeras.errors import DataError, Problem, lookup
+from sfgkeras.extras import require_extra
 from sfgkeras.preprocessing.ct import FILL
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import SideResult, StepContext, Volume
@@ -59,6 +60,7 @@ class RegisterSettings(Settings):
         if self.reference is None:
             raise Problem("register needs register_reference", "name the fixed image or a folder of fixed images")
         require(self.order in INTERPOLATORS, "order", self.order, "does not exist", "known are 0, 1, 3")
+        require_extra("registration", "the step register")
 
 
 def register(
@@ -82,9 +84,10 @@ def register(
 
     Raises:
         DataError: If an image is constant, not finite, single-sliced or sheared, or ANTs finds nothing.
-        ConfigError: If the transform is unknown.
+        ConfigError: If the transform is unknown, or antspyx is not installed.
     """
     kind = lookup(TRANSFORMS, transform, "transform")
+    require_extra("registration", "registration")
     images = [
         _to_ants(array, affine, name)
         for array, affine, name in ((fixed, fixed_affine, "fixed"), (moving, moving_affine, "moving"))

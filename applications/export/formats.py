@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import functools
-import importlib.util
 import os
 import secrets
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.extras import require_extra
 from sfgkeras.files import TEMPORARY_SUFFIX, writing_problem
 
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -30,7 +30,7 @@ class ExportFormat:
         ending: What the name of the file ends with; empty for a folder.
         write: Writes a hardened network to a path that does not exist.
         load: Reads what was written and returns a function from images `(batch, *spatial, channels)` to outputs.
-        packages: Packages that are needed besides those that are always there.
+        extra: What it needs besides the packages that are always there; see `sfgkeras.extras`.
         has_prelu: Whether it has an operator for PReLU, which is then faster than a product and a maximum.
     """
 
@@ -38,7 +38,7 @@ class ExportFormat:
     ending: str
     write: Callable[[Any, Path], None]
     load: Callable[[Path], Predict]
-    packages: tuple[str, ...] = ()
+    extra: str = ""
     has_prelu: bool = False
 
     @property
@@ -52,12 +52,8 @@ class ExportFormat:
         Raises:
             ConfigError: Names the packages and how to install them.
         """
-        missing = [package for package in self.packages if importlib.util.find_spec(package) is None]
-        if missing:
-            raise ConfigError(
-                f"--format {self.name} needs {' and '.join(missing)}, not installed here: "
-                f'pip install "sfgkeras[{self.name}]"'
-            )
+        if self.extra:
+            require_extra(self.extra, f"--format {self.name}")
 
     def check_output(self, path: Path, overwrite: bool) -> None:
         """Refuses a path that does not fit the form, or that holds something which must stay.
@@ -194,5 +190,5 @@ def _load_onnx(path: Path) -> Predict:
 FORMATS: Mapping[str, ExportFormat] = {
     "keras": ExportFormat("keras", ".keras", _write_keras, _load_keras),
     "saved_model": ExportFormat("saved_model", "", _write_saved_model, _load_saved_model),
-    "onnx": ExportFormat("onnx", ".onnx", _write_onnx, _load_onnx, packages=("onnx", "onnxruntime"), has_prelu=True),
+    "onnx": ExportFormat("onnx", ".onnx", _write_onnx, _load_onnx, extra="onnx", has_prelu=True),
 }

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sfgkeras.applications.records.files import write_text
 from sfgkeras.errors import DataError
 from sfgkeras.files import writing_problem
@@ -102,7 +104,7 @@ def read_log(path: Path) -> list[dict[str, str]]:
 
 
 class TensorBoardLog:
-    """Scalars as TensorBoard events.
+    """Scalars as TensorBoard events; TensorBoard itself is needed to look at them, and not before.
 
     Args:
         folder: Where the event files go.
@@ -116,14 +118,16 @@ class TensorBoardLog:
 
         self._folder = folder
         self._problem = tf.errors.OpError
-        self._summary = tf.summary
+        self._write = tf.summary.write
+        # What marks a value as one of a curve; `tf.summary.scalar`, which says so too, is a part of TensorBoard.
+        self._scalar = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": "scalars"})
         self._writer = tf.summary.create_file_writer(str(folder))
 
     def write(self, iteration: int, values: Mapping[str, Any], prefix: str) -> None:
         """Writes one event per value, named `prefix/name`."""
         with self._naming(), self._writer.as_default(step=iteration):
             for name, value in values.items():
-                self._summary.scalar(f"{prefix}/{name}", float(value))
+                self._write(f"{prefix}/{name}", np.float32(value), metadata=self._scalar)
 
     def flush(self) -> None:
         """Puts the events on the disk."""

@@ -25,6 +25,7 @@ from sfgkeras.applications.subjects.cohort import find_cohort
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.extras import require_extra
 from sfgkeras.pages.elements import facts_html
 from sfgkeras.pages.page import Header, Section, page_html, refuse_foreign_page
 from sfgkeras.reporter import Reporter, SilentReporter
@@ -66,8 +67,9 @@ def write_report(
     Raises:
         DataError: If there is no run, the folder cannot be written, a foreign page is in the way, or activation maps
             are asked for and cannot be made.
-        ConfigError: If a slice does not exist.
+        ConfigError: If a slice does not exist, or plotly is not installed.
     """
+    require_extra("report", "the report")
     reporter = reporter or SilentReporter()
     run = RunFolder(config.system.model_dir)
     refuse_no_run(config, run)

@@ -16,6 +16,7 @@ from sfgkeras.config import Config
 from sfgkeras.data.checks import Problem, SourceInfo, check_shared_files, check_subjects
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
+from sfgkeras.extras import require_extra
 from sfgkeras.reporter import Reporter
 from sfgkeras.tables.samplers import SAMPLERS
 
@@ -148,11 +149,13 @@ def _check_names(config: Config, cohort: Cohort) -> list[Problem]:
 
 
 def refuse_missing_modules(config: Config) -> None:
-    """Refuses classes of the user's own whose modules are not there; nothing of theirs is run.
+    """Refuses what needs modules that are not there: classes of the user's own, none of which is run, and a cluster.
 
     Raises:
-        ConfigError: Names the module and where it was looked for.
+        ConfigError: Names the module and where it was looked for, or the command that installs it.
     """
+    if config.preprocessing is not None and config.preprocessing.scheduler:
+        require_extra("cluster", f"[PREPROCESSING] scheduler = {config.preprocessing.scheduler}")
     if is_class_path(config.network.name):
         find_module(config.network.name, "[NETWORK] name")
     for name, task in config.tasks.items():

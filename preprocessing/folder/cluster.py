@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from sfgkeras import __version__
 from sfgkeras.errors import ConfigError
+from sfgkeras.extras import require_extra
 from sfgkeras.preprocessing.folder.job import Job, JobResult, failed_result, run_job
 
 SECONDS_TO_CONNECT = 20
@@ -25,9 +26,13 @@ class ClusterRunner:
 
     Args:
         address: The scheduler, e.g. `tcp://head:8786`.
+
+    Raises:
+        ConfigError: If dask is not installed.
     """
 
     def __init__(self, address: str) -> None:
+        require_extra("cluster", f"scheduler = {address}")
         self.address = address
 
     def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:

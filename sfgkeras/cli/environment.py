@@ -1,7 +1,6 @@
 """What a process is told before any library is loaded: to keep quiet, and to be what the command line needs."""
 
 import contextlib
-import importlib.util
 import logging
 import os
 import warnings
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sfgkeras.errors import ConfigError
+from sfgkeras.extras import missing_packages, pip_command
 
 NEEDED = {"KERAS_BACKEND": "tensorflow", "MPLBACKEND": "agg"}
 """Variables that the command line sets whatever they were: it trains with TensorFlow, and draws into files."""
@@ -58,9 +58,9 @@ def load_keras() -> None:
     Raises:
         ConfigError: If TensorFlow is missing, or `keras.json` cannot be used.
     """
-    if importlib.util.find_spec("tensorflow") is None:
+    if missing_packages("tensorflow"):
         raise ConfigError(
-            'TensorFlow is not installed, which this command needs: pip install "sfgkeras[tensorflow]" (the networks, '
+            f"TensorFlow is not installed, which this command needs: {pip_command('tensorflow')} (the networks, "
             "layers and losses also work on JAX and PyTorch, in Python)"
         )
     try:

@@ -417,7 +417,7 @@ def test_batch_statistics_are_refused_with_the_remedy(configure):
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(configure, monkeypatch):
-    monkeypatch.setattr(export_formats.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("sfgkeras.extras.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'onnx and onnxruntime.*pip install "sfgkeras\[onnx\]"'):
         export_network(configure(), file_format="onnx")
 

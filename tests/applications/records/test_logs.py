@@ -1,6 +1,6 @@
 import pytest
 
-from sfgkeras.applications.records.logs import CsvLog, read_log
+from sfgkeras.applications.records.logs import CsvLog, TensorBoardLog, read_log
 from sfgkeras.errors import DataError
 
 
@@ -37,3 +37,19 @@ def test_a_damaged_log_is_a_clear_error_and_not_written_over(tmp_path, content):
         with pytest.raises(DataError, match=r"training\.csv: is damaged .*; remove it"):
             use()
     assert path.read_bytes() == content
+
+
+def test_events_are_those_that_tensorboard_itself_would_write(tmp_path):
+    tf, found = pytest.importorskip("tensorflow"), []
+    pytest.importorskip("tensorboard")
+    board = TensorBoardLog(tmp_path / "own")
+    board.write(7, {"loss": 0.3}, "training")
+    board.flush()
+    with tf.summary.create_file_writer(str(tmp_path / "theirs")).as_default(step=7):
+        tf.summary.scalar("training/loss", 0.3)
+    for name in ("own", "theirs"):
+        (path,) = (tmp_path / name).iterdir()
+        records = [tf.compat.v1.Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+        (event,) = [record for record in records if record.summary.value]
+        found.append((event.step, event.summary))
+    assert found[0] == found[1]
