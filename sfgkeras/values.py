@@ -52,6 +52,26 @@ class Reads:
         return self.parse(value) if isinstance(value, str) else value
 
 
+class Choice(Reads):
+    """How one of several words is read, whatever the case of its letters; what may be chosen is known from outside.
+
+    Attributes:
+        names: What may be chosen.
+        aliases: Other spellings, lower case, each with the name.
+        classes: Whether the path of a class, `my.module.Class`, may be chosen too.
+    """
+
+    def __init__(
+        self, parse: Callable[[str], Any], names: Collection[str], aliases: Mapping[str, str], classes: bool
+    ) -> None:
+        super().__init__(parse, self._known)
+        self.names, self.aliases, self.classes = names, aliases, classes
+
+    def _known(self) -> str:
+        known = " / ".join(f"`{name}`" for name in self.names)
+        return f"{known} / `my.module.Class`" if self.classes else known
+
+
 def parse_yes_no(text: str) -> bool:
     """Reads `yes`, `no`, `true`, `false`, `1`, `0` and NiftyNet's `y`, `n`, `t`, `f`."""
     word = unquote(text).lower()
@@ -288,7 +308,7 @@ def choice(
     aliases: Mapping[str, str] | None = None,
     not_built: Mapping[str, str] | None = None,
     classes: bool = False,
-) -> Reads:
+) -> Choice:
     """Makes the reader of a choice, whatever the case of its letters.
 
     Args:
@@ -311,11 +331,7 @@ def choice(
             raise Problem("is empty", f"choose one of {', '.join(names)}, or remove the line for the default")
         raise Problem("is not known", choose(word, names))
 
-    def form() -> str:
-        known = " / ".join(f"`{name}`" for name in names)
-        return f"{known} / `my.module.Class`" if classes else known
-
-    return Reads(parse, form)
+    return Choice(parse, names, aliases or {}, classes)
 
 
 def choose(word: str, names: Collection[str]) -> str:

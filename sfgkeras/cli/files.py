@@ -194,6 +194,20 @@ def configs(context: click.Context, name: str | None, overwrite: bool) -> None:
     summary.next_step(shlex.join(["sfgkeras", "check", "-c", str(target)]))
 
 
+@commands.command()
+@click.option("--output", type=click.Path(path_type=Path), help="File to write to; without it the schema is printed.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def schema(output: Path | None, overwrite: bool) -> None:
+    """Write the JSON schema of INI files, for editors: every section and key, its form, default and meaning."""
+    from sfgkeras.applications.ini_schema import schema_text, write_schema
+
+    if output is None:
+        click.echo(schema_text(), nl=False)
+        return
+    write_schema(output, overwrite)
+    build_reporter().message(f"wrote {output}")
+
+
 def _read_sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     if value is None:
         return None
