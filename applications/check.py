@@ -8,6 +8,7 @@ from sfgkeras.applications.inference.inferring import Hook, no_hook
 from sfgkeras.applications.subjects.checks import find_problems, refuse_missing_modules
 from sfgkeras.applications.subjects.cohort import PHASES, Cohort, find_cohort, target_sources
 from sfgkeras.applications.subjects.epochs import last_iteration
+from sfgkeras.applications.subjects.label_counts import label_rows, teaching
 from sfgkeras.applications.subjects.label_fitting import (
     describe_labels,
     find_labels,
@@ -49,7 +50,7 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True, befo
         Problem("error", path, message) for path, message in (*_network(config, before_network), *_devices(config))
     ]
     if read_voxels and not any(problem.level == "error" for problem in problems):
-        problems += _check_labels(tasks, cohort, reporter)
+        problems += _check_labels(config, tasks, cohort, reporter)
     for problem in problems:
         (reporter.warning if problem.level == "warning" else reporter.message)(problem.message)
     errors = sum(problem.level == "error" for problem in problems)
@@ -60,11 +61,11 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True, befo
     return errors == 0
 
 
-def _check_labels(tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter) -> list[Problem]:
+def _check_labels(config: Config, tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter) -> list[Problem]:
     """Finds the labels that `label_normalisation` will number, and says where there are more than classes."""
     problems = []
     for task in labels_to_find(tasks).values():
-        labels = find_labels(task, cohort, cohort.phase("training"), reporter)
+        labels = find_labels(task, cohort, teaching(config, cohort, task, "training"), reporter)
         try:
             refuse_too_many(task, labels)
         except DataError as error:
@@ -118,6 +119,9 @@ def _show_plan(config: Config, cohort: Cohort, reporter: Reporter) -> None:
             for subjects in [cohort.phase(phase)]
         ],
     )
+    if config.multitask.missing_targets == "allow":
+        rows = [list(row.values()) for row in label_rows(cohort, build_tasks(config))]
+        reporter.table("subjects with a target", ["task", *PHASES], rows)
     # What a task says to the balancing rule: its weight, or what another rule has in its place.
     keys = list(BALANCING[config.training.balancing].load().task_keys)
     reporter.table(

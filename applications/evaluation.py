@@ -70,7 +70,8 @@ def evaluate_task(
         team: The workers; None for a single process.
 
     Returns:
-        The rows of the summary; none for workers that are not the chief.
+        The rows of the summary; none for workers that are not the chief, and where `missing_targets = allow` and no
+        subject has the target.
 
     Raises:
         ConfigError: If another worker met one of the following.
@@ -78,6 +79,8 @@ def evaluate_task(
     """
     team = team or Team()
     known = team.together(lambda: _with_target(session, task, subjects, reporter))
+    if not known:
+        return []
     if isinstance(task, RowTask):
         own = team.together(lambda: _evaluate_values(session, task, known) if team.is_chief else [])
         return team.together(lambda: _finish(session, task, own, reporter) if team.is_chief else [])
@@ -89,13 +92,18 @@ def evaluate_task(
 
 
 def _with_target(session: Session, task: Task, subjects: Sequence[Subject], reporter: Reporter) -> list[Subject]:
-    known = [subject for subject in subjects if session.cohort.has_targets(subject, [task.source])]
-    if not known:
+    known = [subject for subject in subjects if session.cohort.has_target_of(subject, task)]
+    may_lack = session.config.multitask.missing_targets == "allow"
+    if not known and may_lack:
+        reporter.warning(f"{task.name}: none of {counted(len(subjects), 'subject')} has a target; it is not evaluated")
+    elif not known:
         raise DataError(
             f"none of {counted(len(subjects), 'subject')} has a target in [{task.source}] for task {task.name!r}; "
             "choose other subjects with --dataset"
         )
-    if len(known) < len(subjects):
+    elif may_lack:
+        reporter.message(f"{task.name}: {len(known)} of {counted(len(subjects), 'subject')} have a target")
+    elif len(known) < len(subjects):
         without = len(subjects) - len(known)
         are = "is" if without == 1 else "are"
         reporter.warning(

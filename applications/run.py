@@ -15,6 +15,7 @@ from sfgkeras.applications.records.files import (
 from sfgkeras.applications.records.lock import holding
 from sfgkeras.applications.subjects.epochs import length_text
 from sfgkeras.applications.subjects.image_record import write_image_record
+from sfgkeras.applications.subjects.label_counts import describe_labels
 from sfgkeras.applications.subjects.reads import files_read
 from sfgkeras.applications.subjects.session import Session, data_lines, open_session, prepare_phase
 from sfgkeras.applications.subjects.whole_images import refuse_partial_windows
@@ -137,6 +138,8 @@ def _train_prepared(
     describe_run(
         network, config, channels, {name: len(found) for name, found in phases.items()}, strategy, reporter, team
     )
+    if config.multitask.missing_targets == "allow":
+        reporter.message(f"subjects with a target: {describe_labels(session.cohort, session.tasks, list(phases))}")
     say_trained_subjects(session, trainer.record, session.cohort.phase("validation", "inference"), reporter)
     progress = trainer.progress
     if trainer.is_done:

@@ -21,7 +21,8 @@ from sfgkeras.applications.report.sections import (
 )
 from sfgkeras.applications.report.tables import run_facts
 from sfgkeras.applications.report.volumes import RunData
-from sfgkeras.applications.subjects.cohort import find_cohort
+from sfgkeras.applications.subjects.cohort import PHASES, find_cohort
+from sfgkeras.applications.subjects.label_counts import describe_labels
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, DataError
@@ -128,6 +129,8 @@ def refuse_no_run(config: Config, run: RunFolder) -> None:
 
 def _facts(config: Config, run: RunFolder, data: RunData | None, predicted: str) -> dict[str, str]:
     facts = run_facts(config, run, data.cohort.split if data else {}) | training_facts(config, run)
+    if data is not None and config.multitask.missing_targets == "allow":
+        facts["Subjects with a target"] = describe_labels(data.cohort, data.tasks, PHASES)
     return facts | ({"Predictions": predicted} if predicted else {})
 
 

@@ -42,7 +42,7 @@ def drawn_places(
         DataError: If a place cannot be read.
     """
     frame = frame_of(config, subject)
-    if cohort.has_targets(subject, [task.source]):
+    if cohort.has_target_of(subject, task):
         truth = read_in_voxels(config, cohort, task, subject)
         yield "truth", task.mask(truth, shape, frame)
     predicted = predicted_places(config, task).get(subject.subject_id)

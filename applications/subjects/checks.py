@@ -6,6 +6,7 @@ from typing import Any
 
 from sfgkeras.applications.subjects.cohort import Cohort, target_sources
 from sfgkeras.applications.subjects.frames import read_in_voxels
+from sfgkeras.applications.subjects.label_counts import teaching
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.readiness import find_obstacles
 from sfgkeras.applications.tasks.result_names import name_problems
@@ -67,10 +68,11 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
     learning = _restrict(cohort.phase("training", "validation"), list(roles))
     images = _restrict(cohort.phase("inference"), list(config.image))
     others = [name for name in roles if name != config.image[0]]
+    needed = [name for name in roles if name not in _may_lack(config)]
     ids = {subject.subject_id for subject in learning}
     tables = {
         name: {subject_id: image for subject_id, image in cohort.images[name].items() if subject_id in ids}
-        for name in roles
+        for name in needed
         if name in cohort.images
     }
     files = len(learning) * len(roles) + len(images) * len(config.image)
@@ -89,6 +91,13 @@ def find_problems(config: Config, cohort: Cohort, read_voxels: bool, reporter: R
     problems += check_shared_files(list(cohort.subjects.values()), roles)
     problems += _check_fractions(config, cohort)
     return problems + _check_values(config, cohort) + _check_step_files(config) + _check_names(config, cohort)
+
+
+def _may_lack(config: Config) -> set[str]:
+    """Returns the sources that a subject of training need not have."""
+    if config.multitask.missing_targets == "refuse":
+        return set()
+    return {task.target for task in config.tasks.values()} - {*config.image, config.sampler, config.multitask.weight}
 
 
 def _check_fractions(config: Config, cohort: Cohort) -> list[Problem]:
@@ -167,7 +176,7 @@ def _check_values(config: Config, cohort: Cohort) -> list[Problem]:
     """Finds scalar targets that training or validation cannot use."""
     problems = []
     for task in image_tasks(build_tasks(config)).values():
-        for subject in cohort.phase("training", "validation"):
+        for subject in teaching(config, cohort, task, "training", "validation"):
             try:
                 if isinstance(task, PointTarget):
                     read_in_voxels(config, cohort, task, subject)

@@ -13,6 +13,8 @@ from sfgkeras.applications.subjects.sources import (
     split_by_phase,
 )
 from sfgkeras.applications.tasks.outputs import RowTask
+from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.sources import Source
@@ -21,6 +23,8 @@ from sfgkeras.errors import DataError
 from sfgkeras.tables.samplers import SAMPLERS
 
 PHASES = ("training", "validation", "inference")
+NOTHING = ("", "nan")
+"""What a cell of a table holds that has no value."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,17 @@ class Cohort:
         return all(
             subject.subject_id in self.values[source] if source in self.values else source in subject.images
             for source in sources
+        )
+
+    def has_target_of(self, subject: Subject, task: Task) -> bool:
+        """Says whether a subject has a target of a task; of a table's row, whether any of its cells says something."""
+        if task.source not in self.values or not isinstance(task, RowTask):
+            return self.has_targets(subject, [task.source])
+        row = self.values[task.source].get(subject.subject_id)
+        # A column that is not there is a mistake, which reading the value tells.
+        return row is not None and any(
+            text.strip().lower() not in NOTHING
+            for text in (_named(row, task.attributes).get(name, "?") for name in task.attributes)
         )
 
     def value_path(self, subject: Subject, task: RowTask) -> Path:
@@ -169,19 +184,14 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
     warnings += _unmatched(config, subjects, images, values)
     masks = [config.evaluation.mask] if config.evaluation.mask else []
     warnings += [text for name in masks for text in _without_mask(name, subjects)]
-    complete = [
-        subject_id
-        for subject_id, subject in subjects.items()
-        if all(
-            subject_id in values[name] if name in values else name in subject.images for name in target_sources(config)
-        )
-    ]
+    patterns = _target_patterns(config, Cohort(subjects, values, {}, images))
+    complete = list(patterns)
     split = _read_split(config, subjects)
     warnings += [] if split is None else _left_over(config, subjects, split)
     if split is None:
         split = split_by_phase({key: subject.images[config.image[0]] for key, subject in subjects.items()}) or None
     if split is None:
-        split = _draw_split(config, subjects, complete, needs_targets)
+        split = _draw_split(config, subjects, patterns, needs_targets)
         if 0 < len(complete) < len(subjects):
             first = next(subject_id for subject_id in subjects if subject_id not in complete)
             warnings.append(
@@ -190,6 +200,23 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
                 f"in {' or '.join(target_sources(config))}, for inference only, e.g. {first!r}"
             )
     return Cohort(subjects, values, split, images, tuple(warnings))
+
+
+def _target_patterns(config: Config, cohort: Cohort) -> dict[str, tuple[bool, ...]]:
+    """Returns the subjects that can teach something, and which tasks: all of them unless targets may be missing."""
+    wanted = target_sources(config)
+    if config.multitask.missing_targets == "refuse":
+        return {key: () for key, subject in cohort.subjects.items() if cohort.has_targets(subject, wanted)}
+    tasks = list(build_tasks(config).values())
+    others = [name for name in wanted if name not in {task.source for task in tasks}]
+    if config.sampler and config.sampler in wanted:
+        others.append(config.sampler)
+    patterns = {
+        key: tuple(cohort.has_target_of(subject, task) for task in tasks)
+        for key, subject in cohort.subjects.items()
+        if cohort.has_targets(subject, others)
+    }
+    return {key: pattern for key, pattern in patterns.items() if any(pattern)}
 
 
 def keep_split(config: Config, cohort: Cohort) -> None:
@@ -292,8 +319,10 @@ def _left_over(config: Config, subjects: Mapping[str, Subject], split: Mapping[s
 
 
 def _draw_split(
-    config: Config, subjects: Mapping[str, Subject], complete: list[str], needs_targets: bool
+    config: Config, subjects: Mapping[str, Subject], patterns: Mapping[str, tuple[bool, ...]], needs_targets: bool
 ) -> dict[str, list[str]]:
+    """Draws a split; subjects with the same targets are divided among themselves, so that no phase lacks a task."""
+    complete = list(patterns)
     if not complete and not needs_targets:
         return {"inference": list(subjects)}
     if not complete:
@@ -301,12 +330,15 @@ def _draw_split(
             f"no subject has all of {', '.join((*config.image, *target_sources(config)))}; check path_to_search, "
             "filename_contains and filename_removefromid of these sections"
         )
-    split = make_split(
-        complete,
-        config.training.exclude_fraction_for_validation,
-        config.training.exclude_fraction_for_inference,
-        config.system.seed,
-    )
+    split: dict[str, list[str]] = {phase: [] for phase in PHASES}
+    for pattern in sorted(set(patterns.values())):
+        drawn = make_split(
+            [subject_id for subject_id in complete if patterns[subject_id] == pattern],
+            config.training.exclude_fraction_for_validation,
+            config.training.exclude_fraction_for_inference,
+            config.system.seed,
+        )
+        split = {phase: sorted([*split[phase], *drawn[phase]]) for phase in PHASES}
     # Subjects without targets cannot teach, but they can be inferred.
     split["inference"] = [*split["inference"], *(s for s in subjects if s not in set(complete))]
     return split

@@ -8,6 +8,7 @@ import numpy as np
 
 from sfgkeras.applications.records.files import write_text
 from sfgkeras.applications.subjects.cohort import Cohort
+from sfgkeras.applications.subjects.label_counts import teaching
 from sfgkeras.applications.tasks.label_mapping import mapping_file, read_entries
 from sfgkeras.applications.tasks.labelled import LabelledTask
 from sfgkeras.applications.tasks.outputs import RowTask
@@ -30,9 +31,10 @@ def fit_missing_mappings(
         DataError: If the file belongs to other label maps, or there are more labels than classes.
     """
     wanted = labels_to_find(tasks)
-    path, subjects = mapping_file(config), cohort.phase("training")
+    path = mapping_file(config)
     known = read_entries(path)
     for name, task in wanted.items():
+        subjects = teaching(config, cohort, task, "training")
         fitted_on = _identity(cohort, task, subjects)
         if name in known and known[name]["fitted_on"] != fitted_on:
             raise DataError(

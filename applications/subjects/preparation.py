@@ -75,13 +75,17 @@ class Preparation:
         """Prepares image and targets of a training or validation subject.
 
         Raises:
-            DataError: If a target is missing or an image cannot be used; names the file.
+            DataError: If a target is missing that must be there or an image cannot be used; names the file.
         """
         grid = self.grid(subject)
-        targets, known = {}, {}
+        targets, known, missing = {}, {}, set()
+        may_lack = self._config.multitask.missing_targets == "allow"
         for task in self._tasks.values():
             if isinstance(task, InputTarget):
                 continue  # its target is the image
+            if may_lack and not self._cohort.has_target_of(subject, task):
+                missing.add(task.name)
+                continue
             targets[task.name], inside = self._target(subject, task, grid)
             if inside is not None:
                 known[task.name] = inside
@@ -100,6 +104,7 @@ class Preparation:
             spacing=grid.spacing,
             loss_weight=loss_weight,
             known=known,
+            missing=frozenset(missing),
         )
 
     def native_grid(self, subject: Subject) -> Grid:

@@ -8,6 +8,7 @@ from pathlib import Path
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_names
 from sfgkeras.applications.records.files import RunFolder
 from sfgkeras.applications.subjects.cohort import Cohort
+from sfgkeras.applications.subjects.label_counts import count_labels
 from sfgkeras.applications.subjects.memory import large_images, refuse_large_batch
 from sfgkeras.applications.subjects.whole_images import partial_windows
 from sfgkeras.applications.tasks.table import build_tasks
@@ -18,7 +19,8 @@ from sfgkeras.errors import ConfigError, DataError
 
 def find_obstacles(config: Config, cohort: Cohort) -> list[Problem]:
     """Finds what training refuses besides bad files, as far as it can be told without TensorFlow."""
-    found = [*_missing_phases(config, cohort), *_places(config), *_states(config), *_memory(config, cohort)]
+    found = [*_missing_phases(config, cohort), *_missing_tasks(config, cohort)]
+    found += [*_places(config), *_states(config), *_memory(config, cohort)]
     found += partial_windows(config, build_tasks(config), cohort.phase("training", "validation"))
     return [Problem("error", path, message) for path, message in found]
 
@@ -33,6 +35,22 @@ def _missing_phases(config: Config, cohort: Cohort) -> Iterator[tuple[Path, str]
     for phase in ("training", *(["validation"] if config.training.validates else [])):
         if not cohort.phase(phase):
             yield path, f"{path}: no subject has the phase {phase!r}; {remedy}"
+
+
+def _missing_tasks(config: Config, cohort: Cohort) -> Iterator[tuple[Path, str]]:
+    """Yields the tasks that no subject of a phase has a target of, where targets may be missing."""
+    if config.multitask.missing_targets == "refuse":
+        return
+    path = config.system.dataset_split_file
+    counts = count_labels(cohort, build_tasks(config))
+    for phase in ("training", *(["validation"] if config.training.validates else [])):
+        for name, found in counts.items():
+            if cohort.phase(phase) and not found[phase]:
+                yield (
+                    path,
+                    f"{path}: none of the {len(cohort.phase(phase))} subjects of the phase {phase!r} has a target of "
+                    f"task {name!r}; give this phase one that has, or leave the task out of [MULTITASK] tasks",
+                )
 
 
 def _places(config: Config) -> Iterator[tuple[Path, str]]:

@@ -47,6 +47,8 @@ def target_range(task: Task, subjects: Sequence[PreparedSubject]) -> tuple[float
     kind = TASK_KINDS[task.target_kind](task.name)
     lower, upper = np.inf, -np.inf
     for subject in subjects:
+        if task.name in subject.missing:
+            continue
         values = kind.read(subject)
         if kind.is_spatial and task.name in subject.known:
             values = values[subject.known[task.name]]

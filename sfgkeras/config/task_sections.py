@@ -191,6 +191,11 @@ class Multitask(Section):
         default=None, description="Input source of a weight map for all losses."
     )
     sampler: SamplerSource = None
+    missing_targets: Annotated[str, choice(("refuse", "allow"))] = Field(
+        default="refuse",
+        description="Whether subjects of training and validation may lack the targets of some tasks (`allow`): they "
+        "teach the others, and give the heads of these no gradient. In a table an empty cell is no target. (new)",
+    )
     loss_border: LossBorder = 0
     init_categorical: Annotated[tuple[float, ...] | None, PROBABILITIES] = Field(
         default=None,

@@ -24,6 +24,7 @@ class PreparedSubject:
         loss_weight: `(x, y, z)`, not negative: how much each voxel counts in the losses; None for all alike.
         known: By task: `(x, y, z)` bool, where its target knows anything; elsewhere its loss and scores do not count. A
             task that is not named counts everywhere.
+        missing: Tasks of which there is no target: the subject teaches them nothing.
 
     Raises:
         DataError: If the shapes disagree or a number is not finite; names the subject.
@@ -36,6 +37,7 @@ class PreparedSubject:
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     loss_weight: np.ndarray | None = None
     known: Mapping[str, np.ndarray] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         # Slicing a numpy.memmap costs ten times as much as slicing the plain array over the same memory.

@@ -15,7 +15,7 @@ from sfgkeras.data.interpolation import AffineMap, Crop, DenseMap, WindowMap, af
 from sfgkeras.data.prepared import PreparedSubject
 from sfgkeras.data.samplers import Sampler
 from sfgkeras.data.window_targets import TASK_KINDS, Cut, LearnPoints, Place, PointsTarget, TargetKind
-from sfgkeras.errors import ConfigError, DataError, lookup
+from sfgkeras.errors import ConfigError, DataError, counted, lookup
 
 __all__ = ["TASK_KINDS", "PreparedSubject", "WindowSource"]
 
@@ -33,7 +33,7 @@ class WindowSource:
 
     2-D windows are planes: the sliced axis, whose window size is 1, is dropped. Weights are 0 in the border,
     where a rotated window reaches beyond the volume, and where the target knows nothing; 1 elsewhere. Images and
-    targets are 0 in the border and beyond the volume.
+    targets are 0 in the border and beyond the volume. Of a task that a subject has no target of (`missing`) both are 0.
 
     Args:
         subjects: At least one; all with the same number of channels and the same tasks.
@@ -156,7 +156,11 @@ class WindowSource:
         place = Place(subject, window, cut, window_map)
         for task, kind in self._kinds.items():
             where: Any = inner if kind.is_spatial else (row, ...)
-            kind.fill(subject_targets[task], place, targets[task][where], weights[task][where])
+            target = subject_targets[task]
+            if target is None:
+                targets[task][where] = weights[task][where] = 0
+            else:
+                kind.fill(target, place, targets[task][where], weights[task][where])
 
     def _spacing(self, subject: PreparedSubject, shape: Sequence[int]) -> list[float]:
         """Returns the voxel size of the plane, which is not that of the volume where it is resized."""
@@ -224,8 +228,8 @@ class WindowSource:
                 f"{tuple(window_size)}; leave it out"
             )
 
-    def _checked_targets(self, subject: PreparedSubject) -> Arrays:
-        """Returns a subject's targets in the form of their kind, and checks that it is like the first."""
+    def _checked_targets(self, subject: PreparedSubject) -> dict[str, np.ndarray | None]:
+        """Returns a subject's targets in the form of their kind, None for those it lacks; checks that all are alike."""
         self.sampler.check(subject)
         first = self.subjects[0]
         if subject.image.shape[3] != first.image.shape[3]:
@@ -233,16 +237,30 @@ class WindowSource:
                 f"subject {subject.subject_id!r} has {subject.image.shape[3]} image channels, but "
                 f"{first.subject_id!r} has {first.image.shape[3]}; all need the same modalities"
             )
-        targets = {}
+        targets: dict[str, np.ndarray | None] = {}
         for task, kind in self._kinds.items():
-            targets[task] = kind.read(subject)
-            size, expected = kind.num_values(targets[task]), kind.num_values(kind.read(first))
+            if task in subject.missing:
+                targets[task] = None
+                continue
+            targets[task] = found = kind.read(subject)
+            first = self._first_with(task)
+            size, expected = kind.num_values(found), kind.num_values(kind.read(first))
             if size != expected:
                 raise DataError(
                     f"subject {subject.subject_id!r}: the target of task {task!r} has {size} values where "
                     f"{first.subject_id!r} has {expected}"
                 )
         return targets
+
+    def _first_with(self, task: str) -> PreparedSubject:
+        """Returns the first subject that has a target of a task."""
+        for subject in self.subjects:
+            if task not in subject.missing:
+                return subject
+        raise DataError(
+            f"none of {counted(len(self.subjects), 'subject')} has a target of task {task!r}; give one that has the "
+            "same phase in dataset_split_file, or leave the task out"
+        )
 
     def _kind(self, task: str, learn_points: Mapping[str, LearnPoints]) -> TargetKind:
         kind = lookup(TASK_KINDS, self.task_kinds[task], "kind of task")
@@ -259,7 +277,8 @@ class WindowSource:
         self.target_shapes: dict[str, tuple[int, ...]] = {}
         self.weight_shapes: dict[str, tuple[int, ...]] = {}
         for task, kind in self._kinds.items():
-            self.target_shapes[task], self.weight_shapes[task] = kind.shapes(self._targets[0][task], padded)
+            shapes = kind.shapes(kind.read(self._first_with(task)), padded)
+            self.target_shapes[task], self.weight_shapes[task] = shapes
 
 
 def _generator(stream: np.random.SeedSequence, number: int) -> np.random.Generator:

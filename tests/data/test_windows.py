@@ -576,3 +576,27 @@ def test_a_negative_weight_map_is_refused():
     image = np.ones((4, 4, 1, 1), np.float32)
     with pytest.raises(DataError, match="weight map"):
         PreparedSubject("p", image, {}, loss_weight=-image[..., 0])
+
+
+# Targets that are not there
+
+
+def test_a_target_that_is_missing_is_zero_and_has_no_weight():
+    whole = subject_of(0)
+    targets = {task: target for task, target in subject_of(1).targets.items() if task in ("organs", "age")}
+    partial = PreparedSubject("p01", subject_of(1).image, targets, missing=frozenset({"ct", "sex"}))
+    source = WindowSource([partial, whole], (8, 10, 1), UniformSampler((8, 10, 1)), EVERYTHING, KINDS, loss_border=2)
+    order = [source.subject_of(index).subject_id for index in range(6)]
+    # What the arrays held before does not shine through.
+    _, targets, weights = source.batch(range(6), lambda shape, dtype: np.full(shape, 9, dtype))
+    for row, name in enumerate(order):
+        for task in KINDS:
+            lacks = name == "p01" and task in ("ct", "sex")
+            assert (weights[task][row].max() > 0) != lacks
+            assert not lacks or not targets[task][row].any()
+
+
+def test_a_task_that_no_subject_has_a_target_of_is_refused():
+    alone = PreparedSubject("p01", subject_of(1).image, {}, missing=frozenset({"ct"}))
+    with pytest.raises(DataError, match="none of 1 subject has a target of task 'ct'"):
+        WindowSource([alone], (8, 10, 1), UniformSampler((8, 10, 1)), None, {"ct": "map"})
