@@ -25,6 +25,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.layers.residual": ("ResidualBlock", "ResidualSection"),
     "sfgkeras.layers.sfg_convolution": ("SFGConv2D", "SFGConv3D"),
     "sfgkeras.layers.subspace_stitch": ("SubspaceOrthogonality", "SubspaceStitch"),
+    "sfgkeras.losses.agreement": ("KappaLoss",),
     "sfgkeras.losses.binary": ("BinaryCrossEntropy",),
     "sfgkeras.losses.boxes": ("GeneralisedOverlapLoss",),
     "sfgkeras.losses.classification": ("ClassificationCrossEntropy",),
@@ -50,6 +51,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.metrics.labels": ("Accuracy", "Dice", "Jaccard"),
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),
     "sfgkeras.networks.highresnet": ("HighResNet",),
+    "sfgkeras.networks.playout": ("PlayoutNet",),
     "sfgkeras.networks.unet": ("UNet",),
     "sfgkeras.networks.vgg": ("VGG11",),
 }

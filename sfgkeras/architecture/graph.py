@@ -27,7 +27,7 @@ class UnknownStage(ValueError):
 class Architecture:
     """Stages that read each other, and the stage that the head of every task reads.
 
-    Every stage reads the one before it, and the one that its `skip` names. Levels count how often the image has been
+    Every stage reads the one before it, and those that its `skip` names. Levels count how often the image has been
     halved: a stage works on one level, and leaves its features on the next where it pools.
 
     Attributes:
@@ -61,15 +61,12 @@ class Architecture:
             raise ValueError(f"stage {name!r} is larger than the image: it upsamples where nothing was pooled")
         if index and self.stages[index - 1].per_task and not stage.per_task:
             raise ValueError(f"stage {name!r} is shared, but the stage before it is one per task; make it per_task too")
-        if stage.skip:
-            source = place_of(stage.skip, self.names)
+        found = [place_of(skip, self.names) for skip in stage.skips]
+        for source in found:
             if source >= index:
-                raise ValueError(f"stage {name!r} has skip = {stage.skip!r}, which does not come before it")
-            if self.levels[source] != self.levels[index]:
-                raise ValueError(
-                    f"stage {name!r} works on level {self.levels[index]}, but its skip = {stage.skip!r} on level "
-                    f"{self.levels[source]}; a skip joins stages of one level"
-                )
+                raise ValueError(f"stage {name!r} has skip = {self.names[source]!r}, which does not come before it")
+            if found.count(source) > 1:
+                raise ValueError(f"stage {name!r} has skip = {self.names[source]!r} twice; name it once")
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -92,9 +89,8 @@ class Architecture:
 
     def sources(self, index: int) -> tuple[int, ...]:
         """Returns the stages whose features a stage reads, in the order of its channels; none for the first."""
-        skip = self.stages[index].skip
         before = (index - 1,) if index else ()
-        return (*before, place_of(skip, self.names)) if skip else before
+        return (*before, *(place_of(skip, self.names) for skip in self.stages[index].skips))
 
     def readers(self, index: int) -> list[int]:
         """Returns the later stages that read a stage."""

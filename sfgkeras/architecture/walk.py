@@ -16,13 +16,15 @@ from sfgkeras.architecture.graph import Architecture
 from sfgkeras.layers.backend import fan_out
 
 Streams = dict[int, Any]
+Consumer = tuple[str | int, ...]
+"""Who waits for streams: `("chain", stage)`, `("skip", stage, source)`, `("head", task)` or `("kept", stage)`."""
 
 
 class Operations(Protocol):
     """What the walk itself does to features `(batch, *spatial, channels)`."""
 
-    def pool(self, features: Any) -> Any:
-        """Takes the maximum over 2 voxels per axis; an odd last voxel is kept."""
+    def pool(self, features: Any, maximum_share: float = 1.0) -> Any:
+        """Takes maximum and mean over 2 voxels per axis, the maximum by its share; an odd last voxel is kept."""
         ...
 
     def upsample(self, features: Any, like: Any) -> Any:
@@ -60,9 +62,19 @@ RunStage = Callable[[int, Streams, Callable[[], Any]], Streams]
 class TensorOperations:
     """The walk's operations on tensors of any Keras backend."""
 
-    def pool(self, features: Any) -> Any:
-        """Takes the maximum over 2 voxels per axis; an odd last voxel is kept, so that no axis ever vanishes."""
-        return ops.max_pool(features, 2, strides=2, padding="same", data_format="channels_last")
+    def pool(self, features: Any, maximum_share: float = 1.0) -> Any:
+        """Takes maximum and mean over 2 voxels per axis, the maximum by its share.
+
+        An odd last voxel is kept, so that no axis ever vanishes.
+        """
+        settings = {"strides": 2, "padding": "same", "data_format": "channels_last"}
+        if maximum_share == 1.0:
+            return ops.max_pool(features, 2, **settings)
+        if maximum_share == 0.0:
+            return ops.average_pool(features, 2, **settings)
+        first, second = fan_out(features, 2)
+        largest = ops.max_pool(first, 2, **settings)
+        return maximum_share * largest + (1.0 - maximum_share) * ops.average_pool(second, 2, **settings)
 
     def upsample(self, features: Any, like: Any) -> Any:
         """Repeats every voxel over 2 per axis and cuts the result to the spatial size of `like`."""
@@ -104,7 +116,7 @@ def walk_and_keep(
     architecture: Architecture, image: Any, groups: Groups, operations: Operations, run_stage: RunStage
 ) -> tuple[list[Streams], dict[int, Streams]]:
     """Does what `walk` does; returns besides, by the index of the stage, the streams of `Groups.kept_groups`."""
-    waiting: dict[tuple[str, int], Streams] = {}
+    waiting: dict[Consumer, Streams] = {}
     last_on_level: dict[int, Any] = {}
 
     @functools.cache
@@ -118,13 +130,34 @@ def walk_and_keep(
         if stage.upsamples:
             like = last_on_level[level]
             streams = _each(functools.partial(operations.upsample, like=like), streams)
-        if stage.skip:
-            streams = _joined(streams, waiting["skip", index], operations)
+        skipped = [
+            _brought_to(level, architecture, source, waiting["skip", index, source], last_on_level, operations)
+            for source in architecture.sources(index)[1:]
+        ]
+        if skipped:
+            streams = _joined(streams, skipped, operations)
         left = run_stage(index, streams, functools.partial(sized_image, level))
         last_on_level[level] = next(iter(left.values())) if left else sized_image(level)
         _hand_on(architecture, index, left, groups, operations, waiting)
     heads = [waiting.get(("head", task), {}) for task in range(len(architecture.taps))]
-    return heads, {place: streams for (consumer, place), streams in waiting.items() if consumer == "kept"}
+    return heads, {int(key[1]): streams for key, streams in waiting.items() if key[0] == "kept"}
+
+
+def _brought_to(
+    level: int,
+    architecture: Architecture,
+    source: int,
+    streams: Streams,
+    last_on_level: dict[int, Any],
+    operations: Operations,
+) -> Streams:
+    """Returns the streams of a stage at the size of another level."""
+    found, share = architecture.levels[source], architecture.stages[source].maximum_share
+    for _ in range(found, level):
+        streams = _each(functools.partial(operations.pool, maximum_share=share), streams)
+    for finer in range(found - 1, level - 1, -1):
+        streams = _each(functools.partial(operations.upsample, like=last_on_level[finer]), streams)
+    return streams
 
 
 def _hand_on(
@@ -133,17 +166,17 @@ def _hand_on(
     streams: Streams,
     groups: Groups,
     operations: Operations,
-    waiting: dict[tuple[str, int], Streams],
+    waiting: dict[Consumer, Streams],
 ) -> None:
     """Puts what a stage left where the next stage, skips and heads find it."""
-    skips = {
-        ("skip", later): groups.stage_groups(later)
+    skips: dict[Consumer, Collection[int]] = {
+        ("skip", later, index): groups.stage_groups(later)
         for later in architecture.readers(index)
         if index in architecture.sources(later)[1:]
     }
     if kept := groups.kept_groups(index):
         skips["kept", index] = kept
-    behind: dict[tuple[str, int], Collection[int]] = {}
+    behind: dict[Consumer, Collection[int]] = {}
     if index + 1 < len(architecture.stages):
         behind["chain", index + 1] = groups.stage_groups(index + 1)
     behind |= {("head", task): groups.head_groups(task) for task, tap in enumerate(architecture.taps) if tap == index}
@@ -152,13 +185,14 @@ def _hand_on(
         return
     everything = {group for wanted in behind.values() for group in wanted}
     found = _shared_out(streams, skips | {("pool", index): everything}, operations)
-    pooled = _each(operations.pool, found.pop(("pool", index)))
+    pool = functools.partial(operations.pool, maximum_share=architecture.stages[index].maximum_share)
+    pooled = _each(pool, found.pop(("pool", index)))
     waiting |= found | _shared_out(pooled, behind, operations)
 
 
 def _shared_out(
-    streams: Streams, wanted: dict[tuple[str, int], Collection[int]], operations: Operations
-) -> dict[tuple[str, int], Streams]:
+    streams: Streams, wanted: dict[Consumer, Collection[int]], operations: Operations
+) -> dict[Consumer, Streams]:
     """Gives every consumer a copy of each tensor that it wants; streams that are one tensor stay one tensor."""
     uses = Counter(key for groups in wanted.values() for key in {id(streams[group]) for group in groups})
     tensors = {id(stream): stream for stream in streams.values()}
@@ -179,11 +213,14 @@ def _each(function: Callable[[Any], Any], streams: Streams) -> Streams:
     return {group: done[id(stream)] for group, stream in streams.items()}
 
 
-def _joined(streams: Streams, skipped: Streams, operations: Operations) -> Streams:
-    """Concatenates every stream with the one that skips to it; once where both are one tensor."""
-    done: dict[tuple[int, int], Any] = {}
+def _joined(streams: Streams, skipped: Sequence[Streams], operations: Operations) -> Streams:
+    """Concatenates every stream with those that skip to it; once where all of them are the same tensors."""
+    done: dict[tuple[int, ...], Any] = {}
+    joined = {}
     for group, stream in streams.items():
-        key = (id(stream), id(skipped[group]))
+        parts = [stream, *(each[group] for each in skipped)]
+        key = tuple(id(part) for part in parts)
         if key not in done:
-            done[key] = operations.concatenate([stream, skipped[group]])
-    return {group: done[id(stream), id(skipped[group])] for group, stream in streams.items()}
+            done[key] = operations.concatenate(parts)
+        joined[group] = done[key]
+    return joined

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from sfgkeras.losses.agreement import KappaLoss
 from sfgkeras.losses.base import TaskLoss
 from sfgkeras.losses.binary import BinaryCrossEntropy
 from sfgkeras.losses.boxes import GeneralisedOverlapLoss
@@ -44,6 +45,7 @@ __all__ = [
     "GeneralisedDiceLoss",
     "GeneralisedOverlapLoss",
     "Huber",
+    "KappaLoss",
     "L2Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",

@@ -8,6 +8,7 @@ from sfgkeras.networks.counting import count_multiplies, count_parameters
 from sfgkeras.networks.hardening import build_plain_model, group_network, harden
 from sfgkeras.networks.heads import Head
 from sfgkeras.networks.highresnet import HighResNet
+from sfgkeras.networks.playout import PlayoutNet
 from sfgkeras.networks.recalibration import recalibrate
 from sfgkeras.networks.searching import fit_auto
 from sfgkeras.networks.unet import UNet
@@ -24,6 +25,7 @@ __all__ = [
     "Head",
     "HighResNet",
     "MultiTaskNetwork",
+    "PlayoutNet",
     "UNet",
     "VGG11",
     "build_plain_model",

@@ -140,6 +140,13 @@ def _max_pooling(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
     )
 
 
+def _average_pooling(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
+    return graph.add(
+        "AveragePool", inputs, kernel_shape=list(layer.pool_size), strides=list(layer.strides), auto_pad=padding
+    )
+
+
 def _average(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
     return graph.add("Flatten", [graph.add("GlobalAveragePool", inputs)], axis=1)
 
@@ -213,6 +220,8 @@ CONVERTERS: Mapping[type, Converter] = {
     keras.layers.Concatenate: _concatenation,
     keras.layers.MaxPooling2D: _max_pooling,
     keras.layers.MaxPooling3D: _max_pooling,
+    keras.layers.AveragePooling2D: _average_pooling,
+    keras.layers.AveragePooling3D: _average_pooling,
     keras.layers.GlobalAveragePooling2D: _average,
     keras.layers.GlobalAveragePooling3D: _average,
     keras.layers.Flatten: _flatten,

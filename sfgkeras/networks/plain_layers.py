@@ -274,11 +274,17 @@ class PlainLayers:
             inputs = self._known_as(inputs, taken)
         return inputs
 
-    def pool(self, inputs: Any) -> Any:
-        """Takes the maximum over 2 voxels per axis; an odd last voxel is kept."""
-        layer = keras.layers.MaxPooling2D if self.spatial_rank == 2 else keras.layers.MaxPooling3D
-        pool = layer(2, padding="same", data_format="channels_last", dtype=self.dtype, name=self._name("pool"))
-        return self._known_as(inputs, pool(inputs))
+    def pool(self, inputs: Any, maximum_share: float = 1.0) -> Any:
+        """Takes maximum and mean over 2 voxels per axis, the maximum by its share; an odd last voxel is kept."""
+        flat = self.spatial_rank == 2
+        largest = keras.layers.MaxPooling2D if flat else keras.layers.MaxPooling3D
+        mean = keras.layers.AveragePooling2D if flat else keras.layers.AveragePooling3D
+        parts = []
+        for layer, share in ((largest, maximum_share), (mean, 1.0 - maximum_share)):
+            if share:
+                pool = layer(2, padding="same", data_format="channels_last", dtype=self.dtype, name=self._name("pool"))
+                parts.append(pool(inputs) if share == 1.0 else self.rescale(pool(inputs), share))
+        return self._known_as(inputs, self.add(parts))
 
     def _known_as(self, before: Any, after: Any) -> Any:
         """Returns a tensor of another size, whose channels are known to be 0 where they were before."""

@@ -205,6 +205,12 @@ def _sensitivity() -> "type[TaskLoss]":
     return SensitivitySpecificityLoss
 
 
+def _kappa() -> "type[TaskLoss]":
+    from sfgkeras.losses.agreement import KappaLoss
+
+    return KappaLoss
+
+
 def _class_cross_entropy() -> "type[TaskLoss]":
     from sfgkeras.losses.classification import ClassificationCrossEntropy
 
@@ -287,6 +293,9 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
         ),
         "sensspec": LossEntry(
             _sensitivity, "squared errors on and off each label", SensitivitySettings, likelihood="categorical"
+        ),
+        "kappa": LossEntry(
+            _kappa, "one minus Cohen's kappa, the agreement beyond chance (Playout 2018)", likelihood="categorical"
         ),
         "binary_crossentropy": _BINARY,
     },

@@ -64,6 +64,20 @@ class UNetSettings(Settings):
         return ("decoder", "encoder", *down, "encoding", *up)
 
 
+@dataclass(frozen=True)
+class PlayoutSettings(Settings):
+    """Settings of `playout`."""
+
+    levels: int = setting(3, "How often the image is halved; filters are 32, 64, 128, ... from the top.", ge=1)
+    maximum_share: float = setting(
+        0.5, "What the maximum counts in pooling; the rest is the mean (mixed pooling).", ge=0, le=1
+    )
+    kernel_size: int = setting(7, "Side of the kernels on the lowest level, in voxels.", ge=1)
+    dense: bool = setting(
+        True, "Whether every level of the encoder reads all finer ones, pooled over regions of several sizes."
+    )
+
+
 def _highresnet() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.highresnet import HighResNet
 
@@ -74,6 +88,12 @@ def _unet() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.unet import UNet
 
     return UNet
+
+
+def _playout() -> "type[MultiTaskNetwork]":
+    from sfgkeras.networks.playout import PlayoutNet
+
+    return PlayoutNet
 
 
 def _vgg11() -> "type[MultiTaskNetwork]":
@@ -88,6 +108,12 @@ NETWORKS: dict[str, NetworkEntry] = {
         _unet,
         "a way down, and a way up that reads its levels; one way up for all tasks, or one for each",
         settings=UNetSettings,
+        outputs=frozenset({"map", "vector"}),
+    ),
+    "playout": NetworkEntry(
+        _playout,
+        "residual blocks, mixed pooling and large kernels on one way down, a way up for each task (Playout 2018)",
+        settings=PlayoutSettings,
         outputs=frozenset({"map", "vector"}),
     ),
     "vgg11": NetworkEntry(_vgg11, "convolutions and pooling, then an average", outputs=frozenset({"vector"})),

@@ -54,7 +54,7 @@ def test_the_width_multiplies_filters_and_leaves_at_least_one():
         ([Stage(4), Stage(4, upsamples=True)], [None], "'stage_2' is larger than the image"),
         ([Stage(4), Stage(4, skip="stage_9")], [None], "there is no stage 'stage_9', did you mean 'stage_"),
         ([Stage(4), Stage(4, skip="stage_2")], [None], "skip = 'stage_2', which does not come before it"),
-        ([Stage(4, pools=True), Stage(4), Stage(4, skip="stage_1")], [None], "works on level 1, but its skip"),
+        ([Stage(4), Stage(4), Stage(4, skip=("stage_1", "stage_1"))], [None], "skip = 'stage_1' twice; name it once"),
         ([Stage(4, name="a"), Stage(4, name="a")], [None], "several stages are called 'a'"),
         ([Stage(4, per_task=True), Stage(4)], [None], "'stage_2' is shared, but the stage before it is one per task"),
         ([Stage(4), Stage(4)], ["stage_1"], "stage 'stage_2' is read by no stage and no head"),
@@ -64,6 +64,11 @@ def test_the_width_multiplies_filters_and_leaves_at_least_one():
 def test_stages_that_do_not_fit_are_refused_by_name(stages, taps, message):
     with pytest.raises(ValueError, match=message):
         build_architecture(stages, 1.0, taps)
+
+
+def test_the_share_of_the_maximum_is_a_part_of_one():
+    with pytest.raises(ValueError, match="maximum_share = 1.5 of stage 'down' must lie between 0, the mean, and 1"):
+        Stage(4, name="down", pools=True, maximum_share=1.5)
 
 
 @pytest.mark.parametrize("width", [0, -1.0])

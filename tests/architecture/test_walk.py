@@ -28,9 +28,9 @@ class Recording(TensorOperations):
     def __init__(self):
         self.pooled = 0
 
-    def pool(self, features):
+    def pool(self, features, maximum_share=1.0):
         self.pooled += 1
-        return super().pool(features)
+        return super().pool(features, maximum_share)
 
 
 def send(stages, image, taps=(None,), operations=None):
@@ -71,6 +71,35 @@ def test_a_skip_brings_what_was_there_before_pooling():
     stages = [Stage(1, name="down", pools=True), Stage(1), Stage(1, upsamples=True, skip="down")]
     _, seen = send(stages, image)
     np.testing.assert_array_equal(seen[2][0, :, 0], [[3, 1], [3, 2], [5, 3], [5, 4]])
+
+
+def test_mixed_pooling_weighs_the_maximum_and_the_mean():
+    image = np.array([0, 3, 4, 4, 8], "float32").reshape(1, 5, 1, 1)
+    for share, expected in ((1.0, [4, 5, 9]), (0.0, [2.5, 5, 9]), (0.25, [2.875, 5, 9])):
+        _, seen = send([Stage(1, pools=True, maximum_share=share), Stage(1)], image)
+        np.testing.assert_allclose(seen[1].ravel(), expected)
+
+
+def test_a_skip_brings_several_stages_from_finer_and_coarser_levels_to_its_own():
+    image = np.arange(8, dtype="float32").reshape(1, 8, 1, 1)
+    stages = [
+        Stage(1, name="fine", pools=True, maximum_share=0.0),
+        Stage(1, name="middle", pools=True),
+        Stage(1, name="bottom", skip="fine"),
+        Stage(1, upsamples=True),
+        Stage(1, upsamples=True, skip=("middle", "fine", "bottom")),
+    ]
+    architecture = build_architecture(stages, 1.0, [None])
+    assert [architecture.sources(index) for index in range(5)] == [(), (0,), (1, 0), (2,), (3, 1, 0, 2)]
+    fine = image.ravel() + 1
+    middle = fine.reshape(4, 2).mean(axis=1) + 1
+    bottom = middle.reshape(2, 2).max(axis=1)
+    _, seen = send(stages, image)
+    # Regions of 4 voxels per axis: the mean, as the stage that they come from pools.
+    expected = np.stack([bottom, fine.reshape(2, 4).mean(axis=1)], axis=-1)
+    np.testing.assert_allclose(seen[2][0, :, 0], expected)
+    coarse = np.repeat(expected[:, :1] + 1, 4)
+    np.testing.assert_allclose(seen[4][0, :, 0, 2:5].T, [np.repeat(middle, 2), fine, coarse])
 
 
 def test_heads_read_the_stages_that_they_sit_on_behind_their_pooling():
