@@ -206,8 +206,8 @@ def _finished(
     if config.network.batch_norm == "recalibrated":
         saved: list[int | str] = [iteration, "best"] if takes_best else ["best", iteration]
         recalibrate_saved(session, checkpoints, network, subjects, saved, reporter)
-    elif takes_best:
-        restore_arrays(read_state(best).arrays, network)
+    elif takes_best or config.training.ema_decay is not None:
+        restore_arrays(read_state(best if takes_best else checkpoints.path(iteration)).arrays, network)
     if takes_best:
         found = read_record(best)["iteration"]
         reporter.message(f"restore_best = yes: the network is that of iteration {found}, the best in validation")

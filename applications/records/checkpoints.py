@@ -23,6 +23,8 @@ from sfgkeras.protection import is_protected, refuse_protected
 
 FORMAT = 1
 BEST = "best.npz"
+AVERAGE = "average"
+"""What the keys of averaged weights begin with."""
 _NAME = re.compile(r"iteration_(\d+)\.npz")
 _GENERATOR = re.compile(r"seed_generator(_\d+)?/")
 
@@ -59,10 +61,13 @@ def collect_arrays(network: Any, optimizers: Sequence[Any] = ()) -> dict[str, np
 def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: Sequence[Any] = ()) -> None:
     """Assigns what `collect_arrays` copied.
 
+    Without optimisers the network is to predict, not to be trained on: averages are its weights then, where the state
+    holds any.
+
     Raises:
         DataError: If a variable is missing or has another shape, which means another network.
     """
-    _assign("network", network.predicting_variables, arrays)
+    _assign("network", network.predicting_variables, arrays if optimizers else predicting_arrays(arrays))
     if optimizers:
         _assign("balancing", network.balancer.lasting_variables, arrays)
     for number, optimizer in enumerate(optimizers):
@@ -70,6 +75,41 @@ def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: S
     random = {key.removeprefix("random/"): value for key, value in arrays.items() if key.startswith("random/")}
     network.set_random_state(random)
     network.restored()
+
+
+def predicting_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays of a state with the averaged weights, where there are any, in the place of the last ones."""
+    prefix = "network/"
+    return {
+        key: arrays.get(f"{AVERAGE}/{key.removeprefix(prefix)}", value) if key.startswith(prefix) else value
+        for key, value in arrays.items()
+    }
+
+
+def collect_averages(network: Any, averages: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
+    """Names averages of a network's variables, given by `id` of these, as `predicting_arrays` looks for them."""
+    return {key: averages[id(variable)] for key, variable in _average_keys(network) if id(variable) in averages}
+
+
+def restore_averages(arrays: Mapping[str, np.ndarray], network: Any, averages: Mapping[int, Any]) -> None:
+    """Assigns what `collect_averages` named.
+
+    Raises:
+        DataError: If an average is missing.
+    """
+    for key, variable in _average_keys(network):
+        if id(variable) in averages:
+            if key not in arrays:
+                raise DataError(f"the checkpoint holds averages of weights, but not {key}; begin anew with --restart")
+            averages[id(variable)].assign(arrays[key])
+
+
+def _average_keys(network: Any) -> list[tuple[str, Any]]:
+    variables = network.predicting_variables
+    names = variable_names(network, variables)
+    return [
+        (f"{AVERAGE}/{i:04d}/{name}", variable) for i, (name, variable) in enumerate(zip(names, variables, strict=True))
+    ]
 
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from sfgkeras.applications.tasks.targets import PointTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
-from sfgkeras.data.augmentation import Augmentation
+from sfgkeras.data.augmentation import Augmentation, Deformation
+from sfgkeras.data.intensity import Intensities
 from sfgkeras.data.samplers import SAMPLERS
 from sfgkeras.data.windows import PreparedSubject, WindowSource
 from sfgkeras.errors import lookup
+from sfgkeras.tables.intensities import INTENSITIES
 
 # Validation windows are drawn with a seed of their own, so that they are not the first training windows.
 VALIDATION_SEED_OFFSET = 7919
@@ -48,8 +50,6 @@ def build_window_source(
 
 def build_augmentation(config: Config) -> Augmentation | None:
     """Builds the augmentation of `[TRAINING]`, or None where nothing is asked for."""
-    from sfgkeras.data.augmentation import Deformation
-
     training = config.training
     deformation = None
     if training.do_elastic_deformation:
@@ -63,5 +63,11 @@ def build_augmentation(config: Config) -> Augmentation | None:
         bias_field_order=training.bf_order,
         deformation=deformation,
         antialiasing=training.antialiasing,
+        intensities=Intensities(
+            **{name: getattr(training, name) for name in INTENSITIES},
+            num_ghosts=training.num_ghosts,
+            proportion=training.proportion_to_change,
+        ),
     )
-    return None if augmentation == Augmentation(antialiasing=training.antialiasing) else augmentation
+    off = Augmentation(antialiasing=training.antialiasing)
+    return None if augmentation == off else augmentation

@@ -10,6 +10,7 @@ from sfgkeras.applications.records.checkpoints import CheckpointFolder, Training
 from sfgkeras.applications.records.files import RunFolder, write_text
 from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.tasks.task import Task
+from sfgkeras.applications.training.averages import WeightAverages
 from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.applications.training.fine_tuning import freeze_variables, restore_variables
 from sfgkeras.applications.training.network import build_network, set_precision
@@ -93,7 +94,10 @@ def build_trainer(
     use_validation_statistics(network, config)
     losses, balancer = build_losses(tasks, network), network.balancer
     batch_size = config.network.batch_size
-    step = TrainingStep(network, optimizers, losses, balancer, strategy, batch_size, config.system.jit_compile)
+    decay = config.training.ema_decay
+    averages = None if decay is None else WeightAverages(network, decay, strategy)
+    jit_compile = config.system.jit_compile
+    step = TrainingStep(network, optimizers, losses, balancer, strategy, batch_size, jit_compile, averages)
     validate = ValidationPass(network, losses, balancer, metrics, strategy) if has_validation else None
     timetable = build_timetable(config, len(trained_on), until)
     folder, interval = RunFolder(config.system.model_dir), grouping_interval(config, timetable.iterations)
@@ -116,6 +120,7 @@ def build_trainer(
         trained_on,
         settled,
         title,
+        averages,
     )
     trainer.checkpoints = checkpoints
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
@@ -318,3 +323,7 @@ def describe_run(
     reporter.message(f"subjects: {subjects}; devices: {strategy.num_replicas_in_sync}{workers}")
     if config.network.batch_norm == "batch":
         reporter.message("batch_norm = batch: results depend on which windows share a batch")
+    if config.training.ema_decay is not None:
+        reporter.message(
+            f"ema_decay = {config.training.ema_decay:g}: validation, best and inference use averages of the weights"
+        )

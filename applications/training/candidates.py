@@ -47,7 +47,7 @@ def candidate_groups(
 def candidate_config(config: Config, groups: Groups | None, folder: Path, steps: int) -> Config:
     """Returns the configuration of a candidate's training: the run's own, with its groups, in a folder of its own.
 
-    It neither validates nor stops early: the run does that once it has settled.
+    It neither validates nor stops early, and keeps no averages of its weights: the run does that once it has settled.
 
     Args:
         config: The run's configuration.
@@ -61,6 +61,7 @@ def candidate_config(config: Config, groups: Groups | None, folder: Path, steps:
         "patience": 0,
         "restore_best": False,
         "best_metric": None,
+        "ema_decay": None,
     }
     network: dict[str, Any] = {}
     sharing: Any = config.sharing

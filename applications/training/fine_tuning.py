@@ -4,7 +4,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sfgkeras.applications.records.checkpoints import CheckpointFolder, read_state, variable_names
+from sfgkeras.applications.records.checkpoints import (
+    CheckpointFolder,
+    predicting_arrays,
+    read_state,
+    variable_names,
+)
 from sfgkeras.errors import DataError, Problem
 from sfgkeras.reporter import Reporter
 
@@ -31,7 +36,8 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
         state = folder.read(-1, warn=reporter.warning)
     else:
         state = read_state(path)
-    saved = {key.split("/", 2)[2]: value for key, value in state.arrays.items() if key.startswith("network/")}
+    arrays = predicting_arrays(state.arrays)
+    saved = {key.split("/", 2)[2]: value for key, value in arrays.items() if key.startswith("network/")}
     learned = learned_variables(network)
     shapes = {name: value.shape for name, value in saved.items()}
     taken = list(taken_over(_shapes(learned), shapes, training.vars_to_restore, str(path)))

@@ -28,6 +28,7 @@ from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.fitted import Fitted
 from sfgkeras.preprocessing.foreground import EVERY_VOXEL
 from sfgkeras.settings import key_of, setting_values
+from sfgkeras.tables.intensities import INTENSITIES
 from sfgkeras.tables.losses import takes_one_logit
 from sfgkeras.tables.sharing import SHARING
 
@@ -68,10 +69,11 @@ MUST_STAY: Mapping[str, tuple[str, ...]] = {
 MAY_CHANGE: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("batch_size", "decay", "reg_type", "batch_norm"),
     "TRAINING": (
-        "lr", "lr_schedule", "warm_up", "clip_norm", "grouping_lr",
+        "lr", "lr_schedule", "warm_up", "clip_norm", "ema_decay", "grouping_lr",
         "sample_per_volume", "rotation_angle", "scaling_percentage", "isotropic_scaling",
         "antialiasing", "bias_field_range", "bf_order", "random_flipping_axes", "do_elastic_deformation",
-        "num_ctrl_points", "deformation_sigma", "proportion_to_deform", "validation_every_n", "validation_every_epochs",
+        "num_ctrl_points", "deformation_sigma", "proportion_to_deform", *INTENSITIES, "num_ghosts",
+        "proportion_to_change", "validation_every_n", "validation_every_epochs",
         "validation_max_iter",
         "patience", "early_stopping_mode", "stop_when_grouping_converges",
     ),

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sfgkeras.applications.records.logs import WEIGHT
+from sfgkeras.applications.training.averages import WeightAverages
 from sfgkeras.applications.training.optimizers import Optimizers
 from sfgkeras.balancing.balancer import Balancer
 from sfgkeras.balancing.gradients import Gradients
@@ -30,6 +31,7 @@ class TrainingStep:
         strategy: Where it runs.
         global_batch_size: Windows per step over all devices.
         jit_compile: Whether XLA compiles the step.
+        averages: Averages of the network's weights, which every step is followed by; None where none are kept.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class TrainingStep:
         strategy: tf.distribute.Strategy,
         global_batch_size: int,
         jit_compile: bool = False,
+        averages: WeightAverages | None = None,
     ) -> None:
         self._network = network
+        self._averages = averages
         self._optimizers = optimizers
         self._losses = dict(losses)
         self._balancer = balancer
@@ -65,6 +69,8 @@ class TrainingStep:
             used = {} if balancer.weighs_in_step else self._weights()
             parts, errors = strategy.run(replica_step, args=(images, targets, weights, turn))
             summed = {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}
+            if self._averages is not None:
+                self._averages.update()
             if errors is not None:
                 self._network.trunk.record_errors(strategy.gather(errors, axis=0))
             found = self._weights() if balancer.weighs_in_step else {}

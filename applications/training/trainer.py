@@ -17,6 +17,7 @@ from sfgkeras.applications.records.logs import (
 )
 from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.records.training_record import TrainingClock, accelerator_names
+from sfgkeras.applications.training.averages import WeightAverages
 from sfgkeras.applications.training.fingerprint import (
     compare_training,
     network_fingerprint,
@@ -82,6 +83,7 @@ class Trainer:
         trained_on: Ids of the training subjects; those of the states that it goes on from are added.
         settled: The groups that the run has settled on, where it has.
         title: What the progress shown is that of.
+        averages: Averages of the network's weights, which `step` updates; None where none are kept.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Trainer:
         trained_on: Iterable[str] = (),
         settled: Settled | None = None,
         title: str = "training",
+        averages: WeightAverages | None = None,
     ) -> None:
         self._config = config
         self._units = dict(units or {})
@@ -107,6 +110,7 @@ class Trainer:
         self._network = network
         self._optimizers = optimizers
         self._step = step
+        self._averages = averages
         self._validate = validate
         self._monitor = monitor
         self.timetable = timetable
@@ -134,6 +138,8 @@ class Trainer:
             self._reporter.message(f"resumes with other settings: {change}")
         self._trained_on |= set(state.record.get("trained_on", ()))
         restore_arrays(state.arrays, self._network, list(self._optimizers))
+        if self._averages is not None:
+            self._averages.restore(state.arrays)
         self._network.masks = self._config.inference.masks
         self.progress = Progress.from_values(state.record["progress"])
         self._network.balancer.stop(self.progress.stopped_tasks)
@@ -157,7 +163,8 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """Returns everything that a resumed run needs."""
-        return TrainingState(collect_arrays(self._network, list(self._optimizers)), self.record)
+        arrays = collect_arrays(self._network, list(self._optimizers))
+        return TrainingState(arrays | ({} if self._averages is None else self._averages.arrays()), self.record)
 
     @property
     def is_done(self) -> bool:
@@ -248,6 +255,8 @@ class Trainer:
         if self._splitting is not None and self._splitting.is_due(iteration):
             for line in self._splitting.split(iteration, self._optimizers):
                 self._reporter.message(f"iteration {iteration}: {line}")
+                if self._averages is not None:
+                    self._averages.restart()  # a branch that has just begun has no past of its own
 
     @property
     def _loss_names(self) -> list[str]:
@@ -310,7 +319,8 @@ class Trainer:
                 self._clock.note()
 
     def _validation(self, iteration: int, batches: Any, logs: "RunLogs") -> None:
-        scores = self._validate(batches) if self._validate is not None else {}
+        with contextlib.nullcontext() if self._averages is None else self._averages.in_use():
+            scores = self._validate(batches) if self._validate is not None else {}
         logs.write_validation(iteration, {EPOCH: self.timetable.epoch(iteration), **scores})
         tasks = {name: scores[f"{name}_loss"] for name in self._config.tasks}
         self.progress.note_validation({TOTAL: scores[TOTAL], **tasks})

@@ -50,6 +50,13 @@ class Training(Section):
         description="Norm that the gradient of the whole objective is shortened to where it is longer; empty for none. "
         "(new)",
     )
+    ema_decay: Annotated[float | None, NUMBER] = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Exponential moving average of the weights, for validation, `best` and inference: 0.999 reaches "
+        "back over about 1000 iterations; empty for the weights of the last iteration. (new)",
+    )
     loss_type: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Loss of a one-task application; in `[MULTITASK]` each task has its own `loss`.",
@@ -114,6 +121,42 @@ class Training(Section):
     )
     proportion_to_deform: Annotated[float, NUMBER] = Field(
         default=0.5, ge=0, le=1, description="Fraction of the windows that are deformed."
+    )
+    gamma_range: Annotated[tuple[float, float] | None, RANGE] = Field(
+        default=None,
+        description="Random exponent of the image's intensities, scaled to 0 to 1 within the window, e.g. 0.7, 1.5. "
+        "(new)",
+    )
+    contrast_range: Annotated[tuple[float, float] | None, RANGE] = Field(
+        default=None,
+        description="Random factor on the distance of intensities from the window's mean, e.g. 0.75, 1.25. (new)",
+    )
+    ghosting_range: Annotated[tuple[float, float] | None, RANGE] = Field(
+        default=None,
+        description="Random strength of ghosts along a random axis: how much of every `num_ghosts`-th line of k-space "
+        "is lost, e.g. 0.2, 0.8. (new)",
+    )
+    blur_range: Annotated[tuple[float, float] | None, RANGE] = Field(
+        default=None, description="Standard deviation of a random Gaussian blur, in voxels, e.g. 0.5, 1. (new)"
+    )
+    low_resolution_range: Annotated[tuple[float, float] | None, RANGE] = Field(
+        default=None,
+        description="Random factor by which voxels are larger before they are brought back, e.g. 1, 2. (new)",
+    )
+    noise_range: Annotated[tuple[float, float] | None, RANGE] = Field(
+        default=None,
+        description="Standard deviation of random Gaussian noise, in units of the prepared image (with `whitening` of "
+        "its standard deviation), e.g. 0, 0.1. (new)",
+    )
+    num_ghosts: Annotated[int, WHOLE] = Field(
+        default=4, ge=2, description="How many times a window with ghosts repeats. (new)"
+    )
+    proportion_to_change: Annotated[float, NUMBER] = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Fraction of the windows that get noise, blur, contrast, gamma, ghosts or low resolution: of each "
+        "that has a range, on its own. (new)",
     )
     validation_every_n: Annotated[int, WHOLE] = Field(
         default=-1, ge=-1, description="Iterations between validations; 0 or -1 for none."

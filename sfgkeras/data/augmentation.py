@@ -7,10 +7,11 @@ puts both together.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from sfgkeras.data.intensity import Intensities
 from sfgkeras.errors import ConfigError
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
@@ -82,6 +83,7 @@ class Augmentation:
         bias_field_order: Highest total power of that polynomial.
         deformation: Elastic deformation, or None.
         antialiasing: Whether images are smoothed before they are shrunk.
+        intensities: What is changed of the image's intensities, once it has its place.
     """
 
     rotation_angle: tuple[float, float] | None = None
@@ -92,6 +94,7 @@ class Augmentation:
     bias_field_order: int = 3
     deformation: Deformation | None = None
     antialiasing: bool = True
+    intensities: Intensities = field(default_factory=Intensities)
 
     def __post_init__(self) -> None:
         for name in ("rotation_angle", "scaling_percentage", "bias_field_range"):

@@ -152,6 +152,9 @@ class WindowSource:
         window_map.linear(plane, window, smoothing)
         if parameters is not None and parameters.bias_coefficients is not None:
             window *= bias_field(parameters.bias_coefficients, corner, self._size, shape)[..., None]
+        if self.augmentation is not None and not self.augmentation.intensities.is_off:
+            # After all other draws: where nothing of it is asked for, windows are what they were.
+            window[...] = self.augmentation.intensities.apply(window, rng)
 
         place = Place(subject, window, cut, window_map)
         for task, kind in self._kinds.items():

@@ -119,6 +119,21 @@ def make_config(config_maker, tmp_path):
     return config_maker(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def two_stages():
+    """The name of a network of two convolutions, which takes seconds where the shipped ones take a minute."""
+    from sfgkeras.architecture.stage import Stage
+    from sfgkeras.networks import MultiTaskNetwork
+    from sfgkeras.tables import networks
+
+    class TwoStages(MultiTaskNetwork):
+        stages = (Stage(6, name="first"), Stage(5, name="second"))
+
+    networks.NETWORKS["two_stages"] = networks.NetworkEntry(lambda: TwoStages, "two convolutions")
+    yield "two_stages"
+    del networks.NETWORKS["two_stages"]
+
+
 class RecordingReporter:
     """Keeps what a run says."""
 

@@ -6,6 +6,7 @@ from sfgkeras.config.settle import Draft
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import did_you_mean
 from sfgkeras.tables.balancing import BALANCING
+from sfgkeras.tables.intensities import INTENSITIES
 from sfgkeras.tables.losses import LOSSES
 from sfgkeras.tables.stopping import STOPPING
 from sfgkeras.tables.tasks import for_type
@@ -18,6 +19,7 @@ def check_training(draft: Draft) -> None:
         ini.add("TRAINING", "loss_type", "has no effect with [MULTITASK]", "set loss in each [TASK name]")
     if training.scaling_percentage and training.scaling_percentage[0] <= -100:
         ini.add("TRAINING", "scaling_percentage", "shrinks to nothing", "percentages start above -100")
+    _check_intensities(draft)
     for axis in training.random_flipping_axes:
         if window and window[axis] == 1:
             ini.add("TRAINING", "random_flipping_axes", f"flips axis {axis}, which has one voxel", "leave it out")
@@ -35,6 +37,22 @@ def check_training(draft: Draft) -> None:
             f"leaves no subject for training, {held_out:g} are held out in all",
             "lower one of them",
         )
+
+
+def _check_intensities(draft: Draft) -> None:
+    """Ranges of random intensities mean something, and what belongs to them does not stand alone."""
+    ini, training = draft.ini, draft.sections["training"]
+    for key, bounds in INTENSITIES.items():
+        values = getattr(training, key)
+        if values is not None and (problem := bounds.problem(values)):
+            ini.add("TRAINING", key, f"is out of range: both numbers {problem}", "correct it, or leave it out")
+    usual = {name: field.default for name, field in Training.model_fields.items()}
+    if training.num_ghosts != usual["num_ghosts"] and training.ghosting_range is None:
+        ini.add("TRAINING", "num_ghosts", "has no effect without ghosting_range", "set that, or remove this line")
+    is_off = all(getattr(training, key) is None for key in INTENSITIES)
+    if training.proportion_to_change != usual["proportion_to_change"] and is_off:
+        what = f"has no effect without a range of {', '.join(INTENSITIES)}"
+        ini.add("TRAINING", "proportion_to_change", what, "give one of them, or remove this line")
 
 
 def check_grouping_schedule(draft: Draft) -> None:

@@ -60,7 +60,9 @@ def explored(config_maker, tmp_path_factory):
     from tests.applications.conftest import RecordingReporter
 
     reporter = RecordingReporter()
-    config = config_maker(tmp_path_factory.mktemp("explored"))({**AUTO, "TRAINING.auto_candidates": "learned, shared"})
+    config = config_maker(tmp_path_factory.mktemp("explored"))(
+        {**AUTO, "TRAINING.auto_candidates": "learned, shared", "TRAINING.ema_decay": 0.9}
+    )
     return config, reporter, run.train(config, reporter)
 
 
@@ -91,6 +93,9 @@ def test_the_winner_of_the_last_rung_goes_on_with_fixed_groups_to_the_last_itera
     # By the run's own names, whatever dense network a candidate was cut to.
     assert all(key.startswith(("network/", "optimizer", "balancing", "random")) for key in arrays_of(config, 12))
     assert [key for key in arrays_of(config, 12) if "_grouped" in key] == []
+    # Averages of weights begin with the groups that stay.
+    kept = [any(key.startswith("average/") for key in arrays_of(config, iteration)) for iteration in (12, 24)]
+    assert kept == [False, True]
     (told,) = [text for text in reporter.messages if text.startswith(f"schedule = auto: {winner.name} goes on")]
     assert "from iteration 12; share of the improvement that each misses (6 windows of validation sub" in told
 
@@ -234,7 +239,10 @@ def test_a_search_that_is_killed_anywhere_ends_as_if_it_had_not_been(
     count, explored, make_config, tmp_path, kill_after
 ):
     whole, _, _ = explored
-    config = make_config({**AUTO, "TRAINING.auto_candidates": "learned, shared"}, model_dir=tmp_path / "killed")
+    config = make_config(
+        {**AUTO, "TRAINING.auto_candidates": "learned, shared", "TRAINING.ema_decay": 0.9},
+        model_dir=tmp_path / "killed",
+    )
     kill_after(count)
     with pytest.raises(Killed):
         run.train(config)

@@ -281,6 +281,7 @@ def test_a_step_on_two_devices_goes_down_the_gradient_of_the_loss_of_the_whole_b
         spec = importlib.util.spec_from_file_location("step", {__file__!r})
         step = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(step)
+        from sfgkeras.applications.training.averages import WeightAverages
         from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
         from sfgkeras.applications.training.step import TrainingStep
 
@@ -297,7 +298,8 @@ def test_a_step_on_two_devices_goes_down_the_gradient_of_the_loss_of_the_whole_b
             optimizers = Optimizers(*both, clip_norm=norm / 2)  # of the whole gradient, not of a device's part
             optimizers.build(ours)
         losses = {{task: step.RootMeanSquaredError() for task in step.WEIGHTS}}
-        take = TrainingStep(ours, optimizers, losses, ours.balancer, strategy, 4)
+        averages = WeightAverages(ours, 0.5, strategy)
+        take = TrainingStep(ours, optimizers, losses, ours.balancer, strategy, 4, averages=averages)
         dataset = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(data).unbatch().batch(4))
         result = take(next(iter(dataset)))
         weights = {{"weight_a": np.exp(-0.8), "weight_b": 0.5 * np.exp(0.6)}}
@@ -307,6 +309,15 @@ def test_a_step_on_two_devices_goes_down_the_gradient_of_the_loss_of_the_whole_b
             rate = step.GROUPING_RATE if variable.path.endswith("grouping_logits") else step.RATE
             expected = np.array(variable) - rate * np.array(gradient) / 2
             np.testing.assert_allclose(np.array(mine), expected, rtol=1e-3, atol=2e-5, err_msg=variable.path)
+        before = np.array(ours.trainable_variables[0])
+        take(next(iter(dataset)))
+        after = np.array(ours.trainable_variables[0])
+        with averages.in_use():  # after two steps: a tenth of the first, as n / (n + 9) is smaller than 0.5
+            np.testing.assert_allclose(np.array(ours.trainable_variables[0]), 0.1 * before + 0.9 * after, rtol=1e-5)
+            for device in (0, 1):
+                local = strategy.experimental_local_results(ours.trainable_variables[0].value)[device]
+                np.testing.assert_array_equal(np.array(ours.trainable_variables[0]), local.numpy())
+        np.testing.assert_array_equal(np.array(ours.trainable_variables[0]), after)
         """
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False, env=os.environ
