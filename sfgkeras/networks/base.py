@@ -29,6 +29,7 @@ from sfgkeras.networks.gradient_step import gradient_step
 from sfgkeras.networks.heads import Head, TaskHead, find_head
 from sfgkeras.networks.splitting import SplittingCallback, sample_errors
 from sfgkeras.networks.summary import summary_lines
+from sfgkeras.networks.turn_step import turn_step
 from sfgkeras.sharing import Sharing, find_sharing
 from sfgkeras.sharing.adaptive_trunk import AdaptiveTrunk
 
@@ -306,9 +307,11 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             self.trunk.record_errors(sample_errors(self, y, y_pred, sample_weight))
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Takes a step as `keras.Model` does; where `balancing` needs them, by the tasks' gradients."""
+        """Takes a step as `keras.Model` does; by the tasks' gradients or in turns, where the network is trained so."""
         if self._balancer.asks_for_gradients and keras.backend.backend() == "tensorflow":
             return gradient_step(self, *args, **kwargs)
+        if self.trunk.takes_turns:
+            return turn_step(self, super().train_step, *args, **kwargs)
         return super().train_step(*args, **kwargs)
 
     @property

@@ -59,9 +59,11 @@ class JointManyTrunk(GroupedTrunk):
 
     def turn_factors(self) -> Any:
         """Returns by what each task's term counts in the present step, float32 `(tasks,)`; None for all alike."""
-        if not self.takes_turns:
-            return None
-        return ops.take(np.eye(len(self.order), dtype="float32")[list(self.order)], self.memory.present, axis=0)
+        return self.factors_of(self.memory.present) if self.takes_turns else None
+
+    def factors_of(self, number: Any) -> Any:
+        """Returns what `turn_factors` is in the turn of a number."""
+        return ops.take(np.eye(len(self.order), dtype="float32")[list(self.order)], number, axis=0)
 
     def used_by(self, task: int) -> list[Any]:
         """Returns the trained variables that a task uses: those of its stages and of its head."""

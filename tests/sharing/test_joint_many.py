@@ -1,5 +1,8 @@
 """Joint many-task networks: where heads sit, the successive regularisation by hand, and what moves in whose turn."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from sfgkeras.balancing import Uncertainty
 from sfgkeras.errors import Problem
 from sfgkeras.losses import RootMeanSquaredError
 from sfgkeras.networks import VGG11, Head, HighResNet, MultiTaskNetwork, UNet
+from sfgkeras.networks.moments import slots_of
 
 TASKS = {"a": 1, "b": 1, "c": 1}
 
@@ -200,6 +204,73 @@ def test_in_fit_no_other_task_s_head_gets_a_gradient():
         after = [np.array(v) for head in network.heads for v in head.trainable_variables]
         moved = [(one != two).any() for one, two in zip(before, after, strict=True)]
         assert moved == [place // 2 == task for place in range(6)]
+
+
+def optimizer_values(network):
+    """What an optimiser keeps of each variable, by its path."""
+    optimizer = network.optimizer
+    return {
+        v.path: [np.array(slots[place]) for slots in slots_of(optimizer).values()]
+        for place, v in enumerate(optimizer._trainable_variables)
+    }
+
+
+@pytest.mark.parametrize(
+    "optimizer", [keras.optimizers.AdamW(0.01, weight_decay=0.1), keras.optimizers.SGD(0.1, momentum=0.9)]
+)
+def test_in_fit_nothing_moves_but_what_the_task_of_the_turn_uses_and_the_rule_learns(optimizer):
+    network = build(trained="in_turns", period=2, balancing=Uncertainty(likelihood=dict.fromkeys(TASKS, "gaussian")))
+    network.compile(optimizer, loss=dict.fromkeys(TASKS, RootMeanSquaredError()))
+    images, targets, _ = batch()
+    network.train_on_batch(images, targets)
+    for iteration in range(1, 8):
+        task = iteration // 2 % 3
+        before = {v.path: np.array(v) for v in network.trainable_variables}
+        gathered = optimizer_values(network)
+        network.train_on_batch(images, targets)
+        uses = stage_parameters(network, *range(1, task + 2)) + head_parameters(network, task)
+        paths = {v.path for v in uses}
+        moved = {v.path for v in network.trainable_variables if (np.array(v) != before[v.path]).any()}
+        of_rule = {v.path for v in network.balancer.trainable_variables}
+        assert paths <= moved <= paths | of_rule
+        after = optimizer_values(network)
+        changed = {
+            path for path in after if any((a != b).any() for a, b in zip(after[path], gathered[path], strict=True))
+        }
+        assert paths <= changed <= paths | of_rule
+
+
+TWO_DEVICES = """
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from sfgkeras.networks import HighResNet
+rng = np.random.default_rng(0)
+images = rng.normal(size=(4, 6, 6, 1)).astype("float32")
+targets = {"a": images + 1, "b": images - 1}
+found = []
+for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+    with tf.distribute.MirroredStrategy(devices).scope():
+        network = HighResNet({"a": 1, "b": 1}, "joint_many", width=0.25, trained="in_turns", period=1, seed=0)
+        network.build((None, 6, 6, 1))
+        network.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss="mse")
+    network.fit(images, targets, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    kept = [np.array(variable) for variable in network.heads[0].trainable_variables]
+    network.fit(images, targets, batch_size=4, epochs=1, shuffle=False, verbose=0)
+    assert all((np.array(v) != old).any() for v, old in zip(network.heads[0].trainable_variables, kept))
+    kept = [np.array(variable) for variable in network.heads[0].trainable_variables]
+    network.fit(images, targets, batch_size=4, epochs=1, shuffle=False, verbose=0)
+    assert all((np.array(v) == old).all() for v, old in zip(network.heads[0].trainable_variables, kept))
+    found.append([np.array(variable) for variable in network.trainable_variables])
+for one, two in zip(*found):
+    np.testing.assert_allclose(one, two, atol=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_in_fit_a_turn_is_on_two_devices_what_it_is_on_one():
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_a_network_saved_in_a_turn_goes_on_in_it(tmp_path):
