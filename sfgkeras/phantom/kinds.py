@@ -79,6 +79,12 @@ def _write_hdf5() -> Writer:
     return write_hdf5
 
 
+def _write_fundus() -> Writer:
+    from sfgkeras.phantom.fundus import write_fundus
+
+    return write_fundus
+
+
 def _below(*sources: str) -> Mapping[str, str]:
     """Returns the settings of sources that all search the folder itself."""
     return {f"{name}.path_to_search": "" for name in sources}
@@ -102,6 +108,22 @@ KINDS: Mapping[str, PhantomKind] = {
                 "HDF5 files in train, val and test", _write_hdf5, _below("PHOTOS", "MASKS", "KINDS", "BOXES")
             ),
             "folder": Layout("PNG images and masks, a CSV file of kinds and boxes", _write_pictures, None),
+        },
+    ),
+    "fundus": PhantomKind(
+        "eye fundi with red and bright lesions: photo, a mask for each type, a table of which are there",
+        "playout",
+        {
+            "folder": Layout(
+                "PNG images and masks, a CSV file",
+                _write_fundus,
+                {
+                    "FUNDUS.path_to_search": "images",
+                    "RED.path_to_search": "red",
+                    "BRIGHT.path_to_search": "bright",
+                    "PRESENCE.csv_file": "subjects.csv",
+                },
+            )
         },
     ),
 }

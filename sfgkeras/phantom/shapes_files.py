@@ -69,7 +69,7 @@ def write_pictures(
     names = [f"shape_{number:04d}" for number in range(num_subjects)]
     pictures = [folder / kind / f"{name}.png" for name in names for kind in ("images", "masks")]
     files = [*pictures, folder / TABLE, folder / SPLIT]
-    _prepare(files, num_subjects, overwrite)
+    prepare_files(files, num_subjects, overwrite)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -108,7 +108,7 @@ def write_hdf5(
     wanted = {phase: subjects for phase, subjects in phases(num_subjects).items() if len(subjects)}
     places = {phase: {name: folder / PHASE_FOLDERS[phase] / f"{name}.h5" for name in DATA_SETS} for phase in wanted}
     files = [path for paths in places.values() for path in paths.values()]
-    _prepare(files, num_subjects, overwrite)
+    prepare_files(files, num_subjects, overwrite)
     pictures = _drawn(num_subjects, size, seed, progress)
     with contextlib.ExitStack() as stack:
         for phase, subjects in wanted.items():
@@ -134,7 +134,7 @@ def _drawn(num_subjects: int, size: str, seed: int, progress: Progress | None) -
         yield picture
 
 
-def _prepare(files: list[Path], num_subjects: int, overwrite: bool) -> None:
+def prepare_files(files: list[Path], num_subjects: int, overwrite: bool) -> None:
     """Refuses what cannot be, and makes the folders of some files."""
     if num_subjects < 1:
         raise ValueError(f"num_subjects = {num_subjects!r} must be 1 or more")
