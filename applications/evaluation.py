@@ -12,7 +12,7 @@ from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.tables import read_csv, summarise, summary_text, with_unit, write_csv
 from sfgkeras.applications.records.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.regions import evaluation_masks
-from sfgkeras.applications.subjects.frames import read_in_voxels
+from sfgkeras.applications.subjects.frames import read_as_written
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
 from sfgkeras.applications.tasks.labelled import LabelledTask
@@ -261,14 +261,15 @@ def _evaluate_values(session: Session, task: RowTask, subjects: Sequence[Subject
     write_csv(session.config.evaluation.save_csv_dir / f"{task.name}_pairs.csv", pairs)
     rows = task.evaluate_values(truth, results, session.config.evaluation)
     if task.rows_per_subject:
-        rows = [{"subject_id": subject.subject_id, **row} for subject, row in zip(subjects, rows, strict=True)]
+        owners = np.repeat([subject.subject_id for subject in subjects], len(rows) // len(subjects)).tolist()
+        rows = [{"subject_id": subject_id, **row} for subject_id, row in zip(owners, rows, strict=True)]
     return rows
 
 
 def _true_value(session: Session, task: RowTask, subject: Subject) -> np.ndarray:
     """Returns the numbers of a subject's target, in the unit that results are written in."""
     if isinstance(task, PointTarget):
-        return read_in_voxels(session.config, session.cohort, task, subject)
+        return read_as_written(session.config, session.cohort, task, subject)
     return session.cohort.value(subject, task, task.read_value)
 
 

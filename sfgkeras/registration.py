@@ -29,6 +29,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.losses.binary": ("BinaryCrossEntropy",),
     "sfgkeras.losses.boxes": ("GeneralisedOverlapLoss",),
     "sfgkeras.losses.classification": ("ClassificationCrossEntropy",),
+    "sfgkeras.losses.landmarks": ("HeatMapCrossEntropy", "HeatMapLoss", "LandmarkLoss"),
     "sfgkeras.losses.overlap": (
         "GeneralisedDiceLoss",
         "SensitivitySpecificityLoss",
@@ -49,6 +50,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.losses.surfaces": ("NormalLoss", "ScaleInvariantLoss"),
     "sfgkeras.metrics.boxes": ("BoxOverlap",),
     "sfgkeras.metrics.labels": ("Accuracy", "Dice", "Jaccard"),
+    "sfgkeras.metrics.landmarks": ("RadialError",),
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),
     "sfgkeras.networks.highresnet": ("HighResNet",),
     "sfgkeras.networks.playout": ("PlayoutNet",),

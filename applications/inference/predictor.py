@@ -61,7 +61,8 @@ class Predictor:
         has_one_size: bool = False,
     ) -> None:
         self._maps = voxel_tasks(tasks)
-        self._values = image_tasks(tasks)
+        self._values = {name: task for name, task in image_tasks(tasks).items() if not task.is_map}
+        self._located = {name: task for name, task in image_tasks(tasks).items() if task.is_map}
         self._window_size = tuple(window_size)
         self._border = tuple(border)
         self._blending = blending
@@ -77,6 +78,7 @@ class Predictor:
         self._has_one_size = has_one_size
         self._call = _compiled(network, self._maps)
         self._call_values = _compiled(network, self._values)
+        self._call_located = _compiled(network, self._located)
 
     def volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Predicts volumes.
@@ -87,14 +89,11 @@ class Predictor:
         Returns:
             Activated outputs `(x, y, z, outputs)` by task.
         """
-        shape = image.shape[:3]
-        volumes = {
-            name: np.empty((*shape, task.activated_for(image.shape[-1])), np.float32)
-            for name, task in self._maps.items()
-        }
-        for name, region, values in self.slabs(image):
-            volumes[name][region] = values
-        return volumes
+        return _whole(image, self._maps, self.slabs(image))
+
+    def located_volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Predicts the maps of tasks whose results are places in them; see `volumes`."""
+        return _whole(image, self._located, self._slabs(image, self._located, self._call_located))
 
     def slabs(self, image: np.ndarray) -> Iterator[tuple[str, Region, np.ndarray]]:
         """Predicts a volume from one end to the other, and gives away what is finished.
@@ -105,8 +104,13 @@ class Predictor:
         Yields:
             Task, place in the volume and activated outputs, `(x, y, z, outputs)`.
         """
+        return self._slabs(image, self._maps, self._call)
+
+    def _slabs(
+        self, image: np.ndarray, tasks: Mapping[str, Task], call: Call
+    ) -> Iterator[tuple[str, Region, np.ndarray]]:
         if self._resizes:
-            yield from self._resized_slabs(image)
+            yield from self._resized_slabs(image, tasks, call)
             return
         shape = image.shape[:3]
         window, border = self.windows_of(shape)
@@ -115,7 +119,7 @@ class Predictor:
         axis = 0 if self._keep_batches else slab_axis(shape, window) if sliced is None else sliced
         aggregators = {
             name: SlabAggregator(shape, task.activated_for(image.shape[-1]), window, border, self._blending, axis)
-            for name, task in self._maps.items()
+            for name, task in tasks.items()
         }
         starts = sorted(grid_starts(shape, window, border), key=lambda start: start[axis])
         batch_size = self._windows_per_call(window)
@@ -123,8 +127,8 @@ class Predictor:
         for first in range(0, len(starts), batch_size):
             chunk = starts[first : first + batch_size]
             windows = np.stack([_cut(image, start, window, sliced) for start in chunk])
-            outputs = self._framed_outputs(windows, batch_size)
-            activated = {name: task.activate(outputs[name]) for name, task in self._maps.items()}
+            outputs = self._framed_outputs(windows, batch_size, call)
+            activated = {name: task.activate(outputs[name]) for name, task in tasks.items()}
             for number, start in enumerate(chunk):
                 if start[axis] != reached:
                     reached = start[axis]
@@ -200,12 +204,14 @@ class Predictor:
             numbers = range(first, min(first + self._batch_size, len(planes)))
             yield numbers, np.stack([resize_linear(np.asarray(planes[number]), size) for number in numbers])
 
-    def _resized_slabs(self, image: np.ndarray) -> Iterator[tuple[str, Region, np.ndarray]]:
+    def _resized_slabs(
+        self, image: np.ndarray, tasks: Mapping[str, Task], call: Call
+    ) -> Iterator[tuple[str, Region, np.ndarray]]:
         sliced, shape = self._sliced_axis, image.shape[:3]
         size = [length for axis, length in enumerate(shape) if axis != sliced]
         for numbers, windows in self._resized_windows(image):
-            outputs = self._framed_outputs(windows, self._batch_size)
-            for name, task in self._maps.items():
+            outputs = self._framed_outputs(windows, self._batch_size, call)
+            for name, task in tasks.items():
                 activated = task.activate(outputs[name])
                 for number, values in zip(numbers, activated, strict=True):
                     whole = resize_linear(values, size)
@@ -244,9 +250,9 @@ class Predictor:
         frame, rank = self._loss_border, windows.ndim - 2
         return np.pad(windows, [(0, 0), *[(frame, frame)] * rank, (0, 0)]) if frame else windows
 
-    def _framed_outputs(self, windows: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+    def _framed_outputs(self, windows: np.ndarray, batch_size: int, call: Call) -> dict[str, np.ndarray]:
         """Returns the maps of windows, without what the network says of their frame."""
-        outputs = self._filled_outputs(self._framed(windows), batch_size, self._call)
+        outputs = self._filled_outputs(self._framed(windows), batch_size, call)
         frame, rank = self._loss_border, windows.ndim - 2
         if frame == 0:
             return outputs
@@ -279,6 +285,19 @@ def _compiled(network: Any, tasks: Mapping[str, Task]) -> Call:
     # One graph for windows of every size: subjects differ in extent, and tracing costs seconds.
     compiled: Call = tf.function(call, reduce_retracing=True, autograph=False)
     return compiled
+
+
+def _whole(
+    image: np.ndarray, tasks: Mapping[str, Task], slabs: Iterator[tuple[str, Region, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Puts the slabs of maps together, `(x, y, z, outputs)` by task."""
+    volumes = {
+        name: np.empty((*image.shape[:3], task.activated_for(image.shape[-1])), np.float32)
+        for name, task in tasks.items()
+    }
+    for name, region, values in slabs:
+        volumes[name][region] = values
+    return volumes
 
 
 def _finished(aggregators: Mapping[str, SlabAggregator], up_to: int | None) -> Iterator[tuple[str, Region, np.ndarray]]:

@@ -3,7 +3,7 @@
 import csv
 import functools
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def infer_values(
     """Predicts the tasks of values of every subject and writes one table.
 
     A task is told from the whole image, resized to the window; or with `per = window` from all windows of the image,
-    whose activated outputs are averaged.
+    whose activated outputs are averaged; or from where the maps of all windows are largest.
     """
     path = session.config.inference.save_seg_dir / VALUES_FILE
     if provenance.is_done([path]):
@@ -49,8 +49,14 @@ def infer_values(
     tasks = image_tasks(session.tasks)
     rows: Rows = {subject.subject_id: {} for subject in subjects}
     title = "inference of values" if voxel_tasks(session.tasks) else "inference"
-    for is_per_window, infer in ((False, _infer_images), (True, _infer_windows)):
-        chosen = {name: task for name, task in tasks.items() if task.is_per_window == is_per_window}
+    located = {name: task for name, task in tasks.items() if isinstance(task, PointTarget) and task.is_map}
+    others = {name: task for name, task in tasks.items() if name not in located}
+    per_window = {name: task for name, task in others.items() if task.is_per_window}
+    per_image = {name: task for name, task in others.items() if not task.is_per_window}
+    ways: Sequence[tuple[Mapping[str, Any], Callable[..., None]]] = (
+        (per_image, _infer_images), (per_window, _infer_windows), (located, _infer_places)
+    )  # fmt: skip
+    for chosen, infer in ways:
         if chosen:
             with reporter.stage(title, len(subjects)) as stage:
                 infer(session, predictor, chosen, subjects, passes, stage, rows)
@@ -110,13 +116,40 @@ def _infer_windows(
             stage.advance(1, subject.subject_id)
 
 
+def _infer_places(
+    session: Session,
+    predictor: Predictor,
+    tasks: Mapping[str, PointTarget],
+    subjects: Sequence[Subject],
+    passes: Passes,
+    stage: Stage,
+    rows: Rows,
+) -> None:
+    """Predicts maps of each image, and finds the places in them."""
+    with reading_ahead(subjects, session.preparation.image) as images:
+        for subject, image in images:
+
+            def predict(image: np.ndarray = image) -> dict[str, np.ndarray]:
+                volumes = predictor.located_volumes(image)
+                return {name: task.locate(volumes.pop(name)) for name, task in tasks.items()}
+
+            means, spreads = passes.predict(tasks, predict)
+            for name, task in tasks.items():
+                rows[subject.subject_id][name] = finish_row(session, task, subject, means[name], spreads[name])
+            stage.advance(1, subject.subject_id)
+
+
 def finish_row(
     session: Session, task: RowTask, subject: Subject, outputs: np.ndarray, spread: Mapping[str, Any]
 ) -> Row:
     """Returns the columns of one task for one subject."""
     if isinstance(task, PointTarget):
-        size = [size for size in session.config.window_size if size != 1]
-        to_file, frame = _to_file(session, subject), frame_of(session.config, subject)
+        frame = frame_of(session.config, subject)
+        if task.is_map:
+            size, to_file = list(session.preparation.grid(subject).shape), _from_grid(session, subject)
+        else:
+            size = [size for size in session.config.window_size if size != 1]
+            to_file = _to_file(session, subject)
         row = task.finish_points(outputs, to_file, size, frame)
         return row | task.finish_points_spread(spread, to_file, size, frame)
     if not isinstance(task, ImageTarget):
@@ -124,10 +157,16 @@ def finish_row(
     return task.finish_value(outputs) | task.finish_value_spread(spread)
 
 
+def _from_grid(session: Session, subject: Subject) -> Move:
+    """Returns what takes points `(n, 3)` of the grid that the network sees to voxels of the file."""
+    return points_between(session.preparation.grid(subject).affine, session.preparation.native_grid(subject).affine)
+
+
 def _to_file(session: Session, subject: Subject) -> Move:
     """Returns what takes points `(n, rank)` of a window that is the whole image to voxels of its file, `(n, 3)`."""
-    window, grid = session.config.window_size, session.preparation.grid(subject)
-    to_file = points_between(grid.affine, session.preparation.native_grid(subject).affine)
+    window, grid, to_file = (
+        session.config.window_size, session.preparation.grid(subject), _from_grid(session, subject)
+    )  # fmt: skip
 
     def move(points: np.ndarray) -> np.ndarray:
         points = np.asarray(points, np.float64)

@@ -7,7 +7,7 @@ import numpy as np
 from sfgkeras.applications.evaluation import read_values
 from sfgkeras.applications.records.files import VALUES_FILE
 from sfgkeras.applications.subjects.cohort import Cohort
-from sfgkeras.applications.subjects.frames import frame_of, read_in_voxels
+from sfgkeras.applications.subjects.frames import frame_of, read_as_written
 from sfgkeras.applications.tasks.targets import PointTarget
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
@@ -43,7 +43,7 @@ def drawn_places(
     """
     frame = frame_of(config, subject)
     if cohort.has_target_of(subject, task):
-        truth = read_in_voxels(config, cohort, task, subject)
+        truth = read_as_written(config, cohort, task, subject)
         yield "truth", task.mask(truth, shape, frame)
     predicted = predicted_places(config, task).get(subject.subject_id)
     if predicted is not None:

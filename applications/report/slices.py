@@ -128,7 +128,7 @@ def _place_names(grey: np.ndarray, found: ShownSubject) -> list[str]:
 def _legend(task: Task) -> dict[str, str]:
     """Returns the colour of every label but the background, by its name; none where a task has no labels."""
     if isinstance(task, PointTarget):
-        return {task.name: label_colour(1)}
+        return {name: label_colour(number) for number, name in enumerate(task.drawn_names, 1)}
     if not isinstance(task, LabelledTask):
         return {}
     names = task.class_names if task.settings.class_names else [f"label {label}" for label in task.class_labels]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.subjects.cohort import Cohort, target_sources
-from sfgkeras.applications.subjects.frames import read_in_voxels
+from sfgkeras.applications.subjects.frames import read_as_written
 from sfgkeras.applications.subjects.label_counts import teaching
 from sfgkeras.applications.subjects.preprocessing_settings import build_steps
 from sfgkeras.applications.subjects.readiness import find_obstacles
@@ -179,7 +179,7 @@ def _check_values(config: Config, cohort: Cohort) -> list[Problem]:
         for subject in teaching(config, cohort, task, "training", "validation"):
             try:
                 if isinstance(task, PointTarget):
-                    read_in_voxels(config, cohort, task, subject)
+                    read_as_written(config, cohort, task, subject)
                     continue
                 # Which labels there are, training will find; before it, any whole number may be one.
                 read = task.parse_label if task.settings.label_normalisation else task.prepare_value

@@ -87,15 +87,16 @@ class Cohort:
                 f"{path}: [{task.source}] has no values for subject {subject.subject_id!r}; add them, or give the "
                 "subject the phase 'inference' in dataset_split_file"
             )
-        row = _named(row, task.attributes)
-        missing = [attribute for attribute in task.attributes if attribute not in row]
+        required = tuple(name for name in task.attributes if name not in task.optional_attributes)
+        row = _named(row, task.attributes if len(row) == len(task.attributes) else required)
+        missing = [attribute for attribute in required if attribute not in row]
         if missing:
             raise DataError(
                 f"{path}: has no {missing[0]!r} for subject {subject.subject_id!r}, only {', '.join(row)}; correct "
                 f"attribute of task {task.name!r}"
             )
         try:
-            return read(*(row[attribute] for attribute in task.attributes))
+            return read(*(row.get(attribute, "") for attribute in task.attributes))
         except DataError as error:
             raise DataError(f"{path}: subject {subject.subject_id!r}: {error}") from None
 

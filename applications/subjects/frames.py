@@ -21,12 +21,13 @@ def frame_of(config: Config, subject: Subject) -> Frame:
         DataError: If its header cannot be read.
     """
     image = subject.images[config.image[0]]
-    x, y, z = image.header().shape[:3]
-    return Frame((x, y, z), PHOTO_AXES if image.is_photo else (0, 1, 2))
+    header = image.header()
+    x, y, z = header.shape[:3]
+    return Frame((x, y, z), PHOTO_AXES if image.is_photo else (0, 1, 2), header.affine)
 
 
-def read_in_voxels(config: Config, cohort: Cohort, task: PointTarget, subject: Subject) -> np.ndarray:
-    """Reads a subject's places in voxels of its own image, as results are written.
+def read_as_written(config: Config, cohort: Cohort, task: PointTarget, subject: Subject) -> np.ndarray:
+    """Reads a subject's places as results are written.
 
     Raises:
         DataError: If there are none, or they lie outside of the image; names the table.
@@ -34,6 +35,6 @@ def read_in_voxels(config: Config, cohort: Cohort, task: PointTarget, subject: S
     frame = frame_of(config, subject)
 
     def read(*texts: str) -> np.ndarray:
-        return task.in_voxels(task.prepare_value(*texts), frame)
+        return task.as_written(task.prepare_value(*texts), frame)
 
     return cast(np.ndarray, cohort.value(subject, task, read))

@@ -16,6 +16,7 @@ from sfgkeras.config import Config
 from sfgkeras.data.grids import resampled_shape, turned_grid
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import ConfigError, DataError, Problem
+from sfgkeras.tables.losses import is_told_by_map
 
 FLOAT = 4
 """Bytes of a number."""
@@ -131,7 +132,11 @@ def least_filters(config: Config) -> float:
     filters = FIRST_FILTERS["unet"] * shape["convolutions"]
     # Twice the filters on a level of half the size along every axis.
     way_down = sum(filters * 2.0 ** ((1 - dimensions) * level) for level in range(shape["levels"]))
-    ways = 2 if any(config.target_kind(task) in ("map", "labels") for task in config.tasks) else 1
+    maps = (
+        config.target_kind(name) in ("map", "labels") or is_told_by_map(task.type, task.loss)
+        for name, task in config.tasks.items()
+    )
+    ways = 2 if any(maps) else 1
     return ways * way_down
 
 

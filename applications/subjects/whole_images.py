@@ -52,7 +52,7 @@ def refuse_partial_windows(config: Config, tasks: Mapping[str, Task], subjects: 
 
 
 def _whole_image_tasks(tasks: Mapping[str, Task]) -> list[str]:
-    return [name for name, task in image_tasks(tasks).items() if not task.is_per_window]
+    return [name for name, task in image_tasks(tasks).items() if not (task.is_per_window or task.is_map)]
 
 
 def _problems(

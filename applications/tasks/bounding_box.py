@@ -75,7 +75,7 @@ class BoundingBoxTask(PointTarget):
                 )
         return numbers
 
-    def in_voxels(self, numbers: np.ndarray, frame: Frame) -> np.ndarray:
+    def as_written(self, numbers: np.ndarray, frame: Frame) -> np.ndarray:
         """Returns the box in voxels of the subject's own image, as results are written.
 
         Raises:
@@ -101,7 +101,7 @@ class BoundingBoxTask(PointTarget):
 
     def place(self, numbers: np.ndarray, to_grid: Move, frame: Frame) -> np.ndarray:
         """Returns the box on the network's grid, `(6,)` in its voxels."""
-        return moved_box(frame.box_in_voxels(self.in_voxels(numbers, frame)), to_grid)
+        return moved_box(frame.box_in_voxels(self.as_written(numbers, frame)), to_grid)
 
     def move(self, numbers: np.ndarray, to_window: Move, size: Sequence[int]) -> np.ndarray:
         """Returns the part of the box that a window shows, in fractions of it; NaN where it shows none."""

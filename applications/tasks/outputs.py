@@ -90,7 +90,7 @@ class RowTask(Task):
     """A task with one number per image, or a few: inference writes columns of one table for all subjects."""
 
     rows_per_subject: ClassVar[bool] = False
-    """Whether `evaluate_values` gives a row for each subject, and not one for each group."""
+    """Whether `evaluate_values` gives rows for each subject in turn, as many for each, and not one for each group."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -113,9 +113,19 @@ class RowTask(Task):
         return self.settings.per == "window"
 
     @property
+    def is_map(self) -> bool:
+        """Whether the network says it by an output per voxel, of which one place or more are found."""
+        return self.head == "map"
+
+    @property
     def attributes(self) -> tuple[str, ...]:
         """The columns of the target's table, or parts of its file names, that hold the target."""
         return self.parts or (str(self.settings.attribute),)
+
+    @property
+    def optional_attributes(self) -> tuple[str, ...]:
+        """Those of `attributes`, the last ones, that a table need not have; `prepare_value` gets empty texts then."""
+        return ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -128,7 +138,7 @@ class RowTask(Task):
 
     @abstractmethod
     def evaluate_values(self, truth: np.ndarray, prediction: np.ndarray, evaluation: Any) -> list[dict[str, Any]]:
-        """Compares the results of all subjects; one row of measures per group, or per subject (`rows_per_subject`).
+        """Compares the results of all subjects; a row of measures per group, or rows per subject (`rows_per_subject`).
 
         Args:
             truth: As files have it, `(subjects,)`, or `(subjects, numbers)` where there are `parts`.

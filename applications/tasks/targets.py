@@ -49,7 +49,8 @@ class PointTarget(RowTask):
 
     On their way to the network places are taken from the voxels of the subject's file to those of the network's grid
     (`place`), and from there to each window, however it is cut, turned, flipped, scaled and resized (`move`). On the
-    way back the outputs for a window that is the whole image are taken to the file's voxels (`finish_points`).
+    way back the outputs for a window that is the whole image are taken to the file's voxels (`finish_points`). A task
+    whose head is a map is told from all windows of the image: what their maps say together is the outputs (`locate`).
     """
 
     @property
@@ -57,9 +58,22 @@ class PointTarget(RowTask):
         """`points`."""
         return "points"
 
+    @property
+    def drawn_names(self) -> tuple[str, ...]:
+        """What `mask` marks by 1, 2, ..., by name."""
+        return (self.name,)
+
+    def locate(self, maps: np.ndarray) -> np.ndarray:
+        """Returns the outputs `(channels,)` that activated maps of the whole image, `(x, y, z, channels)`, come to.
+
+        Raises:
+            TypeError: If the head is no map.
+        """
+        raise TypeError(f"task {self.name!r} ({self.type_name}) finds nothing in maps")
+
     @abstractmethod
-    def in_voxels(self, numbers: np.ndarray, frame: Frame) -> np.ndarray:
-        """Returns the target's numbers as results are written: in voxels of the subject's own image."""
+    def as_written(self, numbers: np.ndarray, frame: Frame) -> np.ndarray:
+        """Returns the target's numbers as results are written, in the order of `columns`."""
 
     @abstractmethod
     def place(self, numbers: np.ndarray, to_grid: Move, frame: Frame) -> np.ndarray:
@@ -87,7 +101,7 @@ class PointTarget(RowTask):
 
     @abstractmethod
     def finish_points(self, outputs: np.ndarray, to_file: Move, size: Sequence[int], frame: Frame) -> dict[str, float]:
-        """Turns one subject's activated outputs `(channels,)` into named values, in the voxels of its file.
+        """Turns one subject's activated outputs `(channels,)` into named values, those of `columns` among them.
 
         Args:
             outputs: For a window that is the whole image.
@@ -104,7 +118,7 @@ class PointTarget(RowTask):
 
     @abstractmethod
     def mask(self, numbers: np.ndarray, shape: Sequence[int], frame: Frame) -> np.ndarray:
-        """Returns the voxels that places mark, for pictures, `(x, y, z)` uint8.
+        """Returns the voxels that places mark, for pictures: the number of one of `drawn_names`, else 0.
 
         Args:
             numbers: As results are written.

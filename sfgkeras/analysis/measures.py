@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sfgkeras.analysis.counts import count_voxels
+from sfgkeras.analysis.landmark_errors import distances
 from sfgkeras.analysis.similarity import similarity_map
 from sfgkeras.analysis.surface import surface_distances
 from sfgkeras.analysis.surface_overlap import surface_elements
@@ -320,6 +321,28 @@ def evaluate_classification(
     matrix = confusion_matrix(np.asarray(truth), np.asarray(prediction), num_classes)
     values = {measure: evaluation.function(matrix) for measure, evaluation in chosen.items()}
     return {"num_subjects": int(matrix.sum()), **values}
+
+
+def evaluate_landmarks(
+    truth: np.ndarray, prediction: np.ndarray, names: Sequence[str] | None = None, tolerance: float = 2.0
+) -> dict[str, np.ndarray]:
+    """Measures predicted landmarks, one by one.
+
+    Args:
+        truth: Points in mm, `(..., rank)`; NaN where a landmark is not known.
+        prediction: The same.
+        names: Which measures, keys of `EVALUATIONS`; None for the usual ones of landmarks.
+        tolerance: Distance in mm within which `detection_rate` takes a landmark for found.
+
+    Returns:
+        The values of all landmarks, `(...)`, by measure; NaN where one is not known.
+
+    Raises:
+        ValueError: If shapes do not fit or a measure is unknown.
+    """
+    chosen = _chosen(names, "landmarks")
+    found = distances(truth, prediction)
+    return {measure: evaluation.function(found, tolerance) for measure, evaluation in chosen.items()}
 
 
 def evaluate_boxes(

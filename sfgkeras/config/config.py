@@ -12,6 +12,7 @@ from sfgkeras.config.settle import output_paths
 from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.translate import TARGET_KEYS
 from sfgkeras.settings import setting_values
+from sfgkeras.tables.losses import is_told_by_map
 from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import format_value
 
@@ -79,7 +80,10 @@ class Config:
     @property
     def sees_windows(self) -> bool:
         """Whether any task is told from windows that need not be whole images: one of maps, or with `per = window`."""
-        return any(not self.has_value(name) or task.per == "window" for name, task in self.tasks.items())
+        return any(
+            not self.has_value(name) or task.per == "window" or is_told_by_map(task.type, task.loss)
+            for name, task in self.tasks.items()
+        )
 
     @property
     def spatial_rank(self) -> int:

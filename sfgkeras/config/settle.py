@@ -17,13 +17,13 @@ from sfgkeras.config.text import IniText, section_id
 from sfgkeras.config.translate import Application
 from sfgkeras.tables.entry import aliases_of
 from sfgkeras.tables.loaders import LOADERS
-from sfgkeras.tables.losses import default_loss, loss_aliases, takes_one_logit
+from sfgkeras.tables.losses import default_loss, is_told_by_map, loss_aliases, takes_one_logit
 from sfgkeras.tables.measures import MEASURES, measures_by_type
 from sfgkeras.tables.metrics import usual_metrics
 from sfgkeras.tables.networks import gives_only
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
-from sfgkeras.tables.tasks import TASK_TYPES, for_type
+from sfgkeras.tables.tasks import TASK_TYPES, LandmarkSettings, for_type
 
 if TYPE_CHECKING:
     from sfgkeras.sharing.base import Sharing
@@ -68,9 +68,14 @@ class Draft:
         tasks = self.application.tasks.values()
         return not tasks or any(not self.is_scalar(task.target) for task in tasks)
 
+    def has_heat_maps(self) -> bool:
+        """Says whether any task has landmarks that are told by heat maps."""
+        return any(is_told_by_map(task.type, task.loss) for task in self.application.tasks.values())
+
     def sees_windows(self) -> bool:
         """Says whether any task is told from windows that need not be whole images."""
-        return self.has_maps() or any(task.per == "window" for task in self.application.tasks.values())
+        per_window = any(task.per == "window" for task in self.application.tasks.values())
+        return self.has_maps() or self.has_heat_maps() or per_window
 
     @property
     def by_name(self) -> dict[str, Any]:
@@ -281,6 +286,8 @@ def _settle_training(draft: Draft) -> None:
 
 def _usual_attribute(draft: Draft, name: str, task: Task) -> str:
     """Returns the column that a task's values stand in where the file does not say it; of a box the columns."""
+    if task.type == "landmarks":
+        return ""  # which landmarks there are only the file can say
     if TASK_TYPES[task.type].of_value == "points":
         return BOX_COLUMNS[2 if draft.window is not None and 1 in draft.window else 3]
     return name if draft.application.name == "multi_task" else task.target.lower()
@@ -316,7 +323,12 @@ def _settle_chosen(draft: Draft) -> None:
     ini, application = draft.ini, draft.application
     for name, task in application.tasks.items():
         choosers = {key: application.place(name, key) for key in ("type", "loss")}
-        application.tasks[name] = read_settings(ini, application.headers[name], task, task.type, choosers)
+        task = read_settings(ini, application.headers[name], task, task.type, choosers)
+        columns = task.chosen_settings("type")
+        if isinstance(columns, LandmarkSettings) and columns.dimensions is None:
+            rank = 2 if draft.window is not None and 1 in draft.window else 3
+            task = task.with_settings("type", replace(columns, dimensions=rank))
+        application.tasks[name] = task
 
 
 def _settle_paths(draft: Draft) -> None:

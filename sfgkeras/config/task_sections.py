@@ -158,7 +158,8 @@ class Task(Section):
         default=None,
         description="Column of the target's table, or part of its file names, for one value per subject; by "
         "default the task's name. Of a bounding box its columns, low corner, then high corner: by default `x_min, "
-        "y_min, x_max, y_max`, for 3-D windows `x_min, y_min, z_min, x_max, y_max, z_max`. (new)",
+        "y_min, x_max, y_max`, for 3-D windows `x_min, y_min, z_min, x_max, y_max, z_max`. Of landmarks their names, "
+        "each of which has the columns `<name>_x`, `<name>_y` (and `<name>_z`). (new)",
     )
     scale: Annotated[float, NUMBER] = Field(
         default=1.0, description="Factor on a regression target; results are divided by it. (new)"
@@ -167,10 +168,11 @@ class Task(Section):
         default="",
         description="Unit of a regression target, for tables and curves, e.g. `um2/s`; `scaling = ct` has HU. (new)",
     )
-    units: Annotated[str, choice(("pixels", "fractions"))] = Field(
+    units: Annotated[str, choice(("pixels", "fractions", "mm"))] = Field(
         default="pixels",
-        description="What the numbers of a bounding box count: pixels (voxels) from the outer edge of the image, or "
-        "fractions of its width, height and depth. (new)",
+        description="What the numbers of a bounding box or of landmarks count: pixels (voxels) from the outer edge of "
+        "the image, or fractions of its width, height and depth; of landmarks also mm, in 3-D of the image's space, in "
+        "2-D from its outer edge. (new)",
     )
     per: ToldFrom = "image"
     tap: Tap = None

@@ -5,7 +5,7 @@ low and its high corner in one row, `(2 * rank,)`. What is not known, or not in 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -97,10 +97,49 @@ class Frame:
     Attributes:
         shape: Voxels along the axes of the array.
         axes: The array's axes of x, y and z. In a photo x runs along the columns and y down the rows.
+        affine: Voxels of the array to mm, `(4, 4)`.
     """
 
     shape: tuple[int, int, int]
     axes: tuple[int, int, int] = (0, 1, 2)
+    affine: np.ndarray = field(default_factory=lambda: np.eye(4), compare=False)
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel size in mm along the axes of the array, `(3,)`; of a photo, which has none, 1."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    def points_in_voxels(self, points: np.ndarray, units: str = "mm") -> np.ndarray:
+        """Returns points of a file in voxels of the array, `(n, 3)`; in 2-D they lie in the first slice.
+
+        In 3-D mm are those of the image's space. In 2-D they count from the outer edge of the image along x and y, as
+        pixels do.
+
+        Args:
+            points: `(n, rank)`.
+            units: `pixels`, `fractions` (of the image) or `mm`.
+
+        Example:
+            >>> Frame((100, 200, 1), (1, 0, 2)).points_in_voxels(np.array([[10.5, 20.5]]), "pixels").tolist()
+            [[20.0, 10.0, 0.0]]
+        """
+        points = np.asarray(points, np.float64)
+        rank = points.shape[1]
+        if units == "mm" and rank == 3:
+            return points_between(np.eye(4), self.affine)(points)
+        axes = list(self.axes[:rank])
+        sizes = {"pixels": np.ones(3), "fractions": np.array(self.shape, np.float64), "mm": 1 / self.spacing}[units]
+        voxels = np.zeros((len(points), 3))
+        voxels[:, axes] = points * sizes[axes] - 0.5
+        return voxels
+
+    def points_as_written(self, voxels: np.ndarray, rank: int) -> np.ndarray:
+        """Undoes `points_in_voxels`: returns points `(n, rank)` in mm."""
+        voxels = np.asarray(voxels, np.float64)
+        if rank == 3:
+            return points_between(self.affine, np.eye(4))(voxels)
+        axes = list(self.axes[:rank])
+        return np.asarray((voxels[:, axes] + 0.5) * self.spacing[axes])
 
     def box_in_voxels(self, numbers: np.ndarray, fractions: bool = False) -> np.ndarray:
         """Returns a box of a file in voxels of the array, `(6,)`; one in 2-D goes through all slices.

@@ -7,6 +7,7 @@ from sfgkeras.losses.base import TaskLoss
 from sfgkeras.losses.binary import BinaryCrossEntropy
 from sfgkeras.losses.boxes import GeneralisedOverlapLoss
 from sfgkeras.losses.classification import ClassificationCrossEntropy
+from sfgkeras.losses.landmarks import HeatMapCrossEntropy, HeatMapLoss, LandmarkLoss
 from sfgkeras.losses.overlap import (
     GeneralisedDiceLoss,
     SensitivitySpecificityLoss,
@@ -44,9 +45,12 @@ __all__ = [
     "DiceLoss",
     "GeneralisedDiceLoss",
     "GeneralisedOverlapLoss",
+    "HeatMapCrossEntropy",
+    "HeatMapLoss",
     "Huber",
     "KappaLoss",
     "L2Loss",
+    "LandmarkLoss",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "NormalLoss",

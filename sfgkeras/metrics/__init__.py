@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sfgkeras.metrics.base import StreamingMetric
 from sfgkeras.metrics.boxes import BoxOverlap
 from sfgkeras.metrics.labels import Accuracy, Dice, Jaccard
+from sfgkeras.metrics.landmarks import RadialError
 from sfgkeras.metrics.regression import MeanAbsoluteError, RootMeanSquaredError
 from sfgkeras.tables.entry import LoadedTable
 from sfgkeras.tables.metrics import METRICS as ENTRIES
@@ -20,6 +21,7 @@ __all__ = [
     "Dice",
     "Jaccard",
     "MeanAbsoluteError",
+    "RadialError",
     "RootMeanSquaredError",
     "StreamingMetric",
 ]

@@ -22,7 +22,8 @@ class LossEntry(Entry["type[TaskLoss]"]):
         likelihood: What the loss is the negative logarithm of, up to its scale: `gaussian` for quantities,
             `categorical` for classes; balancing by uncertainty depends on it.
         one_logit: Whether it takes one output channel that tells two classes apart, in place of one for each.
-        needs_map: Whether it compares neighbouring voxels, so that one value per subject is nothing for it.
+        needs_map: Whether it compares neighbouring voxels, so that one value per subject is nothing for it; of
+            landmarks, whether it learns heat maps.
     """
 
     likelihood: Literal["gaussian", "categorical"] = "gaussian"
@@ -92,6 +93,13 @@ class SensitivitySettings(Settings):
     sensitivity_ratio: float = setting(
         0.05, "Weight of the errors on the label, the paper's r, which suggests 0.01 to 0.1.", ge=0, le=1
     )
+
+
+@dataclass(frozen=True)
+class HeatMapSettings(Settings):
+    """Settings of `heat_map` and `heat_map_crossentropy`."""
+
+    sigma: float = setting(2.0, "Standard deviation of the true map of a landmark, in voxels of the window.", gt=0)
 
 
 @dataclass(frozen=True)
@@ -229,6 +237,24 @@ def _generalised_overlap() -> "type[TaskLoss]":
     return GeneralisedOverlapLoss
 
 
+def _heat_map() -> "type[TaskLoss]":
+    from sfgkeras.losses.landmarks import HeatMapLoss
+
+    return HeatMapLoss
+
+
+def _heat_map_cross_entropy() -> "type[TaskLoss]":
+    from sfgkeras.losses.landmarks import HeatMapCrossEntropy
+
+    return HeatMapCrossEntropy
+
+
+def _landmark_loss() -> "type[TaskLoss]":
+    from sfgkeras.losses.landmarks import LandmarkLoss
+
+    return LandmarkLoss
+
+
 _BINARY = LossEntry(
     _binary_cross_entropy,
     "cross-entropy of one logit, which tells two classes apart",
@@ -314,6 +340,21 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
         "smoothl1": LossEntry(_smooth_l1, "Huber's loss divided by where it turns linear", SmoothL1Settings),
         "giou": LossEntry(_generalised_overlap, "one minus the generalised intersection over union"),
     },
+    "landmarks": {
+        "heat_map": LossEntry(
+            _heat_map, "squared error of a heat map for each landmark", HeatMapSettings, needs_map=True
+        ),
+        "heat_map_crossentropy": LossEntry(
+            _heat_map_cross_entropy,
+            "cross-entropy of every voxel of a heat map for each landmark (DeVries et al. 2014)",
+            HeatMapSettings,
+            likelihood="categorical",
+            needs_map=True,
+        ),
+        "landmarks": LossEntry(
+            _landmark_loss, "half the squared distance of the coordinates of visible landmarks (HyperFace)"
+        ),
+    },
 }
 
 
@@ -347,7 +388,28 @@ def find_loss(name: str, task_type: str, what: str) -> LossEntry:
 
     summary = (own.__doc__ or name).strip().partition("\n")[0].rstrip(".")
     usual = for_type(LOSSES, task_type)[default_loss(task_type)].likelihood
-    return LossEntry(load, summary, own_settings(own, keras.losses.Loss), likelihood=getattr(own, "likelihood", usual))
+    return LossEntry(
+        load,
+        summary,
+        own_settings(own, keras.losses.Loss),
+        likelihood=getattr(own, "likelihood", usual),
+        needs_map=bool(getattr(own, "needs_map", False)),
+    )
+
+
+def is_told_by_map(task_type: str, loss: str) -> bool:
+    """Says whether what a source of values gives is told by a map: landmarks, by heat maps.
+
+    Args:
+        task_type: The type of a task.
+        loss: Its loss; a class of the user's own says so by its attribute `needs_map`.
+    """
+    if task_type != "landmarks":
+        return False
+    entry = LOSSES[task_type].get(loss)
+    if entry is None and is_class_path(loss):
+        entry = find_loss(loss, task_type, f"loss {loss}")
+    return entry is not None and entry.needs_map
 
 
 def default_loss(task_type: str) -> str:

@@ -16,9 +16,10 @@ class MeasureFacts:
     """What is known of a measure besides its function.
 
     Attributes:
-        kind: Type of task: `"regression"`, `"segmentation"`, `"classification"` or `"bounding_box"`.
+        kind: Type of task: `"regression"`, `"segmentation"`, `"classification"`, `"bounding_box"` or `"landmarks"`.
         needs: What its function takes: `"residuals"`, values of a similarity map (`"similarity"`), `"counts"`, surface
-            `"distances"`, surface `"elements"`, a confusion `"matrix"`, or true and predicted `"boxes"`.
+            `"distances"`, surface `"elements"`, a confusion `"matrix"`, true and predicted `"boxes"`, or the distances
+            of `"landmarks"`, and `surface_tolerance`.
         higher_is_better: Whether a larger value is a better one; None where neither is.
         unit: `"target"` for that of the target, `"target^2"` for its square, `"mm"`, `"dB"`, or empty.
         usual: Whether it is measured where no measure is named.
@@ -262,6 +263,18 @@ def _box_giou() -> Measure:
     return box_giou
 
 
+def _radial_error() -> Measure:
+    from sfgkeras.analysis.landmark_errors import radial_error
+
+    return radial_error
+
+
+def _detection_rate() -> Measure:
+    from sfgkeras.analysis.landmark_errors import detection_rate
+
+    return detection_rate
+
+
 _residuals = functools.partial(MeasureEntry, kind="regression", needs="residuals")
 _similarity = functools.partial(MeasureEntry, kind="regression", needs="similarity")
 _overlap = functools.partial(MeasureEntry, kind="segmentation", needs="counts")
@@ -270,6 +283,7 @@ _distances = functools.partial(MeasureEntry, kind="segmentation", needs="distanc
 _elements = functools.partial(MeasureEntry, kind="segmentation", needs="elements")
 _matrix = functools.partial(MeasureEntry, kind="classification", needs="matrix")
 _boxes = functools.partial(MeasureEntry, kind="bounding_box", needs="boxes")
+_landmarks = functools.partial(MeasureEntry, kind="landmarks", needs="landmarks")
 
 MEASURES: dict[str, MeasureEntry] = {
     "mae": _residuals(_mae, "mean absolute error", higher_is_better=False, unit="target"),
@@ -362,6 +376,12 @@ MEASURES: dict[str, MeasureEntry] = {
     ),
     "box_giou": _boxes(
         _box_giou, "generalised intersection over union of the boxes", higher_is_better=True, usual=False
+    ),
+    "radial_error": _landmarks(
+        _radial_error, "distance between true and predicted landmarks", higher_is_better=False, unit="mm"
+    ),
+    "detection_rate": _landmarks(
+        _detection_rate, "fraction of the landmarks found within `surface_tolerance`", higher_is_better=True
     ),
 }
 

@@ -57,6 +57,12 @@ def _box_overlap() -> "type[StreamingMetric]":
     return BoxOverlap
 
 
+def _radial_error() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.landmarks import RadialError
+
+    return RadialError
+
+
 METRICS: dict[str, dict[str, MetricEntry]] = {
     "regression": {
         "mae": MetricEntry(_mae, "mean absolute error over all voxels"),
@@ -71,6 +77,11 @@ METRICS: dict[str, dict[str, MetricEntry]] = {
     },
     "classification": {"accuracy": MetricEntry(_accuracy, "fraction of the samples with the right class")},
     "bounding_box": {"box_iou": MetricEntry(_box_overlap, "intersection over union of true and predicted boxes")},
+    "landmarks": {
+        "radial_error": MetricEntry(
+            _radial_error, "distance between true and predicted landmarks, as a fraction of the window"
+        )
+    },
 }
 
 

@@ -1,9 +1,11 @@
 """The types of tasks that `[TASK name] type` may choose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from sfgkeras.errors import Problem
+from sfgkeras.settings import Settings, setting
 from sfgkeras.tables.entry import Entry
 
 if TYPE_CHECKING:
@@ -34,6 +36,40 @@ class TaskEntry(Entry["tuple[type[Task], ...]"]):
     measured_as: str = ""
 
 
+@dataclass(frozen=True)
+class LandmarkSettings(Settings):
+    """Settings of `landmarks`: how the columns of their table are called, and what stands in them."""
+
+    dimensions: int | None = setting(
+        None, "2 for x and y in images of one slice, 3 for x, y and z; empty for those of the window.", ge=2, le=3
+    )
+    columns: str = setting("{name}_{axis}", "What the columns of a landmark are called, for each `x`, `y` (and `z`).")
+    visibility: str = setting(
+        "{name}_visible",
+        "What the column is called that says whether a landmark is visible, 0 or 1; all are where there is none.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, parts in (("columns", ("{name}", "{axis}")), ("visibility", ("{name}",))):
+            if not all(part in getattr(self, key) for part in parts):
+                has = " and ".join(parts)
+                raise Problem(f"lacks {has}", f"write e.g. {'_'.join(parts)}", key=key, value=getattr(self, key))
+
+    def point_columns(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Returns the columns of some landmarks, all of the first one first."""
+        axes = "xyz"[: self.dimensions or 3]
+        return tuple(_filled(self.columns, name, axis) for name in names for axis in axes)
+
+    def visibility_columns(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Returns the columns that say which landmarks are visible."""
+        return tuple(_filled(self.visibility, name) for name in names)
+
+
+def _filled(pattern: str, name: str, axis: str = "") -> str:
+    return pattern.replace("{name}", name).replace("{axis}", axis)
+
+
 def _regression() -> "tuple[type[Task], ...]":
     from sfgkeras.applications.tasks.regression import MapRegression, ValueRegression
 
@@ -58,6 +94,12 @@ def _bounding_box() -> "tuple[type[Task], ...]":
     return (BoundingBoxTask,)
 
 
+def _landmarks() -> "tuple[type[Task], ...]":
+    from sfgkeras.applications.tasks.landmarks import LandmarkTask
+
+    return (LandmarkTask,)
+
+
 def _reconstruction() -> "tuple[type[Task], ...]":
     from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
 
@@ -71,6 +113,7 @@ TASK_TYPES: dict[str, TaskEntry] = {
     "segmentation": TaskEntry(_segmentation, "a label per voxel", of_volume="labels", has_classes=True),
     "classification": TaskEntry(_classification, "a class per subject", of_value="class", has_classes=True),
     "bounding_box": TaskEntry(_bounding_box, "the box around something, one per subject", of_value="points"),
+    "landmarks": TaskEntry(_landmarks, "points in the image, any number of them", LandmarkSettings, of_value="points"),
     "reconstruction": TaskEntry(
         _reconstruction, "the image itself, as the network sees it", of_volume="image", measured_as="regression"
     ),

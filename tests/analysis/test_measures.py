@@ -259,13 +259,14 @@ def test_the_table_knows_the_direction_of_every_measure():
     better = {name for name, entry in measures.EVALUATIONS.items() if entry.higher_is_better}
     worse = {name for name, entry in measures.EVALUATIONS.items() if entry.higher_is_better is False}
     assert better >= {"psnr", "dice", "jaccard", "accuracy"}
-    errors = {"mae", "rmse", "mse", "average_distance", "hausdorff", "hausdorff95", "centre_distance"}
+    errors = {"mae", "rmse", "mse", "average_distance", "hausdorff", "hausdorff95", "centre_distance", "radial_error"}
     assert worse == errors | {"false_positive_rate", "volume_difference", "false_positives", "false_negatives"}
     assert {entry.kind for entry in measures.EVALUATIONS.values()} == {
         "regression",
         "segmentation",
         "classification",
         "bounding_box",
+        "landmarks",
     }
 
 

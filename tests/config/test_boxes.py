@@ -64,7 +64,7 @@ def test_a_file_with_a_box_comes_back_as_it_was(read):
         ("TASK box.attribute", "a, b, c, d, e, f", "names 6 columns, and a box in windows of 32, 32, 1 has 4"),
         ("TASK box.attribute", "a, b, c, a", "names a column twice"),
         ("PHOTOS.spatial_window_size", "1, 32, 32", "slices across another axis than z, and the box of task 'box'"),
-        ("TASK box.units", "mm", "is not known; choose one of pixels, fractions"),
+        ("TASK box.units", "mm", "is for landmarks; boxes lie along the voxels"),
         ("TASK box.num_classes", "2", "has no meaning for a bounding_box"),
         ("TASK box.unit", "mm", "has no meaning for a bounding_box"),
         ("TASK box.scale", "2", "only a regression is scaled"),

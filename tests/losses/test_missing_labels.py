@@ -9,7 +9,7 @@ from sfgkeras.tables.losses import LOSSES
 CASES = [(kind, name) for kind, entries in LOSSES.items() for name in entries]
 
 
-def targets_and_outputs(kind, one_logit):
+def targets_and_outputs(kind, name, one_logit):
     rng = np.random.default_rng(0)
     if kind in ("segmentation", "classification"):
         channels, shape = (1, 2) if one_logit else (3, 3), (4, 5, 5) if kind == "segmentation" else (4,)
@@ -19,18 +19,21 @@ def targets_and_outputs(kind, one_logit):
         low = rng.uniform(0.1, 0.4, size=(4, 2))
         boxes = np.concatenate([low, low + rng.uniform(0.2, 0.5, size=(4, 2))], axis=1).astype("float32")
         return boxes, (boxes + 0.05 * rng.normal(size=boxes.shape)).astype("float32")
+    if kind == "landmarks":
+        shape = (4, 6, 6, 3) if LOSSES[kind][name].needs_map else (4, 6)
+        return rng.uniform(size=(4, 3, 2)).astype("float32"), rng.normal(size=shape).astype("float32")
     return tuple(rng.normal(size=(4, 5, 5, 2)).astype("float32") for _ in range(2))
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES, ids=lambda given: given)
 def test_samples_without_a_label_cost_nothing_and_give_no_gradient(kind, name):
     entry = LOSSES[kind][name]
-    targets, outputs = targets_and_outputs(kind, entry.one_logit)
+    targets, outputs = targets_and_outputs(kind, name, entry.one_logit)
     # A missing label is filled with anything: with a number that is none, where it may be one.
     filled = np.array(targets)
     filled[2:] = 1e6 if targets.dtype.kind == "f" else 0
     loss = entry.load()()
-    maps = outputs.shape[:-1]
+    maps = targets.shape[:-1] if kind == "landmarks" else outputs.shape[:-1]
     for has_label in ([1, 1, 0, 0], [0, 0, 0, 0]):
         weights = np.ones(maps, "float32") * np.reshape(np.float32(has_label), (4, *(1,) * (len(maps) - 1)))
         variable = tf.Variable(outputs)

@@ -84,6 +84,8 @@ def test_without_data_a_metric_is_nan_and_a_reset_forgets_all(metric):
     prediction = np.ones((2, 4, 4, 1)) if metric.name in ("mae", "rmse") else logits_of(np.ones((2, 4, 4), int), 3)
     if metric.name == "box_iou":
         truth, prediction, mask = np.array([[0.0, 0, 1, 1]] * 2), np.array([[0.0, 0, 1, 0.5]] * 2), np.zeros(2)
+    if metric.name == "radial_error":
+        truth, prediction, mask = np.full((2, 3, 2), 0.5), np.zeros((2, 6)), np.zeros((2, 3))
     metric.update_state(truth, prediction)
     assert np.isfinite(metric.result())
     metric.update_state(truth, prediction, mask)
@@ -122,6 +124,7 @@ def test_every_metric_knows_its_direction_and_is_found_by_its_ini_name():
         ("segmentation", "jaccard"): True,
         ("classification", "accuracy"): True,
         ("bounding_box", "box_iou"): True,
+        ("landmarks", "radial_error"): False,
         ("reconstruction", "mae"): False,
         ("reconstruction", "rmse"): False,
     }

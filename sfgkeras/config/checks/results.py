@@ -19,13 +19,14 @@ def check_inference(draft: Draft) -> None:
     if training_window is None:
         return
     window = inference.spatial_window_size or training_window
+    has_maps = draft.has_maps() or draft.has_heat_maps()
     if window != training_window and SAMPLERS[network.window_sampling].whole:
         message = f"must be {listed(training_window)} with window_sampling = resize"
         ini.add("INFERENCE", "spatial_window_size", message)
     elif [size == 1 for size in window] != [size == 1 for size in training_window]:
         message = f"must have its axis of 1 where the window of training has it, {listed(training_window)}"
         ini.add("INFERENCE", "spatial_window_size", message)
-    elif any(inference.border) and (SAMPLERS[network.window_sampling].whole or not draft.has_maps()):
+    elif any(inference.border) and (SAMPLERS[network.window_sampling].whole or not has_maps):
         ini.add("INFERENCE", "border", "has no meaning where each volume is one window", "write 0, 0, 0")
     elif any(0 < size <= 2 * border for border, size in zip(inference.border, window, strict=True)):
         fitting = tuple(

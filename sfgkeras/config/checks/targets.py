@@ -1,21 +1,56 @@
-"""What must hold of the targets of bounding boxes and of reconstructions."""
+"""What must hold of the targets of bounding boxes, landmarks and reconstructions."""
 
 from sfgkeras.config.settle import BOX_COLUMNS, Draft
 from sfgkeras.config.task_sections import Task
 from sfgkeras.quoting import split_list
+from sfgkeras.tables.losses import is_told_by_map
 
 BOX = "bounding_box"
+LANDMARKS = "landmarks"
 RECONSTRUCTION = "reconstruction"
 
 
 def check_boxes(draft: Draft) -> None:
-    """Boxes have four columns in slices across z and six in 3-D; only they have units."""
+    """Boxes have four columns in slices across z and six in 3-D; only places have units."""
     for name, task in draft.application.tasks.items():
+        place = draft.application.place(name, "units")
         if task.type == BOX:
             _check_columns(draft, name, task)
-        elif task.units != "pixels":
+            if task.units == "mm":
+                draft.ini.add(*place, "is for landmarks; boxes lie along the voxels", "write pixels or fractions")
+        elif task.units != "pixels" and task.type != LANDMARKS:
             message = f"has no meaning for a {task.type}"
-            draft.ini.add(*draft.application.place(name, "units"), message, f"remove it, or use type = {BOX}")
+            draft.ini.add(*place, message, f"remove it, or use type = {BOX} or {LANDMARKS}")
+
+
+def check_landmarks(draft: Draft) -> None:
+    """Landmarks have names, and as many coordinates as what tells them has axes."""
+    for name, task in draft.application.tasks.items():
+        if task.type != LANDMARKS or not draft.is_scalar(task.target):
+            continue
+        place, names = draft.application.place(name, "attribute"), split_list(task.attribute or "")
+        if not names:
+            draft.ini.need(*place, ", the names of the landmarks", "write e.g. left_eye, right_eye, nose")
+        elif len(set(names)) < len(names):
+            draft.ini.add(*place, "names a landmark twice", "name each once")
+        _check_dimensions(draft, name, task)
+        if draft.application.multitask.loss_border and is_told_by_map(task.type, task.loss):
+            message = f"cannot be used with heat maps, which task {name!r} learns"
+            draft.ini.add(draft.application.section, "loss_border", message, "write 0")
+
+
+def _check_dimensions(draft: Draft, name: str, task: Task) -> None:
+    """Windows show as many axes as landmarks have; only heat maps of slices are put together in 3-D."""
+    window, columns = draft.window, task.chosen_settings("type")
+    if window is None or columns is None:
+        return
+    rank, place = 2 if 1 in window else 3, draft.application.place(name, f"{LANDMARKS}_dimensions")
+    shown = ", ".join(map(str, window))
+    if columns.dimensions == 2 and window[2] != 1:
+        draft.ini.add(*place, f"gives x and y, and windows are {shown}", "write 3, or windows with 1 along z")
+    elif columns.dimensions > rank and not is_told_by_map(task.type, task.loss):
+        message = f"gives x, y and z, and slices of {shown} tell coordinates of two"
+        draft.ini.add(*place, message, f"write 2, a window in 3-D, or loss = heat_map in [TASK {name}]")
 
 
 def check_reconstructions(draft: Draft) -> None:

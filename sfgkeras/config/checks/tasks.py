@@ -8,10 +8,10 @@ from sfgkeras.config.checks.words import listed
 from sfgkeras.config.settle import Draft
 from sfgkeras.config.task_sections import Task
 from sfgkeras.quoting import split_list
-from sfgkeras.tables.losses import LOSSES, takes_one_logit
+from sfgkeras.tables.losses import LOSSES, is_told_by_map, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.networks import NETWORKS, gives_only
-from sfgkeras.tables.tasks import TASK_TYPES, for_type
+from sfgkeras.tables.tasks import TASK_TYPES, LandmarkSettings, for_type
 from sfgkeras.values import choose
 
 
@@ -111,7 +111,7 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
             "set loader = table or filename_attributes there",
         )
         return
-    wanted = split_list(task.attribute or "") if TASK_TYPES[task.type].of_value == "points" else [task.attribute]
+    wanted = _columns(task)
     if source.filename_attributes and not set(wanted) <= set(source.filename_attributes):
         known = ", ".join(source.filename_attributes)
         if ini.has(*place(name, "attribute")):
@@ -131,6 +131,9 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
         classes = ("label maps", "use type = classification")
         needs, remedy = classes if entry.has_classes else ("volumes", "choose another target")
         ini.add(*place(name, "target"), f"gives values, and a {task.type} needs {needs}", remedy)
+    elif gives_no_maps and is_told_by_map(task.type, task.loss):
+        message = f"tells landmarks by heat maps, and [NETWORK] name = {draft.sections['network'].name} gives none"
+        ini.add(*place(name, "loss"), message, "write loss = landmarks, or use a network of maps, e.g. unet")
     elif not scalar and gives_no_maps:
         maps = " or ".join(other for other, entry in NETWORKS.items() if "map" in entry.outputs)
         ini.add(
@@ -140,11 +143,19 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
             f"use {maps}, or loader = voxel in [{task.target}] if its images are of 1 x 1 x 1",
         )
     loss = for_type(LOSSES, task.type).get(task.loss)
-    if scalar and loss is not None and loss.needs_map:
+    if scalar and loss is not None and loss.needs_map and not is_told_by_map(task.type, task.loss):
         ini.add(*place(name, "loss"), f"compares maps, and [{task.target}] gives values", "use another loss")
     _check_head(draft, name, task)
     if task.output_activation != "linear" and not TASK_TYPES[task.type].has_unit:
         ini.add(*place(name, "output_activation"), f"has no meaning for a {task.type}", "remove it")
+
+
+def _columns(task: Task) -> list[str | None]:
+    """Returns the columns, or parts of file names, that must be there."""
+    columns = task.chosen_settings("type")
+    if isinstance(columns, LandmarkSettings):
+        return [*columns.point_columns(split_list(task.attribute or ""))]
+    return [*split_list(task.attribute or "")] if TASK_TYPES[task.type].of_value == "points" else [task.attribute]
 
 
 def _check_head(draft: Draft, name: str, task: Task) -> None:
@@ -156,6 +167,9 @@ def _check_head(draft: Draft, name: str, task: Task) -> None:
                 message = f"has no meaning for a task with a target per voxel, [{task.target}]"
                 ini.add(*place(name, key), message, "remove it")
         return
+    if task.head_pooling != "average" and is_told_by_map(task.type, task.loss):
+        message = f"has no meaning for landmarks that loss = {task.loss} tells by heat maps"
+        ini.add(*place(name, "head_pooling"), message, "remove it, or write loss = landmarks")
     if task.per == "window" and TASK_TYPES[task.type].of_value == "points":
         ini.add(*place(name, "per"), f"cannot be: places of a {task.type} are those of the whole image", "remove it")
     window, training = draft.sections["inference"].spatial_window_size, draft.window

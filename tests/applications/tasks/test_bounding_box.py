@@ -47,7 +47,7 @@ def test_fractions_and_pixels_of_one_box_are_learned_alike():
     first = pixels.place(pixels.prepare_value("20", "10", "60", "30"), same, PHOTO)
     second = fractions.place(fractions.prepare_value("0.1", "0.1", "0.3", "0.3"), same, PHOTO)
     np.testing.assert_allclose(first, second)
-    np.testing.assert_allclose(fractions.in_voxels(np.array([0.1, 0.1, 0.3, 0.3]), PHOTO), [20, 10, 60, 30])
+    np.testing.assert_allclose(fractions.as_written(np.array([0.1, 0.1, 0.3, 0.3]), PHOTO), [20, 10, 60, 30])
 
 
 def test_it_is_learned_as_fractions_of_the_window_along_its_axes():
@@ -134,13 +134,13 @@ def test_the_spread_of_each_number_is_in_pixels():
 def test_boxes_that_cannot_be_are_refused(texts, message):
     task = task_of()
     with pytest.raises(DataError, match=message):
-        task.in_voxels(task.prepare_value(*texts), PHOTO)
+        task.as_written(task.prepare_value(*texts), PHOTO)
 
 
 def test_fractions_that_are_pixels_are_refused():
     task = task_of(units="fractions")
     with pytest.raises(DataError, match=r"units = fractions\); correct it, or write units = pixels"):
-        task.in_voxels(task.prepare_value("20", "10", "60", "30"), PHOTO)
+        task.as_written(task.prepare_value("20", "10", "60", "30"), PHOTO)
 
 
 def test_boxes_are_measured_one_by_one():

@@ -11,6 +11,7 @@ from scipy.ndimage import zoom
 
 from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask
 from sfgkeras.applications.tasks.classification import ClassificationTask
+from sfgkeras.applications.tasks.landmarks import LandmarkTask
 from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
 from sfgkeras.applications.tasks.regression import MapRegression, ValueRegression
 from sfgkeras.applications.tasks.segmentation import SegmentationTask
@@ -186,6 +187,7 @@ def test_a_type_has_a_class_for_every_kind_of_target_that_it_can_learn_and_no_ot
         "segmentation": [SegmentationTask, None],
         "classification": [None, ClassificationTask],
         "bounding_box": [None, BoundingBoxTask],
+        "landmarks": [None, LandmarkTask],
         "reconstruction": [ReconstructionTask, None],
     }
 
