@@ -64,7 +64,7 @@ class Cohort:
         # A column that is not there is a mistake, which reading the value tells.
         return row is not None and any(
             text.strip().lower() not in NOTHING
-            for text in (_named(row, task.attributes).get(name, "?") for name in task.attributes)
+            for text in (_cells(row, task).get(name, "?") for name in _required(task))
         )
 
     def value_path(self, subject: Subject, task: RowTask) -> Path:
@@ -87,9 +87,8 @@ class Cohort:
                 f"{path}: [{task.source}] has no values for subject {subject.subject_id!r}; add them, or give the "
                 "subject the phase 'inference' in dataset_split_file"
             )
-        required = tuple(name for name in task.attributes if name not in task.optional_attributes)
-        row = _named(row, task.attributes if len(row) == len(task.attributes) else required)
-        missing = [attribute for attribute in required if attribute not in row]
+        row = _cells(row, task)
+        missing = [attribute for attribute in _required(task) if attribute not in row]
         if missing:
             raise DataError(
                 f"{path}: has no {missing[0]!r} for subject {subject.subject_id!r}, only {', '.join(row)}; correct "
@@ -112,6 +111,16 @@ class Cohort:
             return read(read_voxel(image))
         except DataError as error:
             raise DataError(str(error) if image.name in str(error) else f"{image}: {error}") from None
+
+
+def _required(task: RowTask) -> tuple[str, ...]:
+    """Returns the columns that a table must have for a task."""
+    return tuple(name for name in task.attributes if name not in task.optional_attributes)
+
+
+def _cells(row: Mapping[str, str], task: RowTask) -> Mapping[str, str]:
+    """Returns a row by the names of a task's columns; one that only numbers its values may lack the optional ones."""
+    return _named(row, task.attributes if len(row) >= len(task.attributes) else _required(task))
 
 
 def _named(row: Mapping[str, str], attributes: Sequence[str]) -> Mapping[str, str]:
