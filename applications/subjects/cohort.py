@@ -182,9 +182,10 @@ def find_cohort(config: Config, needs_targets: bool = True) -> Cohort:
                 # Photos whose names say nothing are no targets.
                 values[name] = {key: row for key, row in rows.items() if row or not section.filename_attributes}
         except DataError as error:
+            told = str(error) if f"[{name}]" in str(error) else f"[{name}] {error}"
             if (needs_targets and name not in measured) or name in config.image:
-                raise
-            warnings.append(f"[{name}] {error} (needed for training and evaluation)")
+                raise type(error)(told) from error
+            warnings.append(f"{told} (needed for training and evaluation)")
             images[name] = {}
             if section.loader == "table":
                 values[name] = {}

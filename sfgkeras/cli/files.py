@@ -35,7 +35,7 @@ def check(context: click.Context, config_name: str, headers_only: bool) -> None:
 @commands.command(context_settings=OVERRIDES)
 @click.option("-c", "--config", "config_name", metavar="FILE", help="INI file with [PREPROCESSING], or the next three.")
 @click.option("--input", "inputs", type=click.Path(path_type=Path), help="Folder of NIfTI or DICOM series.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 @click.option("--steps", help="Steps in order, e.g. n4,resample,nyul,whiten.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Folder of label maps named as their images.")
 @click.option(
@@ -104,7 +104,9 @@ def _preprocess_folder(
 
 
 @commands.command()
-@click.option("--output", type=click.Path(path_type=Path), default=Path("sfgkeras_demo"), show_default=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("sfgkeras_demo"), show_default=True
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the cohort and of the training.")
 @click.pass_context
 def demo(context: click.Context, output: Path, seed: int) -> None:
@@ -127,7 +129,7 @@ def demo(context: click.Context, output: Path, seed: int) -> None:
     show_default=True,
     help="; ".join(f"{name}: {kind.summary}" for name, kind in KINDS.items()) + ".",
 )
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
 @click.option("--subjects", default=10, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "--size",

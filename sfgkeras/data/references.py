@@ -4,6 +4,7 @@ What finds references is a source (`sources`); what reads a file is `nifti`. A r
 keeps what it has read of the header, so that each header is read once.
 """
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -85,7 +86,8 @@ class ImageRef(ABC):
     @property
     def place(self) -> tuple[Any, ...]:
         """Where it lies: two references with one place are one image under two names."""
-        return (str(self.path.resolve()),)
+        # Not Path.resolve, which a link that leads to itself makes raise a bare RuntimeError.
+        return (os.path.realpath(self.path),)
 
     def is_there(self) -> bool:
         """Says whether the file exists."""
