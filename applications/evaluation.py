@@ -12,16 +12,17 @@ from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.tables import read_csv, summarise, summary_text, with_unit, write_csv
 from sfgkeras.applications.records.files import VALUES_FILE, prediction_path
 from sfgkeras.applications.regions import evaluation_masks
-from sfgkeras.applications.subjects.frames import read_as_written
+from sfgkeras.applications.subjects.frames import file_axes, read_as_written
 from sfgkeras.applications.subjects.session import Session
-from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
+from sfgkeras.applications.tasks.coverage import fill_value, known_on, outside_of, put_air
 from sfgkeras.applications.tasks.labelled import LabelledTask
 from sfgkeras.applications.tasks.outputs import RowTask, VolumeTask
 from sfgkeras.applications.tasks.targets import InputTarget, PointTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.workers.team import Team
 from sfgkeras.config import Config
-from sfgkeras.data.nifti import read_channels
+from sfgkeras.data.directions import frame_directions, turned
+from sfgkeras.data.nifti import Image, read_channels
 from sfgkeras.data.references import ImageFile, ImageRef
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError, counted
@@ -231,16 +232,26 @@ def read_pair(config: Config, task: VolumeTask, subject: Subject) -> Pair:
     _refuse_missing(result, subject)
     is_labels = task.target_kind == "labels"
     source = config.sources[task.source]
-    predicted = result.read_labels() if is_labels else result.read()
+    predicted = result.read_labels() if is_labels else read_result(task, result)
     reference = subject.images[task.source]
     target = reference.read_labels() if is_labels else reference.read()
     shape, order = predicted.array.shape[:3], 0 if is_labels else 1
-    outside = None if is_labels else marked_outside(target.array, source)
+    outside = None if is_labels else outside_of(task, target.array, source)
     array, fill = put_air(target.array, outside, source), 0.0 if is_labels else fill_value(source)
     truth = resample_like(array, target.affine, shape, predicted.affine, order, fill)
     valid = known_on(outside, array.shape, target.affine, shape, predicted.affine)
+    if task.has_directions:
+        own = frame_directions(target.affine, file_axes(reference))
+        truth = turned(truth, own, frame_directions(predicted.affine, file_axes(subject.images[config.image[0]])))
     spacing = _spacing(predicted.affine)
     return truth, predicted.array, valid, spacing
+
+
+def read_result(task: VolumeTask, result: ImageRef) -> Image:
+    """Reads a predicted volume of quantities: `(x, y, z)`, of vectors `(x, y, z, 3)`."""
+    if task.has_directions and isinstance(result, ImageFile) and not result.is_photo:
+        return read_channels(result.path)
+    return result.read()
 
 
 def _evaluate_values(session: Session, task: RowTask, subjects: Sequence[Subject]) -> list[dict[str, Any]]:

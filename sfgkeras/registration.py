@@ -52,6 +52,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.metrics.labels": ("Accuracy", "Dice", "Jaccard"),
     "sfgkeras.metrics.landmarks": ("RadialError",),
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),
+    "sfgkeras.metrics.surfaces": ("AngleWithin", "DepthWithin", "LogDepthError", "MeanAngle", "RelativeDepthError"),
     "sfgkeras.networks.highresnet": ("HighResNet",),
     "sfgkeras.networks.playout": ("PlayoutNet",),
     "sfgkeras.networks.unet": ("UNet",),

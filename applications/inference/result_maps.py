@@ -1,11 +1,12 @@
 """From what a network says of a volume, slab by slab, to the maps that are written on the subject's own grid."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from sfgkeras.applications.inference.predictor import Region
 from sfgkeras.applications.tasks.outputs import VolumeTask
+from sfgkeras.data.directions import frame_directions, turned
 from sfgkeras.data.grids import Grid
 from sfgkeras.data.scratch import Scratch
 from sfgkeras.preprocessing.resampling import parallel_grid, resample_like
@@ -29,9 +30,20 @@ class MapFinisher:
         order: `[INFERENCE] output_interp_order`.
         fill: `[INFERENCE] fill_constant`, or what the task has in its place.
         scratch: Makes the arrays.
+        axes: The axes of the subject's own array that its files call x, y and z.
     """
 
-    def __init__(self, task: VolumeTask, grid: Grid, native: Grid, order: int, fill: float, scratch: Scratch) -> None:
+    def __init__(
+        self,
+        task: VolumeTask,
+        grid: Grid,
+        native: Grid,
+        order: int,
+        fill: float,
+        scratch: Scratch,
+        axes: Sequence[int] = (0, 1, 2),
+    ) -> None:
+        self._axes = tuple(axes)
         self._task = task
         self._grid = grid
         self._native = native
@@ -59,8 +71,13 @@ class MapFinisher:
         """Returns the maps on the subject's own grid, by the ending of the file's name; to be called once."""
         kept, self._kept = self._kept, {}
         if self._view is not None:
-            return {ending: self._view(values) for ending, values in kept.items()}
-        return self._finish(kept.pop(""), kept, self._resample)
+            found = {ending: self._view(values) for ending, values in kept.items()}
+        else:
+            found = self._finish(kept.pop(""), kept, self._resample)
+        if self._task.has_directions:
+            native = frame_directions(self._native.affine, self._axes)
+            found[""] = turned(found[""], frame_directions(self._grid.affine), native)
+        return found
 
     def _finish(
         self, outputs: np.ndarray, spread: Mapping[str, np.ndarray], resample: Callable[..., np.ndarray]

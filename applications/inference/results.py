@@ -15,6 +15,7 @@ from sfgkeras.applications.inference.predictor import Predictor
 from sfgkeras.applications.inference.read_ahead import WriteBehind, reading_ahead
 from sfgkeras.applications.inference.result_maps import MapFinisher
 from sfgkeras.applications.records.files import Provenance, digest, prediction_path
+from sfgkeras.applications.subjects.frames import file_axes
 from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks import result_names
 from sfgkeras.applications.tasks.table import image_tasks, voxel_tasks
@@ -65,12 +66,16 @@ def build_predictor(session: Session, network: Any, image_channels: int, reporte
 
 @dataclass(frozen=True)
 class _Input:
-    """What is read of a subject before its turn: the image `(x, y, z, channels)` and where results go."""
+    """What is read of a subject before its turn: the image `(x, y, z, channels)` and where results go.
+
+    Its `axes` are those of its own array that files call x, y and z.
+    """
 
     image: np.ndarray
     grid: Grid
     native: Grid
     header: Header
+    axes: tuple[int, int, int]
 
 
 def infer_volumes(
@@ -109,7 +114,8 @@ def infer_volumes(
 def _read(session: Session, subject: Subject) -> _Input:
     preparation, header = session.preparation, subject.images[session.config.image[0]].header()
     image = np.asarray(preparation.image(subject))
-    return _Input(image, preparation.grid(subject), preparation.native_grid(subject), header)
+    axes = file_axes(subject.images[session.config.image[0]])
+    return _Input(image, preparation.grid(subject), preparation.native_grid(subject), header, axes)
 
 
 def _is_large(session: Session, subject: Subject) -> bool:
@@ -129,7 +135,13 @@ def _predict(
     order, constant = config.inference.output_interp_order, config.inference.fill_constant
     finishers = {
         name: MapFinisher(
-            task, found.grid, found.native, order, task.outside_value if constant is None else constant, scratch
+            task,
+            found.grid,
+            found.native,
+            order,
+            task.outside_value if constant is None else constant,
+            scratch,
+            found.axes,
         )
         for name, task in voxel_tasks(session.tasks).items()
     }

@@ -93,7 +93,12 @@ def show_subjects(run: RunData, subjects: Sequence[Subject], reporter: Reporter)
 
 
 def _pack(found: ShownSubject, windows: Mapping[str, Window], most_voxels: int) -> PackedSubject:
-    volumes = [PlaneVolume(volume.title, volume.array, volume.window, volume.colours) for volume in found.volumes]
+    # Vectors have slices with a slider only: the viewer of three planes shows grey values.
+    volumes = [
+        PlaneVolume(volume.title, volume.array, volume.window, volume.colours)
+        for volume in found.volumes
+        if volume.array.ndim == 3
+    ]
     return pack_subject(found.name, volumes, found.affine, windows, most_voxels)
 
 
@@ -109,7 +114,9 @@ def build_viewer(run: RunData, found: ShownSubject, windows: Mapping[str, Window
         else:
             window = windows[volume.window]
             images = [image_uri(image, window.limits, volume.colours) for image in cut(volume.array)]
-            panels.append(SlicePanel(volume.title, images, window.texts, volume.colours))
+            # Colours of vectors have no scale.
+            scale = None if volume.array.ndim == 4 else window.texts
+            panels.append(SlicePanel(volume.title, images, scale, volume.colours))
     for task, maps in outlined.items():
         outlines = {owner: [outline_paths(image) for image in cut(volume.array)] for owner, volume in maps.items()}
         legend = _legend(run.tasks[task])
@@ -145,6 +152,9 @@ def _axial_cut(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[Cut, float]:
     axis = PLANES[PLANE]
 
     def cut(volume: np.ndarray) -> list[np.ndarray]:
+        if volume.ndim == 4:
+            channels = (cut(channel) for channel in np.moveaxis(volume, -1, 0))
+            return [np.stack(images, axis=-1) for images in zip(*channels, strict=True)]
         turned, _ = canonical(volume, affine)
         return [_thinned(radiological_slice(turned, PLANE, index)) for index in _shown_slices(turned.shape[axis])]
 
@@ -157,5 +167,5 @@ def _photo_cut() -> tuple[Cut, float]:
 
 def _thinned(image: np.ndarray) -> np.ndarray:
     """Leaves out rows and columns of large slices: the page would become too large."""
-    step = -(-max(image.shape) // LONGEST_SIDE)
+    step = -(-max(image.shape[:2]) // LONGEST_SIDE)
     return image[::step, ::step]

@@ -47,7 +47,7 @@ def _task_html(folder: Path, name: str, task: Task) -> Markup:
             counts = json.loads(matrix)
             names = list(task.class_names) or [str(number) for number in range(len(counts))]
             parts.append(confusion_html(counts, names, name))
-    if pairs and TASK_TYPES[task.type].has_unit:
+    if pairs and TASK_TYPES[task.type].has_scale:
         truth, prediction = ([float(pair[key]) for pair in pairs] for key in ("truth", "prediction"))
         figure = plot_values(truth, prediction, [str(pair["subject_id"]) for pair in pairs], name, task.unit)
         parts.append(chart_html(figure, f"{name}: predicted and true values", "One dot per subject."))

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfgkeras.analysis.slice_viewer import VECTORS
+from sfgkeras.analysis.surfaces import angles_between
 from sfgkeras.analysis.uncertainty import ENTROPY, MUTUAL_INFORMATION, STANDARD_DEVIATION
 from sfgkeras.analysis.windows import Window, WindowSamples
-from sfgkeras.applications.evaluation import read_pair
+from sfgkeras.applications.evaluation import read_pair, read_result
 from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.report.places import drawn_places, predicted_places
 from sfgkeras.applications.subjects.cohort import Cohort
@@ -18,6 +20,7 @@ from sfgkeras.applications.tasks.targets import InputTarget, PointTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
 from sfgkeras.data.nifti import read_channels, read_image, read_label_map
+from sfgkeras.data.references import ImageFile
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
 
@@ -29,7 +32,8 @@ SPREADS = {
     MUTUAL_INFORMATION: "mutual information",
 }
 IMAGE, TRUTH, PREDICTION, DIFFERENCE, SPREAD, LABELS = "image", "truth", "prediction", "difference", "spread", "labels"
-COLOURS = {DIFFERENCE: "difference", SPREAD: "inferno"}
+ANGLE = "angle"
+COLOURS = {DIFFERENCE: "difference", SPREAD: "inferno", ANGLE: "inferno"}
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class ShownVolume:
 
     Attributes:
         title: What it is called, e.g. `ct: truth`.
-        role: `image`, `truth`, `prediction`, `difference`, `spread` or `labels`.
-        array: `(x, y, z)`.
+        role: `image`, `truth`, `prediction`, `difference`, `angle`, `spread` or `labels`.
+        array: `(x, y, z)`, of vectors `(x, y, z, 3)`.
         window: Name of the display window, the same for all subjects; empty for labels.
         owner: Of labels: `truth` or `prediction`.
         task: Name of the task; empty for the input.
@@ -70,7 +74,7 @@ class ShownVolume:
     @property
     def colours(self) -> str:
         """How its values become colours."""
-        return COLOURS.get(self.role, "grey")
+        return VECTORS if self.array.ndim == 4 else COLOURS.get(self.role, "grey")
 
 
 @dataclass(frozen=True)
@@ -119,12 +123,14 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
         if not path.is_file():
             continue
         truth, prediction, known = _read_pair(run, task, subject)
-        if prediction.shape != grey.shape:
+        if prediction.shape[:3] != grey.shape:
             raise DataError(
                 f"{path}: has {prediction.shape} voxels, its image {subject.images[source]} {grey.shape}; "
                 "run inference again"
             )
-        if isinstance(task, LabelledTask):
+        if task.has_directions:
+            volumes += _vector_volumes(task, truth, prediction, known)
+        elif isinstance(task, LabelledTask):
             volumes += _label_volumes(task, truth, prediction)
         else:
             volumes += _map_volumes(task, truth, prediction, known)
@@ -151,8 +157,10 @@ def _read_pair(
     if task.source in subject.images:
         truth, prediction, known, _ = read_pair(run.config, task, subject)
         return truth, prediction, known
-    read = read_label_map if task.target_kind == "labels" else read_image
-    return None, read(prediction_path(run.config, subject.subject_id, task.name)).array, None
+    path = prediction_path(run.config, subject.subject_id, task.name)
+    if task.target_kind == "labels":
+        return None, read_label_map(path).array, None
+    return None, read_result(task, ImageFile(path)).array, None
 
 
 def _map_volumes(
@@ -170,6 +178,19 @@ def _map_volumes(
         volumes.insert(0, ShownVolume(f"{name}: truth", TRUTH, truth, name, task=name))
         title = f"{name}: prediction - truth"
         volumes.append(ShownVolume(title, DIFFERENCE, difference, f"{name} difference", task=name))
+    return volumes
+
+
+def _vector_volumes(
+    task: Task, truth: np.ndarray | None, prediction: np.ndarray, known: np.ndarray | None
+) -> list[ShownVolume]:
+    """Returns truth, prediction and the angle between them."""
+    name = task.name
+    volumes = [ShownVolume(f"{name}: prediction", PREDICTION, prediction, name, task=name)]
+    if truth is not None and known is not None:
+        volumes.insert(0, ShownVolume(f"{name}: truth", TRUTH, np.where(known[..., None], truth, 0.0), name, task=name))
+        angle = np.where(known, angles_between(truth, prediction), np.nan).astype(np.float32)
+        volumes.append(ShownVolume(f"{name}: angle between them", ANGLE, angle, f"{name} angle", task=name))
     return volumes
 
 
@@ -213,6 +234,10 @@ def common_windows(run: RunData, samples: WindowSamples, volumes: Mapping[str, S
         elif volume.role == SPREAD:
             in_nats = not volume.title.endswith(SPREADS[STANDARD_DEVIATION])
             windows[name] = samples.from_zero(name, 99.5, "nats" if in_nats else unit)
+        elif volume.role == ANGLE:
+            windows[name] = samples.from_zero(name, 99.5, "degrees")
+        elif volume.array.ndim == 4:
+            windows[name] = samples.fixed(name, (-1.0, 1.0))
         elif unit == "HU":
             windows[name] = samples.fixed(name, HU_WINDOW, unit)
         else:

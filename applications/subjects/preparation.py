@@ -11,14 +11,15 @@ import numpy as np
 
 import sfgkeras
 from sfgkeras.applications.subjects.cohort import Cohort
-from sfgkeras.applications.subjects.frames import frame_of
+from sfgkeras.applications.subjects.frames import file_axes, frame_of
 from sfgkeras.applications.subjects.image_pipeline import RunContext, describe_measured, measured_rule, pipeline_of
 from sfgkeras.applications.subjects.prepared_store import choose_store
 from sfgkeras.applications.subjects.preprocessed import PreprocessedImages
-from sfgkeras.applications.tasks.coverage import fill_value, known_on, marked_outside, put_air
+from sfgkeras.applications.tasks.coverage import fill_value, known_on, outside_of, put_air
 from sfgkeras.applications.tasks.targets import ImageTarget, InputTarget, PointTarget, VoxelTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.config import Config
+from sfgkeras.data.directions import frame_directions, turned
 from sfgkeras.data.grids import Grid, turned_grid
 from sfgkeras.data.nifti import reorient
 from sfgkeras.data.points import Move, points_between
@@ -223,9 +224,11 @@ class Preparation:
         return pad(volume, network.volume_padding_size, mode or network.volume_padding_mode)
 
     def _read_map(
-        self, subject: Subject, name: str, grid: Grid, labels: bool, is_target: bool = False
+        self, subject: Subject, name: str, grid: Grid, labels: bool, task: VoxelTarget | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Reads a source that is no image of the network onto the subject's grid without padding.
+
+        Of a target the task is given, which may know what is unknown, and whose vectors turn with the image.
 
         Returns:
             The voxels, `(x, y, z, channels)`; and of a target those that it knows something about, `(x, y, z)`, or None
@@ -236,17 +239,21 @@ class Preparation:
         array, affine = image.array, image.affine
         if not labels:
             _refuse_not_finite(array, reference)
+        if task is not None and task.has_directions:
+            _refuse_no_vectors(array, reference)
+            own_axes = frame_directions(affine, file_axes(reference))
+            array = turned(array, own_axes, frame_directions(grid.affine))
         if source.axcodes:
             array, affine = reorient(array, affine, source.axcodes)
         own = Grid(tuple(array.shape[:3]), affine)
-        outside = marked_outside(array, source) if is_target and not labels else None
+        outside = outside_of(task, array, source) if task is not None and not labels else None
         array = put_air(array, outside, source)
         known = None if outside is None else ~outside
         if not own.is_same(grid):
             self._refuse_other_grid(subject, name, own)
             order = 0 if labels else source.interp_order
             with naming(reference):
-                if is_target:
+                if task is not None:
                     found = known_on(outside, array.shape, affine, grid.shape, grid.affine)
                     known = None if found.all() else found
                 array = resample_like(array, affine, grid.shape, grid.affine, order, fill=fill_value(source))
@@ -314,14 +321,14 @@ class Preparation:
         read: list[np.ndarray | None] = []  # what the last reading found, for the other of two arrays
 
         def compute() -> np.ndarray:
-            array, known = self._read_map(subject, name, self._inner_grid(subject), labels, is_target=True)
+            array, known = self._read_map(subject, name, self._inner_grid(subject), labels, task)
             read[:] = [known]
             with naming(subject.images[name]):
                 return self._pad(task.prepare_map(array), "constant" if labels else "")
 
         def compute_known() -> np.ndarray:
             if not read:
-                read.append(self._read_map(subject, name, self._inner_grid(subject), labels, is_target=True)[1])
+                read.append(self._read_map(subject, name, self._inner_grid(subject), labels, task)[1])
             known = read.pop()
             # Voxels that volume_padding_size adds are as well known as those that they lie beside.
             return ALL_KNOWN if known is None else self._pad(known[..., None], "edge")
@@ -353,6 +360,14 @@ def _refuse_not_finite(array: np.ndarray, image: ImageRef) -> None:
     bad = count_not_finite(array)
     if bad:
         raise DataError(f"{image}: {bad} voxels are NaN or infinite; replace them before training")
+
+
+def _refuse_no_vectors(array: np.ndarray, image: ImageRef) -> None:
+    if array.ndim != 4 or array.shape[3] != 3:
+        raise DataError(
+            f"{image}: has {' x '.join(map(str, array.shape))} voxels and channels, and normals have three channels: "
+            "x, y and z; write them as rows of an HDF5 file, (N, rows, columns, 3)"
+        )
 
 
 def _joined(channels: Sequence[Volume]) -> Volume:

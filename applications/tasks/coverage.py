@@ -40,6 +40,18 @@ def marked_outside(array: np.ndarray, source: Any) -> np.ndarray | None:
     return outside if outside.any() else None
 
 
+def outside_of(task: Any, array: np.ndarray, source: Any) -> np.ndarray | None:
+    """Returns the voxels of a task's target as read that it knows nothing of, `(x, y, z)`; None if there are none.
+
+    Args:
+        task: A `VoxelTarget`, which may know such voxels itself.
+        array: The target as its file holds it, `(x, y, z)` or `(x, y, z, channels)`.
+        source: The settings of its input section.
+    """
+    found = [mask for mask in (marked_outside(array, source), task.unknown(array)) if mask is not None and mask.any()]
+    return np.logical_or.reduce(found) if found else None
+
+
 def put_air(array: np.ndarray, outside: np.ndarray | None, source: Any) -> np.ndarray:
     """Returns the image with what its section holds beyond it in place of the marks; the image itself without any."""
     if outside is None:

@@ -16,6 +16,9 @@ Resample = Callable[[np.ndarray, int, float], np.ndarray]
 class VolumeTask(Task):
     """A task with one output per voxel: inference writes an image for every subject."""
 
+    has_directions: ClassVar[bool] = False
+    """Whether the channels of its target and results are a vector's x, y and z, which turn with the image."""
+
     @property
     def head(self) -> Literal["map", "vector"]:
         """`map`."""

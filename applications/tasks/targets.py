@@ -22,6 +22,13 @@ class VoxelTarget(VolumeTask):
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Turns a target volume as read, `(x, y, z)`, into what the network learns."""
 
+    def unknown(self, volume: np.ndarray) -> np.ndarray | None:
+        """Returns the voxels `(x, y, z)` of which a target volume as read knows nothing, besides what marks them so.
+
+        None where there are none.
+        """
+        return None
+
 
 class InputTarget(VolumeTask):
     """A task whose target is the image, as the network sees it: there is nothing to read."""

@@ -28,7 +28,7 @@ def describe_imbalance(config: Config, losses: Mapping[str, float]) -> str:
         return ""
     others = [name for name in BALANCING if name != "fixed"]
     remedies = [f"weight = {config.tasks[large].weight / ratio:.1g} in [TASK {large}]"]
-    if TASK_TYPES[config.tasks[large].type].has_unit and config.sources[config.tasks[large].target].scaling == "none":
+    if TASK_TYPES[config.tasks[large].type].has_scale and config.sources[config.tasks[large].target].scaling == "none":
         remedies.append(f"a smaller scale there (now {config.tasks[large].scale:g})")
     remedies += [f"[TRAINING] balancing = {others[0]}"] if others else []
     return (

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.applications.tasks.task import Task
-from sfgkeras.data.window_targets import TASK_KINDS
+from sfgkeras.data.target_kinds import TASK_KINDS
 from sfgkeras.data.windows import PreparedSubject
 from sfgkeras.errors import DataError
 from sfgkeras.reporter import Reporter

@@ -13,6 +13,9 @@ from sfgkeras.analysis.pictures import label_colour
 from sfgkeras.pages import elements
 
 OWNERS = {"truth": "true outlines (solid)", "prediction": "predicted outlines (dashed)"}
+VECTORS = "vectors"
+"""Colours of vectors: x, y and z as red, green and blue."""
+
 COLOUR_MAPS = {"inferno": "inferno", "difference": "RdBu_r"}
 # Small pictures as PNG: JPEG's blocks would be as large as what they show.
 LARGEST_PNG = 64 * 64
@@ -63,9 +66,9 @@ def image_uri(image: np.ndarray, limits: tuple[float, float], colours: str = "gr
     """Returns a picture as a data URI, PNG where it is small and JPEG elsewhere.
 
     Args:
-        image: `(rows, columns)`; what is not a number is dark, or no difference.
+        image: `(rows, columns)`; what is not a number is dark, or no difference. Of vectors `(rows, columns, 3)`.
         limits: Values shown darkest and brightest.
-        colours: `grey`, `inferno` or `difference`.
+        colours: `grey`, `inferno` or `difference`; `vectors` shows x, y and z as red, green and blue.
     """
     from matplotlib import colormaps
     from PIL import Image
@@ -80,7 +83,9 @@ def image_uri(image: np.ndarray, limits: tuple[float, float], colours: str = "gr
         .round()
         .astype(np.uint8)
     )
-    pixels = grey if colours == "grey" else np.asarray(colormaps[COLOUR_MAPS[colours]](grey, bytes=True))[..., :3]
+    pixels = (
+        grey if colours in ("grey", VECTORS) else np.asarray(colormaps[COLOUR_MAPS[colours]](grey, bytes=True))[..., :3]
+    )
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     kind = "PNG" if grey.size <= LARGEST_PNG else "JPEG"
     stream = io.BytesIO()

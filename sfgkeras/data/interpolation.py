@@ -50,6 +50,12 @@ class WindowMap(Protocol):
     def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
         """Writes the nearest voxels of `labels`, `shape`, to `out`, `size`, int32."""
 
+    def steps(self) -> np.ndarray:
+        """Returns how a position in the volume changes from voxel to voxel of the window, `(rank, rank)`, in voxels.
+
+        Columns belong to the window's axes. Where it is not the same everywhere it is `(*size, rank, rank)`.
+        """
+
     def points(self, positions: np.ndarray) -> np.ndarray:
         """Returns where positions in the volume, `(n, rank)`, lie in the window, both in voxels; NaN stays NaN.
 
@@ -85,6 +91,10 @@ class Crop:
     def nearest(self, labels: np.ndarray, out: np.ndarray) -> None:
         """Copies the window."""
         out[...] = labels[self._index]
+
+    def steps(self) -> np.ndarray:
+        """Returns 1 for each axis, -1 for mirrored ones."""
+        return np.diag(np.where(self._flips, -1.0, 1.0))
 
     def points(self, positions: np.ndarray) -> np.ndarray:
         """Shifts positions `(n, rank)`, and mirrors them."""
@@ -134,6 +144,10 @@ class _InterpolatedMap:
             out[...] = self._volume(region.astype(np.int32), nearest=True)
         if self.inside is not None:
             out *= self.inside
+
+    def steps(self) -> np.ndarray:
+        """Returns how a position in the volume changes from voxel to voxel of the window."""
+        raise NotImplementedError
 
     def points(self, positions: np.ndarray) -> np.ndarray:
         """Returns where positions in the volume, `(n, rank)`, lie in the window."""
@@ -191,6 +205,10 @@ class AffineMap(_InterpolatedMap):
         self._size = tuple(size)
         self._reaches_rim = min(low) < 0 or any(last > extent - 1 for last, extent in zip(high, shape, strict=True))
 
+    def steps(self) -> np.ndarray:
+        """Returns the matrix."""
+        return self._matrix
+
     def points(self, positions: np.ndarray) -> np.ndarray:
         """Inverts the map."""
         return np.linalg.solve(self._matrix, (positions - (self._offset + self._first)).T).T
@@ -237,6 +255,11 @@ class DenseMap(_InterpolatedMap):
         low, high = positions.min(axis=axes).tolist(), positions.max(axis=axes).tolist()
         super().__init__(None if inside.all() else inside, low, high, shape)
         self._positions = positions - self._first.reshape((-1,) + (1,) * len(axes))
+
+    def steps(self) -> np.ndarray:
+        """Returns differences of neighbouring positions, `(*size, rank, rank)`."""
+        axes = tuple(range(1, self._positions.ndim))
+        return np.moveaxis(np.stack(np.gradient(self._positions, axis=axes), axis=-1), 0, -2)
 
     def points(self, positions: np.ndarray) -> np.ndarray:
         """Finds the places of the window that show positions `(n, rank)`; see `inverse.places_showing`."""

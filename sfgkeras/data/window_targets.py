@@ -1,11 +1,11 @@
 """What a window holds of every kind of target: how a subject's is read, what shape it has, how it follows the window.
 
-A kind is one class and one line in `TASK_KINDS`. Targets that the window does not know have the weight 0, there and
-only there.
+A kind is one class and one line in `target_kinds.TASK_KINDS`. Targets that the window does not know have the weight 0,
+there and only there.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -81,12 +81,14 @@ class Place:
         image: What the network sees of it, `(*size, channels)`, augmented.
         cut: What it is cut from.
         window_map: From there to the window.
+        spacing: Size in mm of a voxel of what it is cut from, along the axes that the network sees.
     """
 
     subject: PreparedSubject
     image: np.ndarray
     cut: Cut
     window_map: WindowMap
+    spacing: Sequence[float] = ()
 
     def linear(self, volume: np.ndarray, out: np.ndarray) -> None:
         """Writes the window of a volume `(x, y, z, channels)`."""
@@ -205,14 +207,14 @@ class PointsTarget(TargetKind):
         return int(target.shape[0])
 
 
-class _VoxelTarget(TargetKind):
+class VoxelTarget(TargetKind):
     """A target for every voxel: weights are 0 beyond the volume and where nothing is known."""
 
     is_spatial = True
 
     def fill(self, target: np.ndarray, place: Place, out: np.ndarray, weight: np.ndarray) -> None:
         """Writes the window of the volume."""
-        self._fill_values(target, place, out)
+        self.fill_values(target, place, out)
         inside, subject = place.window_map.inside, place.subject
         weight[...] = 1.0 if inside is None else inside
         if self.task in subject.known:
@@ -222,7 +224,7 @@ class _VoxelTarget(TargetKind):
             weight *= self._one_channel(subject.loss_weight, place)
 
     @abstractmethod
-    def _fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
+    def fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
         """Writes the window's target."""
 
     def _one_channel(self, volume: np.ndarray, place: Place) -> np.ndarray:
@@ -231,7 +233,7 @@ class _VoxelTarget(TargetKind):
         return window[..., 0]
 
 
-class MapTarget(_VoxelTarget):
+class MapTarget(VoxelTarget):
     """A quantity per voxel, interpolated linearly."""
 
     def read(self, subject: PreparedSubject) -> np.ndarray:
@@ -242,7 +244,8 @@ class MapTarget(_VoxelTarget):
         """Returns the window with channels, and without."""
         return (*window, target.shape[3]), window
 
-    def _fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
+    def fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
+        """Interpolates."""
         place.linear(target, out)
 
     def num_values(self, target: np.ndarray) -> int | None:
@@ -250,7 +253,7 @@ class MapTarget(_VoxelTarget):
         return int(target.shape[3])
 
 
-class ImageTarget(_VoxelTarget):
+class ImageTarget(VoxelTarget):
     """The image itself, as the network sees it: copied, and not interpolated again."""
 
     def read(self, subject: PreparedSubject) -> np.ndarray:
@@ -261,11 +264,12 @@ class ImageTarget(_VoxelTarget):
         """Returns the window with channels, and without."""
         return (*window, target.shape[3]), window
 
-    def _fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
+    def fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
+        """Copies the window."""
         out[...] = place.image
 
 
-class LabelsTarget(_VoxelTarget):
+class LabelsTarget(VoxelTarget):
     """A label per voxel: that of the nearest one."""
 
     dtype = np.dtype(np.int32)
@@ -278,16 +282,6 @@ class LabelsTarget(_VoxelTarget):
         """Returns the window twice."""
         return window, window
 
-    def _fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
+    def fill_values(self, target: np.ndarray, place: Place, out: np.ndarray) -> None:
+        """Takes the nearest labels."""
         place.nearest(target, out)
-
-
-TASK_KINDS: Mapping[str, type[TargetKind]] = {
-    "map": MapTarget,
-    "labels": LabelsTarget,
-    "value": ValueTarget,
-    "class": ClassTarget,
-    "points": PointsTarget,
-    "image": ImageTarget,
-}
-"""Kinds of target by name."""

@@ -14,7 +14,8 @@ from sfgkeras.data.deformation import bias_field, displacement_field
 from sfgkeras.data.interpolation import AffineMap, Crop, DenseMap, WindowMap, affine_positions, resize_linear
 from sfgkeras.data.prepared import PreparedSubject
 from sfgkeras.data.samplers import Sampler
-from sfgkeras.data.window_targets import TASK_KINDS, Cut, LearnPoints, Place, PointsTarget, TargetKind
+from sfgkeras.data.target_kinds import TASK_KINDS
+from sfgkeras.data.window_targets import Cut, LearnPoints, Place, PointsTarget, TargetKind
 from sfgkeras.errors import ConfigError, DataError, counted, lookup
 
 __all__ = ["TASK_KINDS", "PreparedSubject", "WindowSource"]
@@ -41,7 +42,8 @@ class WindowSource:
         sampler: Draws the place, for the same window size.
         augmentation: What is drawn at random, or None for exact copies.
         task_kinds: By task: "map" (regression, linear), "labels" (a label map, nearest), "value" or "class"
-            (one per subject), "points" (places, which move with the window), "image" (the image itself).
+            (one per subject), "points" (places, which move with the window), "image" (the image itself), "log_depth"
+            and "vectors" (see `surface_targets`).
         loss_border: Zeros added on each side of the window along the axes that the network sees.
         seed: Seed of everything random.
         windows_per_volume: Windows of each subject per pass (`sample_per_volume`).
@@ -144,7 +146,8 @@ class WindowSource:
         cut = Cut(start, self.axes, self._size, self.sampler.whole_volume)
         plane = cut.plane(subject.image, resize_linear)
         shape, corner = plane.shape[:-1], [start[axis] for axis in self.axes]
-        window_map = self._window_map(parameters, corner, shape, self._spacing(subject, shape))
+        spacing = self._spacing(subject, shape)
+        window_map = self._window_map(parameters, corner, shape, spacing)
         window = image[inner]
         smoothing: tuple[float, ...] = ()
         if self.augmentation is not None and parameters is not None:
@@ -156,7 +159,7 @@ class WindowSource:
             # After all other draws: where nothing of it is asked for, windows are what they were.
             window[...] = self.augmentation.intensities.apply(window, rng)
 
-        place = Place(subject, window, cut, window_map)
+        place = Place(subject, window, cut, window_map, spacing)
         for task, kind in self._kinds.items():
             where: Any = inner if kind.is_spatial else (row, ...)
             target = subject_targets[task]

@@ -85,6 +85,12 @@ def _write_fundus() -> Writer:
     return write_fundus
 
 
+def _write_rooms() -> Writer:
+    from sfgkeras.phantom.rooms_files import write_rooms
+
+    return write_rooms
+
+
 def _below(*sources: str) -> Mapping[str, str]:
     """Returns the settings of sources that all search the folder itself."""
     return {f"{name}.path_to_search": "" for name in sources}
@@ -123,6 +129,15 @@ KINDS: Mapping[str, PhantomKind] = {
                     "BRIGHT.path_to_search": "bright",
                     "PRESENCE.csv_file": "subjects.csv",
                 },
+            )
+        },
+    ),
+    "rooms": PhantomKind(
+        "rooms with boxes: photo, depth and normals with holes, kinds of surface",
+        "eigen",
+        {
+            "hdf5": Layout(
+                "HDF5 files in train, val and test", _write_rooms, _below("PHOTOS", "DEPTH", "NORMALS", "SURFACES")
             )
         },
     ),

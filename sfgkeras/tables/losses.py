@@ -358,6 +358,8 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
 }
 
 
+LOSSES["depth"] = {name: LOSSES["regression"][name] for name in ("depth", "mse", "rmse", "mae", "huber", "smoothl1")}
+LOSSES["normals"] = {name: LOSSES["regression"][name] for name in ("normals", "cosine", "mse", "mae")}
 LOSSES["reconstruction"] = {
     name: LOSSES["regression"][name]
     for name in ("mse", "rmse", "mae", "l1loss", "l2loss", "huber", "smoothl1", "cosine")

@@ -16,10 +16,11 @@ class MeasureFacts:
     """What is known of a measure besides its function.
 
     Attributes:
-        kind: Type of task: `"regression"`, `"segmentation"`, `"classification"`, `"bounding_box"` or `"landmarks"`.
+        kind: Type of task: `"regression"`, `"segmentation"`, `"classification"`, `"bounding_box"`, `"landmarks"`,
+            `"depth"` or `"normals"`.
         needs: What its function takes: `"residuals"`, values of a similarity map (`"similarity"`), `"counts"`, surface
-            `"distances"`, surface `"elements"`, a confusion `"matrix"`, true and predicted `"boxes"`, or the distances
-            of `"landmarks"`, and `surface_tolerance`.
+            `"distances"`, surface `"elements"`, a confusion `"matrix"`, true and predicted `"boxes"` or `"depths"`,
+            `"angles"` between normals, or the distances of `"landmarks"`, and `surface_tolerance`.
         higher_is_better: Whether a larger value is a better one; None where neither is.
         unit: `"target"` for that of the target, `"target^2"` for its square, `"mm"`, `"dB"`, or empty.
         usual: Whether it is measured where no measure is named.
@@ -275,6 +276,84 @@ def _detection_rate() -> Measure:
     return detection_rate
 
 
+def _abs_rel() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.relative_error
+
+
+def _sqr_rel() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.relative_squared_error
+
+
+def _rmse_linear() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.linear_error
+
+
+def _rmse_log() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.log_error
+
+
+def _rmse_scale_invariant() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.scale_invariant_log_error
+
+
+def _delta_1() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.within_factor
+
+
+def _delta_2() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.within_second_factor
+
+
+def _delta_3() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.within_third_factor
+
+
+def _mean_angle() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.mean_angle
+
+
+def _median_angle() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.median_angle
+
+
+def _within_11() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.within_eleven
+
+
+def _within_22() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.within_twenty_two
+
+
+def _within_30() -> Measure:
+    from sfgkeras.analysis import surfaces
+
+    return surfaces.within_thirty
+
+
 _residuals = functools.partial(MeasureEntry, kind="regression", needs="residuals")
 _similarity = functools.partial(MeasureEntry, kind="regression", needs="similarity")
 _overlap = functools.partial(MeasureEntry, kind="segmentation", needs="counts")
@@ -284,6 +363,8 @@ _elements = functools.partial(MeasureEntry, kind="segmentation", needs="elements
 _matrix = functools.partial(MeasureEntry, kind="classification", needs="matrix")
 _boxes = functools.partial(MeasureEntry, kind="bounding_box", needs="boxes")
 _landmarks = functools.partial(MeasureEntry, kind="landmarks", needs="landmarks")
+_depths = functools.partial(MeasureEntry, kind="depth", needs="depths")
+_angles = functools.partial(MeasureEntry, kind="normals", needs="angles")
 
 MEASURES: dict[str, MeasureEntry] = {
     "mae": _residuals(_mae, "mean absolute error", higher_is_better=False, unit="target"),
@@ -383,6 +464,25 @@ MEASURES: dict[str, MeasureEntry] = {
     "detection_rate": _landmarks(
         _detection_rate, "fraction of the landmarks found within `surface_tolerance`", higher_is_better=True
     ),
+    "abs_rel": _depths(_abs_rel, "mean error as a part of the true depth", higher_is_better=False),
+    "sqr_rel": _depths(
+        _sqr_rel, "mean squared error by the true depth", higher_is_better=False, unit="target", usual=False
+    ),
+    "rmse_linear": _depths(
+        _rmse_linear, "root of the mean squared error of the depth", higher_is_better=False, unit="target"
+    ),
+    "rmse_log": _depths(_rmse_log, "root of the mean squared error of its logarithm", higher_is_better=False),
+    "rmse_scale_invariant": _depths(
+        _rmse_scale_invariant, "the same but for a common factor of all depths", higher_is_better=False
+    ),
+    "delta_1": _depths(_delta_1, "fraction within a factor of 1.25", higher_is_better=True),
+    "delta_2": _depths(_delta_2, "fraction within a factor of 1.25 squared", higher_is_better=True, usual=False),
+    "delta_3": _depths(_delta_3, "fraction within a factor of 1.25 cubed", higher_is_better=True, usual=False),
+    "mean_angle": _angles(_mean_angle, "mean angle between the normals", higher_is_better=False, unit="degrees"),
+    "median_angle": _angles(_median_angle, "median of the angles", higher_is_better=False, unit="degrees"),
+    "within_11": _angles(_within_11, "fraction within 11.25 degrees", higher_is_better=True),
+    "within_22": _angles(_within_22, "fraction within 22.5 degrees", higher_is_better=True, usual=False),
+    "within_30": _angles(_within_30, "fraction within 30 degrees", higher_is_better=True),
 }
 
 

@@ -63,6 +63,36 @@ def _radial_error() -> "type[StreamingMetric]":
     return RadialError
 
 
+def _abs_rel() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.surfaces import RelativeDepthError
+
+    return RelativeDepthError
+
+
+def _rmse_log() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.surfaces import LogDepthError
+
+    return LogDepthError
+
+
+def _delta_1() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.surfaces import DepthWithin
+
+    return DepthWithin
+
+
+def _mean_angle() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.surfaces import MeanAngle
+
+    return MeanAngle
+
+
+def _within_30() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.surfaces import AngleWithin
+
+    return AngleWithin
+
+
 METRICS: dict[str, dict[str, MetricEntry]] = {
     "regression": {
         "mae": MetricEntry(_mae, "mean absolute error over all voxels"),
@@ -85,6 +115,15 @@ METRICS: dict[str, dict[str, MetricEntry]] = {
 }
 
 
+METRICS["depth"] = {
+    "abs_rel": MetricEntry(_abs_rel, "mean error of the depth as a part of the true one"),
+    "rmse_log": MetricEntry(_rmse_log, "root of the mean squared error of the logarithm"),
+    "delta_1": MetricEntry(_delta_1, "fraction of the pixels within a factor of 1.25"),
+}
+METRICS["normals"] = {
+    "mean_angle": MetricEntry(_mean_angle, "mean angle between true and predicted normals, in degrees"),
+    "within_30": MetricEntry(_within_30, "fraction of the pixels within 30 degrees"),
+}
 METRICS["reconstruction"] = METRICS["regression"]
 
 

@@ -24,7 +24,9 @@ class TaskEntry(Entry["tuple[type[Task], ...]"]):
         of_value: The kind where the source gives values of each subject (`value`, `class`, `points`); None: it takes
             none.
         has_classes: Whether it needs `num_classes`, and may name them.
-        has_unit: Whether its target is a quantity with `scale` and `unit`.
+        has_unit: Whether its target is a quantity with a `unit`.
+        has_scale: Whether what is learned may be scaled (`scale`) and bounded (`output_activation`).
+        turns: Whether its target holds vectors, which turn with the image.
         measured_as: The type whose metrics and measures fit it, and whose losses, if the tables have none of its own;
             empty for itself.
     """
@@ -33,6 +35,8 @@ class TaskEntry(Entry["tuple[type[Task], ...]"]):
     of_value: str | None = None
     has_classes: bool = False
     has_unit: bool = False
+    has_scale: bool = False
+    turns: bool = False
     measured_as: str = ""
 
 
@@ -106,9 +110,26 @@ def _reconstruction() -> "tuple[type[Task], ...]":
     return (ReconstructionTask,)
 
 
+def _depth() -> "tuple[type[Task], ...]":
+    from sfgkeras.applications.tasks.depth import DepthTask
+
+    return (DepthTask,)
+
+
+def _normals() -> "tuple[type[Task], ...]":
+    from sfgkeras.applications.tasks.normals import NormalsTask
+
+    return (NormalsTask,)
+
+
 TASK_TYPES: dict[str, TaskEntry] = {
     "regression": TaskEntry(
-        _regression, "a quantity per voxel or per subject", of_volume="map", of_value="value", has_unit=True
+        _regression,
+        "a quantity per voxel or per subject",
+        of_volume="map",
+        of_value="value",
+        has_unit=True,
+        has_scale=True,
     ),
     "segmentation": TaskEntry(_segmentation, "a label per voxel", of_volume="labels", has_classes=True),
     "classification": TaskEntry(_classification, "a class per subject", of_value="class", has_classes=True),
@@ -116,6 +137,18 @@ TASK_TYPES: dict[str, TaskEntry] = {
     "landmarks": TaskEntry(_landmarks, "points in the image, any number of them", LandmarkSettings, of_value="points"),
     "reconstruction": TaskEntry(
         _reconstruction, "the image itself, as the network sees it", of_volume="image", measured_as="regression"
+    ),
+    "depth": TaskEntry(
+        _depth,
+        "how far away each pixel is, learned as its logarithm; 0 is not known",
+        of_volume="log_depth",
+        has_unit=True,
+    ),
+    "normals": TaskEntry(
+        _normals,
+        "how surfaces are turned, a unit vector per pixel; 0, 0, 0 is not known",
+        of_volume="vectors",
+        turns=True,
     ),
 }
 

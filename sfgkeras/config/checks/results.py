@@ -85,7 +85,7 @@ def check_evaluation(draft: Draft) -> None:
 
 def _is_quantity(task: Task) -> bool:
     """Says whether a task is measured as a regression, whose intensities may be bounded."""
-    return "regression" in (task.type, TASK_TYPES[task.type].measured_as)
+    return task.type == "depth" or "regression" in (task.type, TASK_TYPES[task.type].measured_as)
 
 
 def _check_mask(draft: Draft) -> None:

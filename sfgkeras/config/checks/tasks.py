@@ -23,9 +23,9 @@ def check_tasks(draft: Draft) -> None:
             _check_named(draft, name, "metrics", metric, METRICS, task.type)
         _check_classes(draft, name, task)
         _check_distances(draft, name, task)
-        has_unit = TASK_TYPES[task.type].has_unit
-        if task.scale == 0 or (task.scale != 1 and not has_unit):
-            remedy = "write a factor such as 0.01" if has_unit else "remove it; only a regression is scaled"
+        has_scale = TASK_TYPES[task.type].has_scale
+        if task.scale == 0 or (task.scale != 1 and not has_scale):
+            remedy = "write a factor such as 0.01" if has_scale else "remove it; only a regression is scaled"
             draft.ini.add(*draft.application.place(name, "scale"), "cannot be used", remedy)
         if task.target in draft.sources:
             _check_unit(draft, name, task)
@@ -146,7 +146,7 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
     if scalar and loss is not None and loss.needs_map and not is_told_by_map(task.type, task.loss):
         ini.add(*place(name, "loss"), f"compares maps, and [{task.target}] gives values", "use another loss")
     _check_head(draft, name, task)
-    if task.output_activation != "linear" and not TASK_TYPES[task.type].has_unit:
+    if task.output_activation != "linear" and not TASK_TYPES[task.type].has_scale:
         ini.add(*place(name, "output_activation"), f"has no meaning for a {task.type}", "remove it")
 
 
