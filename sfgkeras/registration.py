@@ -16,6 +16,7 @@ from typing import Any
 
 REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.layers.activation": ("MaskedActivation", "PReLU"),
+    "sfgkeras.layers.block": ("Block",),
     "sfgkeras.layers.convolution": ("Convolution",),
     "sfgkeras.layers.cross_stitch": ("CrossStitch",),
     "sfgkeras.layers.draws": ("BatchDropout",),
@@ -54,9 +55,11 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),
     "sfgkeras.metrics.surfaces": ("AngleWithin", "DepthWithin", "LogDepthError", "MeanAngle", "RelativeDepthError"),
     "sfgkeras.networks.highresnet": ("HighResNet",),
+    "sfgkeras.networks.mgcn": ("MGCN",),
     "sfgkeras.networks.playout": ("PlayoutNet",),
     "sfgkeras.networks.unet": ("UNet",),
     "sfgkeras.networks.vgg": ("VGG11",),
+    "sfgkeras.networks.ynet": ("YNet",),
 }
 """Classes that saved files may hold, by their module."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.convolution import Convolution
-from sfgkeras.layers.residual import ResidualBlock, ResidualSection
+from sfgkeras.layers.residual import ResidualSection, build_block
 
 
 @dataclass
@@ -81,7 +81,7 @@ class LayerSettings:
         )
 
     def build_section(self, stage: Stage, channels: int, name: str, folds_masks: bool = True) -> ResidualSection:
-        """Builds the residual blocks of a stage for a stream of so many channels.
+        """Builds the blocks of a stage for a stream of so many channels.
 
         Args:
             stage: The stage.
@@ -89,25 +89,26 @@ class LayerSettings:
             name: Name of the section.
             folds_masks: See `MaskedActivation`.
         """
-        blocks = [
-            ResidualBlock(
-                self.spatial_rank,
-                channels,
-                stage.kernel_size,
-                dilation=stage.dilation,
-                activation=self.activation,
-                statistics=self.statistics,
-                folds_masks=folds_masks,
-                kernel_initializers=(self.initializer(), self.initializer()),
-                kernel_regularizer=self.kernel_regularizer,
-                rematerialise=self.rematerialise,
-                normalisation=stage.normalisation,
-                bias_initializers=(self.bias_of(stage), self.bias_of(stage)),
-                dtype=self.dtype,
-                name=f"{name}_block_{number}",
+        blocks = []
+        for number, plan in enumerate(stage.block_plans(self.spatial_rank), start=1):
+            count = len(plan.convolutions)
+            blocks.append(
+                build_block(
+                    self.spatial_rank,
+                    channels,
+                    plan,
+                    activation=self.activation,
+                    statistics=self.statistics,
+                    folds_masks=folds_masks,
+                    kernel_initializers=[self.initializer() for _ in range(count)],
+                    kernel_regularizer=self.kernel_regularizer,
+                    rematerialise=self.rematerialise,
+                    normalisation=stage.normalisation,
+                    bias_initializers=[self.bias_of(stage) for _ in range(count)],
+                    dtype=self.dtype,
+                    name=f"{name}_block_{number}",
+                )
             )
-            for number in range(1, stage.num_blocks + 1)
-        ]
         return ResidualSection(blocks, dtype=self.dtype, name=name)
 
 

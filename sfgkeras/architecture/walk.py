@@ -17,7 +17,10 @@ from sfgkeras.layers.backend import fan_out
 
 Streams = dict[int, Any]
 Consumer = tuple[str | int, ...]
-"""Who waits for streams: `("chain", stage)`, `("skip", stage, source)`, `("head", task)` or `("kept", stage)`."""
+"""Who waits for streams: `("chain", stage)`, `("skip", stage, source)`, `("head", task)` or `("kept", stage)`.
+
+A branch begins with `("branch", stage)`, where a stage reads another one than that before it.
+"""
 
 
 class Operations(Protocol):

@@ -1,18 +1,18 @@
-"""The residual block of HighResNet, on one stream of a filter group network."""
+"""The residual block of HighResNet, on one stream of a filter group network, and blocks one after the other."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from sfgkeras.layers.activation import MaskedActivation
 from sfgkeras.layers.backend import fan_out, join_phases, pays_to_split, split_phases
-from sfgkeras.layers.convolution import Convolution
+from sfgkeras.layers.block import Block
+from sfgkeras.layers.block_plan import BlockConvolution, BlockPlan
 from sfgkeras.layers.recomputation import recomputed, rematerialises
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
-class ResidualBlock(keras.layers.Layer):
+class ResidualBlock(Block):
     """Twice (normalise, activate, convolve), then adds the input (pre-activation, He et al. 2016).
 
     With the mask u of the stream's support, the block is
@@ -43,7 +43,7 @@ class ResidualBlock(keras.layers.Layer):
         self,
         spatial_rank: int,
         filters: int,
-        kernel_size: int = 3,
+        kernel_size: int | tuple[int, ...] = 3,
         dilation: int = 1,
         activation: str = "prelu",
         statistics: str = "recalibrated",
@@ -55,116 +55,55 @@ class ResidualBlock(keras.layers.Layer):
         bias_initializers: Any = ("zeros", "zeros"),
         **kwargs: Any,
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
-        self.rematerialise = rematerialise
-        self._recomputes = rematerialises(rematerialise, "activations")
-        self.spatial_rank = spatial_rank
-        self.filters = filters
+        super().__init__(
+            spatial_rank,
+            filters,
+            BlockPlan(((BlockConvolution(kernel_size, dilation),) * 2,)),
+            activation=activation,
+            statistics=statistics,
+            folds_masks=folds_masks,
+            kernel_initializers=kernel_initializers,
+            kernel_regularizer=kernel_regularizer,
+            rematerialise=rematerialise,
+            normalisation=normalisation,
+            bias_initializers=bias_initializers,
+            **kwargs,
+        )
         self.kernel_size = kernel_size
         self.dilation = dilation
-        self.activations = [
-            MaskedActivation(
-                activation,
-                statistics=statistics,
-                folds_masks=folds_masks,
-                normalisation=normalisation,
-                dtype=self.dtype_policy,
-                name=f"activation_{number}",
-            )
-            for number in (1, 2)
-        ]
-        self.convolutions = [
-            Convolution(
-                spatial_rank,
-                filters,
-                kernel_size,
-                dilation=dilation,
-                use_bias=normalisation == "none",
-                kernel_initializer=initializer,
-                bias_initializer=bias_initializer,
-                kernel_regularizer=kernel_regularizer,
-                dtype=self.dtype_policy,
-                name=f"convolution_{number}",
-            )
-            for number, initializer, bias_initializer in zip(
-                (1, 2), kernel_initializers, bias_initializers, strict=True
-            )
-        ]
-
-    def build(self, input_shape: Any) -> None:
-        """Builds both halves.
-
-        Raises:
-            ValueError: If the input has not `filters` channels.
-        """
-        if input_shape[-1] != self.filters:
-            raise ValueError(
-                f"block {self.name!r} received {input_shape[-1]} channels; it adds its input to {self.filters} channels"
-            )
-        for activation, convolution in zip(self.activations, self.convolutions, strict=True):
-            activation.build(input_shape)
-            convolution.build(input_shape)
-
-    def call(
-        self, inputs: Any, filter_mask: Any = None, training: bool | None = None, dilation: int | None = None
-    ) -> Any:
-        """Returns the sum of the input and the block's masked branch.
-
-        Args:
-            inputs: `(batch, *spatial, filters)`.
-            filter_mask: Mask of the stream's support, `(filters,)` or `(batch, filters)`; None masks nothing.
-            training: See `StreamNormalization`.
-            dilation: Dilation of this call, for inputs in phases; None means the block's own.
-
-        Returns:
-            Tensor of the shape of `inputs`.
-        """
-        masks = [None] * 3 if filter_mask is None else fan_out(filter_mask, 3)
-        features = self._activate_and_convolve(0, inputs, masks[0], None, training, dilation)
-        return inputs + self._activate_and_convolve(1, features, masks[1], masks[2], training, dilation)
-
-    def _activate_and_convolve(
-        self, half: int, inputs: Any, before: Any, after: Any, training: bool | None, dilation: int | None
-    ) -> Any:
-        """Returns one half of the block, with the masks of its activation and of its convolution."""
-        activation, convolution = self.activations[half], self.convolutions[half]
-
-        def call(inputs: Any, before: Any = None, after: Any = None) -> Any:
-            return convolution(activation(inputs, before, training=training), after, dilation=dilation)
-
-        if not (training and self._recomputes):
-            return call(inputs, before, after)
-        masks = [mask for mask in (before, after) if mask is not None]
-        return recomputed([activation, convolution], call, inputs, *masks)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return super().get_config() | {
-            "spatial_rank": self.spatial_rank,
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "dilation": self.dilation,
-            "activation": self.activations[0].activation_name,
-            **{name: self.activations[0].get_config()[name] for name in ("statistics", "folds_masks", "normalisation")},
-            "kernel_initializers": [
-                keras.initializers.serialize(layer.kernel_initializer) for layer in self.convolutions
-            ],
-            "bias_initializers": [keras.initializers.serialize(layer.bias_initializer) for layer in self.convolutions],
-            "kernel_regularizer": keras.regularizers.serialize(self.convolutions[0].kernel_regularizer),
-            "rematerialise": self.rematerialise,
-        }
+        config = super().get_config()
+        config.pop("plan")
+        return config | {"kernel_size": self.kernel_size, "dilation": self.dilation}
+
+
+def build_block(spatial_rank: int, filters: int, plan: BlockPlan, **settings: Any) -> Block:
+    """Builds a block; a residual one is a `ResidualBlock`, by whose name saved networks know its weights.
+
+    Args:
+        spatial_rank: 2 or 3.
+        filters: Channels of input and output.
+        plan: What the block consists of.
+        **settings: All others of `Block`.
+    """
+    first = plan.convolutions[0]
+    if plan == BlockPlan(((first, first),)) and first.is_activated:
+        return ResidualBlock(spatial_rank, filters, first.kernel_size, first.dilation, **settings)
+    return Block(spatial_rank, filters, plan, **settings)
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
 class ResidualSection(keras.layers.Layer):
-    """Residual blocks of one stream, one after the other, all with the same mask.
+    """Blocks of one stream, one after the other, all with the same mask.
 
     Args:
         blocks: The blocks, in order. Where they rematerialise `blocks`, training keeps the input of the section alone
             and runs it again for its gradients.
     """
 
-    def __init__(self, blocks: Sequence[ResidualBlock], **kwargs: Any) -> None:
+    def __init__(self, blocks: Sequence[Block], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.blocks = list(blocks)
         self._recomputes = any(rematerialises(block.rematerialise, "blocks") for block in self.blocks)
@@ -196,7 +135,7 @@ class ResidualSection(keras.layers.Layer):
         return join_phases(features, dilation) if splits else features
 
     def _common_dilation(self) -> int:
-        dilations = {block.dilation for block in self.blocks}
+        dilations = {block.common_dilation for block in self.blocks}
         return dilations.pop() if len(dilations) == 1 else 1
 
     def get_config(self) -> dict[str, Any]:

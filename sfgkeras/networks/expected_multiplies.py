@@ -5,8 +5,8 @@ q_k = sum_{g in S} p_kg,
 
     E[n] = sum_k q_k        E[n^2] = E[n]^2 + sum_k q_k (1 - q_k)        P(n = 0) = prod_k (1 - q_k)
 
-A convolution multiplies what its group owns with what it reads, which are filters of different layers; a residual block
-is quadratic in the channels of its stream. What no head depends on does not exist: the probability that it does is
+A convolution multiplies what its group owns with what it reads, which are filters of different layers; a block is
+quadratic in the channels of its stream. What no head depends on does not exist: the probability that it does is
 found from the last stage back. One approximation is in it: several readers of one group are taken as independent in
 this probability. At probabilities of 0 and 1 the number is exact.
 """
@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.architecture.graph import Architecture
+from sfgkeras.layers.convolution import per_axis
 from sfgkeras.networks.heads import TaskHead
 from sfgkeras.sharing.allocation import allocate_own
 from sfgkeras.sharing.readers import sources_of, task_reader
@@ -103,20 +104,21 @@ class _Expectation:
             self._find_needed(index)
 
     def multiplies(self, heads: Sequence[TaskHead], input_shape: Sequence[int]) -> Any:
-        """Sums over convolutions, residual blocks and heads."""
+        """Sums over convolutions, blocks and heads."""
         architecture = self._architecture
         total = ops.zeros((), "float32")
         rank = len(input_shape) - 1
         for index, stage in enumerate(architecture.stages):
             size = self._voxels(architecture.levels[index], input_shape[:-1])
-            per_product = float(size * stage.kernel_size**rank)
+            per_product = float(size * math.prod(per_axis(stage.kernel_size, rank, "kernel_size")))
+            plans = stage.block_plans(rank)
+            in_blocks = float(size * sum(part.entries(rank) for plan in plans for part in plan.convolutions))
             for group in self._groups(index):
                 owned = ops.sum(self._share(index, (group,)))
                 read = self._read_by(index, group, input_shape[-1])
                 total = total + per_product * self._is_read[index, group] * owned * read
-            for reader in self._readers(index) if stage.num_blocks else []:
-                squares = 2 * stage.num_blocks * per_product * self._squared_channels(index, reader)
-                total = total + self._reads[index, reader] * squares
+            for reader in self._readers(index) if plans else []:
+                total = total + self._reads[index, reader] * in_blocks * self._squared_channels(index, reader)
         for task, head in enumerate(heads):
             total = total + self._of_head(task, head, input_shape[:-1])
         return total

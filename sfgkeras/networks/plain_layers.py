@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.layers.activation import MaskedActivation, PReLU
+from sfgkeras.layers.block import Block
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.cross_stitch import CrossStitch
 from sfgkeras.layers.layer_mixture import LayerMixture
@@ -140,20 +141,39 @@ class PlainLayers:
         return outputs
 
     def residual_section(self, section: ResidualSection, inputs: Any) -> Any:
-        """Applies all residual blocks of a section."""
+        """Applies all blocks of a section."""
         for block in section.blocks:
-            first, second = block.convolutions
-            split = self._split(block.activations[0])
+            inputs = self.block(block, inputs)
+        return inputs
+
+    def block(self, block: Block, inputs: Any) -> Any:
+        """Applies the branches of a block."""
+        terms = [inputs] if block.plan.adds_input else []
+        return self.add([*terms, *(self._branch(block, places, inputs) for places in block.plan.places())])
+
+    def _branch(self, block: Block, places: Sequence[int], features: Any) -> Any:
+        """Applies the convolutions of a branch; an activation behind a convolution is folded into it where possible."""
+        factor = None
+        first = block.activation_before(places[0])
+        if first is not None:
+            split = self._split(first)
             if split is None:
-                features, factor = self.normalize_and_activate(inputs, block.activations[0]), None
+                features = self.normalize_and_activate(features, first)
             else:
                 factor, shift = split
-                features = self.activate(self.shift(inputs, shift), block.activations[0])
-            features = self.convolve_and_activate(features, first, block.activations[1], factor)
-            bias = None if second.bias is None else ops.convert_to_numpy(second.bias)
-            features = self.convolve(features, ops.convert_to_numpy(second.kernel), bias, second.dilation)
-            inputs = keras.layers.Add(dtype=self.dtype, name=self._name("add"))([inputs, features])
-        return inputs
+                features = self.activate(self.shift(features, shift), first)
+        for place, later in zip(places, [*places[1:], None], strict=True):
+            convolution = block.convolutions[place]
+            activation = None if later is None else block.activation_before(later)
+            if activation is not None:
+                features = self.convolve_and_activate(features, convolution, activation, factor)
+            else:
+                kernel = ops.convert_to_numpy(convolution.kernel)
+                bias = None if convolution.bias is None else ops.convert_to_numpy(convolution.bias)
+                kernel = kernel if factor is None else kernel * factor[:, None]
+                features = self.convolve(features, kernel, bias, convolution.dilation)
+            factor = None
+        return features
 
     def _split(self, activation: MaskedActivation) -> tuple[np.ndarray, np.ndarray] | None:
         """Splits a normalisation before an activation; never in half precision, which a shift would use up."""

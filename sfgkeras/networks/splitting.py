@@ -1,6 +1,6 @@
 """Networks whose tasks part while they are trained: when, by which errors, and what an optimiser goes on with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -79,17 +79,27 @@ def describe_tree(network: Any) -> str:
     """Returns the branches of a network as `[SHARING] branches` of `tree` takes them."""
     trunk, names = network.trunk, network.task_names
     splits: dict[str, list[list[str]]] = {}
-    before: Partition = ()
+    present: Partition = ()
     for index in range(trunk.num_shared):
         partition, behind = trunk.connections.branches[index], trunk.architecture.tasks_behind(index)
-        expected = [tuple(task for task in branch if task in behind) for branch in before]
-        if sorted(branch for branch in expected if branch) != list(partition):
-            ended = [(task,) for task in range(len(names)) if task not in behind]
+        if _of_tasks(present, behind) != partition:
+            # Tasks of another part of the network may come later; those whose head has passed have ended.
+            later = {
+                task for other in range(index, trunk.num_shared) for task in trunk.architecture.tasks_behind(other)
+            }
+            elsewhere = _of_tasks(present, sorted(later - set(behind)))
+            ended = [(task,) for task in range(len(names)) if task not in later]
+            present = tuple(sorted([*partition, *elsewhere, *ended]))
             splits[trunk.architecture.names[index]] = [
-                [names[task] for task in branch] for branch in [*partition, *ended]
+                [names[task] for task in branch] for branch in [*partition, *elsewhere, *ended]
             ]
-        before = partition
     return write_splits(splits)
+
+
+def _of_tasks(partition: Partition, tasks: Sequence[int]) -> Partition:
+    """Returns the branches of some tasks alone."""
+    left = (tuple(task for task in branch if task in tasks) for branch in partition)
+    return tuple(sorted(branch for branch in left if branch))
 
 
 def sample_errors(network: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:

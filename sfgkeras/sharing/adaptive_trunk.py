@@ -1,5 +1,6 @@
 """The trunk of fully adaptive sharing: a tree of tasks that grows from one branch to as many as tasks need."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -169,10 +170,13 @@ class AdaptiveTrunk(TreeTrunk):
             Every variable that was copied, with its copy.
         """
         affinity = task_affinity(ops.convert_to_numpy(self.errors), self.sharing.threshold)
-        stages, taps = self.architecture.stages, self.architecture.taps
-        above = self.connections.branches[index + 1] if index + 1 < len(stages) else ()
-        meeting = sorted([*above, *((task,) for task, tap in enumerate(taps) if tap == index)])
-        poolings = sum(stage.pools for stage in stages[index:-1])
+        architecture = self.architecture
+        own = [(task,) for task, tap in enumerate(architecture.taps) if tap == index]
+        above = [branch for later in architecture.readers(index) for branch in self.connections.branches[later]]
+        meeting = joined_branches([*above, *own])
+        # What pools in front of the last stage that depends on it, from this one on.
+        chain = [index, *architecture.stages_behind(index)]
+        poolings = sum(architecture.stages[place].pools for place in chain if place < len(architecture.stages) - 1)
         groups = best_grouping(affinity, meeting, self.sharing.complexity_weight * 2.0**poolings)
         copied = self._split(index, groups)
         _assign_row(self.decided, index, 1)
@@ -241,6 +245,20 @@ def _connect(architecture: Architecture, branches: Any, num_tasks: int) -> Branc
     """Works out the connections of branches that all have the filters of their stage."""
     filters = [[stage.filters] * len(found) for stage, found in zip(architecture.stages, branches, strict=True)]
     return connect_branches(architecture, branches, num_tasks, filters)
+
+
+def joined_branches(branches: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Joins branches that have tasks in common, until none have; several stages that read one may each have some.
+
+    Example:
+        >>> joined_branches([(0,), (1, 2), (0, 1), (3,)])
+        [(0, 1, 2), (3,)]
+    """
+    found: list[set[int]] = []
+    for branch in branches:
+        meeting = [other for other in found if other & set(branch)]
+        found = [other for other in found if other not in meeting] + [set(branch).union(*meeting)]
+    return sorted(tuple(sorted(branch)) for branch in found)
 
 
 def _assign_row(variable: Any, index: int, row: Any) -> None:

@@ -89,8 +89,9 @@ class Connections:
 
     def kept_groups(self, stage: int) -> list[int]:
         """Returns the streams of a stage that wanted heads behind it read besides those of their own stage."""
-        taps = self.architecture.taps
-        return [self.task_reader(head) for head in self.heads if taps[head] > stage] if self.keeps else []
+        if not self.keeps:
+            return []
+        return [self.task_reader(head) for head in self.heads if stage in self.architecture.stages_before(head)]
 
     def readers(self, stage: int) -> list[int]:
         """Returns the readers whose stream has to be computed after a stage."""

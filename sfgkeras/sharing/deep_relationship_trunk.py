@@ -78,8 +78,8 @@ class DeepRelationshipTrunk(GroupedTrunk):
             sections: dict[int, Any] = {
                 self.connections.group_of(reader): self.sections.get(f"{index}_{reader}") for reader in readers
             }
-            for block in range(architecture.stages[index].num_blocks):
-                for number in range(2):
+            for block, plan in enumerate(architecture.stages[index].block_plans(self.settings.spatial_rank)):
+                for number in range(len(plan.convolutions)):
                     layers = tuple(sections[task].blocks[block].convolutions[number] for task in tasks)
                     yield Place(f"{name}_block_{block + 1}_{number + 1}", tasks, layers)
 

@@ -69,18 +69,18 @@ class JointMany(Sharing):
 
         A map takes the first stage from there on that has the image's size, and none comes before the one below it.
         """
-        from sfgkeras.architecture.graph import Architecture, stage_names
+        from sfgkeras.architecture.graph import stage_levels, stage_names
 
         names, last = stage_names(stages), len(stages) - 1
         # A tap that is no stage is refused where all taps are read.
         found: list[int] = [names.index(tap) if tap in names else -1 for tap in taps]
-        architecture = Architecture(tuple(stages), (last,) * len(taps))
+        levels_after = [level + stage.pools for level, stage in zip(stage_levels(stages), stages, strict=True)]
         order, lowest, number = self.places(task_names) or list(range(len(task_names))), 0, 0
         for task in order:
             if taps[task] is None:
                 number += 1
                 start = max(lowest, -(-number * len(stages) // taps.count(None)) - 1)
-                suits = [i for i in range(start, last) if kinds[task] != "map" or not architecture.level_after(i)]
+                suits = [i for i in range(start, last) if kinds[task] != "map" or not levels_after[i]]
                 found[task] = next(iter(suits), last)
             lowest = max(lowest, found[task])
         return [names[place] if tap is None else tap for place, tap in zip(found, taps, strict=True)]

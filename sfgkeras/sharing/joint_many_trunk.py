@@ -72,7 +72,7 @@ class JointManyTrunk(GroupedTrunk):
     def _stage_variables(self, task: int) -> list[Any]:
         """Returns the trained variables of the stages up to the head of a task."""
         connections, found = self.connections, []
-        for index in range(self.architecture.taps[task] + 1):
+        for index in [*self.architecture.stages_before(task), self.architecture.taps[task]]:
             group = task if self.architecture.stages[index].per_task else self.settings.num_tasks
             found += [self.convolutions[f"{index}_{group}"], self.activations[f"{index}_{group}"]]
             leaders = {connections.leader(index, reader) for reader in connections.readers(index)}

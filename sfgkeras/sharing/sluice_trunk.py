@@ -27,7 +27,7 @@ class SluiceTrunk(StitchedTrunk):
     cannot be shared out equally among all subspaces has as many fewer as are left over. Stages per task have no
     units and no subspaces: there every task goes on alone.
 
-    With `beta` a head reads the mixture of what all stages of its task leave, up to its own. A layer of another width
+    With `beta` a head reads the mixture of what all stages leave that it depends on. A layer of another width
     passes a 1 x 1 convolution. One that is larger than what the head reads is pooled as often as it takes, by the
     maximum over 2 voxels per axis; one that is smaller is repeated over 2 voxels per axis and cut.
 
@@ -81,7 +81,7 @@ class SluiceTrunk(StitchedTrunk):
             None
             if self.stream_channels(index, task) == width
             else self.settings.build_convolution(Stage(width, kernel_size=1), width, f"{name}_projection_{index + 1}")
-            for index in range(tap)
+            for index in self.architecture.stages_before(task)
         ]
         return LayerMixture(projections, self.sharing.own_weight, dtype=self.settings.dtype, name=name)
 
@@ -90,7 +90,8 @@ class SluiceTrunk(StitchedTrunk):
         super().build(input_shape)
         size = (input_shape[0], *input_shape[1:-1])
         for task, mixture in enumerate(self.mixtures):
-            mixture.build([(*size, self.stream_channels(index, task)) for index in range(self.architecture.taps[task])])
+            before = self.architecture.stages_before(task)
+            mixture.build([(*size, self.stream_channels(index, task)) for index in before])
 
     def mix_plainly(self, index: int, outputs: Streams, layers: Any) -> Streams:
         """Applies the unit of a stage with plain Keras layers."""
@@ -141,18 +142,19 @@ class SluiceTrunk(StitchedTrunk):
         """
         architecture, tap = self.architecture, self.architecture.taps[task]
         level = architecture.level_after(tap)
-        sizes = {architecture.levels[index]: kept[index][task] for index in range(tap)}
+        before = architecture.stages_before(task)
+        sizes = {architecture.levels[index]: kept[index][task] for index in before}
         sizes[level] = last[task]
         parts = []
-        for index in range(tap):
+        for place, index in enumerate(before):
             features = kept[index][task]
             for _ in range(architecture.levels[index], level):
                 features = operations.pool(features)
-            features = weigh(index, features)
+            features = weigh(place, features)
             for larger in reversed(range(level, architecture.levels[index])):
                 features = operations.upsample(features, sizes[larger])
             parts.append(features)
-        return [*parts, weigh(tap, last[task])]
+        return [*parts, weigh(len(before), last[task])]
 
     def sharing_matrix(self) -> dict[str, np.ndarray]:
         """Returns how much the mixtures of subspaces that tasks read have in common; see `mixed_in_common`.
@@ -181,6 +183,7 @@ class SluiceTrunk(StitchedTrunk):
             alphas[names[index]] = np.full((num_tasks,) * 2 + (subspaces,) * 2, np.nan, "float32")
             alphas[names[index]][np.ix_(tasks, tasks)] = alpha.transpose(0, 2, 1, 3)
         for task, mixture in enumerate(self.mixtures):
-            for index, weight in enumerate(ops.convert_to_numpy(mixture.beta)):
+            layers = [*self.architecture.stages_before(task), self.architecture.taps[task]]
+            for index, weight in zip(layers, ops.convert_to_numpy(mixture.beta), strict=True):
                 betas.setdefault(names[index], np.full(num_tasks, np.nan, "float32"))[task] = weight
         return learned_by_stage("alpha", alphas) | learned_by_stage("beta", betas)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sfgkeras.classes import is_class_path, load_class
 from sfgkeras.errors import Problem, lookup
 from sfgkeras.settings import Settings, own_settings, setting
+from sfgkeras.tables.blocks import BLOCKS
 from sfgkeras.tables.entry import Entry
 from sfgkeras.tables.normalisations import NORMALISATIONS
 from sfgkeras.values import choose
@@ -78,6 +79,34 @@ class PlayoutSettings(Settings):
     )
 
 
+class YNetSettings(Settings):
+    """Settings of `ynet`."""
+
+    depth: int = setting(
+        5, "Blocks at the bottom of the U, d of the paper; w of the paper is 64 times the width.", ge=0
+    )
+    block: str = setting(
+        "residual",
+        "Kind of the blocks of all levels.",
+        choices={name: BLOCKS[name].summary for name in ("residual", "dilated_pyramid")},
+    )
+
+
+@dataclass(frozen=True)
+class MGCNSettings(Settings):
+    """Settings of `mgcn`."""
+
+    levels: int = setting(4, "Levels of the encoder; filters are 64, 128, 256, ... from the top.", ge=1)
+    blocks: int = setting(2, "Residual blocks of every level of the encoder.", ge=0)
+    kernel: int = setting(7, "Side of the large kernels, in voxels of their level; odd.", ge=3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kernel % 2 == 0:
+            what = "is even, and a kernel of an even side has no centre"
+            raise Problem(what, f"write {self.kernel + 1}", key="kernel", value=self.kernel)
+
+
 def _highresnet() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.highresnet import HighResNet
 
@@ -94,6 +123,18 @@ def _playout() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.playout import PlayoutNet
 
     return PlayoutNet
+
+
+def _mgcn() -> "type[MultiTaskNetwork]":
+    from sfgkeras.networks.mgcn import MGCN
+
+    return MGCN
+
+
+def _ynet() -> "type[MultiTaskNetwork]":
+    from sfgkeras.networks.ynet import YNet
+
+    return YNet
 
 
 def _vgg11() -> "type[MultiTaskNetwork]":
@@ -117,6 +158,12 @@ NETWORKS: dict[str, NetworkEntry] = {
         outputs=frozenset({"map", "vector"}),
     ),
     "vgg11": NetworkEntry(_vgg11, "convolutions and pooling, then an average", outputs=frozenset({"vector"})),
+    "ynet": NetworkEntry(
+        _ynet, "a U whose way down goes on to a second branch, for vectors beside maps", settings=YNetSettings
+    ),
+    "mgcn": NetworkEntry(
+        _mgcn, "a residual encoder, then large kernels and boundary refinement at each level", settings=MGCNSettings
+    ),
 }
 
 
