@@ -27,8 +27,8 @@ class UnknownStage(ValueError):
 class Architecture:
     """Stages that read each other, and the stage that the head of every task reads.
 
-    Every stage reads the one before it, and those that its `skip` names. Levels count how often the image has been
-    halved: a stage works on one level, and leaves its features on the next where it pools.
+    Every stage reads the one before it, or the one that it `reads`, and those that its `skip` names. Levels count how
+    often the image has been halved: a stage works on one level, and leaves its features on the next where it pools.
 
     Attributes:
         stages: The stages, already scaled by the width.
@@ -76,12 +76,7 @@ class Architecture:
     @functools.cached_property
     def levels(self) -> tuple[int, ...]:
         """How often the image has been halved where the convolution of each stage works."""
-        levels, level = [], 0
-        for stage in self.stages:
-            level -= stage.upsamples
-            levels.append(level)
-            level += stage.pools
-        return tuple(levels)
+        return stage_levels(self.stages)
 
     def level_after(self, index: int) -> int:
         """Returns how often the image has been halved behind a stage."""
@@ -89,16 +84,34 @@ class Architecture:
 
     def sources(self, index: int) -> tuple[int, ...]:
         """Returns the stages whose features a stage reads, in the order of its channels; none for the first."""
-        before = (index - 1,) if index else ()
-        return (*before, *(place_of(skip, self.names) for skip in self.stages[index].skips))
+        stage = self.stages[index]
+        before = (place_of(stage.reads, self.names),) if stage.reads else (index - 1,) if index else ()
+        return (*before, *(place_of(skip, self.names) for skip in stage.skips))
 
     def readers(self, index: int) -> list[int]:
         """Returns the later stages that read a stage."""
         return [later for later in range(index + 1, len(self.stages)) if index in self.sources(later)]
 
+    @functools.cached_property
+    def _behind(self) -> tuple[frozenset[int], ...]:
+        """The stages that depend on each stage, itself among them."""
+        found: list[frozenset[int]] = [frozenset()] * len(self.stages)
+        for index in reversed(range(len(self.stages))):
+            found[index] = frozenset({index}).union(*(found[later] for later in self.readers(index)))
+        return tuple(found)
+
+    def stages_behind(self, index: int) -> list[int]:
+        """Returns the later stages that depend on a stage."""
+        return sorted(self._behind[index] - {index})
+
+    def stages_before(self, task: int) -> list[int]:
+        """Returns the stages that the head of a task depends on, without the one that it reads."""
+        tap = self.taps[task]
+        return [index for index in range(tap) if tap in self._behind[index]]
+
     def tasks_behind(self, index: int) -> list[int]:
-        """Returns the tasks whose head sits on a stage or on a later one, and so depends on it."""
-        return [task for task, tap in enumerate(self.taps) if tap >= index]
+        """Returns the tasks whose head sits on a stage or on one that depends on it."""
+        return [task for task, tap in enumerate(self.taps) if tap in self._behind[index]]
 
     def live_groups(self, index: int) -> list[int]:
         """Returns the groups that the filters of a stage can serve: the tasks behind it, and the shared one, T."""
@@ -136,16 +149,42 @@ def build_architecture(stages: Sequence[Stage], width: float, taps: Sequence[str
 
 
 def stages_behind(stages: Sequence[Stage], taps: Sequence[str | None]) -> Sequence[Stage]:
-    """Returns the stages that heads depend on: those behind the last tap are left out.
+    """Returns the stages that heads depend on; all others are left out.
 
     Args:
         stages: The stages of a network.
         taps: For every task the name of the stage that its head reads; None is the last one.
     """
     names = stage_names(stages)
-    if None in taps or not set(taps) <= set(names):
+    if not {tap for tap in taps if tap is not None} <= set(names):
         return stages
-    return stages[: 1 + max(names.index(str(tap)) for tap in taps)]
+    last = len(stages) - 1
+    places = tuple(last if tap is None else names.index(tap) for tap in taps)
+    # With a head on every stage none is unread, and all are known to fit.
+    whole = Architecture(tuple(stages), (*places, *range(len(stages))))
+    wanted = [index for index in range(len(stages)) if set(whole.tasks_behind(index)) & set(range(len(taps)))]
+    if len(wanted) == 1 + max(places):
+        return stages[: len(wanted)]
+    # Names by place would change where stages in between are left out.
+    return tuple(replace(stages[index], name=names[index]) for index in wanted)
+
+
+def stage_levels(stages: Sequence[Stage]) -> tuple[int, ...]:
+    """Returns how often the image has been halved where the convolution of each stage works.
+
+    Raises:
+        ValueError: If a stage reads none before it.
+    """
+    names, levels = stage_names(stages), list[int]()
+    for index, stage in enumerate(stages):
+        level = levels[-1] + stages[index - 1].pools if index else 0
+        if stage.reads:
+            source = place_of(stage.reads, names)
+            if source >= index:
+                raise ValueError(f"stage {names[index]!r} has reads = {stage.reads!r}, which does not come before it")
+            level = levels[source]
+        levels.append(level - stage.upsamples)
+    return tuple(levels)
 
 
 def stage_names(stages: Sequence[Stage]) -> tuple[str, ...]:

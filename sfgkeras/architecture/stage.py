@@ -1,16 +1,22 @@
 """One stage of a network: a convolution, and what stands before and behind it."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sfgkeras.tables.blocks import find_block
+
+if TYPE_CHECKING:
+    from sfgkeras.layers.block_plan import BlockPlan
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One convolution whose filters tasks may share, then residual blocks and pooling in every stream.
+    """One convolution whose filters tasks may share, then blocks and pooling in every stream.
 
     Attributes:
         filters: Filters over all groups, before the width multiplier; with `per_task`, filters of each task.
-        kernel_size: Side of all kernels of the stage, in voxels.
-        num_blocks: Residual blocks after the convolution.
+        kernel_size: Side of the kernels of the stage, in voxels: a number, or one per axis.
+        num_blocks: How often the blocks of `blocks` come after the convolution.
         dilation: Dilation of the blocks' convolutions.
         pools: Whether pooling over 2 voxels per axis follows.
         maximum_share: What the maximum counts in that pooling; the rest is the mean (mixed pooling, Lee et al. 2016).
@@ -25,10 +31,18 @@ class Stage:
             convolutions have a bias.
         per_task: Whether every task has a stage of its own here, whatever the sharing mechanism. All later stages
             must be of this kind, too.
+        reads: Name of the earlier stage whose streams, before its pooling, it reads in place of those of the stage
+            before it: there a branch of the network begins.
+        blocks: Kinds of the blocks after the convolution, in their order; see `tables.blocks`.
+        block_size: Side of the largest kernels of blocks; None: as of the convolution. Kinds that know one size only do
+            not look at it.
+
+    Raises:
+        ValueError: If the share of the maximum is no part of one.
     """
 
     filters: int
-    kernel_size: int = 3
+    kernel_size: int | tuple[int, ...] = 3
     num_blocks: int = 0
     dilation: int = 1
     pools: bool = False
@@ -38,6 +52,9 @@ class Stage:
     per_task: bool = False
     normalisation: str = "batch"
     maximum_share: float = 1.0
+    reads: str = ""
+    blocks: tuple[str, ...] = ("residual",)
+    block_size: int | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.maximum_share <= 1.0:
@@ -50,6 +67,14 @@ class Stage:
     def skips(self) -> tuple[str, ...]:
         """Names of the stages that it reads besides the one before it."""
         return tuple(filter(None, (self.skip,) if isinstance(self.skip, str) else self.skip))
+
+    def block_plans(self, spatial_rank: int) -> "tuple[BlockPlan, ...]":
+        """Returns what every block after the convolution consists of.
+
+        Raises:
+            ConfigError: If there is no such kind of block.
+        """
+        return tuple(find_block(kind)(self, spatial_rank) for kind in self.blocks) * self.num_blocks
 
     def scaled(self, width: float) -> "Stage":
         """Returns the stage with `width` times the filters, at least one."""

@@ -128,8 +128,8 @@ def walk_and_keep(
 
     for index, stage in enumerate(architecture.stages):
         level = architecture.levels[index]
-        wanted = groups.stage_groups(index)
-        streams = waiting["chain", index] if index else dict.fromkeys(wanted, image)
+        before = ("branch" if stage.reads else "chain", index)
+        streams = waiting[before] if index else dict.fromkeys(groups.stage_groups(index), image)
         if stage.upsamples:
             like = last_on_level[level]
             streams = _each(functools.partial(operations.upsample, like=like), streams)
@@ -177,10 +177,16 @@ def _hand_on(
         for later in architecture.readers(index)
         if index in architecture.sources(later)[1:]
     }
+    stages = architecture.stages
+    skips |= {
+        ("branch", later): groups.stage_groups(later)
+        for later in architecture.readers(index)
+        if stages[later].reads and index == architecture.sources(later)[0]
+    }
     if kept := groups.kept_groups(index):
         skips["kept", index] = kept
     behind: dict[Consumer, Collection[int]] = {}
-    if index + 1 < len(architecture.stages):
+    if index + 1 < len(stages) and not stages[index + 1].reads:
         behind["chain", index + 1] = groups.stage_groups(index + 1)
     behind |= {("head", task): groups.head_groups(task) for task, tap in enumerate(architecture.taps) if tap == index}
     if not architecture.stages[index].pools:

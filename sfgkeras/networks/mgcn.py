@@ -79,7 +79,10 @@ def mgcn_stages(shape: MGCNSettings) -> tuple[Stage, ...]:
     levels = range(1, shape.levels + 1)
     stages = [
         Stage(
-            FIRST_FILTERS * 2 ** (level - 1), name=f"encoder_{level}", num_blocks=shape.blocks, pools=level < levels[-1]
+            FIRST_FILTERS * 2 ** (level - 1),
+            name=f"encoder_{level}",
+            num_blocks=shape.blocks,
+            pools=level < shape.levels,
         )
         for level in levels
     ]

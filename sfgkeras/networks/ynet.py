@@ -71,7 +71,7 @@ class YNet(MultiTaskNetwork):
 
 
 def ynet_stages(shape: YNetSettings) -> tuple[Stage, ...]:
-    """Returns the stages of a Y-Net at full width: the way down, the branch that goes on, and the way up (figure 3b)."""
+    """Returns the stages of a Y-Net at full width: the way down, the branch that goes on, the way up (figure 3b)."""
     w, blocks = CHANNELS, (shape.block,)
 
     def level(name: str, first: int, then: int, num_blocks: int, pools: bool) -> list[Stage]:

@@ -79,6 +79,7 @@ class PlayoutSettings(Settings):
     )
 
 
+@dataclass(frozen=True)
 class YNetSettings(Settings):
     """Settings of `ynet`."""
 

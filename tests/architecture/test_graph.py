@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfgkeras.architecture.graph import build_architecture
+from sfgkeras.architecture.graph import build_architecture, stages_behind
 from sfgkeras.architecture.stage import Stage
 
 U = (
@@ -47,6 +47,30 @@ def test_the_width_multiplies_filters_and_leaves_at_least_one():
     assert stages[0].pools
 
 
+Y = (
+    Stage(4, name="down", pools=True),
+    Stage(4, name="bottom", pools=True),
+    Stage(4, name="branch"),
+    Stage(4, name="up", reads="bottom", upsamples=True, skip="down"),
+)
+
+
+def test_a_branch_reads_an_earlier_stage_before_its_pooling():
+    architecture = build_architecture(Y, 1.0, ["branch", None])
+    assert [architecture.sources(index) for index in range(4)] == [(), (0,), (1,), (1, 0)]
+    assert architecture.levels == (0, 1, 2, 0)
+    assert [architecture.tasks_behind(index) for index in range(4)] == [[0, 1], [0, 1], [0], [1]]
+    assert [architecture.stages_before(task) for task in (0, 1)] == [[0, 1], [0, 1]]
+    assert architecture.stages_behind(0) == [1, 2, 3]
+
+
+def test_stages_that_no_head_depends_on_are_left_out_and_the_others_keep_their_names():
+    assert [stage.name for stage in stages_behind(Y, [None])] == ["down", "bottom", "up"]
+    assert stages_behind(Y, ["branch"]) == Y[:3]
+    unnamed = [Stage(4, name="first"), Stage(4), Stage(4, reads="first"), Stage(4)]
+    assert [stage.name for stage in stages_behind(unnamed, [None])] == ["first", "stage_3", "stage_4"]
+
+
 @pytest.mark.parametrize(
     ("stages", "taps", "message"),
     [
@@ -55,6 +79,7 @@ def test_the_width_multiplies_filters_and_leaves_at_least_one():
         ([Stage(4), Stage(4, skip="stage_9")], [None], "there is no stage 'stage_9', did you mean 'stage_"),
         ([Stage(4), Stage(4, skip="stage_2")], [None], "skip = 'stage_2', which does not come before it"),
         ([Stage(4), Stage(4), Stage(4, skip=("stage_1", "stage_1"))], [None], "skip = 'stage_1' twice; name it once"),
+        ([Stage(4), Stage(4, reads="stage_2")], [None], "reads = 'stage_2', which does not come before it"),
         ([Stage(4, name="a"), Stage(4, name="a")], [None], "several stages are called 'a'"),
         ([Stage(4, per_task=True), Stage(4)], [None], "'stage_2' is shared, but the stage before it is one per task"),
         ([Stage(4), Stage(4)], ["stage_1"], "stage 'stage_2' is read by no stage and no head"),

@@ -102,6 +102,15 @@ def test_a_skip_brings_several_stages_from_finer_and_coarser_levels_to_its_own()
     np.testing.assert_allclose(seen[4][0, :, 0, 2:5].T, [np.repeat(middle, 2), fine, coarse])
 
 
+def test_a_branch_begins_with_what_was_there_before_pooling():
+    image = np.arange(4, dtype="float32").reshape(1, 4, 1, 1)
+    stages = [Stage(1, name="down", pools=True), Stage(1, name="branch"), Stage(1, reads="down", skip="branch")]
+    heads, seen = send(stages, image, taps=("branch", None))
+    np.testing.assert_array_equal(seen[1].ravel(), [2, 4])
+    np.testing.assert_array_equal(seen[2][0, :, 0], [[1, 3], [2, 3], [3, 5], [4, 5]])
+    np.testing.assert_array_equal(heads[0].ravel(), [3, 5])
+
+
 def test_heads_read_the_stages_that_they_sit_on_behind_their_pooling():
     image = np.arange(4, dtype="float32").reshape(1, 4, 1, 1)
     stages = [Stage(1, name="down", pools=True), Stage(1)]
