@@ -183,11 +183,11 @@ def _check_options(options: N4Options, engine: str, shrink_factor: int, weights:
         remedy = "use engine = antspyx, or a foreground mask"
         raise Problem("cannot be used: SimpleITK's N4 takes no weights", remedy, key="weights")
     if engine.lower() == "antspyx":
-        require_extra("registration", "engine = antspyx")
         for name in ("histogram_bins", "deconvolution_width", "wiener_noise"):
             value = getattr(options, name)
             is_default = value == getattr(N4Options, name)
             require(is_default, name, value, "cannot be passed to antspyx's N4", "use engine = simpleitk")
+        require_extra("registration", "engine = antspyx")
 
 
 def _mesh_elements(shape: Sequence[int], spacing: np.ndarray, distance: float | None) -> list[int]:

@@ -5,9 +5,24 @@ The rooms of the package (`sfgkeras.networks`, `sfgkeras.layers`, `sfgkeras.loss
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfgkeras.registration import register
+
+if TYPE_CHECKING:
+    from sfgkeras.runs import Comparison as Comparison
+    from sfgkeras.runs import Predictions as Predictions
+    from sfgkeras.runs import Run as Run
+    from sfgkeras.runs import check as check
+    from sfgkeras.runs import compare as compare
+    from sfgkeras.runs import evaluate as evaluate
+    from sfgkeras.runs import export as export
+    from sfgkeras.runs import infer as infer
+    from sfgkeras.runs import open_run as open_run
+    from sfgkeras.runs import predict as predict
+    from sfgkeras.runs import preprocess as preprocess
+    from sfgkeras.runs import report as report
+    from sfgkeras.runs import train as train
 
 __version__ = "0.1.0"
 
@@ -25,19 +40,39 @@ ROOMS = (
     "metrics",
     "networks",
     "preprocessing",
+    "runs",
     "sharing",
     "targets",
 )
+
+RUNS = (
+    "Comparison",
+    "Predictions",
+    "Run",
+    "check",
+    "compare",
+    "evaluate",
+    "export",
+    "infer",
+    "open_run",
+    "predict",
+    "preprocess",
+    "report",
+    "train",
+)
+"""Whole runs, as the verbs of the command line do them; see `sfgkeras.runs`."""
 
 register()
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a room when it is first asked for."""
+    """Loads a room, or a function of `sfgkeras.runs`, when it is first asked for."""
     if name in ROOMS:
         return importlib.import_module(f"sfgkeras.{name}")
-    raise AttributeError(f"module 'sfgkeras' has no attribute {name!r}; it has {', '.join(ROOMS)}")
+    if name in RUNS:
+        return getattr(importlib.import_module("sfgkeras.runs"), name)
+    raise AttributeError(f"module 'sfgkeras' has no attribute {name!r}; it has {', '.join((*ROOMS, *RUNS))}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *ROOMS})
+    return sorted({*globals(), *ROOMS, *RUNS})

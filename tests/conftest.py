@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sfgkeras.errors import ConfigError
-from sfgkeras.extras import missing_packages
+from sfgkeras.extras import EXTRAS, missing_packages, pip_command
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -75,6 +74,15 @@ def _is_slow_and_unsampled(item: pytest.Item) -> bool:
     return item.get_closest_marker("slow") is not None and item.get_closest_marker("ci_sample") is None
 
 
+def _missing_extra(error: BaseException) -> str | None:
+    """Returns the missing extra that an error is about: one that asks for it, or that could not import its module."""
+    asked = _EXTRA.findall(str(error))
+    if isinstance(error, ModuleNotFoundError):
+        module = (error.name or "").partition(".")[0]
+        asked += [extra for extra, modules in EXTRAS.items() if module in modules]
+    return next((extra for extra in asked if extra in EXTRAS and missing_packages(extra)), None)
+
+
 _EXTRA = re.compile(r'pip install "sfgkeras\[(\w+)\]"')
 
 
@@ -84,10 +92,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Skips a test that ends with the request to install an extra which is indeed missing, as in the lean core."""
     report = yield
-    error = call.excinfo.value if call.excinfo else None
-    asked = _EXTRA.search(str(error)) if isinstance(error, ConfigError) else None
-    if asked and missing_packages(asked[1]):
-        report.outcome, report.longrepr = "skipped", (str(item.path), item.location[1], f"Skipped: {error}")
+    missing = _missing_extra(call.excinfo.value) if call.excinfo else None
+    if missing:
+        reason = f"Skipped: needs {pip_command(missing)}"
+        report.outcome, report.longrepr = "skipped", (str(item.path), item.location[1] or 0, reason)
     return report
 
 

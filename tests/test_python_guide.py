@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nibabel.processing import resample_from_to
 
 ROOT = Path(__file__).parents[1]
 INI = """
@@ -67,9 +68,12 @@ num_classes = 6
 """
 
 
-def blocks_of(path: Path, heading: str = "") -> list[str]:
+WHOLE_RUNS = "## Whole runs"
+
+
+def blocks_of(path: Path, heading: str = "", end: str = "") -> list[str]:
     text = path.read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text[text.index(heading) :], flags=re.S)
+    return re.findall(r"```python\n(.*?)```", text[text.index(heading) : text.find(end) if end else None], flags=re.S)
 
 
 @pytest.mark.slow
@@ -77,7 +81,7 @@ def blocks_of(path: Path, heading: str = "") -> list[str]:
 def test_every_block_of_the_guide_runs_after_the_ones_before(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    blocks = blocks_of(ROOT / "docs" / "python.md")
+    blocks = blocks_of(ROOT / "docs" / "python.md", end=WHOLE_RUNS)
     assert len(blocks) == 6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -142,3 +146,28 @@ def test_the_lines_of_the_readme_give_the_error_of_the_ini_way(tmp_path):
     assert found["ct"] < 0.9 * ct.std()
     # The hardened model is close to what it costs says, not hundreds away.
     assert errors(names["small"])["ct"] < 3 * ct.std()
+
+
+@pytest.mark.slow
+def test_a_whole_run_from_python_leaves_what_the_guide_says(tmp_path, monkeypatch):
+    pytest.importorskip("plotly", reason="the report needs the extra")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    blocks = blocks_of(ROOT / "docs" / "python.md", WHOLE_RUNS)
+    assert len(blocks) == 4
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    run, subject = names["run"], names["subject"]
+    assert repr(run) == "Run('models/demo': ct, organs from MR; trained for 20 iterations)"
+    assert run.history()["iteration"].tolist() == [10, 20]
+    mae = run.metrics().query("task == 'ct' and measure == 'mae' and region == 'all'")["mean"].item()
+    # The truth on the grid of the prediction, by nothing of ours.
+    truth = resample_from_to(run.image(subject, "CT"), run.predictions.image(subject, "ct"), order=1, cval=np.nan)
+    residual = np.abs(truth.get_fdata() - names["synthetic"])
+    of_subject = run.metrics("subjects", "ct").query("subject_id == @subject and region == 'all'")["mae"].item()
+    assert of_subject == pytest.approx(np.nanmean(residual), rel=0.05)
+    assert mae < 1000
+    assert set(names["network"].task_names) == {"ct", "organs"}
+    files = names["predictions"].files()
+    assert files["task"].tolist() == ["ct", "organs"]
+    assert all(path.is_file() for path in (*files["path"], names["page"], names["path"], Path("curves.png")))

@@ -60,6 +60,47 @@ class _Line:
     start: str = ""
 
 
+def choose_plan(
+    paths: Sequence[Path],
+    rows: Sequence[str],
+    sharing: Sequence[str],
+    seeds: int,
+    output: Path,
+    overrides: Overrides = (),
+    fractions: Sequence[float] = (1.0,),
+) -> tuple[list[PlannedRun], dict[str, str] | None]:
+    """Plans what is asked for: several INI files, rows of one file's `[COMPARE]`, or sharing mechanisms.
+
+    Args:
+        paths: The INI files.
+        rows: Names of rows; with neither rows nor mechanisms, all rows of a file that has some.
+        sharing: Names of mechanisms; see `plan_sharing`.
+        seeds: Runs of each.
+        output: Folder of the comparison.
+        overrides: Further `("SECTION.KEY", "VALUE")` for all runs.
+        fractions: Parts of the training subjects to train on.
+
+    Returns:
+        The runs; and, where all mechanisms are wanted, those that the file cannot be used with, and why.
+
+    Raises:
+        ConfigError: If they do not fit each other, or a plan cannot be made.
+    """
+    named = [name.lower() for name in rows]
+    if len(paths) > 1 and (sharing or named or list(fractions) != [1.0]):
+        raise ConfigError(
+            f"--rows, --sharing and --fractions vary one INI file, not {len(paths)}; leave them out, or give one -c"
+        )
+    if sharing and named:
+        raise ConfigError("--rows stands beside --sharing; give one of them, or rows with network.sharing: NAME")
+    if len(paths) > 1:
+        return plan_files(paths, seeds, output, overrides), None
+    if named or (not sharing and read_run(paths[0], overrides).rows):
+        return plan_rows(paths[0], named, seeds, output, overrides, fractions), None
+    refused: dict[str, str] | None = {} if wants_all(sharing) else None
+    return plan_sharing(paths[0], sharing, seeds, output, overrides, fractions, refused), refused
+
+
 def plan_sharing(
     path: Path,
     sharing: Sequence[str],

@@ -12,6 +12,7 @@ from sfgkeras.analysis.tables import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def read_curves(csv_file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -38,10 +39,7 @@ def write_curves(
     dpi: int = 110,
     best: float | None = None,
 ) -> None:
-    """Writes training curves as PNG or PDF: one panel per quantity, training and validation in the same.
-
-    Columns `validation_NAME` and `val_NAME` share the panel of `NAME`. A panel whose values are positive and
-    span more than a factor of 50 has a logarithmic axis.
+    """Writes training curves as PNG or PDF; see `draw_curves`.
 
     Args:
         path: The file.
@@ -49,6 +47,29 @@ def write_curves(
         x: Name of the column along the horizontal axis.
         title: Written above all.
         dpi: Dots per inch.
+        best: Where the best checkpoint lies.
+
+    Raises:
+        ValueError: If the column `x` is missing or there is no other.
+    """
+    save_figure(draw_curves(columns, x, title, best), path, dpi)
+
+
+def draw_curves(
+    columns: Mapping[str, Sequence[float] | np.ndarray],
+    x: str = "iteration",
+    title: str = "",
+    best: float | None = None,
+) -> "Figure":
+    """Draws training curves: one panel per quantity, training and validation in the same.
+
+    Columns `validation_NAME` and `val_NAME` share the panel of `NAME`. A panel whose values are positive and
+    span more than a factor of 50 has a logarithmic axis.
+
+    Args:
+        columns: Numbers by name, all of one length; NaN leaves a gap.
+        x: Name of the column along the horizontal axis.
+        title: Written above all.
         best: Where along the horizontal axis the best checkpoint lies: a dotted line, and a star on each validation
             curve; None for none.
 
@@ -68,7 +89,7 @@ def write_curves(
         _draw_curves(axes, {name: (columns[x], columns[name]) for name in names}, quantity, x, best)
     if title:
         figure.suptitle(title)
-    save_figure(figure, path, dpi)
+    return figure
 
 
 def curve_panels(columns: Mapping[str, Any], x: str) -> dict[str, list[str]]:

@@ -17,7 +17,6 @@ from sfgkeras.cli.summary import (
     is_chief,
 )
 from sfgkeras.console import build_reporter
-from sfgkeras.errors import ConfigError
 
 
 @commands.command(context_settings=OVERRIDES)
@@ -222,29 +221,14 @@ def compare(
     Rows are those of the INI file's [COMPARE], sharing mechanisms, or several INI files. Resumes where it was stopped:
     runs that are done are not made again.
     """
-    from sfgkeras.applications.comparison.plan import plan_files, plan_rows, plan_sharing, wants_all
+    from sfgkeras.applications.comparison.plan import choose_plan
     from sfgkeras.config import find_config
 
     overrides = parse_overrides(context.args)
     paths = [find_config(name) for name in config_names]
-    mechanisms, named = parse_names(sharing), [name.lower() for name in parse_names(rows)]
-    parts = parse_fractions(fractions)
-    if len(paths) > 1 and (mechanisms or named or parts != [1.0]):
-        raise ConfigError(
-            f"--rows, --sharing and --fractions vary one INI file, not {len(paths)}; leave them out, or give one -c"
-        )
-    if mechanisms and named:
-        raise ConfigError("--rows stands beside --sharing; give one of them, or rows with network.sharing: NAME")
-    first = read_configuration(config_names[0], context.args)
-    output = output or first.system.model_dir / "comparison"
-    refused: dict[str, str] | None = None
-    if len(paths) > 1:
-        plan = plan_files(paths, seeds, output, overrides)
-    elif named or (first.rows and not mechanisms):
-        plan = plan_rows(paths[0], named, seeds, output, overrides, parts)
-    else:
-        refused = {} if wants_all(mechanisms) else None
-        plan = plan_sharing(paths[0], mechanisms, seeds, output, overrides, parts, refused)
+    mechanisms, parts = parse_names(sharing), parse_fractions(fractions)
+    output = output or read_configuration(config_names[0], context.args).system.model_dir / "comparison"
+    plan, refused = choose_plan(paths, parse_names(rows), mechanisms, seeds, output, overrides, parts)
     load_tensorflow()
     from sfgkeras.applications.comparison.runs import compare as compare_runs
 
