@@ -1,0 +1,112 @@
+"""The documentation's site: its hooks, and that it is built without a warning."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = """# A page
+
+```console run
+$ printf 'one\\n%s\\n' \\
+    two > numbers.txt
+$ cat numbers.txt
+```
+
+```ini run some.ini
+[A]
+key = 1
+```
+
+```python run
+print(open("some.ini").read().split())
+```
+
+```console
+$ not run
+```
+
+[The numbers](run:numbers.txt), [the code](../tests/test_site.py).
+"""
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["docs_hooks"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["docs_hooks"]
+
+
+def test_what_blocks_say_stands_below_their_commands_and_files_are_kept(hooks):
+    ran = hooks.run_page(PAGE, "page.md")
+    assert ran.files == {"numbers.txt": b"one\ntwo\n"}
+    text = hooks.with_results(PAGE, ran, "page_results")
+    assert "$ cat numbers.txt\none\ntwo\n```" in text
+    assert "```ini\n[A]\nkey = 1\n```" in text
+    assert "```text\n['[A]', 'key', '=', '1']\n```" in text
+    assert "```console\n$ not run\n```" in text
+    assert "[The numbers](page_results/numbers.txt)" in text
+    assert " run" not in "".join(line for line in text.splitlines() if line.startswith("```"))
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("```console run\n$ echo said; exit 3\n```\n", "exit code 3 of\n.*said"),
+        ("```console run\n$ false\n$ true\n```\n", "exit code 1"),
+        ("```python run\nprint(1 / 0)\n```\n", "ZeroDivisionError"),
+        ("[x](run:gone.png)\n", "has written gone.png"),
+    ],
+)
+def test_a_command_that_fails_or_leaves_nothing_ends_the_build(hooks, page, message):
+    with pytest.raises(hooks.TutorialError, match=f"(?s)a.md: .*{message}"):
+        hooks.run_page(page, "a.md")
+
+
+def test_a_page_is_run_once_until_its_text_changes(hooks, tmp_path):
+    counter = tmp_path / "count"
+    page = f"```console run\n$ echo x >> {counter}\n$ cp {counter} here\n```\n[it](run:here)\n"
+    first = hooks.kept_or_run(page, "a.md", tmp_path / "cache")
+    assert hooks.kept_or_run(page, "a.md", tmp_path / "cache") == first
+    assert counter.read_text() == "x\n"
+    hooks.kept_or_run(page.replace("cp", "cp -f"), "a.md", tmp_path / "cache")
+    assert counter.read_text() == "x\nx\n"
+
+
+def test_without_running_links_to_results_are_plain_and_links_to_code_are_names(hooks):
+    text = hooks.to_code(hooks.without_results(PAGE))
+    assert "```console\n$ printf" in text
+    assert "*The numbers*, the code." in text
+
+
+def build(folder, **environment):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(folder)]
+    settings = {**os.environ, "NO_MKDOCS_2_WARNING": "1", **environment}
+    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.ci_sample
+def test_the_site_is_built_without_a_warning_and_names_every_page(tmp_path):
+    pytest.importorskip("mkdocs")
+    done = build(tmp_path / "site", SFGKERAS_TUTORIALS="shown")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    assert (tmp_path / "site" / "tutorials" / "physicist" / "index.html").is_file()
+    api = (tmp_path / "site" / "api" / "layers" / "index.html").read_text("utf-8")
+    assert "FilterGrouping" in api
+    assert "Bragman" in api
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["physicist", "researcher", "engineer"])
+def test_a_tutorial_runs_as_it_stands(hooks, name):
+    page = (ROOT / "docs" / "tutorials" / f"{name}.md").read_text("utf-8")
+    assert hooks.run_page(page, name).blocks
