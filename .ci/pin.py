@@ -2,7 +2,7 @@
 
     python .ci/pin.py > constraints.txt
 
-after `pip install --upgrade -e ".[test,lint]"` in a fresh environment, when the gate is green with it.
+after `pip install --upgrade -e ".[test,lint,docs]"` in a fresh environment, when the gate is green with it.
 """
 
 import sys
