@@ -56,6 +56,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.metrics.surfaces": ("AngleWithin", "DepthWithin", "LogDepthError", "MeanAngle", "RelativeDepthError"),
     "sfgkeras.networks.highresnet": ("HighResNet",),
     "sfgkeras.networks.mgcn": ("MGCN",),
+    "sfgkeras.networks.hyperface": ("HyperFace",),
     "sfgkeras.networks.playout": ("PlayoutNet",),
     "sfgkeras.networks.unet": ("UNet",),
     "sfgkeras.networks.vgg": ("VGG11",),

@@ -21,10 +21,10 @@ from sfgkeras.tables.losses import is_told_by_map
 FLOAT = 4
 """Bytes of a number."""
 
-LEAST_FILTERS: Mapping[str, int] = {"highresnet": 200, "vgg11": 64}
+LEAST_FILTERS: Mapping[str, int] = {"highresnet": 200, "hyperface": 96, "vgg11": 64}
 """Feature maps of the image's size that a training step keeps for its gradients, at width 1; less than there are."""
 
-FIRST_FILTERS: Mapping[str, int] = {"highresnet": 16, "unet": 64, "vgg11": 64}
+FIRST_FILTERS: Mapping[str, int] = {"highresnet": 16, "hyperface": 96, "unet": 64, "vgg11": 64}
 """Feature maps of the image's size that the first convolution gives, at width 1."""
 
 GIB = 1 << 30

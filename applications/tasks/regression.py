@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.analysis.measures import EVALUATIONS, evaluate_regression, evaluations_of
+from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
 from sfgkeras.applications.tasks.outputs import Resample
 from sfgkeras.applications.tasks.quantities import QuantityMap, QuantityTask
 from sfgkeras.applications.tasks.targets import ImageTarget, VoxelTarget
 from sfgkeras.data.scaling import convert_in_blocks
 from sfgkeras.preprocessing.ct import AIR, HU_PER_UNIT, USUAL_CLIP, scale_ct, unscale_ct
+from sfgkeras.quoting import split_list
 
 
 class RegressionTask(QuantityTask):
@@ -113,7 +115,27 @@ class MapRegression(RegressionTask, QuantityMap, VoxelTarget):
 
 
 class ValueRegression(RegressionTask, ImageTarget):
-    """Predicts one number per subject, such as an age."""
+    """Predicts one number per subject, such as an age; or a few, such as the angles of a pose, one per `attribute`."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The columns of the target, where there are several."""
+        columns = tuple(split_list(str(self.settings.attribute)))
+        return columns if len(columns) > 1 else ()
+
+    @property
+    def num_outputs(self) -> int:
+        """One channel for each number."""
+        return max(1, len(self.parts))
+
+    def build_statistics(self, allocate: Allocate = in_memory) -> Moments:
+        """Mean and standard deviation of each number."""
+        return Moments(allocate, per_channel=True)
+
+    def describe_output(self) -> dict[str, Any]:
+        """Adds what the channels are, where there are several."""
+        described = super().describe_output()
+        return described | {"values": list(self.parts)} if self.parts else described
 
     @property
     def target_kind(self) -> str:
@@ -122,21 +144,36 @@ class ValueRegression(RegressionTask, ImageTarget):
 
     def prepare_value(self, *texts: str) -> np.ndarray:
         """Multiplies by `scale`."""
-        return np.asarray([float(self.read_value(*texts)) * self.settings.scale], np.float32)
+        return np.atleast_1d(self.read_value(*texts) * self.settings.scale).astype(np.float32)
 
     def finish_value(self, outputs: np.ndarray) -> dict[str, float]:
         """Undoes `prepare_value`."""
-        return {self.name: float(outputs[0]) / self.settings.scale}
+        numbers = np.asarray(outputs, np.float64) / self.settings.scale
+        return dict(zip(self.columns, numbers.tolist(), strict=True))
+
+    def finish_value_spread(self, spread: Mapping[str, Any]) -> dict[str, float]:
+        """Returns the standard deviation of each number in the target's unit."""
+        return {
+            f"{column}{ending}": float(value) * self.spread_factor
+            for ending, values in spread.items()
+            for column, value in zip(self.columns, np.atleast_1d(values), strict=True)
+        }
 
     def evaluate_values(self, truth: np.ndarray, prediction: np.ndarray, evaluation: Any) -> list[dict[str, Any]]:
-        """Measures all subjects, and those whose true value lies within each intensity bound."""
+        """Measures all subjects, and those whose true value lies within each intensity bound; each number by itself."""
         names = self.measures(evaluation.evaluations)
         if names is None:
             names = [name for name in evaluations_of("regression") if EVALUATIONS[name].usual]
         # One number has no structure.
         names = [name for name in names if EVALUATIONS[name].needs != "similarity"]
-        return evaluate_regression(truth, prediction, names, evaluation.intensity_bounds)
+        if not self.parts:
+            return evaluate_regression(truth, prediction, names, evaluation.intensity_bounds)
+        return [
+            {"label": part, **row}
+            for part, true, found in zip(self.parts, truth.T, prediction.T, strict=True)
+            for row in evaluate_regression(true, found, names, evaluation.intensity_bounds)
+        ]
 
     def score_subjects(self, truth: np.ndarray, prediction: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Returns the error of every subject."""
-        return {"mae": np.abs(truth - prediction)}
+        """Returns the error of every subject; none where there are several numbers, each of which has its own."""
+        return {} if self.parts else {"mae": np.abs(truth - prediction)}

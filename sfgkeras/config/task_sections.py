@@ -157,9 +157,10 @@ class Task(Section):
     attribute: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Column of the target's table, or part of its file names, for one value per subject; by "
-        "default the task's name. Of a bounding box its columns, low corner, then high corner: by default `x_min, "
-        "y_min, x_max, y_max`, for 3-D windows `x_min, y_min, z_min, x_max, y_max, z_max`. Of landmarks their names, "
-        "each of which has the columns `<name>_x`, `<name>_y` (and `<name>_z`). (new)",
+        "default the task's name. Of a regression there may be several, for as many numbers. Of a bounding box its "
+        "columns, low corner, then high corner: by default `x_min, y_min, x_max, y_max`, in 3-D `x_min, y_min, z_min, "
+        "x_max, y_max, z_max`. Of landmarks their names, each of which has the columns `<name>_x`, `<name>_y` "
+        "(and `<name>_z`). (new)",
     )
     scale: Annotated[float, NUMBER] = Field(
         default=1.0, description="Factor on a regression target; results are divided by it. (new)"

@@ -8,6 +8,7 @@ from sfgkeras.networks.counting import count_multiplies, count_parameters
 from sfgkeras.networks.hardening import build_plain_model, group_network, harden
 from sfgkeras.networks.heads import Head
 from sfgkeras.networks.highresnet import HighResNet
+from sfgkeras.networks.hyperface import HyperFace
 from sfgkeras.networks.mgcn import MGCN
 from sfgkeras.networks.playout import PlayoutNet
 from sfgkeras.networks.recalibration import recalibrate
@@ -27,6 +28,7 @@ __all__ = [
     "SHARING",
     "Head",
     "HighResNet",
+    "HyperFace",
     "MultiTaskNetwork",
     "PlayoutNet",
     "UNet",

@@ -91,6 +91,12 @@ def _write_rooms() -> Writer:
     return write_rooms
 
 
+def _write_faces() -> Writer:
+    from sfgkeras.phantom.faces import write_faces
+
+    return write_faces
+
+
 def _below(*sources: str) -> Mapping[str, str]:
     """Returns the settings of sources that all search the folder itself."""
     return {f"{name}.path_to_search": "" for name in sources}
@@ -114,6 +120,17 @@ KINDS: Mapping[str, PhantomKind] = {
                 "HDF5 files in train, val and test", _write_hdf5, _below("PHOTOS", "MASKS", "KINDS", "BOXES")
             ),
             "folder": Layout("PNG images and masks, a CSV file of kinds and boxes", _write_pictures, None),
+        },
+    ),
+    "faces": PhantomKind(
+        "faces of ellipses and pictures without one: photo, landmarks, visibility, pose, gender, smile, glasses",
+        "hyperface",
+        {
+            "folder": Layout(
+                "PNG images, a CSV file",
+                _write_faces,
+                {"PHOTOS.path_to_search": "images", "FACES.csv_file": "subjects.csv"},
+            )
         },
     ),
     "fundus": PhantomKind(

@@ -108,6 +108,27 @@ class MGCNSettings(Settings):
             raise Problem(what, f"write {self.kernel + 1}", key="kernel", value=self.kernel)
 
 
+HYPERFACE_STAGES = ("conv_1", "conv_2", "conv_3", "conv_4")
+"""What may be fused with `conv_5`, which is read in any case."""
+
+
+@dataclass(frozen=True)
+class HyperFaceSettings(Settings):
+    """Settings of `hyperface`."""
+
+    fused: tuple[str, ...] = setting(
+        ("conv_1", "conv_3"),
+        "Stages, of `conv_1` to `conv_4`, whose features are fused with those of `conv_5`; empty for none.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = [name for name in self.fused if name not in HYPERFACE_STAGES]
+        if unknown or len(set(self.fused)) < len(self.fused):
+            what = f"names {unknown[0]!r}, which is no stage before the fifth" if unknown else "names a stage twice"
+            raise Problem(what, f"choose among {', '.join(HYPERFACE_STAGES)}", key="fused", value=", ".join(self.fused))
+
+
 def _highresnet() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.highresnet import HighResNet
 
@@ -138,6 +159,12 @@ def _ynet() -> "type[MultiTaskNetwork]":
     return YNet
 
 
+def _hyperface() -> "type[MultiTaskNetwork]":
+    from sfgkeras.networks.hyperface import HyperFace
+
+    return HyperFace
+
+
 def _vgg11() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.vgg import VGG11
 
@@ -157,6 +184,12 @@ NETWORKS: dict[str, NetworkEntry] = {
         "residual blocks, mixed pooling and large kernels on one way down, a way up for each task (Playout 2018)",
         settings=PlayoutSettings,
         outputs=frozenset({"map", "vector"}),
+    ),
+    "hyperface": NetworkEntry(
+        _hyperface,
+        "convolutions and pooling; features of several depths fused by a convolution over one voxel (HyperFace 2016)",
+        settings=HyperFaceSettings,
+        outputs=frozenset({"vector"}),
     ),
     "vgg11": NetworkEntry(_vgg11, "convolutions and pooling, then an average", outputs=frozenset({"vector"})),
     "ynet": NetworkEntry(

@@ -155,7 +155,8 @@ def _columns(task: Task) -> list[str | None]:
     columns = task.chosen_settings("type")
     if isinstance(columns, LandmarkSettings):
         return [*columns.point_columns(split_list(task.attribute or ""))]
-    return [*split_list(task.attribute or "")] if TASK_TYPES[task.type].of_value == "points" else [task.attribute]
+    is_list = TASK_TYPES[task.type].of_value == "points" or task.type == "regression"
+    return [*split_list(task.attribute or "")] if is_list else [task.attribute]
 
 
 def _check_head(draft: Draft, name: str, task: Task) -> None:

@@ -11,7 +11,9 @@ from scipy.ndimage import zoom
 
 from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask
 from sfgkeras.applications.tasks.classification import ClassificationTask
+from sfgkeras.applications.tasks.depth import DepthTask
 from sfgkeras.applications.tasks.landmarks import LandmarkTask
+from sfgkeras.applications.tasks.normals import NormalsTask
 from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
 from sfgkeras.applications.tasks.regression import MapRegression, ValueRegression
 from sfgkeras.applications.tasks.segmentation import SegmentationTask
@@ -189,6 +191,8 @@ def test_a_type_has_a_class_for_every_kind_of_target_that_it_can_learn_and_no_ot
         "bounding_box": [None, BoundingBoxTask],
         "landmarks": [None, LandmarkTask],
         "reconstruction": [ReconstructionTask, None],
+        "depth": [DepthTask, None],
+        "normals": [NormalsTask, None],
     }
 
 
@@ -277,3 +281,25 @@ def test_errors_of_a_ct_are_measured_in_hu_during_training(make_config):
     assert float(mae.result()) == pytest.approx(40, rel=1e-3)
     assert task.metric_units() == {"mae": "HU", "rmse": "HU"}
     assert build_tasks(config)["organs"].metric_units() == {}
+
+
+def test_several_numbers_of_a_subject_are_learned_written_and_measured_each_by_itself():
+    section = Task(type="regression", target="FACES", attribute="roll, pitch, yaw", loss="mse", scale=0.5, unit="deg")
+    task = ValueRegression("pose", "FACES", section, InputSource(loader="table"))
+    assert (task.num_outputs, task.attributes) == (3, ("roll", "pitch", "yaw"))
+    learned = task.prepare_value("10", "-20", "30")
+    assert learned.dtype == np.float32
+    np.testing.assert_array_equal(learned, [5, -10, 15])
+    assert task.finish_value(learned) == {"pose_roll": 10, "pose_pitch": -20, "pose_yaw": 30}
+    spread = task.finish_value_spread({"_std": np.array([1.0, 2.0, 3.0])})
+    assert spread == {"pose_roll_std": 2, "pose_pitch_std": 4, "pose_yaw_std": 6}
+    statistics = task.build_statistics()
+    for values in ([0.0, 1, 2], [2.0, 1, 6]):
+        statistics.add(np.array([values]))
+    np.testing.assert_allclose(statistics.spread()["_std"], [[2**0.5, 0, 8**0.5]], rtol=1e-6)
+    truth, found = np.array([[0.0, 0, 0], [10, 10, 10]]), np.array([[1.0, 0, 0], [11, 10, 14]])
+    evaluation = SimpleNamespace(evaluations=("mae",), intensity_bounds={})
+    rows = task.evaluate_values(truth, found, evaluation)
+    assert [(row["label"], row["mae"]) for row in rows] == [("roll", 1.0), ("pitch", 0.0), ("yaw", 2.0)]
+    assert task.score_subjects(truth, found) == {}
+    assert task.describe_output()["values"] == ["roll", "pitch", "yaw"]
