@@ -196,6 +196,46 @@ def configs(context: click.Context, name: str | None, overwrite: bool) -> None:
     summary.next_step(shlex.join(["sfgkeras", "check", "-c", str(target)]))
 
 
+def _read_names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+
+
+@commands.command()
+@click.option("--input", "folder", required=True, type=click.Path(path_type=Path), help="Folder of images and tables.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("run.ini"), show_default=True)
+@click.option("--image", "images", callback=_read_names, help="Sources that the network sees, e.g. T1,FLAIR.")
+@click.option("--target", "targets", callback=_read_names, help="Sources or columns that are learned, e.g. CT,ORGANS.")
+@click.option("--explain", is_flag=True, help="Print every choice with its reason.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@click.pass_context
+def plan(
+    context: click.Context,
+    folder: Path,
+    output: Path,
+    images: tuple[str, ...],
+    targets: tuple[str, ...],
+    explain: bool,
+    overwrite: bool,
+) -> None:
+    """Look at a folder and write an INI file for it, every line with its reason."""
+    from sfgkeras.applications.planning.plan import plan_folder, sources_table, write_plan
+
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output} exists; choose another --output, or add --overwrite to replace it")
+    reporter = build_reporter()
+    planned = plan_folder(folder, output, reporter, images, targets)
+    reporter.table("sources", ["section", "subjects", "content", "used as"], sources_table(planned))
+    if explain:
+        for section, key, value, why in planned.lines.rows():
+            reporter.message(f"[{section}] {key} = {value}" + (f": {why}" if why else ""))
+    for doubt in planned.doubts:
+        reporter.warning(doubt)
+    write_plan(planned, output, overwrite)
+    lists = "".join(f", {path}" for path in planned.lists.files)
+    reporter.message(f"wrote {output}{lists}")
+    Summary(context, reporter).next_step(shlex.join(["sfgkeras", "check", "-c", str(output)]))
+
+
 @commands.command()
 @click.option("--output", type=click.Path(path_type=Path), help="File to write to; without it the schema is printed.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")

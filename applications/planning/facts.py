@@ -1,0 +1,81 @@
+"""What all choices of a plan rest on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from sfgkeras.applications.planning.contents import Content
+from sfgkeras.applications.planning.geometry import Geometry, relation
+from sfgkeras.applications.planning.machine import Machine
+from sfgkeras.applications.planning.roles import PlannedTask, Roles
+from sfgkeras.applications.planning.sources import FoundSource
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found, measured and decided.
+
+    Attributes:
+        folder: The folder that was looked through.
+        model_dir: Where the run will live.
+        roles: What each source is for.
+        contents: What the sources of images hold.
+        geometry: Voxels and volumes of what sets the grid.
+        machine: What the training runs on.
+        split: A file of the split that lies in the folder; None where there is none.
+        phases: Names of phases that folders of HDF5 files give.
+    """
+
+    folder: Path
+    model_dir: Path
+    roles: Roles
+    contents: dict[FoundSource, Content]
+    geometry: Geometry
+    machine: Machine
+    split: Path | None = None
+    phases: frozenset[str] = frozenset()
+
+    @property
+    def first(self) -> FoundSource:
+        """The image that sets the grid."""
+        return self.roles.images[0]
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether the network sees photos."""
+        return self.first.is_photo
+
+    @property
+    def maps(self) -> list[PlannedTask]:
+        """Tasks with a target per voxel."""
+        return [task for task in self.roles.tasks if task.values is None]
+
+    @property
+    def rows(self) -> list[PlannedTask]:
+        """Tasks with a target per subject."""
+        return [task for task in self.roles.tasks if task.values is not None]
+
+    @cached_property
+    def subjects(self) -> list[str]:
+        """Subjects that have all images."""
+        return sorted(set.intersection(*(set(source.images) for source in self.roles.images)))
+
+    @cached_property
+    def complete(self) -> list[str]:
+        """Subjects that have all images and all targets."""
+        targets = [set(task.source.images) for task in self.roles.tasks]
+        return sorted(set(self.subjects).intersection(*targets))
+
+    @cached_property
+    def on_one_grid(self) -> bool:
+        """Whether all sources lie on the grid of the first image, but for the orientation that they are stored in."""
+        others = [source for source in self.roles.used if source is not self.first and source in self.contents]
+        return all(relation(self.first.images, source.images) == "same" for source in others)
+
+    @cached_property
+    def smallest(self) -> np.ndarray:
+        """Voxels of the smallest volume along each axis, `(3,)`."""
+        found: np.ndarray = self.geometry.shapes.min(axis=0)
+        return found
