@@ -58,8 +58,11 @@ TABLE: tuple[Mutated, ...] = (
                 "return -ops.sum(probabilities * ops.log(safe), axis=-1)",
                 "return -ops.mean(probabilities * ops.log(safe), axis=-1)",
             ),
-            ("(round(counts[g] - exact[g], 9), g != num_groups - 1, g)", "(g != num_groups - 1, g)"),
-            ("(round(counts[g] - exact[g], 9), g != num_groups - 1, g)", "(round(counts[g] - exact[g], 9), g)"),
+            ("(round(counts[group] - exact[group], 9), group != last, group)", "(group != last, group)"),
+            (
+                "(round(counts[group] - exact[group], 9), group != last, group)",
+                "(round(counts[group] - exact[group], 9), group)",
+            ),
         ),
     ),
     Mutated(
@@ -67,7 +70,7 @@ TABLE: tuple[Mutated, ...] = (
         MASK_TESTS,
         (
             (
-                'return draw(log_probabilities, noise, ops.cast(temperature, "float32"))',
+                "return draw(log_probabilities, noise, temperature)",
                 "return draw(log_probabilities, noise, 1.0)",
             ),
             (
@@ -92,7 +95,10 @@ TABLE: tuple[Mutated, ...] = (
             ("self.trunk(inputs, self.temperature,", "self.trunk(inputs, ops.ones_like(self.temperature),"),
             ("SeedSequence([self.seed, layer, *numbers])", "SeedSequence([self.seed, *numbers])"),
             ("SeedSequence([self.seed, layer, *numbers])", "SeedSequence([self.seed, layer])"),
-            ("if training and self.counts_iterations:", "if self.counts_iterations:"),
+            (
+                "if training and self.counts_iterations:\n            self.iteration",
+                "if self.counts_iterations:\n            self.iteration",
+            ),
             ("self.iteration.assign(self.iteration + 1)", "self.iteration.assign(self.iteration + 2)"),
         ),
     ),
@@ -112,17 +118,19 @@ TABLE: tuple[Mutated, ...] = (
     Mutated(
         "sfgkeras/architecture/layer_settings.py",
         ("tests/networks/test_masks.py", "tests/networks/test_sfg_networks.py"),
-        (
-            ("folds_masks=folds_masks,", "folds_masks=True,"),
-            ("dilation=stage.dilation", "dilation=1"),
-        ),
+        (("folds_masks=folds_masks,", "folds_masks=True,"),),
+    ),
+    Mutated(
+        "sfgkeras/architecture/blocks/residual.py",
+        ("tests/networks/test_masks.py", "tests/networks/test_sfg_networks.py"),
+        (("BlockConvolution(size, stage.dilation)", "BlockConvolution(size, 1)"),),
     ),
     Mutated(
         "sfgkeras/sharing/masked_trunk.py",
         ("tests/networks/test_sfg_networks.py", "tests/networks/test_constant_sharing.py"),
         (
             (
-                "supports = _one_each(merge_sources(dict(zip(groups, masks, strict=True)), sources))",
+                "supports = one_each(merge_sources(dict(zip(groups, masks, strict=True)), sources))",
                 "supports = dict(zip(groups, masks, strict=True))",
             ),
             ("if self.sharing.mask_residual:", "if False:"),
@@ -180,14 +188,14 @@ TABLE: tuple[Mutated, ...] = (
         "applications/training/step.py",
         STEP_TESTS,
         (
-            ("task: loss / self._global_batch_size", "task: loss"),
+            ("tf.reduce_sum(value) / self._global_batch_size", "tf.reduce_sum(value)"),
             ("task: count / self._global_batch_size", "task: count"),
             ("/ self._strategy.num_replicas_in_sync", "/ 1.0"),
-            ("outputs[task], weights[task]))\n        for task, loss in", "outputs[task]))\n        for task, loss in"),
+            ("outputs[task], weights[task]) for task, loss in", "outputs[task]) for task, loss in"),
             ("outputs = self._network(images, training=False)", "outputs = self._network(images, training=True)"),
             ("sums[name] = sums.get(name, 0.0) + float(part)", "sums[name] = float(part)"),
             ("            metric.reset_state()\n", "            pass\n"),
-            ("tf.cast(weights[task], tf.float32) > 0.0", "tf.cast(weights[task], tf.float32) > -1.0"),
+            ("tf.cast(weight, tf.float32) > 0.0", "tf.cast(weight, tf.float32) > -1.0"),
         ),
     ),
     Mutated(
@@ -209,7 +217,7 @@ TABLE: tuple[Mutated, ...] = (
         (
             ("weights[task] * loss for task, loss", "loss for task, loss"),
             ("* term if training else term)", "* term if not training else term)"),
-            ("training=True) + extra", "training=True)"),
+            ("True, over_devices) + extra", "True, over_devices)"),
             ("active[self.tasks.index(task)] = 0.0", "active[0] = 0.0"),
         ),
     ),
@@ -265,7 +273,7 @@ TABLE: tuple[Mutated, ...] = (
         "sfgkeras/callbacks/grouping_history.py",
         ("tests/callbacks/test_grouping_history.py",),
         (
-            ("if noted <= iteration:", "if True:"),
+            ("if noted <= iteration and", "if"),
             ("or iteration % self.every_n", ""),
             ("self._written = len(self._iterations)", "pass"),
         ),
