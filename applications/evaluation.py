@@ -184,7 +184,7 @@ def _read_result(session: Session, task: VolumeTask, subject: Subject) -> Pair:
 
 
 def _read_reconstruction(session: Session, task: InputTarget, subject: Subject) -> Pair:
-    """Reads a reconstruction, and what the network saw on its grid, both with channels where there are several."""
+    """Reads what was made of the image itself, and what the network saw on its grid, with channels if there are any."""
     path = prediction_path(session.config, subject.subject_id, task.name)
     _refuse_missing(ImageFile(path), subject)
     predicted, grid = read_channels(path), session.preparation.grid(subject)
@@ -194,11 +194,12 @@ def _read_reconstruction(session: Session, task: InputTarget, subject: Subject) 
     valid = known_on(None, grid.shape, grid.affine, shape, predicted.affine)
     if truth.shape[-1] == 1:
         truth = truth[..., 0]
-    if truth.shape != predicted.array.shape:
+    result = task.read_result(predicted.array, predicted.affine)
+    if result.shape != task.result_shape(truth.shape):
         raise DataError(
             f"{path}: has {predicted.array.shape} voxels and channels, its image {truth.shape}; run inference again"
         )
-    return truth, predicted.array, valid, _spacing(predicted.affine)
+    return truth, result, valid, _spacing(predicted.affine)
 
 
 def _refuse_missing(result: ImageRef, subject: Subject) -> None:

@@ -31,6 +31,7 @@ class MapFinisher:
         fill: `[INFERENCE] fill_constant`, or what the task has in its place.
         scratch: Makes the arrays.
         axes: The axes of the subject's own array that its files call x, y and z.
+        image: What the network sees, `(x, y, z, channels)`, for tasks that refine their outputs by it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class MapFinisher:
         fill: float,
         scratch: Scratch,
         axes: Sequence[int] = (0, 1, 2),
+        image: np.ndarray | None = None,
     ) -> None:
         self._axes = tuple(axes)
         self._task = task
@@ -50,7 +52,9 @@ class MapFinisher:
         self._order = order
         self._fill = fill
         self._scratch = scratch
-        self._view = view_of(grid, native)
+        self._image = image if task.refines else None
+        # What is refined is there as a whole first.
+        self._view = None if task.refines else view_of(grid, native)
         self._kept: dict[str, np.ndarray] = {}
 
     def add(self, region: Region, outputs: np.ndarray, spread: Mapping[str, np.ndarray]) -> None:
@@ -82,7 +86,9 @@ class MapFinisher:
     def _finish(
         self, outputs: np.ndarray, spread: Mapping[str, np.ndarray], resample: Callable[..., np.ndarray]
     ) -> dict[str, np.ndarray]:
-        maps = self._task.finish_map(outputs, resample, self._order, self._fill)
+        if self._image is not None:
+            outputs = self._task.refined(outputs, self._image)
+        maps = self._task.finish_map(self._task.in_world(outputs, self._grid), resample, self._order, self._fill)
         return maps | self._task.finish_spread(spread, resample, self._order)
 
     def _volume(self, slab: np.ndarray, region: Region) -> np.ndarray:

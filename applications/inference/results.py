@@ -142,6 +142,7 @@ def _predict(
             task.outside_value if constant is None else constant,
             scratch,
             found.axes,
+            found.image,
         )
         for name, task in voxel_tasks(session.tasks).items()
     }
@@ -163,6 +164,8 @@ def _write(
 ) -> None:
     for (name, ending), volume in maps.items():
         path = prediction_path(session.config, subject.subject_id, name, ending)
+        if not ending and voxel_tasks(session.tasks)[name].writes_vectors:
+            volume = np.reshape(volume, (*volume.shape[:3], -1, 3))
         write_image(path, volume, found.native.affine, found.header)
     provenance.record(paths)
 

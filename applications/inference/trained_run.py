@@ -12,14 +12,21 @@ from sfgkeras.config.sections import Evaluation, Inference, Network, Preprocessi
 from sfgkeras.config.task_sections import Classification, InputSource, Multitask, Regression, Segmentation, Task
 from sfgkeras.config.text import section_id
 from sfgkeras.errors import ConfigError, Problem
+from sfgkeras.settings import described, key_of
+from sfgkeras.tables.refinements import REFINEMENTS
 from sfgkeras.values import format_value
+
+REFINING = frozenset(
+    key_of(name, field) for name, entry in REFINEMENTS.items() for field in described(entry.settings_class())
+)
+"""Settings of refinements, which change results and nothing that was trained."""
 
 FREE: Mapping[type[Section], frozenset[str]] = {
     System: frozenset(("num_threads", "cuda_devices", "cache_dir")),
     Network: frozenset(("batch_size", "smaller_final_batch_mode", "batch_norm", "histogram_ref_file")),
     Inference: frozenset(Inference.model_fields) - {"save_seg_dir", "dataset_to_infer"},
     Preprocessing: frozenset(("workers", "scheduler")),
-    Task: frozenset(("output_prob",)),
+    Task: frozenset(("output_prob", "refinement")) | REFINING,
     Segmentation: frozenset(("output_prob",)),
     InputSource: frozenset(("filename_contains", "filename_not_contains", "filename_removefromid", "loader")),
 }

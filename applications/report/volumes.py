@@ -153,7 +153,7 @@ def _read_pair(
     if isinstance(task, InputTarget):
         # The image is there already; what the network saw of it may be in another unit.
         found = read_channels(prediction_path(run.config, subject.subject_id, task.name)).array
-        return None, found if found.ndim == 3 else found.mean(axis=-1), None
+        return None, task.picture(found), None
     if task.source in subject.images:
         truth, prediction, known, _ = read_pair(run.config, task, subject)
         return truth, prediction, known

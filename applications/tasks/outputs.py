@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from sfgkeras.applications.tasks.task import Task
+from sfgkeras.data.grids import Grid
 from sfgkeras.errors import DataError
 
 Resample = Callable[[np.ndarray, int, float], np.ndarray]
@@ -20,7 +21,7 @@ class VolumeTask(Task):
     """Whether the channels of its target and results are a vector's x, y and z, which turn with the image."""
 
     @property
-    def head(self) -> Literal["map", "vector"]:
+    def head(self) -> Literal["map", "vector", "motion"]:
         """`map`."""
         return "map"
 
@@ -38,6 +39,29 @@ class VolumeTask(Task):
     def map_endings(self) -> tuple[str, ...]:
         """The endings that `finish_map` writes."""
         return ("",)
+
+    @property
+    def writes_vectors(self) -> bool:
+        """Whether a result has three numbers for every voxel and frame: vectors along the scanner's axes."""
+        return False
+
+    @property
+    def refines(self) -> bool:
+        """Whether outputs are changed before they are written, which takes all of them, and the image."""
+        return False
+
+    def refined(self, outputs: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Returns what is written in place of activated outputs of a whole image; here they are as they were.
+
+        Args:
+            outputs: On the network's grid, `(x, y, z, channels)`.
+            image: As the network sees it, `(x, y, z, channels)`.
+        """
+        return outputs
+
+    def in_world(self, outputs: np.ndarray, grid: Grid) -> np.ndarray:
+        """Returns outputs on a grid, `(x, y, z, channels)`, in units that do not depend on it; here as they are."""
+        return outputs
 
     @abstractmethod
     def finish_map(self, aggregated: np.ndarray, resample: Resample, order: int, fill: float) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from sfgkeras.applications.tasks.outputs import Resample
 from sfgkeras.applications.tasks.targets import VoxelTarget
 from sfgkeras.data.scaling import BLOCK
 from sfgkeras.errors import DataError
+from sfgkeras.tables.refinements import REFINEMENTS
 
 PROBABILITIES = "_probabilities"
 
@@ -27,6 +28,16 @@ class SegmentationTask(LabelledTask, VoxelTarget):
     def metric_arguments(self) -> Mapping[str, Mapping[str, Any]]:
         """Measures of overlap need the number of classes."""
         return {name: {"num_classes": self.num_classes} for name in ("dice", "jaccard")}
+
+    @property
+    def refines(self) -> bool:
+        """With `refinement`."""
+        return self.settings.refinement != "none"
+
+    def refined(self, outputs: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Returns the probabilities that `refinement` makes of those of the network."""
+        refine = REFINEMENTS[self.settings.refinement].load()
+        return np.asarray(refine(outputs, image, self.axes, **self.settings.settings_of("refinement")))
 
     def prepare_map(self, volume: np.ndarray) -> np.ndarray:
         """Returns the labels as the smallest unsigned integers.

@@ -34,7 +34,8 @@ def build_tasks(config: Config) -> dict[str, Task]:
                 section=f"TASK {name}",
             )
         found = labels.get(name, ()) if settings.label_normalisation else ()
-        tasks[name] = task_class(name, settings.target, settings, config.sources[settings.target], found)
+        axes = tuple(axis for axis, size in enumerate(config.window_size) if size != 1)
+        tasks[name] = task_class(name, settings.target, settings, config.sources[settings.target], found, axes)
     return tasks
 
 

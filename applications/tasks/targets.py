@@ -38,6 +38,18 @@ class InputTarget(VolumeTask):
         """`image`."""
         return "image"
 
+    def read_result(self, array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+        """Returns what a file of results holds as `evaluate_map` takes it; here as it is."""
+        return array
+
+    def result_shape(self, image: Sequence[int]) -> tuple[int, ...]:
+        """Returns the shape of what `read_result` gives for an image of a shape."""
+        return tuple(image)
+
+    def picture(self, array: np.ndarray) -> np.ndarray:
+        """Returns what a report shows of a file of results, `(x, y, z)`: the mean of all channels."""
+        return array if array.ndim == 3 else array.mean(axis=-1)
+
 
 class ImageTarget(RowTask):
     """A task whose target belongs to the image as a whole."""

@@ -28,6 +28,7 @@ class Task(ABC):
         settings: The `[TASK name]` section.
         source_settings: The input section's settings.
         labels: With `label_normalisation`, the label that each class stands for, in the order of the classes.
+        axes: Axes of the volume that the network sees: of slices two.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Task(ABC):
     settings: TaskSettings
     source_settings: InputSource
     labels: tuple[int, ...] = ()
+    axes: tuple[int, ...] = (0, 1, 2)
 
     @property
     def type_name(self) -> str:
@@ -48,8 +50,8 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def head(self) -> Literal["map", "vector"]:
-        """The kind of head: one output per voxel, or one per image."""
+    def head(self) -> Literal["map", "vector", "motion"]:
+        """The kind of head: one output per voxel, one per image, or displacements per voxel and frame."""
 
     @property
     @abstractmethod

@@ -340,4 +340,14 @@ def same_settings(config: Config, state_record: Mapping[str, Any]) -> dict[str, 
         "sources": {
             name: config.sources[name].model_dump(mode="json", exclude=set(PLACE_KEYS)) for name in config.image
         },
+        **({"refinements": refinements} if (refinements := _refinements(config)) else {}),
+    }
+
+
+def _refinements(config: Config) -> dict[str, Any]:
+    """Returns what is done to the labels of each task that refines them."""
+    return {
+        name: {"refinement": task.refinement, **_chosen_settings(task, "refinement")}
+        for name, task in config.tasks.items()
+        if task.refinement != "none"
     }

@@ -23,6 +23,7 @@ from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import LOSSES, find_loss
 from sfgkeras.tables.networks import NETWORKS, find_network
 from sfgkeras.tables.optimisers import OPTIMISERS
+from sfgkeras.tables.refinements import REFINEMENTS
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.schedules import SCHEDULES
 from sfgkeras.tables.stopping import STOPPING
@@ -68,7 +69,11 @@ CHOOSING: Mapping[type[Section], tuple[Choosing, ...]] = {
         Choosing("lr_schedule", {"": SCHEDULES}),
         Choosing("early_stopping_mode", {"": STOPPING}),
     ),
-    Task: (Choosing("type", {"": TASK_TYPES}), Choosing("loss", LOSSES, find_loss)),
+    Task: (
+        Choosing("type", {"": TASK_TYPES}),
+        Choosing("loss", LOSSES, find_loss),
+        Choosing("refinement", {"": REFINEMENTS}),
+    ),
 }
 """The keys whose choice has settings, by section."""
 
@@ -86,7 +91,7 @@ def choosing_keys(model: type[Section]) -> tuple[Choosing, ...]:
         return CHOOSING.get(model, ())
     task_type = ONE_TASK[model]
     of_type: dict[str, Table] = {"type": {task_type: TASK_TYPES[task_type]}, "loss": LOSSES[task_type]}
-    return tuple(replace(each, tables={"": of_type[each.key]}) for each in CHOOSING[Task])
+    return tuple(replace(each, tables={"": of_type[each.key]}) for each in CHOOSING[Task] if each.key in of_type)
 
 
 def setting_keys(model: type[Section]) -> list[str]:

@@ -25,6 +25,7 @@ from sfgkeras.config.text import parse_ini, section_id
 from sfgkeras.quoting import unquote
 from sfgkeras.settings import REQUIRED, Described, described, key_of
 from sfgkeras.tables.sharing import SHARING
+from sfgkeras.tables.tasks import TASK_TYPES, learns_image
 from sfgkeras.values import Choice, Reads, format_value
 
 Schema = dict[str, Any]
@@ -207,10 +208,11 @@ def _dependence(model: type[Section], choosing: Choosing, name: str, key: str) -
 
 
 def _task() -> Schema:
-    """Returns the schema of `[TASK name]`; a reconstruction needs no target, which is the image."""
+    """Returns the schema of `[TASK name]`; what learns from the image needs no target."""
     task = _section(Task)
     task["required"] = ["type"]
-    needs = {"if": {"properties": {"type": {"not": {"pattern": f"^{_any_case(['reconstruction'])}$"}}}}}
+    of_images = _any_case([name for name in TASK_TYPES if learns_image(name)])
+    needs = {"if": {"properties": {"type": {"not": {"pattern": f"^{of_images}$"}}}}}
     return task | {"allOf": [needs | {"then": {"required": ["target"]}}]}
 
 

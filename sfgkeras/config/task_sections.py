@@ -35,6 +35,7 @@ from sfgkeras.config.task_keys import (
     ValidationMetrics,
 )
 from sfgkeras.tables.loaders import LOADERS, gives_values
+from sfgkeras.tables.refinements import REFINEMENTS
 from sfgkeras.tables.tasks import TASK_TYPES
 from sfgkeras.values import Reads, choice
 
@@ -121,7 +122,7 @@ class Task(Section):
         description="What is predicted."
     )
     target: Annotated[str, TEXT] = Field(
-        description="Input source of the reference; a reconstruction needs none, its target is the image."
+        description="Input source of the reference; a reconstruction and a motion need none, they learn from the image."
     )
     loss: Annotated[str, TEXT] = Field(
         default="",
@@ -149,6 +150,11 @@ class Task(Section):
     output_prob: OutputProb = False
     label_normalisation: LabelNormalisation = False
     metrics: ValidationMetrics = ()
+    refinement: Annotated[str, choice(REFINEMENTS)] = Field(
+        default="none",
+        description="What is done to the probabilities of a segmentation's labels, with the image beside them, before "
+        "a label map is made of them. (new)",
+    )
     inferred: Annotated[str | None, TEXT] = Field(
         default=None,
         description="Input source of predictions, such as another tool's, that `evaluate` measures instead of those in "

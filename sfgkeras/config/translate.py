@@ -18,11 +18,10 @@ from sfgkeras.config.task_sections import InputSource, Multitask, Task
 from sfgkeras.config.text import IniSection, IniText, section_id
 from sfgkeras.errors import did_you_mean
 from sfgkeras.quoting import split_list
+from sfgkeras.tables.tasks import learns_image
 
 # The task types that the authors' code assumes where task_1_type and task_2_type are left out.
 _AUTHORS_TYPES = {1: "regression", 2: "classification"}
-RECONSTRUCTION = "reconstruction"
-"""The type of task whose target is the image; it needs not name one."""
 TARGET_KEYS = {"SEGMENTATION": "label", "REGRESSION": "output", "CLASSIFICATION": "label"}
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Groups, columns of logs and tables, and keys of the losses of a step have these names.
@@ -158,8 +157,8 @@ def _add_task(
 
 
 def _with_target(application: Application, fields: dict[str, tuple[str, Any]]) -> dict[str, tuple[str, Any]]:
-    """Gives a reconstruction that names no target the image."""
-    if "target" in fields or fields.get("type", ("", ""))[1].strip().lower() != RECONSTRUCTION:
+    """Gives a task whose target is the image, and that names none, the image."""
+    if "target" in fields or not learns_image(fields.get("type", ("", ""))[1].strip().lower()):
         return fields
     return {**fields, "target": ("target", next(iter(application.multitask.image), ""))}
 

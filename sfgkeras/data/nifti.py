@@ -170,6 +170,8 @@ def read_image(path: str | Path, loader: str | None = None) -> Image:
 def read_channels(path: str | Path) -> Image:
     """Reads a NIfTI file as float32, whose fourth axis, if it has one, counts channels: what `write_image` writes.
 
+    Of vectors the fourth axis counts frames, and the fifth has length 3.
+
     Raises:
         DataError: As `read_stored`.
     """
@@ -235,7 +237,8 @@ def write_image(path: str | Path, array: np.ndarray, affine: np.ndarray, header:
 
     Args:
         path: Ends in `.nii` or `.nii.gz`; its folder must exist.
-        array: `(x, y, z)` or `(x, y, z, channels)`; a single channel is written as 3-D.
+        array: `(x, y, z)`, `(x, y, z, channels)`, of which a single channel is written as 3-D, or vectors
+            `(x, y, z, frames, 3)`, which get NIfTI's intent code for them.
         affine: Voxel to RAS mm, `(4, 4)`.
         header: Header of the image that this one was made from: its version of NIfTI, qform and sform codes,
             units, intent and description are kept. Where its codes cannot hold `affine`, the sform does.
@@ -351,10 +354,14 @@ def _storable(path: Path, array: np.ndarray) -> np.ndarray:
     """Returns the array in the shape and type to write."""
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
-    if array.ndim not in (3, 4) or array.size == 0 or array.dtype.kind not in "biuf":
+    if (
+        not (array.ndim in (3, 4) or (array.ndim == 5 and array.shape[4] == 3))
+        or array.size == 0
+        or array.dtype.kind not in "biuf"
+    ):
         raise DataError(
             f"{path}: an array of {array.dtype} and shape {array.shape} cannot be written; "
-            "give real numbers, (x, y, z) or (x, y, z, channels)"
+            "give real numbers, (x, y, z), (x, y, z, channels) or vectors (x, y, z, frames, 3)"
         )
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)

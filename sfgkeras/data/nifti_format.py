@@ -49,7 +49,8 @@ def read_nifti(path: Path, voxels: bool = True, scaled: bool = False, channels: 
         path: The file; of a pair either one.
         voxels: Whether to read the voxels, or the header alone.
         scaled: Whether to return the voxels as float32 with slope and intercept applied, not as stored.
-        channels: Whether a fourth axis is taken for channels; of a pair never.
+        channels: Whether a fourth axis is taken for channels, with a fifth of three numbers for frames of vectors; of a
+            pair never.
 
     Raises:
         DataError: If the file is missing, unreadable, no NIfTI, truncated, or not of 3-D real numbers.
@@ -70,7 +71,7 @@ def layout_header(voxels: np.ndarray, affine: np.ndarray, original: nib.Nifti1He
     """Makes the header to write `voxels` with.
 
     Args:
-        voxels: `(x, y, z)` or `(x, y, z, channels)` in the type to store.
+        voxels: `(x, y, z)`, `(x, y, z, channels)` or vectors `(x, y, z, frames, 3)`, in the type to store.
         affine: Voxel to RAS mm, `(4, 4)`.
         original: Its version of NIfTI, qform and sform codes, units, intent and description are kept; its
             display range is not, which was that of other values. None gives both codes 1 and millimetres.
@@ -82,6 +83,8 @@ def layout_header(voxels: np.ndarray, affine: np.ndarray, original: nib.Nifti1He
     header.set_data_dtype(voxels.dtype)
     header.set_data_shape(voxels.shape)
     header["cal_min"] = header["cal_max"] = 0
+    if voxels.ndim == 5:
+        header.set_intent("vector")
     if original is None:
         header.set_xyzt_units("mm")
     elif np.allclose(header.get_best_affine(), affine, rtol=0, atol=_SAME_AFFINE):
@@ -170,7 +173,8 @@ def _decoded(path: Path, nifti: Any, channels: bool = False) -> Decoded:
             "write one component as a file of its own"
         )
     shape = tuple(int(length) for length in nifti.get_data_shape())
-    if not channels or len(shape) != 4 or min(shape) < 1:
+    is_whole = len(shape) == 4 or (len(shape) == 5 and shape[4] == 3)
+    if not channels or not is_whole or min(shape) < 1:
         shape = spatial_shape(path, shape)
     slope, intercept = nifti.get_slope_inter()
     return Decoded(

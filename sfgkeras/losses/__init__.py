@@ -8,6 +8,7 @@ from sfgkeras.losses.binary import BinaryCrossEntropy
 from sfgkeras.losses.boxes import GeneralisedOverlapLoss
 from sfgkeras.losses.classification import ClassificationCrossEntropy
 from sfgkeras.losses.landmarks import HeatMapCrossEntropy, HeatMapLoss, LandmarkLoss
+from sfgkeras.losses.motion import WarpingLoss
 from sfgkeras.losses.overlap import (
     GeneralisedDiceLoss,
     SensitivitySpecificityLoss,
@@ -61,5 +62,6 @@ __all__ = [
     "SquaredDiceLoss",
     "TaskLoss",
     "TverskyLoss",
+    "WarpingLoss",
     "WassersteinDiceLoss",
 ]

@@ -6,6 +6,7 @@ from sfgkeras.metrics.base import StreamingMetric
 from sfgkeras.metrics.boxes import BoxOverlap
 from sfgkeras.metrics.labels import Accuracy, Dice, Jaccard
 from sfgkeras.metrics.landmarks import RadialError
+from sfgkeras.metrics.motion import WarpedMeanAbsoluteError
 from sfgkeras.metrics.regression import MeanAbsoluteError, RootMeanSquaredError
 from sfgkeras.tables.entry import LoadedTable
 from sfgkeras.tables.metrics import METRICS as ENTRIES
@@ -24,4 +25,5 @@ __all__ = [
     "RadialError",
     "RootMeanSquaredError",
     "StreamingMetric",
+    "WarpedMeanAbsoluteError",
 ]

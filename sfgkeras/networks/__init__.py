@@ -11,6 +11,7 @@ from sfgkeras.networks.highresnet import HighResNet
 from sfgkeras.networks.hyperface import HyperFace
 from sfgkeras.networks.mgcn import MGCN
 from sfgkeras.networks.playout import PlayoutNet
+from sfgkeras.networks.qin import QinNet
 from sfgkeras.networks.recalibration import recalibrate
 from sfgkeras.networks.searching import fit_auto
 from sfgkeras.networks.unet import UNet
@@ -31,6 +32,7 @@ __all__ = [
     "HyperFace",
     "MultiTaskNetwork",
     "PlayoutNet",
+    "QinNet",
     "UNet",
     "VGG11",
     "YNet",

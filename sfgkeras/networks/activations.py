@@ -30,7 +30,7 @@ def filter_activations(network: MultiTaskNetwork, images: Any) -> dict[str, np.n
             f"sharing = {network.sharing.name} has no grouping probabilities, and so no filters of low or high "
             "entropy; use a network with sharing = sfg"
         )
-    images = ops.cast(ops.convert_to_tensor(images), network.compute_dtype)
+    images = network.trunk_images(ops.cast(ops.convert_to_tensor(images), network.compute_dtype))
     features = network.trunk.filter_features(images, network.temperature, mask_source_index("mode"))
     return {name: ops.convert_to_numpy(ops.cast(values, "float32")) for name, values in features.items()}
 
@@ -61,5 +61,5 @@ def stage_features(network: MultiTaskNetwork, images: Any) -> dict[str, np.ndarr
             found[names[index]] = np.concatenate(parts, axis=-1)
         return left
 
-    trunk.walk(ops.cast(ops.convert_to_tensor(images), network.compute_dtype), run_stage)
+    trunk.walk(network.trunk_images(ops.cast(ops.convert_to_tensor(images), network.compute_dtype)), run_stage)
     return found

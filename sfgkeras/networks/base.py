@@ -25,8 +25,10 @@ from sfgkeras.networks.counting import predicting_weights
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.expected_multiplies import relative_multiplies
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
+from sfgkeras.networks.frames import frames_apart, frames_in_batch
 from sfgkeras.networks.gradient_step import gradient_step
 from sfgkeras.networks.heads import Head, TaskHead, find_head
+from sfgkeras.networks.motion_head import MotionHead
 from sfgkeras.networks.splitting import SplittingCallback, sample_errors
 from sfgkeras.networks.summary import summary_lines
 from sfgkeras.networks.turn_step import turn_step
@@ -52,6 +54,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         usual_head: Kind of the heads of tasks that `heads` does not name.
         usual_taps: Name of the stage that heads of a kind read unless they say otherwise; for kinds that are not here
             it is the last one.
+        is_siamese: Whether the channels of an image are frames that go through the trunk one by one. A `motion` head
+            then reads the features of all frames, every other head those of the first.
 
     Args:
         tasks: Output channels by task name; the order is the order of the groups.
@@ -88,6 +92,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     stages: Sequence[Stage] = ()
     usual_head = "map"
     usual_taps: Mapping[str, str] = MappingProxyType({})
+    is_siamese = False
 
     def __init__(
         self,
@@ -172,15 +177,33 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         """
         return stages_behind(self.stages, taps)
 
-    def _build_head(self, task: int, head: Head, settings: LayerSettings) -> TaskHead:
+    def _build_head(self, task: int, head: Head, settings: LayerSettings) -> TaskHead | MotionHead:
         name, architecture = self.task_names[task], self.trunk.architecture
         level = architecture.level_after(architecture.taps[task])
-        if head.kind == "map" and level:
+        if head.kind == "motion" and not self.is_siamese:
+            raise ValueError(
+                f"task {name!r} wants motion between frames, but {type(self).__name__} does not see them one by one; "
+                "use qin, or a network of your own with is_siamese = True"
+            )
+        if head.kind != "vector" and level:
             tap = architecture.names[architecture.taps[task]]
             raise ValueError(
-                f"task {name!r} wants a map, but {type(self).__name__} pools its features to a smaller size at stage "
-                f"{tap!r}; put it on a stage of the image's size, use a network that keeps the size, e.g. HighResNet, "
-                "or a 'vector' head"
+                f"task {name!r} wants a {head.kind}, but {type(self).__name__} pools its features to a smaller size at "
+                f"stage {tap!r}; put it on a stage of the image's size, use a network that keeps the size, e.g. "
+                "HighResNet, or a 'vector' head"
+            )
+        layer_name = f"head_{re.sub('[^A-Za-z0-9_]', '_', name)}"
+        dropout = float(self._settings["dropout"])  # type: ignore[arg-type]
+        if head.kind == "motion":
+            return MotionHead(
+                head,
+                self.tasks[name],
+                settings.spatial_rank,
+                kernel_initializers=[settings.initializer() for _ in range(MotionHead.num_layers)],
+                kernel_regularizer=settings.kernel_regularizer,
+                dropout=dropout,
+                seed=settings.next_seed(),
+                name=layer_name,
             )
         # The layer that gives the logits draws its seeds first: networks of earlier versions have no other one.
         kernels, biases = [settings.initializer()], [self._seeded_bias(settings)]
@@ -195,9 +218,9 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             kernel_initializers=kernels,
             bias_initializers=biases,
             kernel_regularizer=settings.kernel_regularizer,
-            dropout=float(self._settings["dropout"]),  # type: ignore[arg-type]
+            dropout=dropout,
             seed=seed,
-            name=f"head_{re.sub('[^A-Za-z0-9_]', '_', name)}",
+            name=layer_name,
         )
 
     def _seeded_bias(self, settings: LayerSettings) -> Any:
@@ -223,9 +246,34 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self.image_channels = int(input_shape[-1])
         if any(head.head.needs_fixed_size for head in self.heads):
             self.image_size = tuple(input_shape[1:-1])
-        self.trunk.build(input_shape)
-        self.trunk.build_heads(self.heads, self.trunk.output_shapes(input_shape))
+        seen = (*input_shape[:-1], self.trunk_channels)
+        self._check_frames()
+        self.trunk.build(seen)
+        self.trunk.build_heads(self.heads, self.trunk.output_shapes(seen))
         self.built = True
+
+    @property
+    def trunk_channels(self) -> int:
+        """Channels of what the trunk of a built network sees: those of the image, or one of each frame."""
+        return 1 if self.is_siamese else int(self.image_channels or 1)
+
+    def _check_frames(self) -> None:
+        for name, head in zip(self.tasks, self.heads, strict=True):
+            if isinstance(head, MotionHead) and head.num_frames != self.image_channels:
+                raise ValueError(
+                    f"task {name!r} has {head.channels} outputs, the motion of {head.num_frames} frames, and the image "
+                    f"{self.image_channels}; give it {self.spatial_rank} for every frame after the first"
+                )
+
+    def trunk_images(self, images: Any) -> Any:
+        """Returns images as the trunk sees them: as they are, or every frame as an image of its own."""
+        return frames_in_batch(images, int(self.image_channels or 1)) if self.is_siamese else images
+
+    def head_features(self, head: TaskHead | MotionHead, features: Any) -> Any:
+        """Returns what a head reads of the features of `trunk_images`: of frames those of the first, or all."""
+        if not self.is_siamese or isinstance(head, MotionHead):
+            return features
+        return frames_apart(features, int(self.image_channels or 1))[0]
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Returns float32 logits by task name.
@@ -241,9 +289,10 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         inputs = ops.cast(inputs, self.compute_dtype)
         if training and self.counts_iterations:
             self.trunk.before_step(ops.convert_to_tensor(self.iteration))
-        features = self.trunk(inputs, self.temperature, ops.convert_to_tensor(self._mask_source), training=training)
+        images, source = self.trunk_images(inputs), ops.convert_to_tensor(self._mask_source)
+        features = self.trunk(images, self.temperature, source, training=training)
         outputs = {
-            name: head(feature, training=training)
+            name: head(self.head_features(head, feature), training=training)
             for name, head, feature in zip(self.tasks, self.heads, features, strict=True)
         }
         for penalty in self.trunk.penalties():

@@ -56,5 +56,5 @@ def _count_functional(network: keras.Model, shape: tuple[int, ...]) -> int:
     layers = [layer for layer in network.layers if isinstance(layer, COUNTED_LAYERS)]
     outputs = keras.Model(network.inputs, [layer.output for layer in layers]).compute_output_shape(shape)
     return sum(
-        math.prod(output[1:-1]) * math.prod(layer.kernel.shape) for layer, output in zip(layers, outputs, strict=True)
+        math.prod(output[:-1]) * math.prod(layer.kernel.shape) for layer, output in zip(layers, outputs, strict=True)
     )

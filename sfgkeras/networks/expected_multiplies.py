@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.architecture.graph import Architecture
+from sfgkeras.errors import Problem
 from sfgkeras.layers.convolution import per_axis
 from sfgkeras.networks.heads import TaskHead
 from sfgkeras.sharing.allocation import allocate_own
@@ -62,6 +63,13 @@ def relative_multiplies(network: Any) -> Any:
         A float32 scalar that depends on the grouping logits.
     """
     trunk = network.trunk
+    if network.is_siamese:
+        raise Problem(
+            f"does not go with {type(network).__name__}, whose trunk sees frames one by one",
+            "use 0, and let the groups follow the losses alone",
+            key="cost_weight",
+            value=trunk.sharing.cost_weight,
+        )
     architecture, settings = trunk.architecture, trunk.sharing
     length = 2 ** max(architecture.level_after(index) for index in range(len(architecture.stages)))
     shape = (*(size or length for size in network.image_size), network.image_channels)

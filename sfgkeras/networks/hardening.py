@@ -271,9 +271,11 @@ def build_plain_model(
     is_fixed = any(network.heads[index].head.needs_fixed_size for index in wanted)
     size = network.image_size if is_fixed else (None,) * network.spatial_rank
     inputs = keras.Input((*size, network.image_channels), name="image")
-    features = _plain_trunk(grouped.trunk, inputs, wanted, layers)
+    features = _plain_trunk(grouped.trunk, network.trunk_images(inputs), wanted, layers)
     outputs = {
-        grouped.task_names[index]: layers.head(grouped.heads[index], feature)
+        grouped.task_names[index]: layers.head(
+            grouped.heads[index], network.head_features(grouped.heads[index], feature)
+        )
         for index, feature in zip(wanted, features, strict=True)
     }
     suffix = "hardened" if task is None else f"hardened_{task}"

@@ -21,10 +21,11 @@ class Head:
     """What stands between the features of a task and its logits.
 
     Attributes:
-        kind: `map` (one output per voxel) or `vector` (one per image).
+        kind: `map` (one output per voxel), `vector` (one per image) or `motion` (displacements of all frames after the
+            first; of networks that see frames one by one).
         tap: Name of the stage that it reads; None is where the network usually has heads of this kind.
         layers: Outputs of each layer with ReLU before the logits, e.g. `(128, 64)`: dense layers of a vector, 1 x 1
-            convolutions of a map.
+            convolutions of a map; of a motion the features that it keeps from frame to frame, e.g. `(32,)`.
         pooling: How a vector is made of features: `average` (their mean over all voxels) or `flatten` (all of them, so
             that images must have one size).
         activation: What becomes of the outputs: `linear`, `relu`, `sigmoid`, `tanh`, or `range`, by which they are cut
@@ -55,8 +56,12 @@ class Head:
         if any(isinstance(width, bool) or not hasattr(width, "__index__") or width < 1 for width in self.layers):
             raise ValueError(f"layers = {self.layers!r} of a head must be positive whole numbers, e.g. (128, 64)")
         object.__setattr__(self, "layers", tuple(int(width) for width in self.layers))
-        if self.kind == "map" and self.pooling != "average":
-            raise ValueError(f"pooling = {self.pooling!r} is for heads of kind 'vector'; a 'map' pools nothing")
+        if self.kind != "vector" and self.pooling != "average":
+            raise ValueError(f"pooling = {self.pooling!r} is for heads of kind 'vector'; a {self.kind!r} pools nothing")
+        if self.kind == "motion" and self.activation != "linear":
+            raise ValueError(
+                f"activation = {self.activation!r} is not for heads of kind 'motion', whose outputs are any number"
+            )
 
     @property
     def needs_fixed_size(self) -> bool:

@@ -39,6 +39,15 @@ class OnnxGraph:
         self.nodes.append(helper.make_node(operator, list(inputs), [output], name=name, **attributes))
         return output
 
+    def add_several(self, operator: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """Adds a node with several outputs and returns their names."""
+        from onnx import helper
+
+        name = f"{operator}_{len(self.nodes)}"
+        outputs = [f"{name}_output_{number}" for number in range(count)]
+        self.nodes.append(helper.make_node(operator, list(inputs), outputs, name=name, **attributes))
+        return outputs
+
     def constant(self, values: Any) -> str:
         """Adds a float32 constant and returns its name."""
         from onnx import numpy_helper
@@ -158,7 +167,10 @@ def _flatten(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
 
 def _item(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
     """Takes one line of voxels, or some channels, of a map."""
-    batch, *spatial, channel = _argument(operation, 1)
+    wanted = _argument(operation, 1)
+    if wanted[0] is Ellipsis:
+        wanted = (*(slice(None),) * (graph.spatial_rank + 1), *wanted[1:])
+    batch, *spatial, channel = wanted
     key, line = [batch, channel, *spatial], inputs[0]
     if isinstance(channel, slice) and (channel.start or channel.stop is not None):
         end = np.iinfo("int64").max if channel.stop is None else channel.stop
@@ -205,7 +217,17 @@ def _argument(operation: Any, place: int) -> Any:
     return operation._inbound_nodes[0].arguments.args[place]
 
 
-Converter = Callable[[OnnxGraph, Any, Sequence[str]], str]
+def _split(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> list[str]:
+    """Takes the batch apart into equal parts: the features of every frame."""
+    return graph.add_several("Split", inputs, operation.indices_or_sections, axis=operation.axis)
+
+
+def _in_batch(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    """Puts tensors one behind the other along the batch, or along channels, the last axis of Keras."""
+    return graph.add("Concat", inputs, axis=0 if operation.axis == 0 else 1)
+
+
+Converter = Callable[[OnnxGraph, Any, Sequence[str]], "str | list[str]"]
 
 # What `PlainLayers` makes, and how each of it is written in ONNX.
 CONVERTERS: Mapping[type, Converter] = {
@@ -237,6 +259,8 @@ OPERATIONS: Mapping[str, Converter] = {
     "FloorDivide": _floor_quotient,
     "Take": _take,
     "Clip": _clip,
+    "Split": _split,
+    "Concatenate": _in_batch,
 }
 
 # Keras' names of activations: operator, attributes (the slopes that Keras takes), constants.
@@ -280,16 +304,20 @@ def build_onnx_model(network: keras.Model) -> Any:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         parents = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
-        names[id(layer.output)] = _converter(layer)(graph, layer, [names[id(parent)] for parent in parents])
-    outputs = []
+        made = _converter(layer)(graph, layer, [names[id(parent)] for parent in parents])
+        outputs = layer.output if isinstance(layer.output, list | tuple) else [layer.output]
+        names |= {
+            id(output): name for output, name in zip(outputs, [made] if isinstance(made, str) else made, strict=True)
+        }
+    described = []
     for task, tensor in network.output.items():
         is_map = len(tensor.shape) > 2
         operator, attributes = ("Transpose", {"perm": [0, *axes[2:], 1]}) if is_map else ("Identity", {})
         graph.add(operator, [names[id(tensor)]], output=task, **attributes)
-        outputs.append(helper.make_tensor_value_info(task, TensorProto.FLOAT, _free_shape(tensor.shape)))
+        described.append(helper.make_tensor_value_info(task, TensorProto.FLOAT, _free_shape(tensor.shape)))
     image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, _free_shape(network.inputs[0].shape))
-    made = helper.make_graph(graph.nodes, "network", [image], outputs, graph.constants)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sfgkeras")
+    whole = helper.make_graph(graph.nodes, "network", [image], described, graph.constants)
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sfgkeras")
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model)
     return model

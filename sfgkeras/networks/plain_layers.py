@@ -17,7 +17,9 @@ from sfgkeras.layers.normalization import StreamNormalization
 from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.layers.subspace_stitch import SubspaceStitch, mixing_places
 from sfgkeras.networks.folding import fold_behind, split_preactivation
+from sfgkeras.networks.frames import frames_apart
 from sfgkeras.networks.heads import TaskHead
+from sfgkeras.networks.motion_head import MotionHead
 
 
 def _activation_of(head: TaskHead) -> str | None:
@@ -312,8 +314,29 @@ class PlainLayers:
             self._held[id(after)] = after, self._held[id(before)][1]
         return after
 
-    def head(self, head: TaskHead, inputs: Any) -> Any:
+    def motion(self, head: MotionHead, inputs: Any) -> Any:
+        """Applies the head of a motion to the features of all frames, in float32; see `MotionHead`."""
+        self.dtype, policy = "float32", self.dtype
+        pair, recurrence, projection = (
+            [ops.convert_to_numpy(weight) for weight in (layer.kernel, layer.bias)] for layer in head.products
+        )
+        first, *others = frames_apart(self.convolve(inputs, *pair), head.num_frames)
+        kept, states = first[..., : head.state], list[Any]()
+        for frame in others:
+            parts = [kept, frame[..., head.state :]]
+            parts += [self.convolve(states[-1], *recurrence)] if states else []
+            name = self._name("activation")
+            states.append(keras.layers.Activation("tanh", dtype=self.dtype, name=name)(self.add(parts)))
+        moved = self.convolve(ops.concatenate(states, axis=0) if len(states) > 1 else states[0], *projection)
+        parts = frames_apart(moved, len(states)) if len(states) > 1 else [moved]
+        outputs = keras.layers.Concatenate(dtype=self.dtype, name=head.name)(parts) if len(parts) > 1 else parts[0]
+        self.dtype = policy
+        return outputs
+
+    def head(self, head: TaskHead | MotionHead, inputs: Any) -> Any:
         """Applies the head of a task, in float32."""
+        if isinstance(head, MotionHead):
+            return self.motion(head, inputs)
         is_map = head.kind == "map"
         if head.head.needs_fixed_size:
             inputs = keras.layers.Flatten(data_format="channels_last", dtype="float32", name=self._name("flatten"))(

@@ -97,6 +97,12 @@ def _write_faces() -> Writer:
     return write_faces
 
 
+def _write_hearts() -> Writer:
+    from sfgkeras.phantom.heart import write_hearts
+
+    return write_hearts
+
+
 def _below(*sources: str) -> Mapping[str, str]:
     """Returns the settings of sources that all search the folder itself."""
     return {f"{name}.path_to_search": "" for name in sources}
@@ -155,6 +161,17 @@ KINDS: Mapping[str, PhantomKind] = {
         {
             "hdf5": Layout(
                 "HDF5 files in train, val and test", _write_rooms, _below("PHOTOS", "DEPTH", "NORMALS", "SURFACES")
+            )
+        },
+    ),
+    "heart": PhantomKind(
+        "moving hearts: four frames of a beating heart, labels, the true motion",
+        "qin",
+        {
+            "nifti": Layout(
+                "NIfTI files",
+                _write_hearts,
+                _below("FRAME_1", "FRAME_2", "FRAME_3", "FRAME_4", "LABELS"),
             )
         },
     ),

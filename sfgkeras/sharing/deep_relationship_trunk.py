@@ -87,6 +87,8 @@ class DeepRelationshipTrunk(GroupedTrunk):
         """Yields those of every place in heads that read one stage and have a layer of one shape there."""
         alike: dict[tuple[Any, ...], list[int]] = {}
         for task, head in enumerate(heads):
+            if head.kind == "motion":
+                continue  # no stack of layers: what it keeps from frame to frame has no place in others
             widths = (*head.head.layers, head.channels)
             for number in range(len(widths)):
                 reads = (head.kind, head.head.pooling, self.architecture.taps[task])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 HEAD_KINDS: Mapping[str, str] = {
     "map": "one output per voxel",
     "vector": "one output per image or window",
+    "motion": "a displacement per voxel for every frame after the first",
 }
 HEAD_INPUTS: Mapping[str, str] = {
     "image": "the whole image: `window_sampling = resize`, or images as large as the window",

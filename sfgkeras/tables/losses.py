@@ -56,6 +56,15 @@ class DepthSettings(Settings):
 
 
 @dataclass(frozen=True)
+class WarpingSettings(Settings):
+    """Settings of `warping`."""
+
+    smoothness: float = setting(
+        0.1, "Weight of the differences of the motion, in voxels, between neighbouring voxels.", ge=0
+    )
+
+
+@dataclass(frozen=True)
 class DiceSettings(Settings):
     """Settings of `dice_ns` and `dicecrossentropy`."""
 
@@ -231,6 +240,12 @@ def _binary_cross_entropy() -> "type[TaskLoss]":
     return BinaryCrossEntropy
 
 
+def _warping() -> "type[TaskLoss]":
+    from sfgkeras.losses.motion import WarpingLoss
+
+    return WarpingLoss
+
+
 def _generalised_overlap() -> "type[TaskLoss]":
     from sfgkeras.losses.boxes import GeneralisedOverlapLoss
 
@@ -333,6 +348,14 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
             likelihood="categorical",
         ),
         "binary_crossentropy": _BINARY,
+    },
+    "motion": {
+        "warping": LossEntry(
+            _warping,
+            "squared differences between frames and the first one, moved; rough motion costs (Qin 2018)",
+            WarpingSettings,
+            needs_map=True,
+        ),
     },
     "bounding_box": {
         "mse": LossEntry(_mse, "mean squared residual of the box's numbers"),

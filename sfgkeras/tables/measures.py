@@ -17,10 +17,11 @@ class MeasureFacts:
 
     Attributes:
         kind: Type of task: `"regression"`, `"segmentation"`, `"classification"`, `"bounding_box"`, `"landmarks"`,
-            `"depth"` or `"normals"`.
+            `"depth"`, `"normals"` or `"motion"`.
         needs: What its function takes: `"residuals"`, values of a similarity map (`"similarity"`), `"counts"`, surface
             `"distances"`, surface `"elements"`, a confusion `"matrix"`, true and predicted `"boxes"` or `"depths"`,
-            `"angles"` between normals, or the distances of `"landmarks"`, and `surface_tolerance`.
+            `"angles"` between normals, or the distances of `"landmarks"`, and `surface_tolerance`; or a frame and the
+            first one `"moved"` to it.
         higher_is_better: Whether a larger value is a better one; None where neither is.
         unit: `"target"` for that of the target, `"target^2"` for its square, `"mm"`, `"dB"`, or empty.
         usual: Whether it is measured where no measure is named.
@@ -246,6 +247,30 @@ def _confusion_matrix() -> Measure:
     return as_lists
 
 
+def _warped_mae() -> Measure:
+    from sfgkeras.analysis.motion import warped_mae
+
+    return warped_mae
+
+
+def _unmoved_mae() -> Measure:
+    from sfgkeras.analysis.motion import unmoved_mae
+
+    return unmoved_mae
+
+
+def _displacement() -> Measure:
+    from sfgkeras.analysis.motion import displacement
+
+    return displacement
+
+
+def _folding() -> Measure:
+    from sfgkeras.analysis.motion import folding
+
+    return folding
+
+
 def _box_iou() -> Measure:
     from sfgkeras.analysis.box_overlap import box_iou
 
@@ -361,6 +386,7 @@ _counts = functools.partial(MeasureEntry, kind="segmentation", needs="counts", u
 _distances = functools.partial(MeasureEntry, kind="segmentation", needs="distances")
 _elements = functools.partial(MeasureEntry, kind="segmentation", needs="elements")
 _matrix = functools.partial(MeasureEntry, kind="classification", needs="matrix")
+_moved = functools.partial(MeasureEntry, kind="motion", needs="moved")
 _boxes = functools.partial(MeasureEntry, kind="bounding_box", needs="boxes")
 _landmarks = functools.partial(MeasureEntry, kind="landmarks", needs="landmarks")
 _depths = functools.partial(MeasureEntry, kind="depth", needs="depths")
@@ -451,6 +477,14 @@ MEASURES: dict[str, MeasureEntry] = {
         _balanced_accuracy, "mean over the classes of the fraction that is right", higher_is_better=True
     ),
     "confusion_matrix": _matrix(_confusion_matrix, "true classes by predicted classes", higher_is_better=None),
+    "warped_mae": _moved(
+        _warped_mae, "mean absolute difference between a frame and the first one, moved", higher_is_better=False
+    ),
+    "unmoved_mae": _moved(
+        _unmoved_mae, "mean absolute difference between a frame and the first one as it is", higher_is_better=None
+    ),
+    "displacement": _moved(_displacement, "mean length of displacements", higher_is_better=None, unit="mm"),
+    "folding": _moved(_folding, "part of the voxels where the motion turns tissue inside out", higher_is_better=False),
     "box_iou": _boxes(_box_iou, "intersection over union of the boxes", higher_is_better=True),
     "centre_distance": _boxes(
         _centre_distance, "distance between the centres of the boxes", higher_is_better=False, unit="target"

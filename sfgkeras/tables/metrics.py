@@ -51,6 +51,12 @@ def _jaccard() -> "type[StreamingMetric]":
     return Jaccard
 
 
+def _warped_mae() -> "type[StreamingMetric]":
+    from sfgkeras.metrics.motion import WarpedMeanAbsoluteError
+
+    return WarpedMeanAbsoluteError
+
+
 def _box_overlap() -> "type[StreamingMetric]":
     from sfgkeras.metrics.boxes import BoxOverlap
 
@@ -106,6 +112,9 @@ METRICS: dict[str, dict[str, MetricEntry]] = {
         ),
     },
     "classification": {"accuracy": MetricEntry(_accuracy, "fraction of the samples with the right class")},
+    "motion": {
+        "warped_mae": MetricEntry(_warped_mae, "mean absolute difference between frames and the first one, moved")
+    },
     "bounding_box": {"box_iou": MetricEntry(_box_overlap, "intersection over union of true and predicted boxes")},
     "landmarks": {
         "radial_error": MetricEntry(

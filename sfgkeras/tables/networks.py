@@ -21,7 +21,8 @@ class NetworkEntry(Entry["type[MultiTaskNetwork]"]):
     """A network.
 
     Attributes:
-        outputs: Kinds of heads it can have: `map`, one output per voxel; `vector`, one per window.
+        outputs: Kinds of heads it can have: `map`, one output per voxel; `vector`, one per window; `motion`, a
+            displacement per voxel for every frame after the first.
     """
 
     outputs: frozenset[str] = frozenset({"map", "vector"})
@@ -129,6 +130,16 @@ class HyperFaceSettings(Settings):
             raise Problem(what, f"choose among {', '.join(HYPERFACE_STAGES)}", key="fused", value=", ".join(self.fused))
 
 
+@dataclass(frozen=True)
+class QinSettings(Settings):
+    """Settings of `qin`."""
+
+    scales: int = setting(
+        4, "Sizes at which features are taken, each half of the one before; filters are 32, 64, 128, ...", ge=1
+    )
+    convolutions: int = setting(2, "Convolutions of every scale.", ge=1)
+
+
 def _highresnet() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.highresnet import HighResNet
 
@@ -165,6 +176,12 @@ def _hyperface() -> "type[MultiTaskNetwork]":
     return HyperFace
 
 
+def _qin() -> "type[MultiTaskNetwork]":
+    from sfgkeras.networks.qin import QinNet
+
+    return QinNet
+
+
 def _vgg11() -> "type[MultiTaskNetwork]":
     from sfgkeras.networks.vgg import VGG11
 
@@ -190,6 +207,12 @@ NETWORKS: dict[str, NetworkEntry] = {
         "convolutions and pooling; features of several depths fused by a convolution over one voxel (HyperFace 2016)",
         settings=HyperFaceSettings,
         outputs=frozenset({"vector"}),
+    ),
+    "qin": NetworkEntry(
+        _qin,
+        "features of several scales of every frame, a branch for each task; motion between frames (Qin 2018)",
+        settings=QinSettings,
+        outputs=frozenset({"map", "vector", "motion"}),
     ),
     "vgg11": NetworkEntry(_vgg11, "convolutions and pooling, then an average", outputs=frozenset({"vector"})),
     "ynet": NetworkEntry(
@@ -223,4 +246,5 @@ def find_network(name: str, what: str) -> NetworkEntry:
     own: Any = load_class(name, what, MultiTaskNetwork)
     base: Any = MultiTaskNetwork
     summary = (own.__doc__ or name).strip().partition("\n")[0].rstrip(".")
-    return NetworkEntry(lambda: own, summary, own_settings(own, base), outputs=frozenset({own.usual_head}))
+    outputs = frozenset({own.usual_head, *(("motion",) if own.is_siamese else ())})
+    return NetworkEntry(lambda: own, summary, own_settings(own, base), outputs=outputs)

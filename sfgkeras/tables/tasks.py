@@ -122,6 +122,12 @@ def _normals() -> "tuple[type[Task], ...]":
     return (NormalsTask,)
 
 
+def _motion() -> "tuple[type[Task], ...]":
+    from sfgkeras.applications.tasks.motion import MotionTask
+
+    return (MotionTask,)
+
+
 TASK_TYPES: dict[str, TaskEntry] = {
     "regression": TaskEntry(
         _regression,
@@ -135,6 +141,9 @@ TASK_TYPES: dict[str, TaskEntry] = {
     "classification": TaskEntry(_classification, "a class per subject", of_value="class", has_classes=True),
     "bounding_box": TaskEntry(_bounding_box, "the box around something, one per subject", of_value="points"),
     "landmarks": TaskEntry(_landmarks, "points in the image, any number of them", LandmarkSettings, of_value="points"),
+    "motion": TaskEntry(
+        _motion, "where every voxel of a frame was in the first one; without any labels", of_volume="image"
+    ),
     "reconstruction": TaskEntry(
         _reconstruction, "the image itself, as the network sees it", of_volume="image", measured_as="regression"
     ),
@@ -165,6 +174,11 @@ def for_type(tables: Mapping[str, Known], task_type: str) -> Known:
         if name in tables:
             return tables[name]
     raise KeyError(task_type)
+
+
+def learns_image(task_type: str) -> bool:
+    """Says whether a type of task has the image for its target, so that it needs no source of one."""
+    return task_type in TASK_TYPES and TASK_TYPES[task_type].of_volume == "image"
 
 
 def measured_as(task_type: str) -> str:

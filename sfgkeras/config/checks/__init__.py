@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sfgkeras.config.checks.network import check_grouping, check_monte_carlo, check_network
 from sfgkeras.config.checks.results import check_evaluation, check_inference, check_preprocessing
 from sfgkeras.config.checks.sources import check_images, check_sources, warn_unused_sources
-from sfgkeras.config.checks.targets import check_boxes, check_landmarks, check_reconstructions
+from sfgkeras.config.checks.targets import check_boxes, check_image_targets, check_landmarks, check_motion
 from sfgkeras.config.checks.tasks import check_tasks
 from sfgkeras.config.checks.training import (
     check_balancing,
@@ -22,7 +22,8 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_tasks,
     check_boxes,
     check_landmarks,
-    check_reconstructions,
+    check_image_targets,
+    check_motion,
     check_network,
     check_grouping,
     check_monte_carlo,

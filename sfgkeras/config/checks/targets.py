@@ -1,13 +1,15 @@
-"""What must hold of the targets of bounding boxes, landmarks and reconstructions."""
+"""What must hold of the targets of bounding boxes and landmarks, and of tasks whose target is the image."""
 
 from sfgkeras.config.settle import BOX_COLUMNS, Draft
 from sfgkeras.config.task_sections import Task
 from sfgkeras.quoting import split_list
 from sfgkeras.tables.losses import is_told_by_map
+from sfgkeras.tables.networks import find_network
+from sfgkeras.tables.tasks import learns_image
 
 BOX = "bounding_box"
 LANDMARKS = "landmarks"
-RECONSTRUCTION = "reconstruction"
+MOTION = "motion"
 
 
 def check_boxes(draft: Draft) -> None:
@@ -53,16 +55,36 @@ def _check_dimensions(draft: Draft, name: str, task: Task) -> None:
         draft.ini.add(*place, message, f"write 2, a window in 3-D, or loss = heat_map in [TASK {name}]")
 
 
-def check_reconstructions(draft: Draft) -> None:
-    """A reconstruction has the image for a target, and no other."""
+def check_image_targets(draft: Draft) -> None:
+    """A reconstruction or a motion has the image for a target, and no other."""
     images = draft.application.multitask.image
     for name, task in draft.application.tasks.items():
-        if task.type == RECONSTRUCTION and images and task.target not in images:
-            message = f"is no image, and a {RECONSTRUCTION} predicts the image itself"
+        if learns_image(task.type) and images and task.target not in images:
+            learns = "predicts the image itself" if task.type != MOTION else "learns from the image alone"
+            message = f"is no image, and a {task.type} {learns}"
             draft.ini.add(*draft.application.place(name, "target"), message, "remove the line, or use regression")
-        if task.type == RECONSTRUCTION and task.inferred is not None:
-            message = f"cannot be used for a {RECONSTRUCTION}, which is measured against what the network sees"
+        if learns_image(task.type) and task.inferred is not None:
+            message = f"cannot be used for a {task.type}, which is measured against what the network sees"
             draft.ini.add(*draft.application.place(name, "inferred"), message, "remove it")
+
+
+def check_motion(draft: Draft) -> None:
+    """Motion needs a network that sees frames one by one, several of them, and voxels that keep their size."""
+    network, images = draft.sections["network"], draft.application.multitask.image
+    for name, task in draft.application.tasks.items():
+        if task.type != MOTION:
+            continue
+        place = draft.application.place(name, "type")
+        if network.name and MOTION not in find_network(network.name, "[NETWORK] name").outputs:
+            draft.ini.add(
+                *place, f"needs a network that sees frames one by one, and {network.name} does not", "use qin"
+            )
+        if len(images) == 1 and draft.sources[images[0]].loader != "hdf5":
+            message = "is told from the frames of a sequence, and there is one image only"
+            draft.ini.add("MULTITASK", "image", message, "name a source for every frame, e.g. FRAME_1, FRAME_2")
+        if network.window_sampling == "resize":
+            message = "changes the size of voxels, which displacements count"
+            draft.ini.add("NETWORK", "window_sampling", message, "use uniform, with windows as large as the images")
 
 
 def _check_columns(draft: Draft, name: str, task: Task) -> None:

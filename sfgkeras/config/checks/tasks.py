@@ -23,6 +23,9 @@ def check_tasks(draft: Draft) -> None:
             _check_named(draft, name, "metrics", metric, METRICS, task.type)
         _check_classes(draft, name, task)
         _check_distances(draft, name, task)
+        if task.refinement != "none" and task.type != "segmentation":
+            message = f"is for labels of voxels, and has no meaning for a {task.type}"
+            draft.ini.add(*draft.application.place(name, "refinement"), message, "remove it")
         has_scale = TASK_TYPES[task.type].has_scale
         if task.scale == 0 or (task.scale != 1 and not has_scale):
             remedy = "write a factor such as 0.01" if has_scale else "remove it; only a regression is scaled"
