@@ -135,13 +135,36 @@ def _read(image: ImageRef, as_labels: bool) -> _Read:
 
 
 def _looks_like_labels(content: Content, arrays: Mapping[str, _Read], said: str) -> bool:
-    values = set().union(*(np.unique(np.rint(read.array)).tolist() for read in arrays.values()))
-    if len(values) > MOST_LABELS or min(values) < 0:
+    if content.low < 0 or any(len(np.unique(_some(read.array))) > MOST_LABELS for read in arrays.values()):
+        return False
+    values = set[int]().union(*(count_labels(read.array) for read in arrays.values()))
+    if len(values) > MOST_LABELS:
         return False
     same = float(np.median([_same_neighbours(read) for read in arrays.values()]))
     content.why = f"whole numbers, {len(values)} of them; {same:.0%} of neighbours off the background are equal"
     needed = SAME_NEIGHBOURS / 2 if said == "labels" else SAME_NEIGHBOURS
     return same >= needed or len(values) == 2
+
+
+def _some(array: np.ndarray) -> np.ndarray:
+    """Returns some of the voxels, evenly spread."""
+    return array.reshape(-1)[:: max(1, array.size // _POINTS)]
+
+
+def count_labels(array: np.ndarray) -> dict[int, int]:
+    """Returns how many voxels have each label; labels are whole numbers.
+
+    >>> count_labels(np.array([[0, 2], [2, 2]]))
+    {0: 1, 2: 3}
+    """
+    whole = np.rint(array).astype(np.int64, copy=False).reshape(-1)
+    low = int(whole.min())
+    if int(whole.max()) - low <= np.iinfo(np.uint16).max:
+        counts = np.bincount(whole - low)
+        labels = np.flatnonzero(counts)
+        return {int(label) + low: int(counts[label]) for label in labels}
+    values, numbers = np.unique(whole, return_counts=True)
+    return dict(zip(values.tolist(), numbers.tolist(), strict=True))
 
 
 def _same_neighbours(read: _Read) -> float:
@@ -162,13 +185,13 @@ def _measure_labels(content: Content, source: FoundSource) -> None:
     num_read = 0
     for subject, image in source.images.items():
         try:
-            values, numbers = np.unique(image.read_labels().array, return_counts=True)
+            found = count_labels(image.read_labels().array)
         except (DataError, ConfigError) as error:
             broken[subject] = str(error)
             continue
         num_read += 1
-        for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
-            counts[int(value)] = counts.get(int(value), 0) + number
+        for label, number in found.items():
+            counts[label] = counts.get(label, 0) + number
     total = sum(counts.values())
     content.kind, content.broken, content.num_read = "labels", broken, num_read
     content.labels = tuple(sorted(counts))

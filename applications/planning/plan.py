@@ -216,7 +216,7 @@ def _doubts(found: Survey, facts: Facts, notes: Sequence[str]) -> tuple[str, ...
     ]
     lacking = len(facts.subjects) - len(facts.complete)
     few = [f"{lacking} of {len(facts.subjects)} subjects lack a target"] if lacking else []
-    return (*facts.roles.doubts, *few, *left_out, *broken, *bad, *tables, *notes)
+    return (*facts.roles.doubts, *few, *left_out, *broken, *bad, *tables, *found.notes, *notes)
 
 
 def _title(facts: Facts, doubts: Sequence[str]) -> list[str]:
