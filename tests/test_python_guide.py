@@ -159,7 +159,7 @@ def test_a_whole_run_from_python_leaves_what_the_guide_says(tmp_path, monkeypatc
         exec(compile(block, "docs/python.md", "exec"), names)
     run, subject = names["run"], names["subject"]
     assert repr(run) == "Run('models/demo': ct, organs from MR; trained for 20 iterations)"
-    assert run.history()["iteration"].tolist() == [10, 20]
+    assert run.history()["iteration"].tolist() == [1, 10, 20]
     mae = run.metrics().query("task == 'ct' and measure == 'mae' and region == 'all'")["mean"].item()
     # The truth on the grid of the prediction, by nothing of ours.
     truth = resample_from_to(run.image(subject, "CT"), run.predictions.image(subject, "ct"), order=1, cval=np.nan)

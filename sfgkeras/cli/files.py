@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from sfgkeras.cli.arguments import parse_settings
+from sfgkeras.cli.completion import SHELLS, completion_script
 from sfgkeras.cli.group import OVERRIDES, commands, load_tensorflow, read_configuration, with_config
 from sfgkeras.cli.process import EXIT_USER
 from sfgkeras.cli.summary import Summary
@@ -299,3 +300,16 @@ def convert(
     rows_and_columns = None if size is None else (size[0], size[1])
     settings = ConversionSettings(split, rows_and_columns, foreground, compression, box_of)
     convert_any(old, new, build_reporter(), overwrite, settings)
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what lets a shell complete verbs, options, INI files and settings.
+
+    \b
+    bash:  echo 'eval "$(sfgkeras completion bash)"' >> ~/.bashrc
+    zsh:   echo 'eval "$(sfgkeras completion zsh)"' >> ~/.zshrc
+    fish:  sfgkeras completion fish > ~/.config/fish/completions/sfgkeras.fish
+    """  # noqa: D301  # click's mark for lines that stay as they are
+    click.echo(completion_script(shell, commands))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from sfgkeras import __version__
 from sfgkeras.cli.arguments import parse_overrides
@@ -14,7 +15,26 @@ OVERRIDES = {"ignore_unknown_options": True, "allow_extra_args": True}
 DATASETS = click.Choice(["training", "validation", "inference", "all"])
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Verb(click.Command):
+    """A verb; where the shell asks, it knows the settings that may stand behind it."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Returns what an incomplete argument may become."""
+        found = super().shell_complete(ctx, incomplete)
+        if ctx.ignore_unknown_options:
+            from sfgkeras.cli.completion import complete_setting
+
+            found += complete_setting(ctx, incomplete)
+        return found
+
+
+class Verbs(click.Group):
+    """The group of verbs."""
+
+    command_class = Verb
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and what libraries log.")
 def commands(debug: bool) -> None:
@@ -34,8 +54,16 @@ def with_config(function: Callable[..., None]) -> Callable[..., None]:
         required=True,
         metavar="FILE",
         help="INI file: a path, or the name of a shipped one.",
+        shell_complete=complete_config,
     )
     return option(function)
+
+
+def complete_config(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers the shipped INI files by name, and lets the shell offer files."""
+    from sfgkeras.cli.completion import complete_config as complete
+
+    return complete(context, parameter, incomplete)
 
 
 def read_configuration(name: str, arguments: Sequence[str]) -> Any:
