@@ -11,6 +11,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "cluster": {"distributed": "dask[distributed]"},
     "report": {"plotly": "plotly"},
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
+    "dicom": {"pydicom": "pydicom", "highdicom": "highdicom"},
 }
 """Modules that an extra brings, each with the name of what is installed for it."""
 

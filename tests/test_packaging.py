@@ -1,13 +1,17 @@
 """What an installation brings: the lean core, its extras, and the versions that the gate pins."""
 
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import sfgkeras
 from sfgkeras import extras
 from sfgkeras.errors import ConfigError
 
@@ -57,3 +61,44 @@ def test_the_gate_pins_every_package_that_the_project_asks_for_to_a_version_that
             if extra not in ("gpu", "benchmark") and name != "sfgkeras":
                 assert requirement.specifier.contains(pinned[name]), requirement
     assert "-c constraints.txt" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_citation_has_the_version_of_the_package():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {sfgkeras.__version__}\n" in text
+
+
+def test_files_for_other_programs_can_be_read_by_them():
+    yaml = pytest.importorskip("yaml")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    tools = names(PROJECT["optional-dependencies"]["lint"])
+    assert {hook["entry"].split()[0].replace("lint-imports", "import-linter") for hook in hooks} <= tools
+    for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert form.get("blank_issues_enabled") or all("type" in part for part in form["body"])
+
+
+def test_release_notes_are_the_section_of_the_version(tmp_path):
+    command = [sys.executable, ROOT / ".ci" / "release_notes.py"]
+    notes = subprocess.run([*command, "0.1.0"], capture_output=True, text=True, check=True).stdout
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert notes.strip() in text
+    assert "\n## " not in f"\n{notes}"
+    missing = subprocess.run([*command, "9.9"], capture_output=True, text=True)
+    assert missing.returncode == 1
+    assert "says nothing about '9.9'; it has Unreleased, 0.1.0" in missing.stderr
+
+
+@pytest.mark.slow
+def test_the_wheel_is_as_an_index_takes_it_and_holds_what_is_not_python_too(tmp_path):
+    pytest.importorskip("twine")
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", str(wheel)], check=True)
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert {"sfgkeras/py.typed", "sfgkeras/ini_configs/demo.ini", "sfgkeras/pages/page.css"} <= held
+    assert {f"sfgkeras/{path}" for path in ("applications/run.py", "preprocessing/table.py")} <= held
+    assert not {name for name in held if name.startswith(("tests", "benchmarks"))}
