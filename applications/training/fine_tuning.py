@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.records.checkpoints import (
@@ -17,7 +18,8 @@ from sfgkeras.reporter import Reporter
 def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
     """Restores the network's variables whose name matches `vars_to_restore` from `restore_from`.
 
-    What a network learns is restored; its iteration, which sets the temperature, and its generators begin anew.
+    What a network learns is restored; its iteration, which sets the temperature, and its generators begin anew. A
+    network of fully adaptive sharing, which begins thin, starts from the chosen filters of a `hard_sharing` run.
 
     Args:
         network: Built.
@@ -50,6 +52,41 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
             f"the first one there is {example!r}"
         )
     reporter.message(f"restored {len(taken)} of {len(learned)} variables from {path}")
+
+
+def _starts_thin(network: Any, saved: Mapping[str, Any], pattern: str | None) -> bool:
+    """Says whether a network of fully adaptive sharing is to be made of a trained one with one trunk for all tasks."""
+    from sfgkeras.sharing.adaptive_trunk import AdaptiveTrunk
+
+    if pattern is not None or not isinstance(network.trunk, AdaptiveTrunk) or network.num_tasks == 1:
+        return False
+    return any("/trunk/convolution_1_shared/" in name for name in saved)
+
+
+def _start_thin(network: Any, saved: Mapping[str, Any], path: Path) -> None:
+    """Starts the layers of a thin network from those of a wide one (Lu et al. 2017, section 3.1).
+
+    Raises:
+        Problem: If the other network has other layers.
+    """
+    from sfgkeras.networks.thinning import start_thin, wide_network
+
+    wide = wide_network(network)
+    learned = learned_variables(wide)
+    wrong = [name for name, variable in learned.items() if name not in saved or saved[name].shape != variable.shape]
+    if wrong:
+        found = saved[wrong[0]].shape if wrong[0] in saved else "nothing"
+        raise Problem(
+            f"has {found} for {wrong[0]}, which has shape {tuple(learned[wrong[0]].shape)} with sharing = hard_sharing "
+            "and the rest of this file",
+            "start fully_adaptive from a hard_sharing run of the same network, width and tasks",
+            key="restore_from",
+            value=str(path),
+            section="TRAINING",
+        )
+    for name, variable in learned.items():
+        variable.assign(saved[name])
+    start_thin(network, wide)
 
 
 def learned_variables(network: Any) -> dict[str, Any]:

@@ -191,7 +191,8 @@ class Training(Section):
     restore_from: Annotated[Path | None, PATH] = Field(
         default=None,
         description="Fine-tuning: `model_dir` or checkpoint of another run, whose variables are taken over at the "
-        "start. (new)",
+        "start. With `sharing = fully_adaptive` and a run of `hard_sharing` the thin layers take those of its filters "
+        "that matching pursuit chooses. (new)",
     )
     vars_to_restore: Annotated[str | None, PATTERN] = Field(
         default=None, description="Only variables whose names match are restored from the checkpoint."

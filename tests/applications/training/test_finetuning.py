@@ -10,7 +10,7 @@ import pytest
 from sfgkeras.applications import run
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState, collect_arrays, variable_names
 from sfgkeras.applications.training.fine_tuning import freeze_variables, restore_variables
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, Problem
 
 
 def build(seed, width=0.25, tasks=None, sharing="sfg"):
@@ -120,6 +120,23 @@ def test_another_width_is_refused_with_the_variable_and_both_shapes(model_dir, r
 def test_a_pattern_that_matches_nothing_is_refused_with_an_example(model_dir, reporter):
     with pytest.raises(DataError, match=r"no variable matches .*'decoder'; the first one there is 'network/"):
         restore_variables(build(seed=2), training(restore_from=model_dir, vars_to_restore="decoder"), reporter)
+
+
+def test_a_thin_network_starts_from_the_chosen_filters_of_a_hard_sharing_run(tmp_path, reporter):
+    wide = build(seed=1, sharing="hard_sharing")
+    CheckpointFolder(tmp_path / "checkpoints").write(TrainingState(collect_arrays(wide), {"iteration": 10}))
+    thin = build(seed=2, sharing="fully_adaptive")
+    restore_variables(thin, training(restore_from=tmp_path), reporter)
+    theirs = np.array(wide.trunk.convolutions["0_2"].kernel)
+    taken = np.array(thin.trunk.convolutions["0_0"].kernel)
+    assert taken.shape[-1] == theirs.shape[-1] // 2
+    for filter_ in np.moveaxis(taken, -1, 0):
+        assert any(np.array_equal(filter_, other) for other in np.moveaxis(theirs, -1, 0))
+    assert f"thin layers of the filters of {tmp_path}" in reporter.messages[0]
+    with pytest.raises(
+        Problem, match=r"restore_from = .* has \(.*\) for network/trunk.* has shape .*same network, width"
+    ):
+        restore_variables(build(3, 0.5, sharing="fully_adaptive"), training(restore_from=tmp_path), reporter)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
