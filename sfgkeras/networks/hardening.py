@@ -284,10 +284,11 @@ def build_plain_model(
 
 def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers: PlainLayers) -> list[Any]:
     """Rebuilds a trunk of fixed groups from plain layers, for the wanted heads only."""
-    connections = trunk.connections_for(heads)
+    connections, feeding = trunk.connections_for(heads), trunk.feeding(layers)
 
     def run_stage(index: int, streams: Streams, sized_image: Callable[[], Any]) -> Streams:
         outputs = {}
+        streams = streams if feeding is None else feeding.widen(index, streams)
         for number, stream in streams.items():
             group = connections.group_of(number)
             key = f"{index}_{group}"
@@ -307,6 +308,8 @@ def _plain_trunk(trunk: GroupedTrunk, inputs: Any, heads: Sequence[int], layers:
             section = trunk.sections.get(f"{index}_{trunk.connections.leader(index, reader)}")
             stream = layers.concatenate(parts, keeps_zeros=section is not None)
             left[reader] = led[leader] = stream if section is None else layers.residual_section(section, stream)
+        if feeding is not None:
+            feeding.note(index, left)
         return left
 
     found, kept = walk_and_keep(trunk.architecture, inputs, connections, layers, run_stage)

@@ -160,6 +160,11 @@ def _average(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
     return graph.add("Flatten", [graph.add("GlobalAveragePool", inputs)], axis=1)
 
 
+def _widened(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
+    """Makes maps of one voxel of vectors, which is what `PlainLayers` reshapes."""
+    return graph.add("Unsqueeze", [*inputs, graph.whole_number(list(range(2, graph.spatial_rank + 2)))])
+
+
 def _flatten(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
     last = [0, *range(2, graph.spatial_rank + 2), 1]
     return graph.add("Flatten", [graph.add("Transpose", inputs, perm=last)], axis=1)
@@ -248,6 +253,7 @@ CONVERTERS: Mapping[type, Converter] = {
     keras.layers.GlobalAveragePooling3D: _average,
     keras.layers.Flatten: _flatten,
     keras.layers.Dense: _dense,
+    keras.layers.Reshape: _widened,
 }
 
 # The operations, by the names of their classes: `PlainLayers.upsample` finds the voxels that it repeats by them.
@@ -274,6 +280,7 @@ ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any], Sequence[float]]] = {
     "softsign": ("Softsign", {}, ()),
     "tanh": ("Tanh", {}, ()),
     "sigmoid": ("Sigmoid", {}, ()),
+    "softmax": ("Softmax", {"axis": 1}, ()),
 }
 
 

@@ -20,6 +20,7 @@ from sfgkeras.networks.folding import fold_behind, split_preactivation
 from sfgkeras.networks.frames import frames_apart
 from sfgkeras.networks.heads import TaskHead
 from sfgkeras.networks.motion_head import MotionHead
+from sfgkeras.sharing.fed_outputs import LabelEmbedding
 
 
 def _activation_of(head: TaskHead) -> str | None:
@@ -47,6 +48,8 @@ class PlainLayers:
         # By the identity of a tensor: the tensor, which keeps its identity so, and which channels it has of those that
         # kernels expect; the others are 0.
         self._held: dict[int, tuple[Any, np.ndarray]] = {}
+        # What heads give, by the identity of the head.
+        self._headed: dict[int, Any] = {}
         self.prefix = ""
 
     def _name(self, kind: str) -> str:
@@ -333,8 +336,34 @@ class PlainLayers:
         self.dtype = policy
         return outputs
 
+    def embed(self, head: TaskHead, embedding: LabelEmbedding, features: Any) -> Any:
+        """Returns what a head makes of features, embedded."""
+        outputs = self.head(head, features)
+        if embedding.activation != "linear":
+            layer = keras.layers.Activation(embedding.activation, dtype="float32", name=self._name("activation"))
+            outputs = layer(outputs)
+        vectors = ops.convert_to_numpy(embedding.vectors)
+        if head.kind == "map":
+            kernel = vectors.reshape((1,) * self.spatial_rank + vectors.shape)
+            return self.convolve(outputs, kernel, None)
+        dense = keras.layers.Dense(vectors.shape[-1], dtype=self.dtype, name=self._name("embedding"))
+        embedded = dense(outputs)
+        dense.set_weights([vectors, np.zeros(vectors.shape[-1])])
+        return embedded
+
+    def spread(self, vectors: Any, like: Any) -> Any:
+        """Returns vectors `(batch, channels)` at every voxel of features."""
+        shape = (1,) * self.spatial_rank + (vectors.shape[-1],)
+        shaped = keras.layers.Reshape(shape, dtype=self.dtype, name=self._name("reshape"))(vectors)
+        return self.add([self._empty(like, vectors.shape[-1]), shaped])
+
     def head(self, head: TaskHead | MotionHead, inputs: Any) -> Any:
-        """Applies the head of a task, in float32."""
+        """Applies the head of a task, in float32: once, as it reads the same features whoever reads what it gives."""
+        if id(head) not in self._headed:
+            self._headed[id(head)] = self._apply_head(head, inputs)
+        return self._headed[id(head)]
+
+    def _apply_head(self, head: TaskHead | MotionHead, inputs: Any) -> Any:
         if isinstance(head, MotionHead):
             return self.motion(head, inputs)
         is_map = head.kind == "map"

@@ -138,6 +138,10 @@ class GroupedTrunk(Trunk):
         """Does what `mix` does, with plain Keras layers; see `PlainLayers`."""
         return outputs
 
+    def feeding(self, operations: Any, dtype: str | None = None) -> Any:
+        """Returns what feeds outputs of tasks to later stages during one pass; here nothing does."""
+        return None
+
     def heads_plainly(self, found: list[Streams], kept: dict[int, Streams], layers: Any) -> list[Streams]:
         """Returns what heads read, with plain Keras layers; see `PlainLayers`.
 

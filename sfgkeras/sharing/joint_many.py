@@ -23,6 +23,9 @@ TRAINED: Mapping[str, str] = MappingProxyType(
 )
 """Which tasks a training step is of."""
 
+FED_AS: tuple[str, ...] = ("softmax", "sigmoid", "linear")
+"""What becomes of a task's outputs before they are embedded."""
+
 
 @dataclass(frozen=True)
 class JointMany(Sharing):
@@ -33,11 +36,13 @@ class JointMany(Sharing):
         strength: Weight of the squared distance from the parameters of the last period.
         trained: `together` or `in_turns`.
         period: Training steps of a period.
+        feed_outputs: Tasks whose outputs higher ones read.
+        embedding: Channels of what is read of each.
     """
 
     name: ClassVar[str] = "joint_many"
     summary: ClassVar[str] = "one trunk with heads at successive depths, lower tasks protected from higher ones"
-    shaping: ClassVar[tuple[str, ...]] = ("order",)
+    shaping: ClassVar[tuple[str, ...]] = ("order", "feed_outputs", "embedding")
 
     order: tuple[str, ...] = setting(
         (),
@@ -54,9 +59,27 @@ class JointMany(Sharing):
         100, "Training steps of a period: of one task where they are trained in turns, otherwise of all.", ge=1
     )
 
+    feed_outputs: tuple[str, ...] = setting(
+        (),
+        "Tasks whose outputs are embedded (label embeddings) and fed to the stages behind their heads, beside the "
+        "features, e.g. `organs, box: linear`. Behind a colon what becomes of the outputs first: `softmax`, `sigmoid` "
+        "or `linear`; without it `softmax` of several outputs, `linear` of one.",
+    )
+    embedding: int = setting(8, "Channels of the embedded outputs of each task of `feed_outputs`.", ge=1)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "order", tuple(self.order))
+        object.__setattr__(self, "feed_outputs", tuple(self.feed_outputs))
+        for entry in self.feed_outputs:
+            _, colon, activation = (part.strip() for part in entry.partition(":"))
+            if colon and activation not in FED_AS:
+                raise Problem(
+                    f"has {activation!r} behind the colon of {entry!r}",
+                    f"use {', '.join(FED_AS)}",
+                    key="feed_outputs",
+                    value=", ".join(self.feed_outputs),
+                )
 
     def place_heads(
         self,
@@ -84,6 +107,24 @@ class JointMany(Sharing):
                 found[task] = next(iter(suits), last)
             lowest = max(lowest, found[task])
         return [names[place] if tap is None else tap for place, tap in zip(found, taps, strict=True)]
+
+    def fed_tasks(self, task_names: Sequence[str]) -> dict[int, str]:
+        """Returns the tasks of `feed_outputs` by their places, with what becomes of their outputs; "" if not said.
+
+        Raises:
+            Problem: If one is no task, or there twice.
+        """
+        found: dict[int, str] = {}
+        for entry in self.feed_outputs:
+            name, _, activation = (part.strip() for part in entry.partition(":"))
+            known = [place for place, other in enumerate(task_names) if name.lower() == other.lower()]
+            if not known or known[0] in found:
+                what = f"names {name!r} twice" if known else f"names {name!r}, which is no task"
+                hint = did_you_mean(name, task_names, f"the tasks are {', '.join(task_names)}")
+                value = ", ".join(self.feed_outputs)
+                raise Problem(what, "name it once" if known else hint, key="feed_outputs", value=value)
+            found[known[0]] = activation
+        return found
 
     def places(self, task_names: Sequence[str]) -> list[int]:
         """Returns the tasks in `order`; none where it is empty.
@@ -122,5 +163,15 @@ class JointMany(Sharing):
                     "change the order, or the taps of these tasks",
                     key="order",
                     value=", ".join(self.order),
+                )
+        for task in self.fed_tasks(names):
+            behind = architecture.stages[taps[task] :]
+            if len(behind) == 1 or behind[0].per_task:
+                why = "reads the last stage" if len(behind) == 1 else "reads a stage of its own"
+                raise Problem(
+                    f"names {names[task]!r}, whose head {why}, so that nothing behind can read what it says",
+                    "leave it out, or put its head (tap) on an earlier stage that all tasks share",
+                    key="feed_outputs",
+                    value=", ".join(self.feed_outputs),
                 )
         return JointManyTrunk(architecture, settings, self, order, name="trunk")

@@ -9,8 +9,10 @@ from keras import ops
 
 from sfgkeras.architecture.graph import Architecture
 from sfgkeras.architecture.layer_settings import LayerSettings
+from sfgkeras.architecture.walk import RunStage, Streams
 from sfgkeras.sharing import joint_many
 from sfgkeras.sharing.allocation import allocate_shared
+from sfgkeras.sharing.fed_outputs import Feeding, FeedingOperations, FeedingTensors, LabelEmbedding, tasks_fed
 from sfgkeras.sharing.grouped_trunk import GroupedTrunk
 
 
@@ -44,6 +46,38 @@ class JointManyTrunk(GroupedTrunk):
         self.order = tuple(order)
         self.memory = _Memory(name="memory")
         self._used_by: Callable[[int], list[Any]] = lambda task: []
+        self._find_heads: Callable[[], Sequence[Any]] = tuple
+        self.fed = sorted(sharing.fed_tasks(settings.task_names), key=self.order.index)
+        self.embeddings = {str(task): self._build_embedding(task) for task in self.fed}
+
+    def _build_embedding(self, task: int) -> LabelEmbedding:
+        said = self.sharing.fed_tasks(self.settings.task_names)[task]
+        return LabelEmbedding(self.sharing.embedding, said, self.settings.initializer(), name=f"embedding_{task + 1}")
+
+    def feeding(self, operations: FeedingOperations, dtype: str | None = None) -> Feeding | None:
+        """Returns what feeds the outputs of lower tasks during one pass; None where none are fed."""
+        if not self.fed:
+            return None
+        embeddings = {int(task): embedding for task, embedding in self.embeddings.items()}
+        return Feeding(self.architecture, self.fed, self._find_heads(), embeddings, operations, dtype)
+
+    def walk(self, image: Any, run_stage: RunStage) -> list[Streams]:
+        """Sends an image through all stages, with what is fed to them; see `Trunk.walk`."""
+        feeding = self.feeding(FeedingTensors(), self.compute_dtype)
+        if feeding is None:
+            return super().walk(image, run_stage)
+
+        def fed_stage(index: int, streams: Streams, sized_image: Callable[[], Any]) -> Streams:
+            left = run_stage(index, feeding.widen(index, streams), sized_image)
+            feeding.note(index, left)
+            return left
+
+        return super().walk(image, fed_stage)
+
+    def build_stage(self, index: int, size: tuple[int, ...], channels: dict[int, int]) -> None:
+        """Builds a stage that reads what is fed to it, too."""
+        more = self.sharing.embedding * len(tasks_fed(self.architecture, self.fed, index))
+        super().build_stage(index, size, {group: read + more for group, read in channels.items()})
 
     @property
     def takes_turns(self) -> bool:
@@ -87,11 +121,22 @@ class JointManyTrunk(GroupedTrunk):
     def build_heads(self, heads: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> None:
         """Builds the heads and, all parameters being there, the memory of them."""
         super().build_heads(heads, shapes)
+        # Functions, as Keras would track the heads, which are the network's, here too.
+        self._find_heads = lambda: heads
+        for task in self.fed:
+            embedding, outputs = self.embeddings[str(task)], heads[task].channels
+            embedding.activation = embedding.activation or ("softmax" if outputs > 1 else "linear")
+            embedding.build((None, outputs))
         found = {
             task: [*self._stage_variables(task), *(v for layer in head.products for v in layer.trainable_variables)]
             for task, head in enumerate(heads)
         }
-        # A function, as Keras would track the heads, which are the network's, here too.
+        for task, used in found.items():
+            # What is fed to a task it uses, too: the heads that say it, and the vectors that embed it.
+            for lower in self.fed:
+                if self.architecture.taps[lower] < self.architecture.taps[task]:
+                    of_head = [v for layer in heads[lower].products for v in layer.trainable_variables]
+                    used += [*of_head, *self.embeddings[str(lower)].trainable_variables]
         self._used_by = lambda task: list(found[task])
         if len(self.order) > 1:
             self.memory.build_for([_ids(part) for part in self._parts()], self._kept())

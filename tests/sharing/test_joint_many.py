@@ -14,7 +14,7 @@ from sfgkeras.architecture.stage import Stage
 from sfgkeras.balancing import Uncertainty
 from sfgkeras.errors import Problem
 from sfgkeras.losses import RootMeanSquaredError
-from sfgkeras.networks import VGG11, Head, HighResNet, MultiTaskNetwork, UNet
+from sfgkeras.networks import VGG11, Head, HighResNet, MultiTaskNetwork, UNet, harden, recalibrate
 from sfgkeras.networks.moments import slots_of
 
 TASKS = {"a": 1, "b": 1, "c": 1}
@@ -298,3 +298,102 @@ def test_stages_per_task_belong_to_their_task():
     assert any(name.endswith("_shared") for name in names)
     assert any(name.endswith("_task_1") for name in names)
     assert not any(name.endswith("_task_2") for name in names)
+
+
+def fed(kinds=("map", "map", "map"), **settings):
+    heads = {name: kind for name, kind in zip("abc", kinds, strict=True) if kind != "map"}
+    tasks = {"a": 3, "b": 1, "c": 2}
+    network = build(tasks, feed_outputs=("a", "b: sigmoid"), embedding=2, heads=heads, trained="together", **settings)
+    rng = np.random.default_rng(0)
+    for variable in network.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape) / 2)
+    return network
+
+
+def test_a_stage_behind_heads_reads_their_embedded_outputs_by_hand(monkeypatch):
+    """Behind `first` the softmax of a; behind `second` it again, and the sigmoid of b, each times its vectors."""
+    network = fed(batch_norm="population")
+    read = {}
+    plain = network.trunk.run_stage
+
+    def run_stage(index, streams, *others):
+        read[index] = np.asarray(next(iter(streams.values())))
+        return plain(index, streams, *others)
+
+    monkeypatch.setattr(network.trunk, "run_stage", run_stage)
+    outputs = network(np.random.default_rng(1).normal(size=(2, 5, 5, 1)).astype("float32"))
+    powers = np.exp(np.asarray(outputs["a"]))
+    of_a = powers / powers.sum(axis=-1, keepdims=True) @ np.array(network.trunk.embeddings["0"].vectors)
+    of_b = 1 / (1 + np.exp(-np.asarray(outputs["b"]))) @ np.array(network.trunk.embeddings["1"].vectors)
+    assert [read[index].shape[-1] for index in range(3)] == [1, 3 + 2, 4 + 2 + 2]
+    np.testing.assert_allclose(read[1][..., 3:], of_a, atol=1e-5)
+    np.testing.assert_allclose(read[2][..., 4:], np.concatenate([of_a, of_b], axis=-1), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Pooled(MultiTaskNetwork):
+    """A stage that pools, with heads of maps before it and of vectors behind it."""
+
+    stages = (Stage(3, name="first"), Stage(4, name="second", pools=True), Stage(3, name="third"))
+    usual_head = "vector"
+
+
+FED = {
+    "maps": lambda: fed(),
+    "vectors": lambda: fed(("vector", "vector", "vector")),
+    "pooled": lambda: fed(("map@first", "vector@second", "vector"), network=Pooled),
+}
+
+
+@pytest.mark.parametrize("kind", ["maps", "vectors", "pooled"])
+def test_higher_tasks_depend_on_what_lower_ones_say_and_train_their_vectors(kind):
+    network = FED[kind]()
+    x = np.random.default_rng(1).normal(size=(2, 6, 6, 1)).astype("float32")
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(network(x)["c"] ** 2)
+    vectors = [embedding.vectors.value for embedding in network.trunk.embeddings.values()]
+    for gradient in tape.gradient(total, [*vectors, *(v.value for v in network.heads[0].trainable_variables)]):
+        assert np.abs(gradient).max() > 0
+    before = {name: np.asarray(value) for name, value in network(x).items()}
+    network.heads[1].projection.bias.assign_add([1.0])
+    after = network(x)
+    np.testing.assert_array_equal(before["a"], after["a"])
+    assert np.abs(before["c"] - after["c"]).max() > 1e-4
+
+
+def test_what_is_fed_is_used_by_the_tasks_that_read_it():
+    network = fed()
+    used = [{id(v) for v in network.trunk.used_by(task)} for task in range(3)]
+    of_a, of_b = (id(network.trunk.embeddings[key].vectors) for key in "01")
+    assert [of_a in ids for ids in used] == [False, True, True]
+    assert [of_b in ids for ids in used] == [False, False, True]
+    assert id(network.heads[0].projection.kernel) in used[2]
+
+
+@pytest.mark.parametrize("kind", ["maps", "vectors", "pooled"])
+def test_a_fed_network_is_saved_and_hardened_whole_and_for_one_task(kind, tmp_path):
+    network = FED[kind]()
+    x = np.random.default_rng(1).normal(size=(2, 6, 6, 1)).astype("float32")
+    recalibrate(network, [x])
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    whole, alone = harden(network), harden(network, "c")
+    assert set(alone.output) == {"c"}
+    for name, expected in network(x).items():
+        expected = np.asarray(expected)
+        for found in (loaded(x)[name], whole(x)[name], *([alone(x)["c"]] if name == "c" else [])):
+            np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("fed_outputs", "message"),
+    [
+        (("a: softmin",), "has 'softmin' behind the colon of 'a: softmin'; use softmax, sigmoid, linear"),
+        (("d",), "names 'd', which is no task; the tasks are a, b, c"),
+        (("a", "A: linear"), "names 'A' twice"),
+        (("c",), "names 'c', whose head reads the last stage, so that nothing behind can read what it says"),
+    ],
+)
+def test_outputs_that_cannot_be_fed_are_refused(fed_outputs, message):
+    with pytest.raises(Problem, match=message):
+        build(feed_outputs=fed_outputs)
