@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sfgkeras.applications.inference.class_maps import chosen_class, class_map_paths, class_tasks, infer_class_maps
 from sfgkeras.applications.inference.passes import build_passes
 from sfgkeras.applications.inference.results import (
     build_predictor,
@@ -70,9 +71,13 @@ def infer_subjects(
     folder = session.config.inference.save_seg_dir
     make_writable(folder)
     made_by = digest(same_settings(session.config, state.record))
+    classified = class_tasks(session.config, session.tasks) if listed else {}
+    for task in classified.values():
+        chosen_class(session.config, task)  # refuses a class that there is not
     provenance = Provenance(folder, made_by, place.index, contents_of_results(session, subjects))
     paths = [path for subject in mapped for path in result_paths(session, subject)]
     paths += [folder / VALUES_FILE] if listed else []
+    paths += class_map_paths(session.config, session.tasks, [subject.subject_id for subject in listed])
     refuse_unusable_names(session.config, session.tasks, (subject.subject_id for subject in mapped))
     reads = files_read(session.config, session.cohort)
     reads.refuse(paths, "choose another folder of results, or another output_postfix (--overwrite does not help)")
@@ -93,6 +98,8 @@ def infer_subjects(
             infer_volumes(session, predictor, mapped, provenance, reporter, passes)
         if listed:
             infer_values(session, predictor, listed, provenance, reporter, passes)
+        if classified:
+            infer_class_maps(session, network, listed, provenance, reporter)
     reporter.message(f"wrote {counted(len(paths), 'result')} to {folder}")
     return len(paths)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.applications.inference.activation_memory import VoxelLimit
+from sfgkeras.applications.inference.class_maps import class_map_paths
 from sfgkeras.applications.inference.passes import ONE_PASS, Passes
 from sfgkeras.applications.inference.predictor import Predictor
 from sfgkeras.applications.inference.read_ahead import WriteBehind, reading_ahead
@@ -177,7 +178,14 @@ def result_paths(session: Session, subject: Subject) -> list[Path]:
 
 def contents_of_results(session: Session, subjects: Sequence[Subject]) -> Callable[[Path], str]:
     """Returns a function: path of a result -> digest of the content of the images that it is made from."""
-    subject_of = {path.name: subject for subject in subjects for path in result_paths(session, subject)}
+    subject_of = {
+        path.name: subject
+        for subject in subjects
+        for path in (
+            *result_paths(session, subject),
+            *class_map_paths(session.config, session.tasks, [subject.subject_id]),
+        )
+    }
 
     def content(path: Path) -> str:
         if path.name in subject_of:

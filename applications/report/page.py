@@ -11,6 +11,7 @@ from sfgkeras.applications.records.checkpoints import CheckpointFolder
 from sfgkeras.applications.records.files import RunFolder, make_writable, write_text
 from sfgkeras.applications.report.facts import page_facts, predicting_checkpoint, training_facts
 from sfgkeras.applications.report.sections import (
+    class_maps_section,
     curves_section,
     evaluation_section,
     features_section,
@@ -89,6 +90,7 @@ def write_report(
 
     # First, because it shows its own progress, and there is one bar at a time.
     shown = subjects_section(data, problem, num_subjects, reporter, command)
+    seen = class_maps_section(data, output, num_subjects, reporter, command)
     predicted = _predicted(config, run, data)
     sections = [Section("run", "The run", facts_html(_facts(config, run, data, predicted)))]
     with reporter.stage("report", 3) as stage:
@@ -98,7 +100,9 @@ def write_report(
         sections.append(sharing_section(config, run, output, reporter, command))
         stage.advance(1, "grouping")
         sections += [] if features is None else [features_section(output, features)]
-        sections += [evaluation_section(config, predicted, command), shown, settings_section(config, run)]
+        sections += [evaluation_section(config, predicted, command), shown]
+        sections += [] if seen is None else [seen]
+        sections.append(settings_section(config, run))
         header = Header(
             f"{run.path.resolve().name}: report of a run",
             f"{', '.join(config.tasks)} from {', '.join(config.image)}, in {subject}",

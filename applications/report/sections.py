@@ -7,6 +7,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sfgkeras.analysis.activation_maps import ActivationMaps
+from sfgkeras.analysis.class_map_figures import draw_class_maps
 from sfgkeras.analysis.feature_maps import FeatureMaps, draw_feature_maps
 from sfgkeras.analysis.figures import (
     PRINT_DPI,
@@ -25,6 +26,7 @@ from sfgkeras.analysis.slice_viewer import viewer_html
 from sfgkeras.applications.records.files import RunFolder
 from sfgkeras.applications.records.sharing import read_sharing_record
 from sfgkeras.applications.report.candidates import candidates_parts
+from sfgkeras.applications.report.class_maps import classifications, show_class_maps
 from sfgkeras.applications.report.facts import best_iteration, epoch_of, validation_rows
 from sfgkeras.applications.report.slices import show_subjects
 from sfgkeras.applications.report.tables import curve_columns, evaluation_html
@@ -150,6 +152,34 @@ def features_section(output: Path, maps: FeatureMaps) -> Section:
         picture = elements.picture_html(source, f"Feature maps of {title}", caption, 1000, _links(paths, output))
         parts.append(picture)
     return Section("features", "Feature maps beside other runs", _joined(parts))
+
+
+def class_maps_section(
+    data: RunData | None, output: Path, num_subjects: int, reporter: Reporter, command: Command
+) -> Section | None:
+    """Where images of some subjects speak for their classes; None where no task tells classes of images."""
+    if data is None or not classifications(data):
+        return None
+    name, title = "class_maps", "Where images speak for a class"
+    shown = show_class_maps(data, num_subjects, reporter)
+    if not shown:
+        asks = data.config.inference.class_activation_maps != "none"
+        text = "There are no maps of classes yet." if asks else "Inference has not been asked for maps of classes."
+        line = command("inference") + ("" if asks else " --INFERENCE.class_activation_maps grad_cam")
+        return Section(name, title, elements.notice(text, line))
+    figure = draw_class_maps(shown, list(classifications(data)))
+    paths = [output / FIGURES / f"class_maps.{ending}" for ending in ("png", "pdf")]
+    for path in paths:
+        save_figure(figure, path, PRINT_DPI)
+    wanted = data.config.inference.class_activation_of
+    kind = {"cam": "Class activation maps", "grad_cam": "Grad-CAM"}[data.config.inference.class_activation_maps]
+    caption = (
+        f"{kind} of {'the predicted class' if wanted is None else f'class {wanted}'}, each on a scale of its own; "
+        "the cross is its highest place. Above each what the network has told."
+    )
+    source = f"data:image/png;base64,{base64.b64encode(paths[0].read_bytes()).decode()}"
+    width = min(1000, 220 * (1 + len(classifications(data))))
+    return Section(name, title, elements.picture_html(source, kind, caption, width, _links(paths, output)))
 
 
 def evaluation_section(config: Config, predicted: str, command: Command) -> Section:

@@ -26,6 +26,7 @@ from sfgkeras.config.section import (
     Section,
 )
 from sfgkeras.config.training_section import Training
+from sfgkeras.tables.class_maps import CLASS_MAPS
 from sfgkeras.values import Reads, choice
 
 __all__ = ["Evaluation", "Inference", "MechanismSettings", "Network", "Preprocessing", "Section", "System", "Training"]
@@ -159,6 +160,14 @@ class Inference(Section):
         description="Passes with masks drawn anew, for `masks = sample`: results are their mean, and maps of standard "
         "deviation (regression) or entropy and mutual information in nats (classes) are written besides. 0 for one "
         "pass without maps. (new)",
+    )
+    class_activation_maps: Annotated[str, choice({"none": "no maps", **CLASS_MAPS})] = Field(
+        default="none",
+        description="Whether inference writes, for every classification, a volume of how much each place speaks for "
+        "the class, `<subject>_<task><output_postfix>_cam.nii.gz` or `..._grad_cam.nii.gz`. (new)",
+    )
+    class_activation_of: Annotated[int | None, WHOLE] = Field(
+        default=None, description="The label whose map is written; empty for the predicted one. (new)"
     )
     blending: Annotated[str, choice(("gaussian", "none"))] = Field(
         default="gaussian",

@@ -85,6 +85,12 @@ def _write_fundus() -> Writer:
     return write_fundus
 
 
+def _write_lesions() -> Writer:
+    from sfgkeras.phantom.lesions import write_lesions
+
+    return write_lesions
+
+
 def _write_rooms() -> Writer:
     from sfgkeras.phantom.rooms_files import write_rooms
 
@@ -152,6 +158,17 @@ KINDS: Mapping[str, PhantomKind] = {
                     "BRIGHT.path_to_search": "bright",
                     "PRESENCE.csv_file": "subjects.csv",
                 },
+            )
+        },
+    ),
+    "lesions": PhantomKind(
+        "ultrasound with one lesion each: picture, mask, a table of its echo and its margin",
+        "cam",
+        {
+            "folder": Layout(
+                "PNG images and masks, a CSV file",
+                _write_lesions,
+                {"ULTRASOUND.path_to_search": "images", "SIGNS.csv_file": "subjects.csv"},
             )
         },
     ),

@@ -15,6 +15,7 @@ def check_inference(draft: Draft) -> None:
     ini, inference, network = draft.ini, draft.sections["inference"], draft.sections["network"]
     if any(mark in inference.output_postfix for mark in "/\\"):
         ini.add("INFERENCE", "output_postfix", "is part of a file name", "write it without / and \\")
+    _check_class_maps(draft)
     training_window = draft.window
     if training_window is None:
         return
@@ -34,6 +35,28 @@ def check_inference(draft: Draft) -> None:
         )
         message = f"leaves nothing of the window {listed(window)}"
         ini.add("INFERENCE", "border", message, f"write e.g. {listed(fitting)}")
+
+
+def _check_class_maps(draft: Draft) -> None:
+    """There are maps of classes where there are classes of images, and of every kind of head that can have them."""
+    ini, method = draft.ini, draft.sections["inference"].class_activation_maps
+    classifications = {name: task for name, task in draft.application.tasks.items() if task.type == "classification"}
+    if method == "none":
+        if draft.sections["inference"].class_activation_of is not None:
+            message = "says whose map is written, and class_activation_maps = none writes no map"
+            ini.add("INFERENCE", "class_activation_of", message, "leave it out, or write class_activation_maps = cam")
+        return
+    if not classifications:
+        ini.add("INFERENCE", "class_activation_maps", "asks for maps of classes, and no task is a classification")
+    layered = [name for name, task in classifications.items() if task.head_layers or task.head_pooling != "average"]
+    if method == "cam" and layered:
+        ini.add(
+            "INFERENCE",
+            "class_activation_maps",
+            f"needs classes right behind the average of the features, and task {layered[0]!r} has head_layers or "
+            "head_pooling = flatten",
+            "write grad_cam, or leave these out of the task",
+        )
 
 
 def check_preprocessing(draft: Draft) -> None:
