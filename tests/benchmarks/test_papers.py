@@ -1,0 +1,75 @@
+"""The script that runs the INI files of papers: what it runs, what it takes for passed, and a sample that it runs."""
+
+import json
+
+import pytest
+
+from sfgkeras.config.shipped import find_config, list_configs
+
+
+@pytest.fixture
+def papers(load_benchmark):
+    return load_benchmark("papers")
+
+
+def test_the_commands_are_those_of_the_file(papers):
+    commands = list(papers.commands_of("cam"))
+    assert [step for step, _ in commands] == ["data", "train", "inference", "evaluate", "report"]
+    assert commands[0][1][:3] == ["phantom", "--kind", "lesions"]
+    assert commands[1][1] == ["train", "-c", "cam.ini"]
+
+
+@pytest.mark.parametrize("text", ["# no data\n[SYSTEM]", "# data: rm -r ."])
+def test_a_file_without_a_command_of_the_package_is_refused(papers, text):
+    with pytest.raises(ValueError, match="no line '# data: sfgkeras ...'"):
+        papers.data_commands(text)
+
+
+def test_every_file_of_the_lecture_says_how_its_data_are_made_and_names_its_paper(papers):
+    assert papers.present_configs()
+    assert set(papers.present_configs()) <= set(list_configs())
+    for name in papers.present_configs():
+        text = find_config(name).read_text(encoding="utf-8")
+        assert all(words[0] == "phantom" for words in papers.data_commands(text)), name
+        assert "\n# paper: " in text, name
+
+
+def test_measures_are_means_of_the_columns_of_numbers(papers, tmp_path):
+    folder = tmp_path / "models" / "evaluation"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text("subject_id,dice,label\n1,0.5,3\n2,0.7,3\nx,,3\n")
+    assert papers.read_measures(tmp_path) == {"a dice": pytest.approx(0.6)}
+
+
+def test_a_run_passes_in_time_and_without_a_problem(papers):
+    run = {"config": "cam", "seconds": {"train": 200.0, "data": 50.0}, "problem": "", "measures": {"a": 1.0}}
+    assert papers.has_passed(run)
+    assert not papers.has_passed(run | {"problem": "train: no"})
+    assert not papers.has_passed(run | {"seconds": {"train": 301.0}})
+    (line,) = papers.findings([run | {"problem": "train: no"}])
+    assert (line["passed"], line["seconds"], line["result"]) == ("no", "250", "train: no")
+
+
+def test_a_step_that_fails_is_named_with_its_last_line(papers, tmp_path, monkeypatch):
+    monkeypatch.setattr(papers, "commands_of", lambda name: [("train", ["train", "-c", "nowhere.ini"])])
+    run = papers.run_config("cam", tmp_path)
+    assert run["problem"].startswith("train: ")
+    assert "nowhere.ini" in run["problem"]
+
+
+def test_runs_of_a_file_that_has_changed_are_made_again(papers, tmp_path, monkeypatch, capsys):
+    kept = {"config": "cam", "digest": "old", "seconds": {}, "problem": "", "measures": {}}
+    (tmp_path / "runs.json").write_text(json.dumps([kept]))
+    monkeypatch.setattr(papers, "run_config", lambda name, folder: kept | {"digest": papers.digest_of(name)})
+    assert papers.main(["--only", "cam", "--output", str(tmp_path / "runs.json")]) == 0
+    (run,) = json.loads((tmp_path / "runs.json").read_text())
+    assert run["digest"] == papers.digest_of("cam")
+    assert "| `cam` | yes |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cam"])
+def test_a_file_of_a_paper_runs_from_an_empty_folder(papers, tmp_path, name):
+    run = papers.run_config(name, tmp_path)
+    assert not run["problem"], run
+    assert run["measures"]
