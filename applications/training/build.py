@@ -16,7 +16,7 @@ from sfgkeras.applications.training.fine_tuning import freeze_variables, restore
 from sfgkeras.applications.training.network import build_network, set_precision
 from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
 from sfgkeras.applications.training.rules import build_rules
-from sfgkeras.applications.training.step import TrainingStep, ValidationPass
+from sfgkeras.applications.training.step import ValidationPass
 from sfgkeras.applications.training.timetable import build_timetable
 from sfgkeras.applications.training.trainer import Trainer
 from sfgkeras.applications.workers.strategies import (
@@ -35,6 +35,7 @@ from sfgkeras.errors import Problem
 from sfgkeras.losses.likelihood import likelihood_of
 from sfgkeras.networks import count_multiplies, count_parameters
 from sfgkeras.reporter import Reporter
+from sfgkeras.tables.meta_learning import META_LEARNING
 
 
 def prepare_devices(config: Config, team: Team | None = None) -> Any:
@@ -97,7 +98,10 @@ def build_trainer(
     decay = config.training.ema_decay
     averages = None if decay is None else WeightAverages(network, decay, strategy)
     jit_compile = config.system.jit_compile
-    step = TrainingStep(network, optimizers, losses, balancer, strategy, batch_size, jit_compile, averages)
+    build_step = META_LEARNING[config.training.meta_learning].load()
+    step = build_step(
+        *_meta_settings(config), network, optimizers, losses, balancer, strategy, batch_size, jit_compile, averages
+    )
     validate = ValidationPass(network, losses, balancer, metrics, strategy) if has_validation else None
     timetable = build_timetable(config, len(trained_on), until)
     folder, interval = RunFolder(config.system.model_dir), grouping_interval(config, timetable.iterations)
@@ -125,6 +129,12 @@ def build_trainer(
     trainer.checkpoints = checkpoints
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
     return trainer, network
+
+
+def _meta_settings(config: Config) -> tuple[Any, ...]:
+    """Returns the settings of meta-training and the seed of its curriculum; nothing where there is none."""
+    settings = META_LEARNING[config.training.meta_learning].settings_class()
+    return () if settings is None else (settings(**config.training.settings_of("meta_learning")), config.system.seed)
 
 
 def build_losses(tasks: Mapping[str, Task], network: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Progress:
         stopped_at: The iterations after which they were not, by task.
         stopped: Why the run ended before its last iteration; empty while it has not.
         started_from: The `starting_iter` that the run began with; 0 for a run from the beginning.
+        memory: What a kind of training step keeps from one to the next; see `TrainingStep.take`.
     """
 
     iteration: int = 0
@@ -38,6 +39,7 @@ class Progress:
     stopped_at: dict[str, int] = field(default_factory=dict)
     stopped: str = ""
     started_from: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "Progress":

@@ -93,6 +93,16 @@ class TrainingStep:
         weights = [f"{WEIGHT}{task}" for task in self._losses] if self._logs_weights else []
         return [TOTAL, REGULARISATION, *self._losses, *weights, *self._balancer.measures()]
 
+    def take(self, batch: Any, iteration: int, memory: dict[str, Any]) -> dict[str, tf.Tensor]:
+        """Runs the step that follows so many.
+
+        Args:
+            batch: See `__call__`.
+            iteration: Finished iterations.
+            memory: Plain values that a kind of step keeps from one to the next; saved with the run.
+        """
+        return self(batch, self._network.trunk.turn(iteration))
+
     def __call__(self, batch: Any, turn: int | None = None) -> dict[str, tf.Tensor]:
         """Runs one step; returns the scalars that `columns` names.
 

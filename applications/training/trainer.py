@@ -195,13 +195,16 @@ class Trainer:
             self._reporter.message("compiling the training step ...")
             while not self.is_done:
                 self._optimizers.scale_rates(self.timetable.rate_factor(self.progress.iteration + 1))
-                parts = self._step(next(batches), self._network.trunk.turn(self.progress.iteration))
+                parts = self._step.take(next(batches), self.progress.iteration, self.progress.memory)
                 self.progress.iteration += 1
                 stage.advance(1, self._after_step(parts, validation_batches, logs))
         if self._network.balancer.is_learned:
             weights = self._network.balancer.current_weights().items()
             learned = ", ".join(f"{name} {weight:.4g}" for name, weight in weights)
             self._reporter.message(f"balancing: {self._config.training.balancing}, learned weights: {learned}")
+        if picked := self.progress.memory.get("picked"):
+            often = ", ".join(f"{name} {count}" for name, count in sorted(picked.items(), key=lambda item: -item[1]))
+            self._reporter.message(f"curriculum: tasks by how often they were picked: {often}")
         if self.progress.stopped_at:
             since = ", ".join(f"{name} (iteration {iteration})" for name, iteration in self.progress.stopped_at.items())
             self._reporter.message(f"tasks that stopped early: {since}")

@@ -21,6 +21,7 @@ from sfgkeras.tables.entry import Entry
 from sfgkeras.tables.grouping_schedules import GROUPING_SCHEDULES
 from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import LOSSES, find_loss
+from sfgkeras.tables.meta_learning import META_LEARNING
 from sfgkeras.tables.networks import NETWORKS, find_network
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.refinements import REFINEMENTS
@@ -67,6 +68,7 @@ CHOOSING: Mapping[type[Section], tuple[Choosing, ...]] = {
         Choosing("balancing", {"": BALANCING}),
         Choosing("schedule", {"": GROUPING_SCHEDULES}),
         Choosing("lr_schedule", {"": SCHEDULES}),
+        Choosing("meta_learning", {"": META_LEARNING}),
         Choosing("early_stopping_mode", {"": STOPPING}),
     ),
     Task: (

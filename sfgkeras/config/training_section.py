@@ -9,6 +9,7 @@ from sfgkeras.config.section import AXES, NUMBER, PATH, PATTERN, RANGE, TEXT, WH
 from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.entry import aliases_of
 from sfgkeras.tables.grouping_schedules import GROUPING_SCHEDULES
+from sfgkeras.tables.meta_learning import META_LEARNING
 from sfgkeras.tables.optimisers import OPTIMISERS
 from sfgkeras.tables.schedules import SCHEDULES
 from sfgkeras.tables.stopping import STOPPING
@@ -43,6 +44,11 @@ class Training(Section):
     )
     warm_up: Annotated[int, WHOLE] = Field(
         default=0, ge=0, description="Iterations in which the learning rates rise to their full value. (new)"
+    )
+    meta_learning: Annotated[str, choice(META_LEARNING)] = Field(
+        default="none",
+        description="How the network learns to learn: what it finds is where to begin when it is fine-tuned "
+        "(`restore_from`) for another task. (new)",
     )
     clip_norm: Annotated[float | None, NUMBER] = Field(
         default=None,

@@ -73,6 +73,12 @@ def _write_pictures() -> Writer:
     return write_pictures
 
 
+def _write_disjoint() -> Writer:
+    from sfgkeras.phantom.shapes_files import write_disjoint_pictures
+
+    return write_disjoint_pictures
+
+
 def _write_hdf5() -> Writer:
     from sfgkeras.phantom.shapes_files import write_hdf5
 
@@ -109,6 +115,18 @@ def _write_hearts() -> Writer:
     return write_hearts
 
 
+def _write_modalities() -> Writer:
+    from sfgkeras.phantom.modalities import write_modalities
+
+    return write_modalities
+
+
+def _write_breasts() -> Writer:
+    from sfgkeras.phantom.breasts import write_breasts
+
+    return write_breasts
+
+
 def _below(*sources: str) -> Mapping[str, str]:
     """Returns the settings of sources that all search the folder itself."""
     return {f"{name}.path_to_search": "" for name in sources}
@@ -132,6 +150,7 @@ KINDS: Mapping[str, PhantomKind] = {
                 "HDF5 files in train, val and test", _write_hdf5, _below("PHOTOS", "MASKS", "KINDS", "BOXES")
             ),
             "folder": Layout("PNG images and masks, a CSV file of kinds and boxes", _write_pictures, None),
+            "disjoint": Layout("the same, of each subject one target: mask, kind or box", _write_disjoint, None),
         },
     ),
     "faces": PhantomKind(
@@ -189,6 +208,22 @@ KINDS: Mapping[str, PhantomKind] = {
                 "NIfTI files",
                 _write_hearts,
                 _below("FRAME_1", "FRAME_2", "FRAME_3", "FRAME_4", "LABELS"),
+            )
+        },
+    ),
+    "modalities": PhantomKind(
+        "brains and breasts in MR, hearts in CT: images, one set of labels",
+        "moeskops",
+        {"nifti": Layout("NIfTI files", _write_modalities, _below("IMAGES", "LABELS"))},
+    ),
+    "breasts": PhantomKind(
+        "breasts in MR with a lesion each: images, a table of seven questions and their answers",
+        "maicas",
+        {
+            "nifti": Layout(
+                "NIfTI files, a CSV file",
+                _write_breasts,
+                {"MR.path_to_search": "images", "ANSWERS.csv_file": "subjects.csv"},
             )
         },
     ),

@@ -20,6 +20,7 @@ Progress = Callable[[int, int], None]
 
 TABLE, SPLIT = "subjects.csv", "split.csv"
 COLUMNS = ("subject_id", "kind", "x_min", "y_min", "x_max", "y_max")
+TARGETS = ("masks", "kinds", "boxes")
 DATA_SETS = ("images", "masks", "binary", "bboxes")
 HELD_OUT = 0.15  # part of the subjects for validation, and for inference
 
@@ -63,21 +64,62 @@ def write_pictures(
         DataError: If a file is there already and may not be replaced; nothing is written then.
         ValueError: If the number of subjects is not positive, or the size is unknown.
     """
+    return _write_pictures(folder, num_subjects, size, seed, overwrite, progress, lambda _: set(TARGETS))
+
+
+def write_disjoint_pictures(
+    folder: str | os.PathLike[str],
+    num_subjects: int,
+    size: str = "small",
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Writes what `write_pictures` writes, as three data sets that were labelled for one task each.
+
+    Every third pair of subjects has masks, every third one kinds, and every third one boxes; cells of the table that
+    tell nothing are empty.
+
+    Returns:
+        The files written.
+    """
+    # Kinds take turns, so that both are in every pair.
+    return _write_pictures(
+        folder, num_subjects, size, seed, overwrite, progress, lambda number: {TARGETS[number // 2 % len(TARGETS)]}
+    )
+
+
+def _write_pictures(
+    folder: str | os.PathLike[str],
+    num_subjects: int,
+    size: str,
+    seed: int,
+    overwrite: bool,
+    progress: Progress | None,
+    known: Callable[[int], set[str]],
+) -> list[Path]:
+    """Writes pictures, and of each subject those targets that are known of it."""
     from PIL import Image
 
     folder = Path(folder)
     names = [f"shape_{number:04d}" for number in range(num_subjects)]
-    pictures = [folder / kind / f"{name}.png" for name in names for kind in ("images", "masks")]
+    pictures = [
+        folder / kind / f"{name}.png"
+        for number, name in enumerate(names)
+        for kind in ("images", *({"masks"} & known(number)))
+    ]
     files = [*pictures, folder / TABLE, folder / SPLIT]
     prepare_files(files, num_subjects, overwrite)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for name, picture in zip(names, _drawn(num_subjects, size, seed, progress), strict=True):
-        for kind, array in (("images", picture.image), ("masks", picture.mask)):
+    for number, picture in enumerate(_drawn(num_subjects, size, seed, progress)):
+        name, told = names[number], known(number)
+        for kind, array in (("images", picture.image), *((("masks", picture.mask),) if "masks" in told else ())):
             with replacing(folder / kind / f"{name}.png") as stream:
                 Image.fromarray(array).save(stream, format="png")
-        writer.writerow([name, picture.kind, *(f"{edge:g}" for edge in picture.box)])
+        box = [f"{edge:g}" for edge in picture.box] if "boxes" in told else [""] * len(picture.box)
+        writer.writerow([name, picture.kind if "kinds" in told else "", *box])
     with replacing(folder / TABLE) as stream:
         stream.write(table.getvalue().encode())
     write_split(

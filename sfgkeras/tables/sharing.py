@@ -17,11 +17,13 @@ class SharingEntry(Entry["type[Sharing]"]):
         learned: Whether probabilities of groups are learned.
         drawn: Whether masks are drawn at every step.
         constant: Whether every filter belongs to what it belongs to for good.
+        own_steps: Whether it has a say in how training steps are taken: in turns, or with branches that part.
     """
 
     learned: bool = False
     drawn: bool = False
     constant: bool = False
+    own_steps: bool = False
 
     def settings_class(self) -> type | None:
         """Returns the mechanism itself: its fields are its settings."""
@@ -116,7 +118,7 @@ SHARING: dict[str, SharingEntry] = {
     ),
     "tree": SharingEntry(_tree, "shared up to a stage, then a branch for each group of tasks", constant=True),
     "fully_adaptive": SharingEntry(
-        _fully_adaptive, "one thin trunk that splits into branches while it is trained", constant=True
+        _fully_adaptive, "one thin trunk that splits into branches while it is trained", constant=True, own_steps=True
     ),
     "soft_sharing": SharingEntry(
         _soft_sharing, "a narrow network per task, whose kernels a penalty draws together", constant=True
@@ -127,6 +129,9 @@ SHARING: dict[str, SharingEntry] = {
         constant=True,
     ),
     "joint_many": SharingEntry(
-        _joint_many, "one trunk with heads at successive depths, lower tasks protected from higher ones", constant=True
+        _joint_many,
+        "one trunk with heads at successive depths, lower tasks protected from higher ones",
+        constant=True,
+        own_steps=True,
     ),
 }

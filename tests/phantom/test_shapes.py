@@ -11,7 +11,7 @@ from scipy.ndimage import label
 from sfgkeras.data.subjects import read_split, read_table
 from sfgkeras.errors import DataError
 from sfgkeras.phantom.shapes import KIND_NAMES, LEAST_CONTRAST, SIDES, box_of, build_picture
-from sfgkeras.phantom.shapes_files import phases, write_hdf5, write_pictures
+from sfgkeras.phantom.shapes_files import phases, write_disjoint_pictures, write_hdf5, write_pictures
 
 SEED = 7
 
@@ -133,3 +133,21 @@ def test_the_table_names_its_columns(tmp_path):
     write_pictures(tmp_path, 2)
     with (tmp_path / "subjects.csv").open() as file:
         assert next(csv.reader(file)) == ["subject_id", "kind", "x_min", "y_min", "x_max", "y_max"]
+
+
+def test_disjoint_data_sets_have_one_target_each_and_it_is_the_true_one(tmp_path):
+    write_disjoint_pictures(tmp_path / "apart", 12, seed=SEED)
+    write_pictures(tmp_path / "whole", 12, seed=SEED)
+    apart, whole = (read_table(tmp_path / name / "subjects.csv") for name in ("apart", "whole"))
+    known = {"kind": 0, "x_min": 0, "mask": 0}
+    for name, row in apart.items():
+        told = [column for column in ("kind", "x_min") if row[column]]
+        mask = tmp_path / "apart" / "masks" / f"{name}.png"
+        told += ["mask"] if mask.exists() else []
+        assert len(told) == 1
+        known[told[0]] += 1
+        assert all(text in ("", whole[name][column]) for column, text in row.items())
+        same = (tmp_path / "whole" / "images" / f"{name}.png").read_bytes()
+        assert (tmp_path / "apart" / "images" / f"{name}.png").read_bytes() == same
+    assert set(known.values()) == {4}
+    assert {row["kind"] for row in apart.values()} == {"", "0", "1"}

@@ -14,6 +14,7 @@ from sfgkeras.tables.grouping_schedules import GROUPING_SCHEDULES
 from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.tables.losses import LOSSES
 from sfgkeras.tables.measures import MEASURES, measures_by_type
+from sfgkeras.tables.meta_learning import META_LEARNING
 from sfgkeras.tables.metrics import METRICS
 from sfgkeras.tables.networks import NETWORKS
 from sfgkeras.tables.optimisers import OPTIMISERS
@@ -25,7 +26,7 @@ from sfgkeras.tables.tasks import TASK_TYPES, for_type, measured_as
 TABLES = {
     "measures": MEASURES, "candidates": CANDIDATES, "schedules of groups": GROUPING_SCHEDULES,
     "balancing": BALANCING, "loaders": LOADERS, "networks": NETWORKS, "optimisers": OPTIMISERS, "samplers": SAMPLERS,
-    "sharing": SHARING, "stopping": STOPPING, "tasks": TASK_TYPES,
+    "sharing": SHARING, "meta learning": META_LEARNING, "stopping": STOPPING, "tasks": TASK_TYPES,
     **{f"{kind} losses": entries for kind, entries in LOSSES.items()},
     **{f"{kind} metrics": entries for kind, entries in METRICS.items()},
 }  # fmt: skip

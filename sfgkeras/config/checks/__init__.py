@@ -10,6 +10,7 @@ from sfgkeras.config.checks.tasks import check_tasks
 from sfgkeras.config.checks.training import (
     check_balancing,
     check_grouping_schedule,
+    check_meta_learning,
     check_stopping,
     check_training,
     check_validation,
@@ -29,6 +30,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_monte_carlo,
     check_training,
     check_balancing,
+    check_meta_learning,
     check_grouping_schedule,
     check_validation,
     check_stopping,

@@ -1,13 +1,14 @@
 """Checks of training: augmentation, iterations, balancing, and what follows from validation."""
 
 from sfgkeras.config.grouping_schedule import check_schedule
-from sfgkeras.config.sections import Training
+from sfgkeras.config.sections import Network, Training
 from sfgkeras.config.settle import Draft
 from sfgkeras.config.task_sections import Task
 from sfgkeras.errors import did_you_mean
 from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.intensities import INTENSITIES
 from sfgkeras.tables.losses import LOSSES
+from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.stopping import STOPPING
 from sfgkeras.tables.tasks import for_type
 
@@ -122,6 +123,34 @@ def check_stopping(draft: Draft) -> None:
     if main and main not in tasks:
         remedy = did_you_mean(main, tasks, f"choose one of {', '.join(tasks)}")
         ini.add("TRAINING", f"{mode}_main", "is no task", remedy)
+
+
+def check_meta_learning(draft: Draft) -> None:
+    """Meta-training has several tasks, halves of batches, one device, and weights that nothing else looks for."""
+    ini, training, system = draft.ini, draft.sections["training"], draft.sections["system"]
+    network: Network = draft.sections["network"]
+    chosen = training.meta_learning
+    if chosen == "none":
+        return
+    what = f"does not go with [TRAINING] meta_learning = {chosen}"
+    count = training.settings_of("meta_learning").get("tasks_per_step", 1)
+    tasks = draft.application.tasks
+    if draft.application.complete and len(tasks) < max(2, count):
+        message = f"picks {count} of several tasks, and there {'is one' if len(tasks) == 1 else 'are fewer'}"
+        ini.add("TRAINING", "meta_learning", message, "add tasks, or write none")
+    if network.batch_size < 2:
+        ini.add("NETWORK", "batch_size", f"{what}, which divides a batch into support and query", "write 2 or more")
+    entry = SHARING[network.sharing]
+    if entry.learned or entry.own_steps:
+        ini.add("NETWORK", "sharing", what, "write hard_sharing, or another mechanism that learns no groups or turns")
+    if training.balancing != "fixed":
+        ini.add("TRAINING", "balancing", f"{what}, which has a curriculum in place of a rule", "write fixed")
+    if system.num_gpus > 1:
+        ini.add("SYSTEM", "num_gpus", f"{what}, which trains on one device", "write 1")
+    if system.mixed_precision == "float16":
+        ini.add("SYSTEM", "mixed_precision", what, "write bfloat16 or none")
+    if system.jit_compile:
+        ini.add("SYSTEM", "jit_compile", what, "write no")
 
 
 def check_balancing(draft: Draft) -> None:
