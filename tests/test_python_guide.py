@@ -82,7 +82,7 @@ def test_every_block_of_the_guide_runs_after_the_ones_before(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     blocks = blocks_of(ROOT / "docs" / "python.md", end=WHOLE_RUNS)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for block in blocks:
@@ -90,6 +90,7 @@ def test_every_block_of_the_guide_runs_after_the_ones_before(tmp_path, monkeypat
     assert names["outputs"]["organs"].shape == (16, 24, 24, 2)
     assert set(names["only_ct"].output) == {"ct"}
     assert names["dense"].predict(names["images"], verbose=0)["depth"].shape == (16, 6, 6, 1)
+    assert names["motion"].shape == (4, 16, 16, 4)
     assert re.search(r"ct: loss [\d.]+, hardened [\d.]+", capsys.readouterr().out)
 
 

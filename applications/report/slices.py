@@ -19,7 +19,7 @@ from sfgkeras.applications.report.volumes import (
 )
 from sfgkeras.applications.tasks.labelled import LabelledTask
 from sfgkeras.applications.tasks.outputs import VolumeTask
-from sfgkeras.applications.tasks.targets import PointTarget
+from sfgkeras.applications.tasks.targets import InputTarget, PointTarget
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import DataError
@@ -134,7 +134,7 @@ def _place_names(grey: np.ndarray, found: ShownSubject) -> list[str]:
 
 def _legend(task: Task) -> dict[str, str]:
     """Returns the colour of every label but the background, by its name; none where a task has no labels."""
-    if isinstance(task, PointTarget):
+    if isinstance(task, PointTarget | InputTarget):
         return {name: label_colour(number) for number, name in enumerate(task.drawn_names, 1)}
     if not isinstance(task, LabelledTask):
         return {}

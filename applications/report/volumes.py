@@ -135,6 +135,7 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
         else:
             volumes += _map_volumes(task, truth, prediction, known)
         volumes += _spread_volumes(run, task, subject, grey.shape)
+        volumes += _drawn_volumes(run, task, subject)
     for name, points in run.tasks.items():
         if isinstance(points, PointTarget):
             volumes += [
@@ -161,6 +162,15 @@ def _read_pair(
     if task.target_kind == "labels":
         return None, read_label_map(path).array, None
     return None, read_result(task, ImageFile(path)).array, None
+
+
+def _drawn_volumes(run: RunData, task: VolumeTask, subject: Subject) -> list[ShownVolume]:
+    """Returns what outlines show of a task whose target is the image: how motion deforms it."""
+    if not isinstance(task, InputTarget) or not task.drawn_names:
+        return []
+    found = read_channels(prediction_path(run.config, subject.subject_id, task.name))
+    labels = task.drawn(found.array, found.affine)
+    return [] if labels is None else [ShownVolume(task.name, LABELS, labels, owner="prediction", task=task.name)]
 
 
 def _map_volumes(

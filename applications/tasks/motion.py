@@ -12,6 +12,9 @@ from sfgkeras.applications.tasks.quantities import QuantityTask
 from sfgkeras.applications.tasks.targets import InputTarget
 from sfgkeras.data.grids import Grid
 
+SQUARES = 12
+"""Squares of the chessboard along the longest axis."""
+
 
 class MotionTask(QuantityTask, InputTarget):
     """Predicts a displacement per voxel for every frame after the first; the channels of the image are the frames.
@@ -74,6 +77,19 @@ class MotionTask(QuantityTask, InputTarget):
     def picture(self, array: np.ndarray) -> np.ndarray:
         """Returns the longest displacement of every voxel over all frames, `(x, y, z)` in mm."""
         return np.linalg.norm(np.reshape(array, (*array.shape[:3], -1, 3)), axis=-1).max(axis=-1)
+
+    @property
+    def drawn_names(self) -> tuple[str, ...]:
+        """A grid that moves with the image."""
+        return ("squares of the first frame, where they are in the frame that moved most",)
+
+    def drawn(self, array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+        """Returns a chessboard of the first frame as it looks in the frame that moved most."""
+        flow = self.read_result(array, affine)
+        most = int(np.argmax(np.linalg.norm(flow, axis=-1).mean(axis=(0, 1, 2))))
+        places = np.indices(flow.shape[:3]) + np.moveaxis(flow[..., most, :], -1, 0)
+        side = max(4, round(max(flow.shape[:3]) / SQUARES))
+        return (np.floor((places + 0.5) / side).sum(axis=0) % 2).astype(np.uint8)
 
     def evaluate_map(
         self,

@@ -50,6 +50,20 @@ class InputTarget(VolumeTask):
         """Returns what a report shows of a file of results, `(x, y, z)`: the mean of all channels."""
         return array if array.ndim == 3 else array.mean(axis=-1)
 
+    @property
+    def drawn_names(self) -> tuple[str, ...]:
+        """What the labels of `drawn` are, from 1 on; here none."""
+        return ()
+
+    def drawn(self, array: np.ndarray, affine: np.ndarray) -> np.ndarray | None:
+        """Returns labels `(x, y, z)` whose outlines a report draws over the image; here none.
+
+        Args:
+            array: As the file of results has it.
+            affine: Of the file, from voxels to mm.
+        """
+        return None
+
 
 class ImageTarget(RowTask):
     """A task whose target belongs to the image as a whole."""
