@@ -153,6 +153,69 @@ def test_the_report_draws_a_ball_around_each_landmark_where_it_is(trained, data)
     assert "maps: outlines" in page.read_text(encoding="utf-8")
 
 
+VOLUMES = """
+[MR]
+path_to_search = {data}
+filename_contains = mr
+spatial_window_size = 12, 12, 8
+[POINTS]
+csv_file = {data}/points.csv
+loader = table
+[SYSTEM]
+model_dir = {data}/model
+seed = 0
+[NETWORK]
+name = unet
+unet_levels = 1
+width = 0.25
+batch_size = 8
+[TRAINING]
+lr = 1e-2
+max_iter = 60
+sample_per_volume = 4
+[INFERENCE]
+border = 2, 2, 1
+masks = sample
+monte_carlo = 2
+[MULTITASK]
+image = MR
+[TASK spot]
+type = landmarks
+target = POINTS
+attribute = spot
+units = mm
+heat_map_sigma = 1.5
+"""
+
+
+def test_windows_of_volumes_find_a_landmark_in_mm_of_the_oblique_space_with_its_spread(tmp_path):
+    rng = np.random.default_rng(0)
+    affine = np.eye(4)
+    affine[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * (1.0, 1.5, 2.0)
+    affine[:3, 3] = (-20, 30, 5)
+    axes, lines, truth = np.ogrid[:20, :18, :14], ["subject_id,spot_x,spot_y,spot_z"], {}
+    for number in range(8):
+        place = rng.uniform((3, 3, 2), (16, 14, 11))
+        blob = np.exp(-0.5 * sum(((axis - p) / 1.5) ** 2 for axis, p in zip(axes, place, strict=True)))
+        image = nib.Nifti1Image((blob + rng.normal(0, 0.05, blob.shape)).astype(np.float32), affine)
+        nib.save(image, tmp_path / f"s{number:02d}_mr.nii.gz")
+        truth[f"s{number:02d}_"] = nib.affines.apply_affine(affine, place)
+        lines.append(",".join([f"s{number:02d}_", *map(str, truth[f"s{number:02d}_"])]))
+    (tmp_path / "points.csv").write_text("\n".join(lines) + "\n")
+    path = tmp_path / "volumes.ini"
+    path.write_text(VOLUMES.format(data=tmp_path))
+    config = read_config(path)
+    run.train(config)
+    run.infer(config, dataset="all")
+    rows = rows_of(config.inference.save_seg_dir / "values.csv")
+    assert len(rows) == 8
+    for row in rows:
+        found = [float(row[f"spot_spot_{axis}"]) for axis in "xyz"]
+        assert np.linalg.norm(found - truth[row["subject_id"]]) < 2.0
+        assert all(float(row[f"spot_spot_{axis}_std"]) >= 0 for axis in "xyz")
+        assert 0 < float(row["spot_spot_peak"]) < 2
+
+
 def test_a_check_names_landmarks_in_the_other_unit_and_half_of_a_landmark(data, tmp_path, reporter):
     table = tmp_path / "points.csv"
     lines = (data / "points.csv").read_text().splitlines()
