@@ -1,6 +1,7 @@
 """`sfgkeras check`: every problem of a run before any long work, and what training will see."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from sfgkeras.applications.inference.inferring import Hook, no_hook
 from sfgkeras.applications.subjects.checks import find_problems, refuse_missing_modules
 from sfgkeras.applications.subjects.cohort import PHASES, Cohort, find_cohort, target_sources
 from sfgkeras.applications.subjects.epochs import last_iteration
+from sfgkeras.applications.subjects.folds import find_folds, split_of
 from sfgkeras.applications.subjects.label_counts import label_rows, teaching
 from sfgkeras.applications.subjects.label_fitting import (
     describe_labels,
@@ -43,6 +45,8 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True, befo
     tasks = build_tasks(config)
     refuse_missing_modules(config)
     cohort = find_cohort(config)
+    if config.training.folds:
+        cohort = _first_fold(config, cohort, reporter)
     for warning in (*config.warnings, *cohort.warnings, *describe_pace(config, len(cohort.phase("training")))):
         reporter.warning(warning)
     problems = find_problems(config, cohort, read_voxels, reporter) + find_obstacles(config, cohort)
@@ -59,6 +63,18 @@ def check_run(config: Config, reporter: Reporter, read_voxels: bool = True, befo
     found = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
     reporter.message(found if problems else "nothing wrong was found")
     return errors == 0
+
+
+def _first_fold(config: Config, cohort: Cohort, reporter: Reporter) -> Cohort:
+    """Shows the folds; returns the cohort as the fold sees it that is meant, or else the first one."""
+    base = replace(config, training=config.training.model_copy(update={"fold": None}))
+    folds = find_folds(base, cohort)
+    held_out = {
+        fold: sorted(subject_id for subject_id, number in folds.items() if number == fold)
+        for fold in range(1, config.training.folds + 1)
+    }
+    reporter.table("folds", ["fold", "held out", "first"], [[fold, len(ids), ids[0]] for fold, ids in held_out.items()])
+    return replace(cohort, split=split_of(config.training.fold or 1, folds, cohort.split))
 
 
 def _check_labels(config: Config, tasks: Mapping[str, Task], cohort: Cohort, reporter: Reporter) -> list[Problem]:

@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sfgkeras.applications.inference.inferring import Hook, infer_subjects, no_hook
-from sfgkeras.applications.inference.trained_run import TrainedRun
+from sfgkeras.applications.inference.ensemble import joined
+from sfgkeras.applications.inference.inferring import Hook, Member, infer_together, no_hook
+from sfgkeras.applications.inference.trained_run import TrainedRun, read_trained_run
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.records.files import make_writable
 from sfgkeras.applications.records.statistics_files import statistics_names, statistics_path
 from sfgkeras.applications.subjects.checks import check_images
 from sfgkeras.applications.subjects.cohort import Cohort
+from sfgkeras.applications.subjects.folds import fold_folder, has_all_folds
 from sfgkeras.applications.subjects.histogram_landmarks import read_required_landmarks
 from sfgkeras.applications.subjects.image_record import ImageRecord, read_image_record, refuse_unlike
 from sfgkeras.applications.subjects.new_subjects import find_subjects
@@ -64,9 +66,9 @@ def predict(
     """
     reporter = reporter or SilentReporter()
     place = find_place(run.config, required=False)
-    checkpoints = CheckpointFolder(run.folder.checkpoints)
-    state = checkpoints.read(run.config.inference.inference_iter, warn=reporter.warning)
-    refuse_other_network(run.config, state.record["fingerprint"], checkpoints.folder)
+    runs = _runs_of_folds(run) if has_all_folds(run.config) else [run]
+    found = [_find_state(each, reporter) for each in runs]
+    run = runs[0]
     record = read_image_record(run.folder)
     work = output / (f".work_{place.index}" if place.count > 1 else ".work")
     config = _configure(run, output, work)
@@ -77,20 +79,58 @@ def predict(
     _show(subjects, config, reporter)
     check_images(config, subjects, reporter)
     refuse_unlike(config, subjects, record, reporter)
-    measure = _measuring(run, config, checkpoints, state)
+    configs = [_configure(each, output, _work_of(work, each)) for each in runs]
+    measures = [_measuring(*each) for each in zip(runs, configs, *zip(*found, strict=True), strict=True)]
     make_writable(output)
     make_writable(work)
-    session = _open(run, config, subjects, reporter)
+    sessions = [_open(each, own, subjects, reporter) for each, own in zip(runs, configs, strict=True)]
 
-    def load(channels: int) -> Any:
-        from sfgkeras.applications.inference.restored_network import load_network
+    def member(number: int) -> Member:
+        session, (checkpoints, state) = sessions[number], found[number]
 
-        as_trained = replace(session, config=_with_trained_batches(config, run.trained))
-        return load_network(as_trained, checkpoints, state, channels, reporter, measure)
+        def load(channels: int) -> Any:
+            from sfgkeras.applications.inference.restored_network import load_network
 
-    infer_subjects(session, checkpoints, state, subjects, reporter, place, overwrite, before_network, load)
+            as_trained = replace(session, config=_with_trained_batches(session.config, runs[number].trained))
+            return load_network(as_trained, checkpoints, state, channels, reporter, measures[number])
+
+        return Member(session, checkpoints, state, load)
+
+    session, members = joined(sessions[0], sessions), [member(number) for number in range(len(runs))]
+    if len(members) > 1:
+        reporter.message(f"results are the mean of the networks of {len(members)} folds")
+    infer_together(session, members, subjects, reporter, place, overwrite, before_network)
     shutil.rmtree(work, ignore_errors=True)
     return subjects
+
+
+def _runs_of_folds(run: TrainedRun) -> list[TrainedRun]:
+    """Returns the runs of all folds, each with the values of the command line.
+
+    Raises:
+        ConfigError: If one is not there.
+    """
+    folder, said = run.folder.path, run.overrides
+    return [read_trained_run(str(fold_folder(folder, fold)), said) for fold in range(1, run.config.training.folds + 1)]
+
+
+def _work_of(work: Path, run: TrainedRun) -> Path:
+    """Returns where a fold, whose steps may be fitted to other subjects, preprocesses new images."""
+    fold = run.config.training.fold
+    return work if fold is None else fold_folder(work, fold)
+
+
+def _find_state(run: TrainedRun, reporter: Reporter) -> tuple[CheckpointFolder, TrainingState]:
+    """Reads the state of a run.
+
+    Raises:
+        ConfigError: If it is of another network.
+        DataError: If there is none.
+    """
+    checkpoints = CheckpointFolder(run.folder.checkpoints)
+    state = checkpoints.read(run.config.inference.inference_iter, warn=reporter.warning)
+    refuse_other_network(run.config, state.record["fingerprint"], checkpoints.folder)
+    return checkpoints, state
 
 
 def _configure(run: TrainedRun, output: Path, work: Path) -> Config:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sfgkeras.applications.folds import train_fold, train_folds
 from sfgkeras.applications.inference.inferring import Hook, infer_subjects, no_hook
 from sfgkeras.applications.records.checkpoints import CheckpointFolder
 from sfgkeras.applications.records.files import (
@@ -14,6 +15,7 @@ from sfgkeras.applications.records.files import (
 )
 from sfgkeras.applications.records.lock import holding
 from sfgkeras.applications.subjects.epochs import length_text
+from sfgkeras.applications.subjects.folds import chosen_fold, has_all_folds
 from sfgkeras.applications.subjects.image_record import write_image_record
 from sfgkeras.applications.subjects.label_counts import describe_labels
 from sfgkeras.applications.subjects.reads import files_read
@@ -41,15 +43,28 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
         restart: Whether what an earlier run saved in the same `model_dir` is removed first.
 
     Returns:
-        The network after the last iteration, with recalibrated statistics where the configuration asks for them.
+        The network after the last iteration, with recalibrated statistics where the configuration asks for them; None
+        where all folds were trained, each of which lies in its own folder.
 
     Raises:
         ConfigError: If settings do not fit each other or the saved states.
         DataError: If files cannot be used; before any long work where possible.
     """
+    reporter = reporter or SilentReporter()
+
+    def one(run: Config) -> Any:
+        return _train_one(run, reporter, restart)
+
+    if has_all_folds(config):
+        return train_folds(config, one, reporter, restart)
+    own = chosen_fold(config)
+    return one(config) if own is config else train_fold(config, own, one)
+
+
+def _train_one(config: Config, reporter: Reporter, restart: bool) -> Any:
+    """Trains one run, of all workers of a team."""
     from sfgkeras.applications.workers.team import form_team, reporter_of, settings_lines
 
-    reporter = reporter or SilentReporter()
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints, config.training.max_checkpoints)
     team = form_team(config, reporter)
     with team.watching(checkpoints), contextlib.ExitStack() as stack:
@@ -237,6 +252,12 @@ def infer(
     from sfgkeras.applications.inference.staleness import say_trained_subjects
 
     reporter, place = reporter or SilentReporter(), find_place(config, required=False)
+    if has_all_folds(config):
+        from sfgkeras.applications.inference.folds import infer_folds
+
+        infer_folds(config, reporter, dataset, overwrite, before_network, place)
+        return
+    config = chosen_fold(config)
     checkpoints = CheckpointFolder(RunFolder(config.system.model_dir).checkpoints)
     state = checkpoints.read(config.inference.inference_iter, warn=reporter.warning)
     refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
@@ -267,7 +288,7 @@ def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | No
     """
     from sfgkeras.applications.workers.team import Team, form_team, reporter_of, settings_lines
 
-    reporter = reporter or SilentReporter()
+    reporter, config = reporter or SilentReporter(), chosen_fold(config)
     # Without the variables that say who the workers are, one process does all, as in inference.
     team = form_team(config, reporter) if find_place(config, required=False).count > 1 else Team()
     with team.watching():
@@ -278,11 +299,16 @@ def evaluate(config: Config, reporter: Reporter | None = None, dataset: str | No
 def _evaluate(config: Config, team: "Team", reporter: Reporter, dataset: str | None) -> dict[str, Any]:
     """Evaluates as one worker of a team."""
     from sfgkeras.applications.evaluation import TABLES, evaluate_task, refuse_foreign_tables
+    from sfgkeras.applications.inference.folds import choose_subjects, open_folds
     from sfgkeras.applications.inference.staleness import say_older_predictions
 
     def find() -> tuple[Session, Sequence[Subject]]:
-        session = open_session(config, reporter, training=False)
-        found = select_subjects(session, dataset)
+        if has_all_folds(config):
+            runs = open_folds(config, reporter)
+            session, found = runs.session, choose_subjects(runs, dataset)
+        else:
+            session = open_session(config, reporter, training=False)
+            found = select_subjects(session, dataset)
         if team.is_chief:
             make_writable(config.evaluation.save_csv_dir)
         return session, found

@@ -19,9 +19,11 @@ from sfgkeras.applications.export.formats import (
     size_on_disk,
 )
 from sfgkeras.applications.export.latency import available_threads, measure_latency
+from sfgkeras.applications.folds import refuse_all_folds
 from sfgkeras.applications.inference.inferring import Hook, no_hook
 from sfgkeras.applications.records.checkpoints import CheckpointFolder, TrainingState
 from sfgkeras.applications.records.files import RunFolder, write_text
+from sfgkeras.applications.subjects.folds import chosen_fold
 from sfgkeras.applications.subjects.session import Session, open_session, prepare_phase
 from sfgkeras.applications.training.fingerprint import refuse_other_network
 from sfgkeras.config import Config
@@ -88,6 +90,8 @@ def export_network(
         DataError: If there is no checkpoint, something is in the way, or the file does not give the same numbers.
     """
     reporter = reporter or SilentReporter()
+    refuse_all_folds(config, "export")
+    config = chosen_fold(config)
     form = lookup(FORMATS, file_format, "format")
     form.require_packages()
     task = None if task is None else lookup({name: name for name in config.tasks}, task, "task")

@@ -1,11 +1,13 @@
 """From subjects to results on disk: whatever is in the way is said before a network is built."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sfgkeras.applications.inference.class_maps import chosen_class, class_map_paths, class_tasks, infer_class_maps
-from sfgkeras.applications.inference.passes import build_passes
+from sfgkeras.applications.inference.ensemble import Choose, Ensemble, everyone, parts_of
+from sfgkeras.applications.inference.passes import Passes, build_passes
 from sfgkeras.applications.inference.results import (
     build_predictor,
     contents_of_results,
@@ -22,6 +24,7 @@ from sfgkeras.applications.subjects.session import Session
 from sfgkeras.applications.tasks.result_names import refuse_unusable_names
 from sfgkeras.applications.training.fingerprint import same_settings
 from sfgkeras.applications.workers.address import Place
+from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
 from sfgkeras.errors import counted
 from sfgkeras.protection import named, protecting
@@ -32,6 +35,23 @@ Hook = Callable[[], None]
 
 def no_hook() -> None:
     """Does nothing."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the networks that predict together.
+
+    Attributes:
+        session: The run that it was trained in.
+        checkpoints: Where its states lie.
+        state: The state to use.
+        load: Builds the network for images of so many channels; None takes `load_network` with the session.
+    """
+
+    session: Session
+    checkpoints: CheckpointFolder
+    state: TrainingState
+    load: Callable[[int], Any] | None = None
 
 
 def infer_subjects(
@@ -45,18 +65,32 @@ def infer_subjects(
     before_network: Hook = no_hook,
     load: Callable[[int], Any] | None = None,
 ) -> int:
+    """Writes the results of one network; see `infer_together`, and `Member` for what it consists of."""
+    member = Member(session, checkpoints, state, load)
+    return infer_together(session, [member], subjects, reporter, place, overwrite, before_network)
+
+
+def infer_together(
+    session: Session,
+    members: Sequence[Member],
+    subjects: Sequence[Subject],
+    reporter: Reporter,
+    place: Place = Place(),  # noqa: B008  frozen
+    overwrite: bool = False,
+    before_network: Hook = no_hook,
+    chosen: Choose = everyone,
+) -> int:
     """Writes the results of subjects that have none yet from this state and these settings.
 
     Args:
-        session: The run.
-        checkpoints: Where its states lie.
-        state: The state to use.
+        session: The run; of several members one whose images are those of all of them, see `ensemble.joined`.
+        members: The networks whose mean is the result.
         subjects: The subjects of all workers.
         reporter: Shows progress.
         place: This worker among several, which share the subjects.
         overwrite: Whether results of other states, settings or images are replaced.
         before_network: Called before anything needs TensorFlow, e.g. to load it without a word.
-        load: Builds the network for images of so many channels; None takes `load_network` with this session.
+        chosen: Says for a subject's id which of the members predict it, by their numbers.
 
     Returns:
         How many results are there in the end, of this worker's share.
@@ -70,7 +104,7 @@ def infer_subjects(
     refuse_large_window(session.config, session.tasks, mapped or listed)
     folder = session.config.inference.save_seg_dir
     make_writable(folder)
-    made_by = digest(same_settings(session.config, state.record))
+    made_by = made_by_members([(member.session.config, member.state.record) for member in members])
     classified = class_tasks(session.config, session.tasks) if listed else {}
     for task in classified.values():
         chosen_class(session.config, task)  # refuses a class that there is not
@@ -89,11 +123,9 @@ def infer_subjects(
         return len(paths)
     with holding(folder, "inference", reporter, f".lock_{place.index}.json"), protecting(reads):
         session.preprocess(listed or mapped, reporter)
-        channels = session.preparation.image((listed or mapped)[0]).shape[-1]
+        channels = session.preparation.image((listed or mapped)[0]).shape[-1] // parts_of(session)
         before_network()
-        network = load(channels) if load else _load(session, checkpoints, state, channels, reporter)
-        predictor = build_predictor(session, network, channels, reporter)
-        passes = build_passes(session.config, network, predictor)
+        predictor, passes = _build(session, members, channels, reporter, chosen)
         if mapped:
             infer_volumes(session, predictor, mapped, provenance, reporter, passes)
         if listed:
@@ -129,6 +161,31 @@ def _make_room(
     if strangers:
         reporter.warning(f"{folder}: replaces files that no inference made there ({named(strangers)})")
     provenance.forget(paths)
+
+
+def made_by_members(members: Sequence[tuple[Config, Mapping[str, Any]]]) -> str:
+    """Returns a digest of what decides results: configuration and record of the state of every member."""
+    found = [same_settings(config, record) for config, record in members]
+    return digest(found[0] if len(found) == 1 else found)
+
+
+def _build(
+    session: Session, members: Sequence[Member], channels: int, reporter: Reporter, chosen: Choose
+) -> tuple[Any, Passes]:
+    """Returns what predicts the subjects, and how often."""
+    built = []
+    for each in members:
+        of_member = (each.session, each.checkpoints, each.state, channels, reporter)
+        network = each.load(channels) if each.load else _load(*of_member)
+        # Windows and batches are those of the run that asks.
+        own = session if len(members) == 1 else replace(each.session, config=session.config)
+        built.append((network, build_predictor(own, network, channels, reporter)))
+    passes = build_passes(session.config, *built[0], *built[1:])
+    predictors = [predictor for _, predictor in built]
+    flips, window = session.config.inference.flipping_axes, session.config.window_size
+    if len(built) == 1 and not flips:
+        return predictors[0], passes
+    return Ensemble(predictors, window, flips, channels, parts_of(session) > 1, chosen), passes
 
 
 def _load(

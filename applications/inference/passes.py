@@ -1,5 +1,6 @@
 """Monte Carlo inference: several passes with masks drawn anew, inside one process and with one load."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -87,18 +88,21 @@ class Passes:
 ONE_PASS = Passes()
 
 
-def build_passes(config: Config, network: Any, predictor: Any) -> Passes:
+def build_passes(config: Config, network: Any, predictor: Any, *more: tuple[Any, Any]) -> Passes:
     """Builds the passes of `[INFERENCE] monte_carlo`; with `masks = sample` draws follow from the seed alone.
 
     Args:
         config: The configuration.
         network: The network that predicts.
         predictor: Runs it; is told to repeat the draws of a pass for every batch.
+        *more: Further networks that predict with it, each with what runs it.
     """
-    if config.inference.masks != "sample" or not network.groupings():
+    members = ((network, predictor), *more)
+    if config.inference.masks != "sample" or not any(each.groupings() for each, _ in members):
         return ONE_PASS
 
     def start(number: int) -> None:
-        predictor.before_call = lambda: network.seed_inference(number)
+        for each, runs in members:
+            runs.before_call = functools.partial(each.seed_inference, number)
 
     return Passes(config.inference.monte_carlo, start)

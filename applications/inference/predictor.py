@@ -80,6 +80,10 @@ class Predictor:
         self._call_values = _compiled(network, self._values)
         self._call_located = _compiled(network, self._located)
 
+    def of(self, subject_id: str) -> "Predictor":
+        """Returns what predicts a subject: this one predicts them all."""
+        return self
+
     def volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Predicts volumes.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from sfgkeras.applications.inference.activation_memory import VoxelLimit
 from sfgkeras.applications.inference.class_maps import class_map_paths
+from sfgkeras.applications.inference.ensemble import Predicting, PredictingOne
 from sfgkeras.applications.inference.passes import ONE_PASS, Passes
 from sfgkeras.applications.inference.predictor import Predictor
 from sfgkeras.applications.inference.read_ahead import WriteBehind, reading_ahead
@@ -81,7 +82,7 @@ class _Input:
 
 def infer_volumes(
     session: Session,
-    predictor: Predictor,
+    predictor: Predicting,
     subjects: Sequence[Subject],
     provenance: Provenance,
     reporter: Reporter,
@@ -103,7 +104,7 @@ def infer_volumes(
                 stage.advance(1, f"{subject.subject_id} was done")
         with reading_ahead(missing, functools.partial(_read, session), is_large) as inputs:
             for subject, found in inputs:
-                maps = _predict(session, predictor, found, passes)
+                maps = _predict(session, predictor.of(subject.subject_id), found, passes)
                 paths = paths_of[subject.subject_id]
                 writer.submit(functools.partial(_write, session, subject, maps, found, provenance, paths))
                 del maps, found
@@ -129,7 +130,7 @@ def _is_large(session: Session, subject: Subject) -> bool:
 
 
 def _predict(
-    session: Session, predictor: Predictor, found: _Input, passes: Passes
+    session: Session, predictor: PredictingOne, found: _Input, passes: Passes
 ) -> dict[tuple[str, str], np.ndarray]:
     """Returns one subject's maps on its own grid, by task and ending."""
     config, scratch = session.config, Scratch(session.config.system.cache_dir)

@@ -40,10 +40,12 @@ class TrainedRun:
     Attributes:
         config: The configuration, with the values of the command line.
         trained: The configuration that the last training started with, without those; paths of data in it may be gone.
+        overrides: Those values.
     """
 
     config: Config
     trained: Config
+    overrides: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> RunFolder:
@@ -80,15 +82,15 @@ def read_trained_run(name: str, overrides: Sequence[tuple[str, str]] = ()) -> Tr
         here = [("SYSTEM.model_dir", format_value(model_dir))]
         trained = read_run(ini, here)
         _refuse_overrides(trained, overrides)
-        return TrainedRun(read_run(ini, [*here, *overrides]), trained)
+        return TrainedRun(read_run(ini, [*here, *overrides]), trained, tuple(overrides))
     ini = find_config(name)
     plain = read_run(ini)
     _refuse_overrides(plain, overrides)
     config, kept = read_run(ini, overrides), RunFolder(plain.system.model_dir).configuration
     if not kept.is_file():
-        return TrainedRun(config, plain)
+        return TrainedRun(config, plain, tuple(overrides))
     trained = read_run(kept, [("SYSTEM.model_dir", format_value(plain.system.model_dir))])
-    return TrainedRun(config, trained)
+    return TrainedRun(config, trained, tuple(overrides))
 
 
 def _refuse_overrides(config: Config, overrides: Sequence[tuple[str, str]]) -> None:

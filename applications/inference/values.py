@@ -3,13 +3,14 @@
 import csv
 import functools
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sfgkeras.applications.inference.ensemble import Predicting
 from sfgkeras.applications.inference.passes import ONE_PASS, Passes
-from sfgkeras.applications.inference.predictor import Predictor
 from sfgkeras.applications.inference.read_ahead import reading_ahead
 from sfgkeras.applications.records.files import VALUES_FILE, Provenance, write_text
 from sfgkeras.applications.subjects.frames import frame_of
@@ -30,7 +31,7 @@ Rows = dict[str, dict[str, Row]]
 
 def infer_values(
     session: Session,
-    predictor: Predictor,
+    predictor: Predicting,
     subjects: Sequence[Subject],
     provenance: Provenance,
     reporter: Reporter,
@@ -74,7 +75,7 @@ def infer_values(
 
 def _infer_images(
     session: Session,
-    predictor: Predictor,
+    predictor: Predicting,
     tasks: Mapping[str, RowTask],
     subjects: Sequence[Subject],
     passes: Passes,
@@ -83,14 +84,17 @@ def _infer_images(
 ) -> None:
     """Predicts from whole images, several subjects at a time."""
     size = session.config.network.batch_size
-    chunks = [subjects[first : first + size] for first in range(0, len(subjects), size)]
+    # Subjects of one batch are predicted by the same networks.
+    alike = itertools.groupby(subjects, lambda subject: id(predictor.of(subject.subject_id)))
+    runs = [list(found) for _, found in alike]
+    chunks = [run[first : first + size] for run in runs for first in range(0, len(run), size)]
 
     def read(chunk: Sequence[Subject]) -> np.ndarray:
         return np.stack([_whole_image(session, subject) for subject in chunk])
 
     with reading_ahead(chunks, read) as batches:
         for chunk, windows in batches:
-            means, spreads = passes.predict(tasks, functools.partial(predictor.values, windows))
+            means, spreads = passes.predict(tasks, functools.partial(predictor.of(chunk[0].subject_id).values, windows))
             for number, subject in enumerate(chunk):
                 for name, task in tasks.items():
                     spread = {ending: values[number] for ending, values in spreads[name].items()}
@@ -100,7 +104,7 @@ def _infer_images(
 
 def _infer_windows(
     session: Session,
-    predictor: Predictor,
+    predictor: Predicting,
     tasks: Mapping[str, RowTask],
     subjects: Sequence[Subject],
     passes: Passes,
@@ -110,7 +114,8 @@ def _infer_windows(
     """Predicts from all windows of each image."""
     with reading_ahead(subjects, session.preparation.image) as images:
         for subject, image in images:
-            means, spreads = passes.predict(tasks, functools.partial(predictor.window_values, image))
+            of_subject = predictor.of(subject.subject_id)
+            means, spreads = passes.predict(tasks, functools.partial(of_subject.window_values, image))
             for name, task in tasks.items():
                 rows[subject.subject_id][name] = finish_row(session, task, subject, means[name], spreads[name])
             stage.advance(1, subject.subject_id)

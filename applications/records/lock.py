@@ -98,6 +98,10 @@ class Lock:
                     os.utime(self._path)
 
 
+class Held(ConfigError):
+    """Another process holds a folder."""
+
+
 @contextlib.contextmanager
 def holding(folder: Path, verb: str, reporter: Reporter, name: str = LOCK) -> Iterator[Lock]:
     """Holds a folder against every other process that would write the same files.
@@ -109,7 +113,7 @@ def holding(folder: Path, verb: str, reporter: Reporter, name: str = LOCK) -> It
         name: Name of the lock's file.
 
     Raises:
-        ConfigError: If another process holds it; says who.
+        Held: If another process holds it; says who.
         DataError: If the lock cannot be written.
     """
     path = folder / name
@@ -166,7 +170,7 @@ def _refuse_living(path: Path, held: Owner, draft: Path, reporter: Reporter) -> 
     own = _this_process("")
     if (held.host, held.place) == (own.host, own.place):
         if _is_alive(held):
-            raise ConfigError(_who_holds(path, held))
+            raise Held(_who_holds(path, held))
         return
     first = _stamp(path)
     waits = False
@@ -179,7 +183,7 @@ def _refuse_living(path: Path, held: Owner, draft: Path, reporter: Reporter) -> 
         time.sleep(min(1.0, STALE / 10))
         latest = _stamp(path)
         if latest is not None and latest != first:
-            raise ConfigError(_who_holds(path, held))
+            raise Held(_who_holds(path, held))
         first = latest
 
 

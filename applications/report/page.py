@@ -7,6 +7,7 @@ from pathlib import Path
 import sfgkeras
 from sfgkeras.analysis.activation_maps import ActivationMaps, read_maps, write_maps
 from sfgkeras.analysis.feature_maps import FeatureMaps, read_feature_maps, write_feature_maps
+from sfgkeras.applications.folds import refuse_all_folds
 from sfgkeras.applications.records.checkpoints import CheckpointFolder
 from sfgkeras.applications.records.files import RunFolder, make_writable, write_text
 from sfgkeras.applications.report.facts import page_facts, predicting_checkpoint, training_facts
@@ -23,6 +24,7 @@ from sfgkeras.applications.report.sections import (
 from sfgkeras.applications.report.tables import run_facts
 from sfgkeras.applications.report.volumes import RunData
 from sfgkeras.applications.subjects.cohort import PHASES, find_cohort
+from sfgkeras.applications.subjects.folds import chosen_fold
 from sfgkeras.applications.subjects.label_counts import describe_labels
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.config import Config
@@ -73,6 +75,8 @@ def write_report(
     """
     require_extra("report", "the report")
     reporter = reporter or SilentReporter()
+    refuse_all_folds(config, "report")
+    config = chosen_fold(config)
     run = RunFolder(config.system.model_dir)
     refuse_no_run(config, run)
     subject = str(run.path.resolve())

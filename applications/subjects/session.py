@@ -63,8 +63,12 @@ def open_session(config: Config, reporter: Reporter, training: bool) -> Session:
         ConfigError: If tasks and network do not fit.
         DataError: If files are missing or landmarks are missing or stale.
     """
+    return open_session_of(config, find_cohort(config, needs_targets=training), reporter, training)
+
+
+def open_session_of(config: Config, cohort: Cohort, reporter: Reporter, training: bool) -> Session:
+    """Opens a session over subjects that have been found; see `open_session`."""
     tasks = build_tasks(config)
-    cohort = find_cohort(config, needs_targets=training)
     for warning in (*config.warnings, *cohort.warnings):
         reporter.warning(warning)
     if training:

@@ -51,7 +51,7 @@ IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
 
 MUST_STAY: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("window_sampling", "keep_prob"),
-    "TRAINING": ("best_metric", "balancing", "meta_learning", "vars_to_freeze", "schedule"),
+    "TRAINING": ("best_metric", "balancing", "meta_learning", "vars_to_freeze", "schedule", "folds", "fold"),
     "MULTITASK": ("sampler", "weight", "missing_targets", "init_categorical", "cross_stitch_per_channel"),
     "TASK": ("target", "loss", "log_sigma", "attribute", "units"),
     "SOURCE": (

@@ -66,6 +66,27 @@ def complete_config(context: click.Context, parameter: click.Parameter, incomple
     return complete(context, parameter, incomplete)
 
 
+FOLD = "sfgkeras.fold"
+"""Where the context of a verb keeps its `--fold`."""
+
+
+def with_fold(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb its `--fold K`, which `read_configuration` takes for `--TRAINING.fold K`."""
+
+    def keep(context: click.Context, _: click.Parameter, value: int | None) -> None:
+        context.meta[FOLD] = value
+
+    option = click.option(
+        "--fold",
+        type=click.IntRange(min=1),
+        metavar="K",
+        expose_value=False,
+        callback=keep,
+        help="One fold of [TRAINING] folds; without it, all.",
+    )
+    return option(function)
+
+
 def read_configuration(name: str, arguments: Sequence[str]) -> Any:
     """Reads the INI file of a verb, with the values that stand on the command line.
 
@@ -75,7 +96,9 @@ def read_configuration(name: str, arguments: Sequence[str]) -> Any:
     from sfgkeras.applications.subjects.preprocessing_settings import read_run
     from sfgkeras.config import find_config
 
-    return read_run(find_config(name), parse_overrides(arguments))
+    fold = click.get_current_context().meta.get(FOLD)
+    own = [] if fold is None else [("TRAINING.fold", str(fold))]
+    return read_run(find_config(name), [*parse_overrides(arguments), *own])
 
 
 def load_tensorflow() -> None:

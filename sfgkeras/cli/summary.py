@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sfgkeras.cli.group import FOLD
 from sfgkeras.config import Config
 from sfgkeras.console import PlainReporter, RichReporter
 
@@ -29,7 +30,8 @@ class Summary:
 
     def command(self, verb: str, *options: object) -> str:
         """Returns the command line of a verb on the same INI file, with the same settings."""
-        name = self._context.params["config_name"]
+        name, fold = self._context.params["config_name"], self._context.meta.get(FOLD)
+        options = (*(() if fold is None else ("--fold", fold)), *options)
         return shlex.join(["sfgkeras", verb, "-c", name, *map(str, options), *self._context.args])
 
     def next_verb(self, verb: str, *options: object) -> None:
@@ -56,8 +58,13 @@ def after_training(config: Config, summary: Summary, reporter: PlainReporter | R
     """Says which states there are, and how to use them on subjects that were held out, or else on others."""
     from sfgkeras.applications.records.checkpoints import CheckpointFolder
     from sfgkeras.applications.records.files import RunFolder
+    from sfgkeras.applications.subjects.folds import FOLDS, chosen_fold, has_all_folds
     from sfgkeras.data.subjects import read_split
 
+    if has_all_folds(config):
+        _after_folds(config, summary, reporter, FOLDS)
+        return
+    config = chosen_fold(config)
     run = RunFolder(config.system.model_dir)
     states = CheckpointFolder(run.checkpoints)
     best = ", and the best by validation" if states.path("best").is_file() else ""
@@ -71,12 +78,23 @@ def after_training(config: Config, summary: Summary, reporter: PlainReporter | R
     summary.next_verb("inference", *([] if is_default else ["--dataset", phase]))
 
 
+def _after_folds(config: Config, summary: Summary, reporter: PlainReporter | RichReporter, folds: str) -> None:
+    """Says where the runs of all folds are, and how they predict the subjects that they hold out."""
+    folder = config.system.model_dir
+    reporter.message(f"wrote {folder}: {folds} (who is in which), fold_1 to fold_{config.training.folds} (a run each)")
+    summary.next_verb("inference", "--dataset", "validation")
+
+
 def after_inference(config: Config, summary: Summary, dataset: str | None) -> None:
     """Says how results are compared with the truth, or, where there is none, looked at."""
     from sfgkeras.applications.subjects.cohort import find_cohort, target_sources
+    from sfgkeras.applications.subjects.folds import chosen_fold, has_all_folds
 
+    config = chosen_fold(config)
     cohort = find_cohort(config, needs_targets=False)
     phase = dataset or config.inference.dataset_to_infer
+    if has_all_folds(config) and phase == "validation":
+        phase = "training"  # of which every fold holds a part out
     subjects = list(cohort.subjects.values()) if phase == "all" else cohort.phase(phase)
     has_truth = all(any(cohort.has_targets(each, [source]) for each in subjects) for source in target_sources(config))
     if has_truth:
@@ -98,10 +116,12 @@ def after_prediction(output: Path, summary: Summary) -> None:
 
 def after_evaluation(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:
     """Says where the tables are."""
-    folder = config.evaluation.save_csv_dir
+    from sfgkeras.applications.subjects.folds import chosen_fold, has_all_folds
+
+    folder = chosen_fold(config).evaluation.save_csv_dir
     names = [f"{task}_{what}.csv" for task in config.tasks for what in ("subjects", "summary")]
     reporter.message(f"wrote {folder}: {', '.join(name for name in names if (folder / name).is_file())}")
-    summary.next_verb("report")
+    summary.next_verb("report", *(["--fold", 1] if has_all_folds(config) else []))
 
 
 def after_export(path: Path, file_format: str, summary: Summary) -> None:

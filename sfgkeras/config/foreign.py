@@ -12,6 +12,10 @@ FOREIGN_WORDS: Mapping[str, tuple[str, str]] = {
     "clipnorm": ("TRAINING", "clip_norm"),
     "global_clipnorm": ("TRAINING", "clip_norm"),
     "max_grad_norm": ("TRAINING", "clip_norm"),
+    "num_folds": ("TRAINING", "folds"),
+    "n_folds": ("TRAINING", "folds"),
+    "n_splits": ("TRAINING", "folds"),
+    "cross_validation": ("TRAINING", "folds"),
     "ema_momentum": ("TRAINING", "ema_decay"),
     "swa": ("TRAINING", "ema_decay"),
     "model_ema": ("TRAINING", "ema_decay"),
@@ -177,8 +181,6 @@ WITHOUT_KEY: Mapping[str, str] = {
     "deep_supervision": "remove it; there is no such loss",
     "cache_rate": "remove it; prepared volumes are kept in cache_dir of [SYSTEM] and mapped into memory",
     "shuffle": "remove it; windows are drawn at random, by the seed in [SYSTEM]",
-    "num_folds": "make one dataset_split_file for each fold, and name it in [SYSTEM]",
-    "fold": "make one dataset_split_file for each fold, and name it in [SYSTEM]",
     "callbacks": "remove it; validation, checkpoints and logs follow [TRAINING]",
 }
 

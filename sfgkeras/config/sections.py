@@ -12,6 +12,7 @@ from sfgkeras import values
 from sfgkeras.config import choices
 from sfgkeras.config.network_section import MechanismSettings, Network
 from sfgkeras.config.section import (
+    AXES,
     BORDER,
     BOUNDS,
     INFERENCE_WINDOW,
@@ -147,6 +148,11 @@ class Inference(Section):
     )
     dataset_to_infer: Annotated[str, choice(("inference", "training", "validation", "all"), {"": "inference"})] = Field(
         default="inference", description="Which subjects, by phase."
+    )
+    flipping_axes: Annotated[tuple[int, ...], AXES] = Field(
+        default=(),
+        description="Axes along which images are mirrored besides, in every combination: results are means of all, "
+        "mirrored back, for 2 to 8 times the work; -1 for none. (new)",
     )
     masks: Annotated[str, choice(("auto", "mode", "mean", "sample"))] = Field(
         default="auto",

@@ -186,6 +186,26 @@ class Training(Section):
         lt=1,
         description="Fraction of the subjects held out for inference when the split is drawn.",
     )
+    folds: Annotated[int, WHOLE] = Field(
+        default=0,
+        ge=0,
+        description="Cross-validation: into how many folds the subjects for training are divided, each of which is "
+        "held out once; a run for each, see docs/folds.md. 0 for one run. (new)",
+    )
+    fold: Annotated[int | None, WHOLE] = Field(
+        default=None,
+        ge=1,
+        description="The one fold that is meant, from 1, as by `--fold`; empty for all of them. (new)",
+    )
+    fold_groups: Annotated[str | None, PATTERN] = Field(
+        default=None,
+        description="Regular expression: subjects in whose ids its first group matches the same (e.g. the patient, "
+        "`^([^_]+)_`) share a fold. (new)",
+    )
+    fold_strata: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="Task whose class, or fifths of whose value, are spread evenly over the folds. (new)",
+    )
     patience: Annotated[int, WHOLE] = Field(
         default=0,
         ge=0,

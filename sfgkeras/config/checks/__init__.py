@@ -9,6 +9,7 @@ from sfgkeras.config.checks.targets import check_boxes, check_image_targets, che
 from sfgkeras.config.checks.tasks import check_tasks
 from sfgkeras.config.checks.training import (
     check_balancing,
+    check_folds,
     check_grouping_schedule,
     check_meta_learning,
     check_stopping,
@@ -29,6 +30,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_grouping,
     check_monte_carlo,
     check_training,
+    check_folds,
     check_balancing,
     check_meta_learning,
     check_grouping_schedule,

@@ -10,8 +10,26 @@ from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.tasks import TASK_TYPES, for_type
 
 
+def _check_flips(draft: Draft) -> None:
+    """Windows have the axes that are mirrored, and results can be mirrored back."""
+    ini, axes, window = draft.ini, draft.sections["inference"].flipping_axes, draft.window
+    for axis in axes:
+        if window and window[axis] == 1:
+            ini.add("INFERENCE", "flipping_axes", f"mirrors axis {axis}, which has one voxel", "leave it out")
+    moved = [name for name, task in draft.application.tasks.items() if _has_places(draft, task)]
+    if axes and moved:
+        what = f"mirrors images, and the places that task {moved[0]} predicts would not be mirrored back"
+        ini.add("INFERENCE", "flipping_axes", what, "remove it")
+
+
+def _has_places(draft: Draft, task: Task) -> bool:
+    entry, source = TASK_TYPES.get(task.type), draft.sources.get(task.target)
+    return bool(entry and source and source.gives_values and entry.of_value == "points")
+
+
 def check_inference(draft: Draft) -> None:
     """Windows of inference cut the same slices as those of training, and their borders leave something."""
+    _check_flips(draft)
     ini, inference, network = draft.ini, draft.sections["inference"], draft.sections["network"]
     if any(mark in inference.output_postfix for mark in "/\\"):
         ini.add("INFERENCE", "output_postfix", "is part of a file name", "write it without / and \\")

@@ -40,6 +40,34 @@ def check_training(draft: Draft) -> None:
         )
 
 
+def check_folds(draft: Draft) -> None:
+    """There are several folds, the one that is meant is among them, and subjects are held out by them alone."""
+    ini, training, tasks = draft.ini, draft.sections["training"], draft.application.tasks
+    if training.folds == 1:
+        ini.add("TRAINING", "folds", "trains on nobody: one fold holds out all", "write 5, or 0 for one run")
+    if not training.folds:
+        for key in ("fold", "fold_groups", "fold_strata"):
+            if getattr(training, key) is not None:
+                ini.add("TRAINING", key, "has no meaning without folds", "set folds, or remove this line")
+        return
+    if training.fold is not None and training.fold > training.folds:
+        ini.add("TRAINING", "fold", f"is above folds = {training.folds}", f"write 1 to {training.folds}")
+    if training.exclude_fraction_for_validation:
+        what = f"stands beside folds = {training.folds}, which hold out every subject in turn"
+        ini.add("TRAINING", "exclude_fraction_for_validation", what, "remove one of them")
+    if training.restore_from is not None and training.restore_from == draft.sections["system"].model_dir:
+        ini.add("TRAINING", "restore_from", "is the run's own model_dir", "name another run")
+    if training.fold_strata is not None and draft.application.complete:
+        if training.fold_strata not in tasks:
+            remedy = did_you_mean(training.fold_strata, tasks, f"choose one of {', '.join(tasks)}")
+            ini.add("TRAINING", "fold_strata", "is no task", remedy)
+        elif tasks[training.fold_strata].type not in ("classification", "regression") or not (
+            draft.sources[tasks[training.fold_strata].target].gives_values
+        ):
+            what = "has no class or number for each subject that folds could be balanced by"
+            ini.add("TRAINING", "fold_strata", what, "name a classification or regression of values")
+
+
 def _check_intensities(draft: Draft) -> None:
     """Ranges of random intensities mean something, and what belongs to them does not stand alone."""
     ini, training = draft.ini, draft.sections["training"]
@@ -75,7 +103,7 @@ def check_validation(draft: Draft) -> None:
         images = draft.application.multitask.image
         is_divided = any(draft.sources[name].loader == "hdf5" for name in images if name in draft.sources)
         has_split = ini.has("SYSTEM", "dataset_split_file") or is_divided
-        if training.exclude_fraction_for_validation == 0 and not has_split:
+        if training.exclude_fraction_for_validation == 0 and not has_split and not training.folds:
             draft.warnings.append(
                 f"[TRAINING] {_every(training)} needs subjects, and with "
                 "exclude_fraction_for_validation = 0 a newly drawn split has none"
