@@ -28,6 +28,9 @@ class PredictingOne(Protocol):
     def slabs(self, image: np.ndarray) -> Iterator[tuple[str, Region, np.ndarray]]:
         """Yields task, place and activated outputs of a volume `(x, y, z, channels)`."""
 
+    def located_volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Predicts the maps of tasks whose results are places in them."""
+
     def values(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         """Predicts tasks of values for windows `(batch, *window, channels)`."""
 
@@ -68,6 +71,11 @@ class Mirrored:
             ]
             yield name, (places[0], places[1], places[2]), np.flip(values, self._axes)
 
+    def located_volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """As `Predictor.located_volumes`."""
+        found = self._predictor.located_volumes(np.flip(image, self._axes))
+        return {name: np.flip(volume, self._axes) for name, volume in found.items()}
+
     def values(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         """As `Predictor.values`."""
         return self._predictor.values(np.flip(windows, self._axes_of_windows))
@@ -102,6 +110,10 @@ class Averaged:
         whole = (slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2]))
         for name in list(sums):
             yield name, whole, sums.pop(name) / np.float32(len(self._members))
+
+    def located_volumes(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """As `Predictor.located_volumes`."""
+        return _mean([predictor.located_volumes(image[..., channels]) for predictor, channels in self._members])
 
     def values(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         """As `Predictor.values`."""

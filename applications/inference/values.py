@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sfgkeras.applications.inference.ensemble import Predicting
+from sfgkeras.applications.inference.ensemble import Predicting, PredictingOne
 from sfgkeras.applications.inference.passes import ONE_PASS, Passes
 from sfgkeras.applications.inference.read_ahead import reading_ahead
 from sfgkeras.applications.records.files import VALUES_FILE, Provenance, write_text
@@ -123,7 +123,7 @@ def _infer_windows(
 
 def _infer_places(
     session: Session,
-    predictor: Predictor,
+    predictor: Predicting,
     tasks: Mapping[str, PointTarget],
     subjects: Sequence[Subject],
     passes: Passes,
@@ -133,9 +133,10 @@ def _infer_places(
     """Predicts maps of each image, and finds the places in them."""
     with reading_ahead(subjects, session.preparation.image) as images:
         for subject, image in images:
+            of_subject = predictor.of(subject.subject_id)
 
-            def predict(image: np.ndarray = image) -> dict[str, np.ndarray]:
-                volumes = predictor.located_volumes(image)
+            def predict(image: np.ndarray = image, runs: PredictingOne = of_subject) -> dict[str, np.ndarray]:
+                volumes = runs.located_volumes(image)
                 return {name: task.locate(volumes.pop(name)) for name, task in tasks.items()}
 
             means, spreads = passes.predict(tasks, predict)
