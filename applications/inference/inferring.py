@@ -26,7 +26,7 @@ from sfgkeras.applications.training.fingerprint import same_settings
 from sfgkeras.applications.workers.address import Place
 from sfgkeras.config import Config
 from sfgkeras.data.subjects import Subject
-from sfgkeras.errors import counted
+from sfgkeras.errors import Problem, counted
 from sfgkeras.protection import named, protecting
 from sfgkeras.reporter import Reporter
 
@@ -106,6 +106,15 @@ def infer_together(
     make_writable(folder)
     made_by = made_by_members([(member.session.config, member.state.record) for member in members])
     classified = class_tasks(session.config, session.tasks) if listed else {}
+    if classified and len(members) > 1:
+        raise Problem(
+            "shows what one network looks at, and these are the networks of several folds",
+            "write none, or add --fold 1",
+            key="class_activation_maps",
+            value=session.config.inference.class_activation_maps,
+            section="INFERENCE",
+            file=str(session.config.path),
+        )
     for task in classified.values():
         chosen_class(session.config, task)  # refuses a class that there is not
     provenance = Provenance(folder, made_by, place.index, contents_of_results(session, subjects))
@@ -125,7 +134,7 @@ def infer_together(
         session.preprocess(listed or mapped, reporter)
         channels = session.preparation.image((listed or mapped)[0]).shape[-1] // parts_of(session)
         before_network()
-        predictor, passes = _build(session, members, channels, reporter, chosen)
+        predictor, passes, network = _build(session, members, channels, reporter, chosen)
         if mapped:
             infer_volumes(session, predictor, mapped, provenance, reporter, passes)
         if listed:
@@ -171,8 +180,8 @@ def made_by_members(members: Sequence[tuple[Config, Mapping[str, Any]]]) -> str:
 
 def _build(
     session: Session, members: Sequence[Member], channels: int, reporter: Reporter, chosen: Choose
-) -> tuple[Any, Passes]:
-    """Returns what predicts the subjects, and how often."""
+) -> tuple[Any, Passes, Any]:
+    """Returns what predicts the subjects, how often, and the first of the networks."""
     built = []
     for each in members:
         of_member = (each.session, each.checkpoints, each.state, channels, reporter)
@@ -184,8 +193,8 @@ def _build(
     predictors = [predictor for _, predictor in built]
     flips, window = session.config.inference.flipping_axes, session.config.window_size
     if len(built) == 1 and not flips:
-        return predictors[0], passes
-    return Ensemble(predictors, window, flips, channels, parts_of(session) > 1, chosen), passes
+        return predictors[0], passes, built[0][0]
+    return Ensemble(predictors, window, flips, channels, parts_of(session) > 1, chosen), passes, built[0][0]
 
 
 def _load(
