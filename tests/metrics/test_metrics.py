@@ -86,6 +86,8 @@ def test_without_data_a_metric_is_nan_and_a_reset_forgets_all(metric):
         truth, prediction, mask = np.array([[0.0, 0, 1, 1]] * 2), np.array([[0.0, 0, 1, 0.5]] * 2), np.zeros(2)
     if metric.name == "radial_error":
         truth, prediction, mask = np.full((2, 3, 2), 0.5), np.zeros((2, 6)), np.zeros((2, 3))
+    if metric.name == "warped_mae":
+        truth, prediction = np.ones((2, 4, 4, 2)), np.zeros((2, 4, 4, 2))
     metric.update_state(truth, prediction)
     assert np.isfinite(metric.result())
     metric.update_state(truth, prediction, mask)
@@ -125,6 +127,7 @@ def test_every_metric_knows_its_direction_and_is_found_by_its_ini_name():
         ("classification", "accuracy"): True,
         ("bounding_box", "box_iou"): True,
         ("landmarks", "radial_error"): False,
+        ("motion", "warped_mae"): False,
         ("reconstruction", "mae"): False,
         ("reconstruction", "rmse"): False,
     }
