@@ -33,9 +33,9 @@ class MetaTrainingStep(TrainingStep):
         super().__init__(*arguments)
 
     def _compile(self) -> None:
-        """Compiles adaptation to each task, when it is first picked."""
+        """Compiles adaptation, one function for all tasks: which one it is, is an argument."""
         self._compiled_for = self._balancer.stopped, self._network.form
-        self._adapt = {task: tf.function(self._adapted_to(task), autograph=False) for task in self._losses}
+        self._adapt = tf.function(self._adapted, autograph=False)
         self._before = tf.function(self._query_losses, autograph=False)
         self._apply = tf.function(self._apply_sum, autograph=False)
 
@@ -43,14 +43,15 @@ class MetaTrainingStep(TrainingStep):
         """Picks tasks, adapts to each, and takes the step; see `TrainingStep.take`."""
         if (self._balancer.stopped, self._network.form) != self._compiled_for:
             self._compile()
-        record, settings = StudentRecord.from_values(memory), self._settings
+        record, settings, tasks = StudentRecord.from_values(memory), self._settings, list(self._losses)
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, iteration], spawn_key=(CURRICULUM_STREAM,)))
-        active = [task for task in self._losses if task not in self._balancer.stopped]
+        active = [task for task in tasks if task not in self._balancer.stopped]
         picked = pick_tasks(active, record, settings.tasks_per_step, rng, settings.curriculum, settings.random_share)
-        parts = dict(self._run(self._before, batch))
+        parts = dict(self._strategy.run(self._before, args=tuple(batch)))
         gradients, total = [], tf.constant(0.0)
         for task in picked:
-            loss, regularisation, found = self._run(self._adapt[task], batch)
+            which = tf.one_hot(tasks.index(task), len(tasks))
+            loss, regularisation, found = self._strategy.run(self._adapt, args=(which, *batch))
             record.note(task, float(loss), settings.memory)
             gradients.append(found)
             total += loss + regularisation
@@ -60,40 +61,43 @@ class MetaTrainingStep(TrainingStep):
         memory.update(vars(record))
         return {TOTAL: total, REGULARISATION: regularisation, **parts}
 
-    def _run(self, function: Any, batch: Any) -> Any:
-        return self._strategy.run(function, args=tuple(batch))
-
     def _query_losses(self, images: Any, targets: Any, weights: Any) -> Mapping[str, Any]:
         """Returns the losses of all tasks on the query, before any adaptation."""
-        _, (images, targets, weights) = halves(images, targets, weights)
+        return self._task_losses(*halves(images, targets, weights)[1])
+
+    def _task_losses(self, images: Any, targets: Any, weights: Any) -> dict[str, Any]:
+        """Returns the mean loss of every task over the windows that have a label of it."""
         values = losses_of_windows(self._losses, self._network(images, training=True), targets, weights)
         return {task: mean_of_labelled(value, weights[task]) for task, value in values.items()}
 
-    def _adapted_to(self, task: str) -> Any:
-        """Returns what adapts to a task and gives loss and gradients on the query; weights are left as they were."""
+    def _adapted(self, which: Any, images: Any, targets: Any, weights: Any) -> tuple[Any, Any, list[Any]]:
+        """Adapts to a task and returns loss and gradients on the query; weights are left as they were.
 
-        def adapt(images: Any, targets: Any, weights: Any) -> tuple[Any, Any, list[Any]]:
-            support, query = halves(images, targets, weights)
-            variables = self._optimizers.variables
-            before = [tf.identity(variable) for variable in variables]
-            for _ in range(self._settings.inner_steps):
-                *_, gradients = self._gradients(task, *support)
-                for variable, gradient in zip(variables, gradients, strict=True):
-                    variable.assign_sub(self._settings.inner_lr * tf.cast(gradient, variable.dtype))
-            found = self._gradients(task, *query)
-            for variable, value in zip(variables, before, strict=True):
-                variable.assign(value)
-            return found
+        Args:
+            which: 1 for the task, 0 for the others, `(tasks,)`.
+            images: The batch.
+            targets: By task.
+            weights: By task.
+        """
+        support, query = halves(images, targets, weights)
+        variables = self._optimizers.variables
+        before = [tf.identity(variable) for variable in variables]
+        for _ in range(self._settings.inner_steps):
+            *_, gradients = self._gradients(which, *support)
+            for variable, gradient in zip(variables, gradients, strict=True):
+                variable.assign_sub(self._settings.inner_lr * tf.cast(gradient, variable.dtype))
+        found = self._gradients(which, *query)
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+        return found
 
-        return adapt
-
-    def _gradients(self, task: str, images: Any, targets: Any, weights: Any) -> tuple[Any, Any, list[Any]]:
+    def _gradients(self, which: Any, images: Any, targets: Any, weights: Any) -> tuple[Any, Any, list[Any]]:
         """Returns a task's loss times its weight, the regularisation, and the gradients of their sum."""
+        factors = self._balancer.task_weights()
         with tf.GradientTape() as tape:
-            outputs = self._network(images, training=True)
-            own = {task: self._losses[task]}
-            loss = mean_of_labelled(losses_of_windows(own, outputs, targets, weights)[task], weights[task])
-            loss = self._balancer.task_weights()[task] * loss
+            losses = self._task_losses(images, targets, weights)
+            own = [which[number] * factors[task] for number, task in enumerate(losses)]
+            loss = tf.add_n([factor * value for factor, value in zip(own, losses.values(), strict=True)])
             terms = [tf.cast(term, tf.float32) for term in self._network.losses]
             regularisation = tf.add_n(terms or [tf.constant(0.0)])
             total = loss + regularisation
