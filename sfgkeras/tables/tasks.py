@@ -26,7 +26,6 @@ class TaskEntry(Entry["tuple[type[Task], ...]"]):
         has_classes: Whether it needs `num_classes`, and may name them.
         has_unit: Whether its target is a quantity with a `unit`.
         has_scale: Whether what is learned may be scaled (`scale`) and bounded (`output_activation`).
-        turns: Whether its target holds vectors, which turn with the image.
         measured_as: The type whose metrics and measures fit it, and whose losses, if the tables have none of its own;
             empty for itself.
     """
@@ -36,7 +35,6 @@ class TaskEntry(Entry["tuple[type[Task], ...]"]):
     has_classes: bool = False
     has_unit: bool = False
     has_scale: bool = False
-    turns: bool = False
     measured_as: str = ""
 
 
@@ -157,7 +155,6 @@ TASK_TYPES: dict[str, TaskEntry] = {
         _normals,
         "how surfaces are turned, a unit vector per pixel; 0, 0, 0 is not known",
         of_volume="vectors",
-        turns=True,
     ),
 }
 
