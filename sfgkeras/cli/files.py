@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from sfgkeras.cli.arguments import parse_settings
+from sfgkeras.cli.arguments import parse_names, parse_settings
 from sfgkeras.cli.completion import SHELLS, completion_script
 from sfgkeras.cli.group import OVERRIDES, commands, load_tensorflow, read_configuration, with_config
 from sfgkeras.cli.process import EXIT_USER
@@ -313,3 +313,17 @@ def completion(shell: str) -> None:
     fish:  sfgkeras completion fish > ~/.config/fish/completions/sfgkeras.fish
     """  # noqa: D301  # click's mark for lines that stay as they are
     click.echo(completion_script(shell, commands))
+
+
+@commands.command()
+@click.option("--series", required=True, type=click.Path(path_type=Path), help="Folder of the series the network saw.")
+@click.option("--ct", type=click.Path(path_type=Path), help="Synthetic CT in HU, a NIfTI file.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Organs, a NIfTI file of whole numbers.")
+@click.option("--names", default="", help="Names of the labels 1, 2, ..., e.g. prostate,bladder,rectum.")
+@click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
+def dicom(series: Path, ct: Path | None, labels: Path | None, names: str, output: Path, overwrite: bool) -> None:
+    """Write results as DICOM: a CT series, a segmentation object and RT structures, on the geometry of the source."""
+    from sfgkeras.applications.dicom.write import write_dicom
+
+    write_dicom(series, output, ct, labels, parse_names(names), overwrite, build_reporter())
