@@ -33,10 +33,10 @@ def coordinates(y_pred: Any, like: Any) -> Any:
     Raises:
         ValueError: If the numbers are not those of the landmarks.
     """
-    count, rank = like.shape[1:]
-    if len(y_pred.shape) != 2 or y_pred.shape[1] != count * rank:
-        raise ValueError(f"{count} landmarks of {rank} coordinates do not fit predictions of {tuple(y_pred.shape)}")
-    return ops.reshape(ops.cast(ops.convert_to_tensor(y_pred), "float32"), (-1, count, rank))
+    predicted, (count, rank) = ops.cast(ops.convert_to_tensor(y_pred), "float32"), like.shape[1:]
+    if len(predicted.shape) != 2 or predicted.shape[1] != count * rank:
+        raise ValueError(f"{count} landmarks of {rank} coordinates do not fit predictions of {tuple(predicted.shape)}")
+    return ops.reshape(predicted, (-1, count, rank))
 
 
 def heat_maps(y_pred: Any, like: Any) -> Any:
@@ -49,10 +49,10 @@ def heat_maps(y_pred: Any, like: Any) -> Any:
     Raises:
         ValueError: If the shapes do not fit.
     """
-    count, rank = like.shape[1:]
-    if len(y_pred.shape) != rank + 2 or y_pred.shape[-1] != count:
-        raise ValueError(f"{count} landmarks in {rank}-D do not fit heat maps of shape {tuple(y_pred.shape)}")
-    return ops.cast(ops.convert_to_tensor(y_pred), "float32")
+    maps, (count, rank) = ops.cast(ops.convert_to_tensor(y_pred), "float32"), like.shape[1:]
+    if len(maps.shape) != rank + 2 or maps.shape[-1] != count:
+        raise ValueError(f"{count} landmarks in {rank}-D do not fit heat maps of shape {tuple(maps.shape)}")
+    return maps
 
 
 def gaussian_maps(positions: Any, size: Any, sigma: float) -> Any:
