@@ -1,6 +1,5 @@
 """Batch and window for the memory at hand, by the estimate that `check` refuses by."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,8 +43,8 @@ def fit_memory(lines: Lines, facts: Facts, window: Window, path: Path) -> tuple[
     batch = int(lines.value("NETWORK", "batch_size"))
     wanted, budget = batch, facts.machine.budget
     size = list(window.size)
-    limit = max(1, math.floor(len(facts.complete) * window.slices))
-    batch = min(batch, limit)
+    limit = len(facts.complete) if facts.is_photo else batch  # of volumes there are any number of windows
+    batch = min(batch, max(1, limit))
     needed = _needed(lines, facts, batch, size, path)
     while needed > budget and (batch > 1 or max(size) > SMALLEST):
         if batch > 1:
@@ -58,7 +57,7 @@ def fit_memory(lines: Lines, facts: Facts, window: Window, path: Path) -> tuple[
         f"{budget / GIB:.1f} GiB"
     )
     why += "" if batch == wanted else f"; {wanted} would be usual"
-    why += f"; there are about {limit} windows" if batch == limit else ""
+    why += f"; there are {limit} photos" if batch == limit < wanted else ""
     lines.change("NETWORK", "batch_size", batch, why)
     return Window((size[0], size[1], size[2]), window.why, window.slices), batch
 
