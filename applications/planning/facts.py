@@ -69,6 +69,19 @@ class Facts:
         return sorted(set(self.subjects).intersection(*targets))
 
     @cached_property
+    def may_lack(self) -> bool:
+        """Whether subjects that lack some targets teach the other tasks."""
+        gaps = any(task.values is not None and task.values.num_missing for task in self.roles.tasks)
+        return len(self.roles.tasks) > 1 and (gaps or self.complete != self.subjects)
+
+    @cached_property
+    def teaching(self) -> list[str]:
+        """Subjects that can be learned from."""
+        if not self.may_lack:
+            return self.complete
+        return sorted(set(self.subjects).intersection(set().union(*(task.source.images for task in self.roles.tasks))))
+
+    @cached_property
     def on_one_grid(self) -> bool:
         """Whether all sources lie on the grid of the first image, but for the orientation that they are stored in."""
         others = [source for source in self.roles.used if source is not self.first and source in self.contents]

@@ -43,7 +43,7 @@ def fit_memory(lines: Lines, facts: Facts, window: Window, path: Path) -> tuple[
     batch = int(lines.value("NETWORK", "batch_size"))
     wanted, budget = batch, facts.machine.budget
     size = list(window.size)
-    limit = len(facts.complete) if facts.is_photo else batch  # of volumes there are any number of windows
+    limit = len(facts.teaching) if facts.is_photo else batch  # of volumes there are any number of windows
     batch = min(batch, max(1, limit))
     needed = _needed(lines, facts, batch, size, path)
     while needed > budget and (batch > 1 or max(size) > SMALLEST):

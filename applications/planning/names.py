@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from sfgkeras.applications.planning.words import CHANNEL, is_kind
+from sfgkeras.applications.planning.words import CHANNEL, is_kind, is_known
 
 MISSING = 0.5
 """What a subject without an image of a kind costs, beside 1 for each subject and kind."""
@@ -21,6 +21,7 @@ DOUBT = 0.05
 """What it costs to take a known word for a subject, or an unknown word with digits for a kind: it decides ties."""
 SMALL = 40
 """Files up to which every word may be one of a kind; of more, known ones and those without digits in 1 name of 100."""
+MOST_CHANNELS = 6
 _SEPARATORS = "_", "-", " ", "."
 _NUMBERED = re.compile(r"([A-Za-z]{3,})(\d+)")
 
@@ -96,6 +97,8 @@ def _words(path: PurePath, separator: str, numbered: bool) -> Name:
 def _best(names: Sequence[Name]) -> Division:
     counts = Counter(key for name in names for key in {word.key for word in name})
     constant = {key for key, count in counts.items() if count == len(names)} if len(names) > 1 else set()
+    # A known word says what all images are, and is no part of their subjects' ids, which a table may have, too.
+    constant -= {key for key in constant if is_known(key[1]) and not key[0]}
     channels = _channels(names)
     known = {key for key in counts if is_kind(key[1])} | channels
     loose = [
@@ -117,7 +120,7 @@ def _channels(names: Sequence[Name]) -> set[Key]:
     """Returns nnU-Net's numbers of channels, where at least half of the names end in one and these are few."""
     last = [name[-1] for name in names if CHANNEL.fullmatch(name[-1].text) and len(name) > 1]
     found = {word.key for word in last}
-    return found if len(last) * 2 >= len(names) and len(found) * 2 <= max(len(names), 2) else set()
+    return found if len(last) * 2 >= len(names) and len(found) <= MOST_CHANNELS else set()
 
 
 def _improved(

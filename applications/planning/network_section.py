@@ -20,6 +20,7 @@ UNEVEN_TOPS = 1.5
 FEWEST_FOR_NYUL = 5
 RARE = 0.02
 """Share of the voxels below which windows at random would hardly ever show a label."""
+PLACES = ("bounding_box", "landmarks")
 _MULTIPLE = {"highresnet": 8, "unet": 16, "vgg11": 32}
 
 
@@ -60,7 +61,7 @@ def choose_window(facts: Facts, network: str, spacing: Sequence[float] | None) -
     sides = spacing if spacing is not None else tuple(facts.geometry.median_spacing)
     typical, smallest = np.median(shapes, axis=0), shapes.min(axis=0)
     axis, why_axis = slice_axis(typical, sides)
-    boxes = any(task.type == "bounding_box" for task in facts.rows)
+    boxes = any(task.type in PLACES for task in facts.rows)
     why_2d = _why_slices(facts, typical, sides, axis)
     if why_2d and not boxes:
         size = [_side(length, LARGEST[2, facts.machine.on_gpu], network) for length in smallest]
@@ -164,8 +165,8 @@ def _add_sampling(lines: Lines, facts: Facts) -> None:
     rarest = rarest_labels(facts)
     if facts.is_photo:
         lines.add("NETWORK", "window_sampling", "resize", "each photo is one window")
-    elif any(task.type == "bounding_box" for task in facts.rows):
-        lines.add("NETWORK", "window_sampling", "resize", "a box is told from the whole volume")
+    elif any(task.type in PLACES for task in facts.rows):
+        lines.add("NETWORK", "window_sampling", "resize", "places are told from the whole volume")
     elif rarest is not None and rarest[1] < RARE:
         task, share = rarest
         why = (

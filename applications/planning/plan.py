@@ -36,6 +36,9 @@ from sfgkeras.errors import DataError, counted
 from sfgkeras.reporter import Reporter
 from sfgkeras.values import format_value
 
+SHOWN = 3
+"""How many files that cannot be used are named."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -94,7 +97,7 @@ def plan_folder(
         found.split if _fits(found.split, roles) else None,
         frozenset(phase_folders(found.hdf5) if "hdf5_file" in roles.images[0].keys else ()),
     )
-    if not facts.complete:
+    if not facts.teaching:
         raise DataError(
             f"{folder}: no subject has all of {', '.join(source.name for source in roles.used)}; choose fewer with "
             "--image and --target"
@@ -207,15 +210,16 @@ def _doubts(found: Survey, facts: Facts, notes: Sequence[str]) -> tuple[str, ...
     """Returns what might be meant otherwise, and what was passed over."""
     used = {source.name for source in facts.roles.used}
     left_out = [f"{name} is left out: {why}" for name, why in facts.roles.left_out.items() if name not in used]
-    broken = [f"left out: {why}" for why in list(found.broken.values())[:10]]
-    if len(found.broken) > len(broken):
+    broken = [f"left out: {why}" for why in list(found.broken.values())[:SHOWN]]
+    if len(found.broken) > SHOWN:
         broken.append(f"{len(found.broken) - len(broken)} other files cannot be used either")
     tables = [f"{why} (not used)" for why in found.odd_tables.values()]
     bad = [
         why for source in facts.roles.used if source in facts.contents for why in facts.contents[source].broken.values()
     ]
     lacking = len(facts.subjects) - len(facts.complete)
-    few = [f"{lacking} of {len(facts.subjects)} subjects lack a target"] if lacking else []
+    use = "they teach the other tasks" if facts.may_lack else "they are for inference only"
+    few = [f"{lacking} of {len(facts.subjects)} subjects lack a target: {use}"] if lacking else []
     return (*facts.roles.doubts, *few, *left_out, *broken, *bad, *tables, *found.notes, *notes)
 
 

@@ -8,7 +8,7 @@ from sfgkeras.applications.planning.contents import Content
 from sfgkeras.applications.planning.geometry import relation
 from sfgkeras.applications.planning.rows import ValueTask
 from sfgkeras.applications.planning.sources import FoundSource
-from sfgkeras.applications.planning.words import is_body, meaning
+from sfgkeras.applications.planning.words import SURFACES, is_body, meaning
 from sfgkeras.errors import DataError, counted, did_you_mean
 
 BODY = 0.15
@@ -113,12 +113,24 @@ def add_values(
         if named_targets and not {source.name, told.name.upper()} & named_targets:
             roles.left_out[f"{source.name} {told.name}"] = "not among --target"
         elif source.images.keys() & first.images.keys():
-            roles.tasks.append(PlannedTask(told.name.lower(), told.type, source, told.why, told))
+            taken = {task.name for task in roles.tasks}
+            name = _task_name(told, taken)
+            roles.tasks.append(PlannedTask(name, told.type, source, told.why, told))
         else:
             example = f"{next(iter(source.images))!r} against {next(iter(first.images))!r}"
             roles.left_out[f"{source.name} {told.name}"] = f"its ids are none of the images', e.g. {example}"
     if not roles.tasks:
         raise DataError(_no_target(roles, contents))
+
+
+def _task_name(told: ValueTask, taken: set[str]) -> str:
+    """Returns a name that no other task has: `has_lesion` of a class beside the label map `lesion`."""
+    plain = "".join(c if c.isalnum() or c in "_-" else "_" for c in told.name.lower())
+    other = f"has_{plain}" if told.type == "classification" else f"{plain}_value"
+    name, number = plain if plain not in taken else other, 2
+    while name in taken:
+        name, number = f"{other}_{number}", number + 1
+    return name
 
 
 def refuse_unknown(
@@ -266,7 +278,7 @@ def _choose_maps(roles: Roles, usable: Mapping[FoundSource, Content], targets: s
             )
         else:
             _add_map(roles, source, content, lies[source], bool(targets))
-    roles.tasks.sort(key=lambda task: (task.type != "regression", task.name))
+    roles.tasks.sort(key=lambda task: (task.type == "segmentation", task.name))
 
 
 def _owner(label: FoundSource, usable: Mapping[FoundSource, Content]) -> FoundSource | None:
@@ -294,7 +306,10 @@ def _add_map(roles: Roles, source: FoundSource, content: Content, lies: str, ask
         )
         roles.tasks.append(PlannedTask(name, "segmentation", source, why))
         return
-    roles.tasks.append(PlannedTask(name, "regression", source, f"{content.why}; {grid} as {first.name}"))
+    kind = next((SURFACES[word] for word in source.words if word in SURFACES), "regression")
+    roles.tasks.append(PlannedTask(name, kind, source, f"{content.why}; {grid} as {first.name}"))
+    if kind != "regression":
+        return
     if content.kind == "image" and not asked:
         roles.doubts.append(
             f"{source.name} is learned from {first.name}, for nothing says which of them is wanted; --image and "

@@ -10,7 +10,7 @@ from sfgkeras.data.hdf5.rows import list_data_sets
 from sfgkeras.data.hdf5.source import AFFINE
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.sources import Place
-from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.tables.loaders import LOADERS
 from sfgkeras.values import format_value
 
@@ -33,6 +33,7 @@ class ValueTask:
         why: The numbers that say so.
         weight_of_class: Share of the subjects of each class.
         span: Lowest and highest value of a quantity.
+        num_missing: Subjects without a value.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ValueTask:
     why: str = ""
     weight_of_class: Mapping[int, float] = field(default_factory=dict)
     span: tuple[float, float] = (0.0, 0.0)
+    num_missing: int = 0
 
 
 def hdf5_sources(paths: Sequence[Path]) -> tuple[list[FoundSource], list[str]]:
@@ -112,6 +114,11 @@ def table_tasks(rows: Mapping[str, Mapping[str, str]]) -> tuple[list[ValueTask],
         if set(names) <= set(columns):
             tasks.append(ValueTask("box", "bounding_box", names, why=f"the columns {', '.join(names)}"))
             columns = [column for column in columns if column not in names]
+    if points := [column.removesuffix("_x") for column in columns if is_point(column, columns)]:
+        own = {f"{name}{end}" for name in points for end in ("_x", "_y", "_z", "_visible")}
+        columns = [column for column in columns if column not in own]
+        why = f"{counted(len(points), 'point')}, columns {points[0]}_x, {points[0]}_y and so on"
+        tasks.append(ValueTask("landmarks", "landmarks", tuple(points), why=why))
     for column in columns:
         task = _column(column, (column,), [row[column] for row in rows.values()])
         if task is None:
@@ -123,9 +130,15 @@ def table_tasks(rows: Mapping[str, Mapping[str, str]]) -> tuple[list[ValueTask],
     return tasks, notes
 
 
+def is_point(column: str, columns: Sequence[str]) -> bool:
+    """Says whether a column is the x of a landmark: `nose_x` beside `nose_y`."""
+    name = column.removesuffix("_x")
+    return name not in ("", column) and f"{name}_y" in columns
+
+
 def _column(name: str, columns: tuple[str, ...], texts: Sequence[str]) -> ValueTask | None:
     try:
-        values = [float(text) for text in texts if text != ""]
+        values = [float(text) for text in texts if text.strip()]
     except ValueError:
         return None
     different = sorted(set(values))
@@ -136,9 +149,11 @@ def _column(name: str, columns: tuple[str, ...], texts: Sequence[str]) -> ValueT
         shares = {int(value): values.count(value) / len(values) for value in different}
         why = ", ".join(f"{label}: {share:.0%}" for label, share in shares.items())
         why = f"{len(different)} different whole numbers ({why})"
-        return ValueTask(name, "classification", columns, int(different[-1]) + 1, why, shares)
+        missing = len(texts) - len(values)
+        return ValueTask(name, "classification", columns, int(different[-1]) + 1, why, shares, num_missing=missing)
     span = (different[0], different[-1])
-    return ValueTask(name, "regression", columns, why=f"numbers from {span[0]:g} to {span[1]:g}", span=span)
+    why, missing = f"numbers from {span[0]:g} to {span[1]:g}", len(texts) - len(values)
+    return ValueTask(name, "regression", columns, why=why, span=span, num_missing=missing)
 
 
 def photo_attributes(images: Mapping[str, ImageRef]) -> bool:

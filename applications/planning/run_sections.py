@@ -55,8 +55,8 @@ def add_system(lines: Lines, facts: Facts) -> None:
 def add_training(lines: Lines, facts: Facts, window: Window, batch_size: int) -> None:
     """Adds `[TRAINING]`."""
     is_split = facts.split is not None or bool(facts.phases)
-    validation, inference, why = held_out(len(facts.complete))
-    num_training = len(facts.complete)
+    validation, inference, why = held_out(len(facts.teaching))
+    num_training = len(facts.teaching)
     if not is_split:
         num_training -= math.ceil(round(validation * num_training, 9)) + math.ceil(round(inference * num_training, 9))
     windows = max(1.0, num_training * window.slices)
@@ -83,12 +83,12 @@ def add_training(lines: Lines, facts: Facts, window: Window, batch_size: int) ->
         return
     lines.add("TRAINING", "exclude_fraction_for_validation", f"{validation:g}", why)
     lines.add("TRAINING", "exclude_fraction_for_inference", f"{inference:g}")
-    if "folds" in Training.model_fields and len(facts.complete) >= ENOUGH_FOR_FOLDS:
+    if "folds" in Training.model_fields and len(facts.teaching) >= ENOUGH_FOR_FOLDS:
         lines.add(
             "TRAINING",
             "folds",
             FOLDS,
-            f"{len(facts.complete)} subjects: every one is tested once, by networks that have not seen it",
+            f"{len(facts.teaching)} subjects: every one is tested once, by networks that have not seen it",
         )
 
 
@@ -103,7 +103,7 @@ def _add_augmentation(lines: Lines, facts: Facts) -> None:
 
 def add_inference(lines: Lines, facts: Facts) -> None:
     """Adds `[INFERENCE]` and `[EVALUATION]`."""
-    if facts.split is None and not facts.phases and len(facts.complete) < 2:
+    if facts.split is None and not facts.phases and len(facts.teaching) < 2:
         lines.add("INFERENCE", "dataset_to_infer", "training", "there is one subject, and it is in training")
     elif facts.phases and "inference" not in facts.phases:
         phase = "validation" if "validation" in facts.phases else "training"

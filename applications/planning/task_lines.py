@@ -8,6 +8,7 @@ from sfgkeras.applications.planning.network_section import rarest_labels
 from sfgkeras.applications.planning.roles import PlannedTask
 from sfgkeras.errors import counted
 from sfgkeras.tables.losses import default_loss
+from sfgkeras.tables.networks import gives_only
 from sfgkeras.values import format_value
 
 FILLED = 0.2
@@ -19,6 +20,11 @@ def add_tasks(lines: Lines, facts: Facts) -> None:
     names = listed(source.name for source in facts.roles.images)
     lines.add("MULTITASK", "image", names, facts.roles.why_images)
     lines.add("MULTITASK", "tasks", listed(task.name for task in facts.roles.tasks))
+    if facts.may_lack:
+        why = (
+            "some subjects lack some targets: they teach the other tasks, and nothing is learned from what is not there"
+        )
+        lines.add("MULTITASK", "missing_targets", "allow", why)
     rarest = rarest_labels(facts)
     if lines.value("NETWORK", "window_sampling") == "balanced" and rarest is not None:
         lines.add("MULTITASK", "sampler", rarest[0].source.name, "the label maps that windows are drawn by")
@@ -30,9 +36,12 @@ def add_tasks(lines: Lines, facts: Facts) -> None:
             _add_labels(lines, facts, task, section)
         elif task.values is not None:
             _add_values(lines, facts, task, section)
-        elif facts.contents[task.source].kind != "ct":
+        elif task.type == "regression" and facts.contents[task.source].kind != "ct":
             _add_quantity(lines, facts, task, section)
-        lines.add(section, "loss", default_loss(task.type), "the usual one of the type")
+        if task.type == "landmarks" and gives_only(lines.value("NETWORK", "name"), "vector"):
+            lines.add(section, "loss", "landmarks", "coordinates: the network gives no heat maps")
+        else:
+            lines.add(section, "loss", default_loss(task.type), "the usual one of the type")
 
 
 def _add_labels(lines: Lines, facts: Facts, task: PlannedTask, section: str) -> None:
@@ -77,7 +86,11 @@ def _add_values(lines: Lines, facts: Facts, task: PlannedTask, section: str) -> 
         scale = _scale(max(abs(end) for end in told.span))
         why = f"{told.span[0]:g} to {told.span[1]:g} are learned times this, which brings them to about 1"
         lines.add(section, "scale", f"{scale:g}", why)
-    if told.type != "bounding_box" and not facts.is_photo and lines.value("NETWORK", "window_sampling") != "resize":
+    if (
+        told.type in ("classification", "regression")
+        and not facts.is_photo
+        and lines.value("NETWORK", "window_sampling") != "resize"
+    ):
         lines.add(section, "per", "window", "volumes are cut into windows; results are the mean over all of an image")
 
 

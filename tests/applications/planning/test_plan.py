@@ -53,6 +53,7 @@ def test_pairs_in_one_folder(pairs, plan, tmp_path, monkeypatch):
     assert set(find_cohort(config).subjects) == set(SUBJECTS)
     assert any("lack a target" in doubt for doubt in planned.doubts)
     assert "p05" in planned.lines.heads["ORGANS"]
+    assert config.multitask.missing_targets == "allow"
     assert config.inference.dataset_to_infer == "inference"
 
 
@@ -133,6 +134,30 @@ def test_a_table_beside_images_becomes_tasks(plan, write, tmp_path, monkeypatch)
     assert config.tasks["grade"].num_classes == 2
     assert config.tasks["age"].scale == 0.01
     assert any("'remark'" in doubt for doubt in planned.doubts)
+
+
+def test_points_of_a_table_are_landmarks_and_empty_cells_no_target(plan, write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = ["subject_id,tip_x,tip_y,tip_z,base_x,base_y,base_z,age"]
+    for number in range(6):
+        write(tmp_path / "data" / f"c{number}_t1.nii.gz", intensities((24, 24, 24), number))
+        rows.append(f"c{number},4,5,6,10,11,12,{'' if number == 2 else 50.5 + number}")
+    (tmp_path / "data" / "patients.csv").write_text("\n".join(rows), encoding="utf-8")
+    config = checked(plan(tmp_path / "data"), tmp_path / "run.ini")
+    assert {name: task.type for name, task in config.tasks.items()} == {"landmarks": "landmarks", "age": "regression"}
+    assert config.tasks["landmarks"].attribute == "tip, base"
+    assert config.multitask.missing_targets == "allow"
+    assert config.network.window_sampling == "resize"
+
+
+def test_a_class_beside_a_label_map_of_its_name_has_another_name(plan, write, tmp_path):
+    rows = ["subject_id,lesion"]
+    for number in range(6):
+        write(tmp_path / "data" / f"c{number}_t1.nii.gz", intensities(SHAPE, number))
+        write(tmp_path / "data" / f"c{number}_lesion.nii.gz", labels(SHAPE))
+        rows.append(f"c{number},{number % 2}")
+    (tmp_path / "data" / "patients.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert [task.name for task in plan(tmp_path / "data").facts.roles.tasks] == ["lesion", "has_lesion"]
 
 
 def test_labels_that_do_not_count_from_0_are_numbered(plan, write, tmp_path):
