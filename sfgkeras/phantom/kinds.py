@@ -127,6 +127,18 @@ def _write_breasts() -> Writer:
     return write_breasts
 
 
+def _write_ultrasound() -> Writer:
+    from sfgkeras.phantom.ultrasound import write_ultrasound
+
+    return write_ultrasound
+
+
+def _write_tissue() -> Writer:
+    from sfgkeras.phantom.tissue import write_tissue
+
+    return write_tissue
+
+
 def _below(*sources: str) -> Mapping[str, str]:
     """Returns the settings of sources that all search the folder itself."""
     return {f"{name}.path_to_search": "" for name in sources}
@@ -224,6 +236,32 @@ KINDS: Mapping[str, PhantomKind] = {
                 "NIfTI files, a CSV file",
                 _write_breasts,
                 {"MR.path_to_search": "images", "ANSWERS.csv_file": "subjects.csv"},
+            )
+        },
+    ),
+    "ultrasound": PhantomKind(
+        "abdominal ultrasound in four views: NIfTI image, a table of views and of the ends of axes",
+        "mgcn",
+        {
+            "nifti": Layout(
+                "NIfTI files, a CSV file",
+                _write_ultrasound,
+                {"SCAN.path_to_search": "images", "LABELS.csv_file": "subjects.csv"},
+            )
+        },
+    ),
+    "tissue": PhantomKind(
+        "stained tissue with three diagnoses: photo, a map of the tissue, a table of diagnoses",
+        "ynet",
+        {
+            "folder": Layout(
+                "PNG images and maps, a CSV file",
+                _write_tissue,
+                {
+                    "SLIDE.path_to_search": "images",
+                    "TISSUE.path_to_search": "maps",
+                    "DIAGNOSIS.csv_file": "subjects.csv",
+                },
             )
         },
     ),
