@@ -108,6 +108,30 @@ def peaks(maps: Any) -> Any:
     return ops.stack(found[::-1], axis=-1)
 
 
+def expected_positions(maps: Any, sharpness: float) -> Any:
+    """Returns the means of the distributions that heat maps are, `(batch, landmarks, rank)`; they have a gradient.
+
+    The probability of a voxel is the softmax of `sharpness` times the map: where one voxel stands out this is the peak.
+
+    Args:
+        maps: `(batch, *spatial, landmarks)`.
+        sharpness: What heights are multiplied by.
+
+    Example:
+        >>> expected_positions(ops.array([[[0.0], [1.0], [1.0], [0.0]]]), 40.0).numpy().round(4).tolist()
+        [[[0.5]]]
+    """
+    shape, rank = ops.shape(maps), len(maps.shape) - 2
+    flat = ops.softmax(sharpness * ops.reshape(maps, (shape[0], -1, shape[-1])), axis=1)
+    weights, found = ops.reshape(flat, shape), []
+    for axis in range(rank):
+        size = shape[axis + 1]
+        centres = (ops.cast(ops.arange(size), "float32") + 0.5) / ops.cast(size, "float32")
+        along = ops.sum(weights, axis=tuple(each + 1 for each in range(rank) if each != axis))
+        found.append(ops.sum(along * centres[None, :, None], axis=1))
+    return ops.stack(found, axis=-1)
+
+
 def predicted_positions(y_pred: Any, like: Any) -> Any:
     """Returns where a network says that landmarks are, by coordinates or heat maps, `(batch, landmarks, rank)`.
 

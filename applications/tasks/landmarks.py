@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from scipy.special import expit
 
-from sfgkeras.analysis.measures import evaluate_landmarks
+from sfgkeras.analysis.landmark_errors import lengths
+from sfgkeras.analysis.measures import evaluate_landmarks, evaluate_lengths
 from sfgkeras.analysis.uncertainty import Allocate, Moments, in_memory
 from sfgkeras.applications.tasks.targets import PointTarget
 from sfgkeras.data.heat_maps import locate
@@ -60,6 +61,12 @@ class LandmarkTask(PointTarget):
     def dimensions(self) -> int:
         """2 or 3: coordinates of a landmark in files and results."""
         return self.columns_of_table.dimensions or 3
+
+    @property
+    def lengths(self) -> dict[str, tuple[int, int]]:
+        """The places of the two landmarks of every length by its name."""
+        named = self.columns_of_table.named_lengths()
+        return {name: (self.names.index(ends[0]), self.names.index(ends[1])) for name, ends in named.items()}
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -192,6 +199,8 @@ class LandmarkTask(PointTarget):
         voxels = to_file(from_fractions(table[:, : len(size)], size))
         points = frame.points_as_written(voxels, self.dimensions)
         row = dict(zip(self.columns, points.ravel().tolist(), strict=True))
+        found = lengths(points, list(self.lengths.values()))
+        row |= {f"{self.name}_{name}_length": float(value) for name, value in zip(self.lengths, found, strict=True)}
         return row | self._peaks(table, "")
 
     def finish_points_spread(
@@ -228,14 +237,18 @@ class LandmarkTask(PointTarget):
         return mask
 
     def evaluate_values(self, truth: np.ndarray, prediction: np.ndarray, evaluation: Any) -> list[dict[str, Any]]:
-        """Measures every landmark of every subject; a row for each, the landmark as its `label`."""
+        """Measures every landmark and length of every subject; a row for each, its name as the `label`."""
         shape = (len(truth), len(self.names), self.dimensions)
         names, tolerance = self.measures(evaluation.evaluations), evaluation.surface_tolerance
-        measured = evaluate_landmarks(np.reshape(truth, shape), np.reshape(prediction, shape), names, tolerance)
+        true, found = np.reshape(truth, shape), np.reshape(prediction, shape)
+        measured = evaluate_landmarks(true, found, names, tolerance)
+        ends = list(self.lengths.values())
+        of_lengths = evaluate_lengths(lengths(true, ends), lengths(found, ends), names)
         return [
-            {"label": name, **{measure: float(values[subject, number]) for measure, values in measured.items()}}
+            {"label": name, **{measure: float(values[subject, number]) for measure, values in table.items()}}
             for subject in range(len(truth))
-            for number, name in enumerate(self.names)
+            for labels, table in ((self.names, measured), (tuple(self.lengths), of_lengths))
+            for number, name in enumerate(labels)
         ]
 
 

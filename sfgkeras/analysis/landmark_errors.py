@@ -1,5 +1,7 @@
 """How far predicted landmarks are from true ones, in mm."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -17,6 +19,27 @@ def distances(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     if truth.shape != prediction.shape:
         raise ValueError(f"prediction of shape {prediction.shape} does not fit truth of shape {truth.shape}")
     return np.linalg.norm(prediction - truth, axis=-1)
+
+
+def lengths(points: np.ndarray, ends: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Returns the distances between pairs of points, `(..., lengths)`; NaN where one of them is not known.
+
+    Args:
+        points: `(..., points, rank)`.
+        ends: The two points of every length, by their places.
+
+    Example:
+        >>> lengths(np.array([[0.0, 0.0], [1.0, 1.0], [3.0, 4.0]]), [(0, 2)]).tolist()
+        [5.0]
+    """
+    points = np.asarray(points, np.float64)
+    first, second = ([pair[side] for pair in ends] for side in (0, 1))
+    return np.asarray(np.linalg.norm(points[..., second, :] - points[..., first, :], axis=-1))
+
+
+def length_error(found: np.ndarray, tolerance: float) -> np.ndarray:
+    """Returns the size of differences of lengths; `tolerance` has no say."""
+    return np.abs(found)
 
 
 def radial_error(found: np.ndarray, tolerance: float) -> np.ndarray:

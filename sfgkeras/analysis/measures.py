@@ -340,9 +340,26 @@ def evaluate_landmarks(
     Raises:
         ValueError: If shapes do not fit or a measure is unknown.
     """
-    chosen = _chosen(names, "landmarks")
-    found = distances(truth, prediction)
-    return {measure: evaluation.function(found, tolerance) for measure, evaluation in chosen.items()}
+    return _of_points(distances(truth, prediction), "landmarks", names, tolerance)
+
+
+def evaluate_lengths(truth: np.ndarray, prediction: np.ndarray, names: Sequence[str] | None = None) -> Any:
+    """Measures predicted lengths between landmarks, one by one.
+
+    Args:
+        truth: Lengths in mm, `(...)`; NaN where a landmark is not known.
+        prediction: The same.
+        names: Which measures, keys of `EVALUATIONS`; None for the usual ones of landmarks.
+
+    Returns:
+        The values of all lengths, `(...)`, by measure.
+    """
+    return _of_points(np.asarray(prediction) - np.asarray(truth), "lengths", names, 0.0)
+
+
+def _of_points(found: np.ndarray, needs: str, names: Sequence[str] | None, tolerance: float) -> dict[str, np.ndarray]:
+    chosen = _chosen(names, "landmarks").items()
+    return {measure: entry.function(found, tolerance) for measure, entry in chosen if entry.needs == needs}
 
 
 def evaluate_boxes(

@@ -112,6 +112,20 @@ class HeatMapSettings(Settings):
 
 
 @dataclass(frozen=True)
+class ConstrainedHeatMapSettings(HeatMapSettings):
+    """Settings of `heat_map_coordinates`."""
+
+    weight: float = setting(
+        10.0, "What the squared error of the coordinates, in fractions of the window, counts beside the map's.", ge=0
+    )
+    sharpness: float = setting(
+        20.0,
+        "What a map is multiplied by before its softmax gives the coordinates; above 10 or so far voxels have no say.",
+        gt=0,
+    )
+
+
+@dataclass(frozen=True)
 class BinarySettings(Settings):
     """Settings of `binary_crossentropy`."""
 
@@ -264,6 +278,12 @@ def _heat_map_cross_entropy() -> "type[TaskLoss]":
     return HeatMapCrossEntropy
 
 
+def _constrained_heat_map() -> "type[TaskLoss]":
+    from sfgkeras.losses.landmarks import ConstrainedHeatMapLoss
+
+    return ConstrainedHeatMapLoss
+
+
 def _landmark_loss() -> "type[TaskLoss]":
     from sfgkeras.losses.landmarks import LandmarkLoss
 
@@ -366,6 +386,12 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
     "landmarks": {
         "heat_map": LossEntry(
             _heat_map, "squared error of a heat map for each landmark", HeatMapSettings, needs_map=True
+        ),
+        "heat_map_coordinates": LossEntry(
+            _constrained_heat_map,
+            "squared error of a heat map for each landmark, and of the coordinates that it expects (Xu et al. 2018)",
+            ConstrainedHeatMapSettings,
+            needs_map=True,
         ),
         "heat_map_crossentropy": LossEntry(
             _heat_map_cross_entropy,

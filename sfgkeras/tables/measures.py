@@ -20,8 +20,8 @@ class MeasureFacts:
             `"depth"`, `"normals"` or `"motion"`.
         needs: What its function takes: `"residuals"`, values of a similarity map (`"similarity"`), `"counts"`, surface
             `"distances"`, surface `"elements"`, a confusion `"matrix"`, true and predicted `"boxes"` or `"depths"`,
-            `"angles"` between normals, or the distances of `"landmarks"`, and `surface_tolerance`; or a frame and the
-            first one `"moved"` to it.
+            `"angles"` between normals, the distances of `"landmarks"`, or the differences of `"lengths"` between
+            landmarks, with both of these `surface_tolerance`; or a frame and the first one `"moved"` to it.
         higher_is_better: Whether a larger value is a better one; None where neither is.
         unit: `"target"` for that of the target, `"target^2"` for its square, `"mm"`, `"dB"`, or empty.
         usual: Whether it is measured where no measure is named.
@@ -295,6 +295,12 @@ def _radial_error() -> Measure:
     return radial_error
 
 
+def _length_error() -> Measure:
+    from sfgkeras.analysis.landmark_errors import length_error
+
+    return length_error
+
+
 def _detection_rate() -> Measure:
     from sfgkeras.analysis.landmark_errors import detection_rate
 
@@ -494,6 +500,14 @@ MEASURES: dict[str, MeasureEntry] = {
     ),
     "radial_error": _landmarks(
         _radial_error, "distance between true and predicted landmarks", higher_is_better=False, unit="mm"
+    ),
+    "length_error": MeasureEntry(
+        _length_error,
+        "difference of true and predicted `landmarks_lengths`",
+        kind="landmarks",
+        needs="lengths",
+        higher_is_better=False,
+        unit="mm",
     ),
     "detection_rate": _landmarks(
         _detection_rate, "fraction of the landmarks found within `surface_tolerance`", higher_is_better=True

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from sfgkeras.errors import Problem
+from sfgkeras.quoting import split_list
 from sfgkeras.settings import Settings, setting
 from sfgkeras.tables.entry import Entry
 
@@ -51,8 +52,15 @@ class LandmarkSettings(Settings):
         "What the column is called that says whether a landmark is visible, 0 or 1; all are where there is none.",
     )
 
+    lengths: str = setting(
+        "",
+        "Distances between two landmarks that are results of their own, in mm, e.g. `long: a, b; short: c, d`: written "
+        "as `<task>_long_length`, and measured by `length_error`.",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.named_lengths()
         for key, parts in (("columns", ("{name}", "{axis}")), ("visibility", ("{name}",))):
             if not all(part in getattr(self, key) for part in parts):
                 has = " and ".join(parts)
@@ -62,6 +70,24 @@ class LandmarkSettings(Settings):
         """Returns the columns of some landmarks, all of the first one first."""
         axes = "xyz"[: self.dimensions or 3]
         return tuple(_filled(self.columns, name, axis) for name in names for axis in axes)
+
+    def named_lengths(self) -> dict[str, tuple[str, str]]:
+        """Returns the two landmarks of every length by its name.
+
+        Raises:
+            Problem: If a length has not two landmarks, or a name is there twice.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for part in filter(None, (part.strip() for part in self.lengths.split(";"))):
+            name, colon, ends = (each.strip() for each in part.partition(":"))
+            landmarks = split_list(ends)
+            if not (name and colon) or len(set(landmarks)) != 2 or len(landmarks) != 2:
+                what = f"has {part!r}, which is no name and two landmarks"
+                raise Problem(what, "write e.g. long: a, b; short: c, d", key="lengths", value=self.lengths)
+            if name in found:
+                raise Problem(f"has {name!r} twice", "give every length a name", key="lengths", value=self.lengths)
+            found[name] = (landmarks[0], landmarks[1])
+        return found
 
     def visibility_columns(self, names: Sequence[str]) -> tuple[str, ...]:
         """Returns the columns that say which landmarks are visible."""

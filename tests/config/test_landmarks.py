@@ -57,6 +57,7 @@ def test_landmarks_have_the_dimensions_of_the_window_and_heat_maps_unless_they_s
         ("task.points.attribute", "left, left", "names a landmark twice"),
         ("task.points.landmarks_columns", "{name}", "lacks {name} and {axis}"),
         ("task.points.landmarks_visibility", "seen", "lacks {name}"),
+        ("task.points.landmarks_lengths", "long: left, rigt", "length 'long' to 'rigt', which is no landmark"),
         ("task.points.landmarks_dimensions", "4", "must be at most 3"),
         ("task.points.head_pooling", "flatten", "has no meaning for landmarks that loss = heat_map tells"),
         ("task.points.per", "window", "places of a landmarks are those of the whole image"),

@@ -4,12 +4,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.special import expit
+from scipy.special import expit, softmax
 from scipy.stats import norm
 
-from sfgkeras.landmarks import gaussian_maps, peaks, predicted_positions
-from sfgkeras.losses import HeatMapCrossEntropy, HeatMapLoss, LandmarkLoss
-from sfgkeras.losses.landmarks import heat_map_cross_entropy, heat_map_loss, landmark_loss
+from sfgkeras.landmarks import expected_positions, gaussian_maps, peaks, predicted_positions
+from sfgkeras.losses import ConstrainedHeatMapLoss, HeatMapCrossEntropy, HeatMapLoss, LandmarkLoss
+from sfgkeras.losses.landmarks import (
+    constrained_heat_map_loss,
+    coordinate_constraint,
+    heat_map_cross_entropy,
+    heat_map_loss,
+    landmark_loss,
+)
 
 TRUTH = np.array([[[0.25, 0.5], [0.75, 0.25], [0.5, 1.0]], [[0.0, 0.5], [0.1, 0.2], [0.3, 0.4]]], np.float32)
 
@@ -24,7 +30,11 @@ def test_coordinates_cost_half_the_squared_distance_of_visible_landmarks_over_al
     np.testing.assert_allclose(landmark_loss(TRUTH, predicted, np.array([0.0, 2.0])), [0.0, 2.0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [LandmarkLoss(), HeatMapLoss(), HeatMapCrossEntropy()], ids=lambda loss: loss.name)
+@pytest.mark.parametrize(
+    "loss",
+    [LandmarkLoss(), HeatMapLoss(), HeatMapCrossEntropy(), ConstrainedHeatMapLoss()],
+    ids=lambda loss: loss.name,
+)
 def test_a_landmark_that_is_not_visible_has_no_gradient_and_may_hold_anything(loss):
     visible = np.array([[1, 0, 1], [0, 0, 0]], np.float32)
     truth = np.where(visible[..., None] > 0, TRUTH, 1e6).astype(np.float32)
@@ -38,6 +48,27 @@ def test_a_landmark_that_is_not_visible_has_no_gradient_and_may_hold_anything(lo
     assert np.isfinite(gradient).all()
     assert (np.abs(by_landmark).reshape(2, 3, -1).max(axis=-1) > 0).tolist() == (visible > 0).tolist()
     assert values[1] == 0
+
+
+def test_coordinates_that_a_map_expects_are_the_mean_of_its_softmax():
+    maps = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype(np.float32)
+    flat = softmax(3.0 * maps.reshape(2, 35, 3).astype(float), axis=1).reshape(2, 5, 7, 3)
+    expected = [np.einsum("bxyl,x->bl", flat, (np.arange(5) + 0.5) / 5)]
+    expected.append(np.einsum("bxyl,y->bl", flat, (np.arange(7) + 0.5) / 7))
+    np.testing.assert_allclose(expected_positions(maps, 3.0), np.stack(expected, axis=-1), rtol=1e-5)
+
+
+def test_the_constraint_is_the_squared_distance_of_expected_coordinates():
+    # A landmark in the middle of 4 x 4 pixels whose map is one peak, in the pixel centred at 7 / 8, 1 / 8.
+    truth = np.full((1, 1, 2), 0.5, np.float32)
+    maps = np.zeros((1, 4, 4, 1), np.float32)
+    maps[0, 3, 0] = 1.0
+    distance = 2 * (3 / 8) ** 2
+    assert float(coordinate_constraint(truth, maps, sharpness=200.0)[0]) == pytest.approx(distance, rel=1e-5)
+    total = constrained_heat_map_loss(truth, maps, sigma=1.0, weight=4.0, sharpness=200.0)
+    np.testing.assert_allclose(total, heat_map_loss(truth, maps, sigma=1.0) + 4 * distance, rtol=1e-5)
+    beyond = np.full((1, 1, 2), -1e3, np.float32)
+    assert float(coordinate_constraint(beyond, maps)[0]) == 0.0
 
 
 def test_heat_maps_are_products_of_gaussians_of_height_one():

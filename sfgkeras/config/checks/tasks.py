@@ -7,6 +7,7 @@ from sfgkeras.config import choices
 from sfgkeras.config.checks.words import listed
 from sfgkeras.config.settle import Draft
 from sfgkeras.config.task_sections import Task
+from sfgkeras.errors import did_you_mean
 from sfgkeras.quoting import split_list
 from sfgkeras.tables.losses import LOSSES, is_told_by_map, takes_one_logit
 from sfgkeras.tables.metrics import METRICS
@@ -149,8 +150,26 @@ def _check_target(draft: Draft, name: str, task: Task) -> None:
     if scalar and loss is not None and loss.needs_map and not is_told_by_map(task.type, task.loss):
         ini.add(*place(name, "loss"), f"compares maps, and [{task.target}] gives values", "use another loss")
     _check_head(draft, name, task)
+    _check_lengths(draft, name, task)
+    if task.adversarial_weight and scalar and not is_told_by_map(task.type, task.loss):
+        message = "has no meaning for a task that is no map: an adversary judges maps beside their images"
+        ini.add(*place(name, "adversarial_weight"), message, "remove it")
     if task.output_activation != "linear" and not TASK_TYPES[task.type].has_scale:
         ini.add(*place(name, "output_activation"), f"has no meaning for a {task.type}", "remove it")
+
+
+def _check_lengths(draft: Draft, name: str, task: Task) -> None:
+    """Lengths are between landmarks of the task."""
+    columns = task.chosen_settings("type")
+    if not isinstance(columns, LandmarkSettings):
+        return
+    landmarks = split_list(task.attribute or "")
+    for length, ends in columns.named_lengths().items():
+        for end in ends:
+            if end not in landmarks:
+                hint = did_you_mean(end, landmarks, f"the landmarks are {', '.join(landmarks)}")
+                place = draft.application.place(name, "landmarks_lengths")
+                draft.ini.add(*place, f"has the length {length!r} to {end!r}, which is no landmark of the task", hint)
 
 
 def _columns(task: Task) -> list[str | None]:

@@ -16,7 +16,7 @@ from sfgkeras.config import read_config
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.data.heat_maps import locate
 from sfgkeras.data.points import Frame, points_between
-from sfgkeras.errors import DataError
+from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import SilentReporter
 from sfgkeras.tables.tasks import LandmarkSettings
 
@@ -115,6 +115,36 @@ def test_a_measure_has_a_row_for_each_landmark_and_none_where_it_is_unknown():
     assert [row["label"] for row in rows] == ["eye", "nose", "eye", "nose"]
     np.testing.assert_array_equal([row["radial_error"] for row in rows], [5, 1, np.nan, 0])
     np.testing.assert_array_equal([row["detection_rate"] for row in rows], [0, 1, np.nan, 1])
+
+
+def test_a_length_is_a_row_of_its_own_and_a_result_in_millimetres():
+    class Evaluation:
+        evaluations, surface_tolerance = (), 2.0
+
+    section = _with_lengths(task_of("a, b, c").settings, "long: a, c; short: b, a")
+    task = LandmarkTask("p", "POINTS", section, InputSource(loader="table"))
+    truth = np.array([[0.0, 0, 3, 4, 6, 8], [np.nan, np.nan, 0, 0, 1, 1]])
+    found = np.array([[0.0, 0, 3, 0, 6, 8], [0, 0, 0, 0, 1, 1]])
+    rows = task.evaluate_values(truth, found, Evaluation)
+    assert [row["label"] for row in rows] == ["a", "b", "c", "long", "short"] * 2
+    np.testing.assert_array_equal([rows[i]["length_error"] for i in (3, 4, 8, 9)], [0, 2, np.nan, np.nan])
+    assert "length_error" not in rows[0]
+    assert "radial_error" not in rows[3]
+    # Fractions of a window that is the photo; its pixels are 1 mm wide.
+    points = np.array([[0.0, 0.0, 0.5, 1.0], [0.3, 0.0, 0.5, 1.0], [0.3, 0.2, 0.5, 1.0]])
+    written = task.finish_points(points, points_between(np.eye(4), np.eye(4)), (100, 200, 1), PHOTO)
+    assert written["p_short_length"] == pytest.approx(30)
+    assert written["p_long_length"] == pytest.approx(50)
+
+
+def _with_lengths(section, text):
+    return section.with_settings("type", LandmarkSettings(2, lengths=text))
+
+
+@pytest.mark.parametrize("text", ["long", "long: a", "long: a, a", "long: a, b; long: b, a", ": a, b"])
+def test_a_length_is_a_name_and_two_landmarks(text):
+    with pytest.raises(ConfigError, match="lengths"):
+        LandmarkSettings(2, lengths=text)
 
 
 def test_the_peak_of_a_gaussian_is_found_between_voxels_and_at_the_edge_on_one():
