@@ -16,6 +16,7 @@ from typing import Any
 
 REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.layers.activation": ("MaskedActivation", "PReLU"),
+    "sfgkeras.layers.adversary": ("Adversary",),
     "sfgkeras.layers.block": ("Block",),
     "sfgkeras.layers.convolution": ("Convolution",),
     "sfgkeras.layers.cross_stitch": ("CrossStitch",),
@@ -30,7 +31,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.losses.binary": ("BinaryCrossEntropy",),
     "sfgkeras.losses.boxes": ("GeneralisedOverlapLoss",),
     "sfgkeras.losses.classification": ("ClassificationCrossEntropy",),
-    "sfgkeras.losses.landmarks": ("HeatMapCrossEntropy", "HeatMapLoss", "LandmarkLoss"),
+    "sfgkeras.losses.landmarks": ("ConstrainedHeatMapLoss", "HeatMapCrossEntropy", "HeatMapLoss", "LandmarkLoss"),
     "sfgkeras.losses.motion": ("WarpingLoss",),
     "sfgkeras.losses.overlap": (
         "GeneralisedDiceLoss",

@@ -53,7 +53,7 @@ MUST_STAY: Mapping[str, tuple[str, ...]] = {
     "NETWORK": ("window_sampling", "keep_prob"),
     "TRAINING": ("best_metric", "balancing", "meta_learning", "vars_to_freeze", "schedule", "folds", "fold"),
     "MULTITASK": ("sampler", "weight", "missing_targets", "init_categorical", "cross_stitch_per_channel"),
-    "TASK": ("target", "loss", "log_sigma", "attribute", "units"),
+    "TASK": ("target", "loss", "log_sigma", "attribute", "units", "adversarial_weight"),
     "SOURCE": (
         "spatial_window_size",
         "axcodes",

@@ -55,6 +55,11 @@ def build_network(
             bias_initializer=settings.bias_initializer,
             dropout=1.0 - settings.keep_prob,
             heads=build_heads(tasks, network_class.usual_head),
+            adversaries={
+                name: task.settings.adversarial_weight
+                for name, task in tasks.items()
+                if task.settings.adversarial_weight
+            },
             rematerialise=config.system.rematerialise,
             # A fixed name: variables keep their paths whatever else was built before in the same process.
             name="network",

@@ -120,7 +120,10 @@ class TrainingStep:
         with tf.GradientTape(persistent=self._balancer.asks_for_gradients or bool(self._balancer.stopped)) as tape:
             outputs = self._network(images, training=True)
             values = losses_of_windows(self._losses, outputs, targets, weights)
-            parts = {task: tf.reduce_sum(value) / self._global_batch_size for task, value in values.items()}
+            judged = {
+                task: self._judged(task, value, images, outputs, targets, weights) for task, value in values.items()
+            }
+            parts = {task: tf.reduce_sum(value) / self._global_batch_size for task, value in judged.items()}
             presence = {
                 task: count / self._global_batch_size for task, count in labelled(self._losses, weights).items()
             }
@@ -152,12 +155,20 @@ class TrainingStep:
         errors = labelled_errors(values, weights) if self._network.trunk.records_errors else None
         return {TOTAL: total, REGULARISATION: regularisation, **parts}, errors
 
+    def _judged(self, task: str, value: Any, images: Any, outputs: Any, targets: Any, weights: Any) -> Any:
+        """Returns the loss of a task, `(batch,)`, with the judgement of its adversary if it has one."""
+        loss = self._losses[task]
+        judgement = self._network.judgement(task, loss, images, targets[task], outputs[task], weights[task])
+        return value if judgement is None else value + judgement
+
     def _of_other_turns(self, turn: int, gradients: Sequence[Any]) -> list[bool]:
         """Says for every variable whether the task of a turn does not use it, and nothing weighs its loss by it.
 
         In the turn of a stopped task nothing is trained.
         """
         used = [*self._network.trunk.used_by(turn), *self._balancer.trainable_variables]
+        for adversary in self._network.adversaries.values():
+            used += adversary.trainable_variables
         ids = set() if list(self._losses)[turn] in self._balancer.stopped else {id(variable) for variable in used}
         return [
             gradient is None or id(variable) not in ids

@@ -139,6 +139,13 @@ class Task(Section):
         description="With `balancing = uncertainty`: the initial logarithm of the task's uncertainty s, of which the "
         "weight is 1 / s^2 for losses on classes and 1 / (2 s^2) for those on quantities; empty for 0. (new)",
     )
+    adversarial_weight: Annotated[float, NUMBER] = Field(
+        default=0.0,
+        ge=0,
+        description="What the judgement of an adversary counts beside the loss: a small network that learns to tell "
+        "true maps beside their images from predicted ones, and that the network learns to mislead (Xu et al. 2018); "
+        "0 for none, e.g. 0.01. Logged losses of the training hold the judgement, those of validations do not. (new)",
+    )
     importance: Annotated[float | None, NUMBER] = Field(
         default=None,
         gt=0,

@@ -7,7 +7,7 @@ from sfgkeras.losses.base import TaskLoss
 from sfgkeras.losses.binary import BinaryCrossEntropy
 from sfgkeras.losses.boxes import GeneralisedOverlapLoss
 from sfgkeras.losses.classification import ClassificationCrossEntropy
-from sfgkeras.losses.landmarks import HeatMapCrossEntropy, HeatMapLoss, LandmarkLoss
+from sfgkeras.losses.landmarks import ConstrainedHeatMapLoss, HeatMapCrossEntropy, HeatMapLoss, LandmarkLoss
 from sfgkeras.losses.motion import WarpingLoss
 from sfgkeras.losses.overlap import (
     GeneralisedDiceLoss,
@@ -46,6 +46,7 @@ __all__ = [
     "DiceLoss",
     "GeneralisedDiceLoss",
     "GeneralisedOverlapLoss",
+    "ConstrainedHeatMapLoss",
     "HeatMapCrossEntropy",
     "HeatMapLoss",
     "Huber",

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from sfgkeras.landmarks import coordinates, energy, gaussian_maps, heat_maps, true_positions
+from sfgkeras.landmarks import coordinates, energy, expected_positions, gaussian_maps, heat_maps, true_positions
 from sfgkeras.losses.base import TaskLoss
 from sfgkeras.targets import split_weight
 
@@ -56,6 +56,41 @@ def heat_map_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, sigma: fl
     rank = len(maps.shape) - 2
     squares = ops.sum(ops.square(maps - wanted), axis=tuple(range(1, rank + 1)))
     return _of_visible(squares / energy(sigma, rank), sample_weight)
+
+
+def coordinate_constraint(y_true: Any, y_pred: Any, sample_weight: Any = None, sharpness: float = 20.0) -> Any:
+    """Returns the squared distance of what heat maps expect to be the place of a landmark from its true place.
+
+    It is averaged over the landmarks; one beyond the window has no place in it, and counts as 0.
+
+    Args:
+        y_true: Positions, `(batch, landmarks, rank)`.
+        y_pred: Heat maps, `(batch, *spatial, landmarks)`.
+        sample_weight: None; visibility, `(batch, landmarks)`; or a factor per sample, `(batch,)`.
+        sharpness: See `landmarks.expected_positions`.
+
+    Returns:
+        The losses, `(batch,)`, in squared fractions of the window.
+    """
+    truth = true_positions(y_true)
+    expected = expected_positions(heat_maps(y_pred, truth), sharpness)
+    is_shown = ops.all(ops.logical_and(truth >= 0.0, truth <= 1.0), axis=-1)
+    # A place that does not count may be anything, also none.
+    distance = ops.where(is_shown[..., None], expected - truth, 0.0)
+    return _of_visible(ops.sum(ops.square(distance), axis=-1), sample_weight)
+
+
+def constrained_heat_map_loss(
+    y_true: Any,
+    y_pred: Any,
+    sample_weight: Any = None,
+    sigma: float = 2.0,
+    weight: float = 10.0,
+    sharpness: float = 20.0,
+) -> Any:
+    """Returns `heat_map_loss + weight * coordinate_constraint` (after Xu et al. 2018); arguments as theirs."""
+    maps = heat_map_loss(y_true, y_pred, sample_weight, sigma)
+    return maps + weight * coordinate_constraint(y_true, y_pred, sample_weight, sharpness)
 
 
 def heat_map_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None, sigma: float = 2.0) -> Any:
@@ -116,6 +151,30 @@ class _HeatMaps(TaskLoss):
             raise ValueError(f"sigma = {sigma!r} of heat maps must be a positive number of voxels")
         self.sigma = float(sigma)
 
+    def judged_maps(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
+        """Returns the true heat maps, the predicted ones, and what each sample counts; see `losses.judged`.
+
+        The map of a landmark that is not visible is 0 in both.
+        """
+        truth = true_positions(y_true)
+        maps = self.shown(heat_maps(y_pred, truth))
+        factor, visible = split_weight(sample_weight, tuple(truth.shape[:2]))
+        is_known = ops.ones_like(truth[..., 0]) if visible is None else visible
+        known = ops.reshape(is_known > 0, (-1, *(1,) * truth.shape[-1], truth.shape[1]))
+        # What a landmark that is not known has for a position may be anything.
+        places = ops.where((is_known > 0)[..., None], truth, 0.0)
+        wanted = ops.where(known, gaussian_maps(places, ops.shape(maps)[1:-1], self.sigma), 0.0)
+        counts = ops.cast(ops.any(is_known > 0, axis=-1), "float32")
+        return (
+            wanted,
+            ops.where(known, maps, 0.0),
+            counts if factor is None else counts * ops.cast(factor > 0, "float32"),
+        )
+
+    def shown(self, outputs: Any) -> Any:
+        """Returns outputs as heat maps."""
+        return outputs
+
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs."""
         return {**super().get_config(), "sigma": self.sigma}
@@ -131,8 +190,45 @@ class HeatMapLoss(_HeatMaps):
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
+class ConstrainedHeatMapLoss(_HeatMaps):
+    """The squared error of heat maps, and that of the coordinates which they expect (after Xu et al. 2018).
+
+    Args:
+        sigma: Standard deviation of the true maps in voxels.
+        weight: What the squared error of the coordinates, in fractions of the window, counts.
+        sharpness: See `landmarks.expected_positions`.
+        reduction: As `TaskLoss`.
+        name: Name of the loss.
+    """
+
+    def __init__(
+        self,
+        sigma: float = 2.0,
+        weight: float = 10.0,
+        sharpness: float = 20.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(sigma, reduction, name)
+        self.weight = float(weight)
+        self.sharpness = float(sharpness)
+
+    def per_sample(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Returns `constrained_heat_map_loss`, `(batch,)`."""
+        return constrained_heat_map_loss(y_true, y_pred, sample_weight, self.sigma, self.weight, self.sharpness)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs."""
+        return {**super().get_config(), "weight": self.weight, "sharpness": self.sharpness}
+
+
+@keras.saving.register_keras_serializable(package="sfgkeras")
 class HeatMapCrossEntropy(_HeatMaps):
     """The binary cross-entropy of a heat map for every landmark (DeVries et al. 2014)."""
+
+    def shown(self, outputs: Any) -> Any:
+        """Returns the sigmoids of logits."""
+        return ops.sigmoid(outputs)
 
     def per_sample(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns `heat_map_cross_entropy`, `(batch,)`."""

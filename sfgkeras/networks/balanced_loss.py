@@ -65,11 +65,12 @@ def as_loss(given: Any) -> keras.losses.Loss:
     return found if isinstance(found, keras.losses.Loss) else FunctionLoss(found)
 
 
-def balanced_loss(network: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
+def balanced_loss(network: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
     """Returns the objective of a batch: what the network's balancer makes of the tasks' losses, and the regularisation.
 
     Args:
         network: A compiled `MultiTaskNetwork`; `loss_trackers` are told the losses.
+        x: Images.
         y: Targets by task.
         y_pred: Outputs by task.
         sample_weight: None, weights of all tasks, or weights by task.
@@ -85,7 +86,7 @@ def balanced_loss(network: Any, y: Any, y_pred: Any, sample_weight: Any, trainin
             f"train_on_batch take on TensorFlow alone (this is {keras.backend.backend()}), and a loop of your own does "
             "not; use a rule of losses, such as dynamic_average or uncertainty, or train by an INI file"
         )
-    values, presence = task_losses(network, y, y_pred, sample_weight)
+    values, presence = task_losses(network, x, y, y_pred, sample_weight, training)
     over_devices = sum_over_devices()
     factors = network.trunk.turn_factors() if training else None
     if factors is not None:
@@ -105,10 +106,13 @@ def _of_turn(network: Any, values: Mapping[str, Any], presence: Mapping[str, Any
     return sum(terms[1:], terms[0])
 
 
-def task_losses(network: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def task_losses(
+    network: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns this device's part of each task's loss and of the fraction of samples with a label of it.
 
-    See `balanced_loss` for the arguments.
+    In training the judgement of a task's adversary is added to its loss; `loss_trackers` know the loss alone. See
+    `balanced_loss` for the arguments.
     """
     losses = compiled_losses(network)
     network.balancer.learn_of(likelihoods(losses))
@@ -121,6 +125,9 @@ def task_losses(network: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple[
         values[task] = ops.cast(loss(target, y_pred[task], weight), "float32")
         presence[task] = part * labelled_fraction(weight)
         network.loss_trackers[task].update_state(values[task] / part, sample_weight=ops.shape(y_pred[task])[0])
+        judgement = network.judgement(task, loss, x, target, y_pred[task], weight) if training else None
+        if judgement is not None:
+            values[task] = values[task] + part * ops.mean(judgement)
     return values, presence
 
 

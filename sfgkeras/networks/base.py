@@ -17,9 +17,11 @@ from sfgkeras.balancing import Balancing, Fixed, find_balancing, read_balancing
 from sfgkeras.balancing.balancer import Balancer
 from sfgkeras.errors import Problem
 from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
+from sfgkeras.layers.adversary import WIDTHS, Adversary
 from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
 from sfgkeras.layers.normalization import StreamNormalization, check_statistics
 from sfgkeras.layers.statistics_record import StatisticsRecord
+from sfgkeras.losses.judged import judged_maps
 from sfgkeras.networks.balanced_loss import balanced_loss, compiled_losses, likelihoods, loss_trackers
 from sfgkeras.networks.counting import predicting_weights
 from sfgkeras.networks.earlier_configs import translate_config
@@ -79,6 +81,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         dropout: Probability of dropping a feature before the heads in training.
         heads: Heads by task name, for tasks whose head is not the network's usual one: a `Head`, or in short its kind,
             `map` or `vector`; `vector@NAME` or `map@NAME` puts it on the stage of that name.
+        adversaries: By name of a task that is a map, what the judgement of a conditional adversary counts beside its
+            loss (Xu et al. 2018); see `layers.adversary`. It is part of the training, not of predictions.
         **settings: Settings of the sharing mechanism where it is given by name, e.g. `assignment="hard"` for `sfg`;
             `balancing`, how `fit` weighs the losses of the tasks: a rule of `sfgkeras.balancing`, its name in
             `BALANCING`, or numbers by task (by default the weights given to `compile`); and Keras' own `name`, `dtype`
@@ -110,6 +114,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         bias_initializer: Any = "zeros",
         dropout: float = 0.0,
         heads: Mapping[str, str | Head] | None = None,
+        adversaries: Mapping[str, float] | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**{name: settings.pop(name) for name in KERAS_ARGUMENTS if name in settings})
@@ -155,6 +160,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         )
         self.trunk = self.sharing.build_trunk(architecture, common)
         self.heads = [self._build_head(task, head, common) for task, head in enumerate(described)]
+        self.adversaries = self._build_adversaries(adversaries or {}, common)
         self.counts_iterations = True
         self.image_channels: int | None = None
         self.image_size: tuple[int | None, ...] = (None,) * spatial_rank
@@ -223,6 +229,39 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             name=layer_name,
         )
 
+    def _build_adversaries(self, weights: Mapping[str, float], settings: LayerSettings) -> dict[str, Adversary]:
+        """Builds the adversary of every task that has one."""
+        check_names(self.task_names, adversaries=dict(weights))
+        for task, head in zip(self.tasks, self.heads, strict=True):
+            if task in weights and head.kind != "map":
+                raise ValueError(f"task {task!r} is a vector; adversaries judge maps: leave it out of adversaries")
+        return {
+            task: Adversary(
+                settings.spatial_rank,
+                weights[task],
+                [seeded_initializer("he_normal", settings.next_seed()) for _ in range(len(WIDTHS) + 1)],
+                name=f"adversary_{re.sub('[^A-Za-z0-9_]', '_', task)}",
+            )
+            for task in self.tasks
+            if task in weights
+        }
+
+    def judgement(self, task: str, loss: Any, images: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        """Returns what the adversary of a task makes of a batch, `(batch,)`; None where it has none.
+
+        Args:
+            task: Name of the task.
+            loss: Its loss, which knows what its targets are.
+            images: `(batch, *spatial, channels)`.
+            y: Targets of the task.
+            y_pred: Its outputs.
+            sample_weight: Weights of its targets, or None. Samples without a label count nothing.
+        """
+        if task not in self.adversaries:
+            return None
+        truth, prediction, counts = judged_maps(loss, y, y_pred, sample_weight)
+        return counts * self.adversaries[task].judge(images, truth, prediction)
+
     def _seeded_bias(self, settings: LayerSettings) -> Any:
         return seeded_initializer(self._bias_initializer, settings.next_seed())
 
@@ -250,6 +289,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self._check_frames()
         self.trunk.build(seen)
         self.trunk.build_heads(self.heads, self.trunk.output_shapes(seen))
+        for task, adversary in self.adversaries.items():
+            adversary.build((*input_shape[:-1], self.image_channels + self.tasks[task]))
         self.built = True
 
     @property
@@ -347,7 +388,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         if training:
             self.record_errors(y, y_pred, sample_weight)
         if not self._is_plain_sum:
-            return balanced_loss(self, y, y_pred, sample_weight, training)
+            return balanced_loss(self, x, y, y_pred, sample_weight, training)
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
 
     def record_errors(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
@@ -411,7 +452,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     @property
     def _is_plain_sum(self) -> bool:
         """Whether there is nothing but what Keras does anyway: the sum, or the weights given to `compile`."""
-        return self._balancing == Fixed() and not self.trunk.takes_turns
+        return self._balancing == Fixed() and not self.trunk.takes_turns and not self.adversaries
 
     @property
     def undecided_filters(self) -> float:
@@ -569,6 +610,11 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             **describe_sharing(self.sharing),
             "balancing": {"name": self._balancing.name, **self._balancing.values()},
             **self._settings,
+            **(
+                {"adversaries": {task: each.weight for task, each in self.adversaries.items()}}
+                if self.adversaries
+                else {}
+            ),
         }
 
     @classmethod

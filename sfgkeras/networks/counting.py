@@ -23,9 +23,11 @@ def count_parameters(network: keras.Model) -> int:
 
 
 def predicting_weights(network: keras.Model, weights: Iterable[Any]) -> list[Any]:
-    """Returns those of a network's weights that predictions depend on: not those of its balancing rule."""
+    """Returns those of a network's weights that predictions depend on: none of its balancing rule or adversaries."""
     balancer = getattr(network, "balancer", None)
     others = set() if balancer is None else {id(variable) for variable in balancer.variables}
+    for adversary in getattr(network, "adversaries", {}).values():
+        others |= {id(variable) for variable in adversary.variables}
     return [weight for weight in weights if id(weight) not in others]
 
 

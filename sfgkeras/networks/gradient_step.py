@@ -27,7 +27,7 @@ def gradient_step(network: Any, data: Any) -> dict[str, Any]:
     with tf.GradientTape(persistent=True) as tape:
         outputs = network(x, training=True)
         network.record_errors(y, outputs, sample_weight)
-        losses, presence = task_losses(network, y, outputs, sample_weight)
+        losses, presence = task_losses(network, x, y, outputs, sample_weight)
 
         def differentiate(scalar: Any, of: Sequence[Any]) -> list[Any]:
             scaled = optimizer.scale_loss(scalar)

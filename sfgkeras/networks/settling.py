@@ -37,6 +37,8 @@ def settle(network: MultiTaskNetwork) -> MultiTaskNetwork:
         pairs = zip(network.balancer.lasting_variables, grouped.balancer.lasting_variables, strict=True)
         for old, new in pairs:
             new.assign(ops.convert_to_numpy(old))
+        for task, adversary in network.adversaries.items():
+            grouped.adversaries[task].set_weights(adversary.get_weights())
     return grouped
 
 
