@@ -23,7 +23,7 @@ from sfgkeras.data.directions import frame_directions, turned
 from sfgkeras.data.grids import Grid, turned_grid
 from sfgkeras.data.nifti import reorient
 from sfgkeras.data.points import Move, points_between
-from sfgkeras.data.references import ImageRef
+from sfgkeras.data.references import ImageFile, ImageRef
 from sfgkeras.data.scaling import count_not_finite
 from sfgkeras.data.subjects import Subject
 from sfgkeras.data.windows import PreparedSubject
@@ -363,6 +363,11 @@ def _refuse_not_finite(array: np.ndarray, image: ImageRef) -> None:
 
 
 def _refuse_no_vectors(array: np.ndarray, image: ImageRef) -> None:
+    if isinstance(image, ImageFile) and image.is_photo:
+        raise DataError(
+            f"{image}: is a picture, whose colours from 0 to 255 are no components from -1 to 1; write the normals as "
+            "rows of an HDF5 file, (N, rows, columns, 3)"
+        )
     if array.ndim != 4 or array.shape[3] != 3:
         raise DataError(
             f"{image}: has {' x '.join(map(str, array.shape))} voxels and channels, and normals have three channels: "

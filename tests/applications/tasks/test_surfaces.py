@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from sfgkeras.applications import run
 from sfgkeras.applications.check import check_run
@@ -83,6 +84,30 @@ def test_what_has_no_meaning_is_refused_by_name(rooms, tmp_path):
 def test_three_channels_are_asked_of_normals(rooms, tmp_path):
     config = configure(rooms, tmp_path, ("NORMALS.hdf5_file", "depth.h5"), ("MULTITASK.tasks", "normals"))
     with pytest.raises(DataError, match="normals have three channels: x, y and z"):
+        prepare_phase(open_session(config, SilentReporter(), training=True), "training", SilentReporter())
+
+
+def test_colours_of_pictures_are_not_taken_for_normals(rooms, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for phase, count in (("train", 5), ("val", 1), ("test", 1)):
+        for number in range(count):
+            picture = Image.fromarray(np.full((64, 64, 3), 128, np.uint8))
+            picture.save(tmp_path / "pictures" / f"{phase}_{number:06d}.png")
+    own = ("NORMALS.loader", "pillow"), ("NORMALS.path_to_search", str(tmp_path / "pictures"))
+    text = find_config("ini_configs/eigen").read_text().replace("hdf5_file = normals.h5\n", "")
+    (tmp_path / "eigen.ini").write_text(text)
+    sources = [(f"{name}.path_to_search", str(rooms)) for name in ("PHOTOS", "DEPTH", "SURFACES")]
+    config = read_config(
+        tmp_path / "eigen.ini",
+        [
+            *sources,
+            *own,
+            ("MULTITASK.tasks", "normals"),
+            ("SYSTEM.model_dir", str(tmp_path)),
+            ("EVALUATION.evaluations", ""),
+        ],
+    )
+    with pytest.raises(DataError, match="is a picture, whose colours from 0 to 255 are no components from -1 to 1"):
         prepare_phase(open_session(config, SilentReporter(), training=True), "training", SilentReporter())
 
 
