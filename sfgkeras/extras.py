@@ -11,6 +11,8 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "cluster": {"distributed": "dask[distributed]"},
     "report": {"plotly": "plotly"},
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
+    "mlflow": {"mlflow": "mlflow-skinny"},
+    "wandb": {"wandb": "wandb"},
     "dicom": {"pydicom": "pydicom", "highdicom": "highdicom"},
 }
 """Modules that an extra brings, each with the name of what is installed for it."""

@@ -5,13 +5,14 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sfgkeras.applications.records.files import write_text
+from sfgkeras.applications.records.trackers import Tracker
 from sfgkeras.errors import DataError
 from sfgkeras.files import writing_problem
 
@@ -151,6 +152,7 @@ class RunLogs:
         validation: The log of validation.
         board: The events of both.
         start: The iteration that training goes on from.
+        trackers: What takes the same scalars besides.
     """
 
     def __init__(
@@ -159,8 +161,11 @@ class RunLogs:
         validation: CsvLog | SilentLog,
         board: TensorBoardLog | SilentLog,
         start: int,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
-        self._training, self._validation, self._board = training, validation, board
+        self._training, self._validation = training, validation
+        self._boards: list[TensorBoardLog | SilentLog | Tracker] = [board, *trackers]
+        self._trackers = trackers
         self._start = start
         self._began = time.perf_counter()
 
@@ -168,13 +173,21 @@ class RunLogs:
         """Writes the losses of an iteration, and how long iterations have taken on average since the start."""
         seconds = (time.perf_counter() - self._began) / (iteration - self._start)
         self._training.write(iteration, {**values, SECONDS: seconds})
-        self._board.write(iteration, values, "training")
+        for board in self._boards:
+            board.write(iteration, values, "training")
 
     def write_validation(self, iteration: int, scores: Mapping[str, float]) -> None:
         """Writes the scores of a validation."""
         self._validation.write(iteration, scores)
-        self._board.write(iteration, scores, "validation")
+        for board in self._boards:
+            board.write(iteration, scores, "validation")
 
     def flush(self) -> None:
         """Puts everything on the disk."""
-        self._board.flush()
+        for board in self._boards:
+            board.flush()
+
+    def close(self) -> None:
+        """Tells the trackers that the training has ended."""
+        for tracker in self._trackers:
+            tracker.close()

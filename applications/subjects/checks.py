@@ -165,6 +165,8 @@ def refuse_missing_modules(config: Config) -> None:
     """
     if config.preprocessing is not None and config.preprocessing.scheduler:
         require_extra("cluster", f"[PREPROCESSING] scheduler = {config.preprocessing.scheduler}")
+    for name in config.training.trackers:
+        require_extra(name, f"[TRAINING] trackers = {name}")
     if is_class_path(config.network.name):
         find_module(config.network.name, "[NETWORK] name")
     for name, task in config.tasks.items():

@@ -62,6 +62,7 @@ def candidate_config(config: Config, groups: Groups | None, folder: Path, steps:
         "restore_best": False,
         "best_metric": None,
         "ema_decay": None,
+        "trackers": (),
     }
     network: dict[str, Any] = {}
     sharing: Any = config.sharing

@@ -16,6 +16,7 @@ from sfgkeras.applications.records.logs import (
     write_units,
 )
 from sfgkeras.applications.records.settled import Settled
+from sfgkeras.applications.records.trackers import Tracker, open_tracker
 from sfgkeras.applications.records.training_record import TrainingClock, accelerator_names
 from sfgkeras.applications.training.averages import WeightAverages
 from sfgkeras.applications.training.fingerprint import (
@@ -198,6 +199,7 @@ class Trainer:
                 parts = self._step.take(next(batches), self.progress.iteration, self.progress.memory)
                 self.progress.iteration += 1
                 stage.advance(1, self._after_step(parts, validation_batches, logs))
+        logs.close()
         if self._network.balancer.is_learned:
             weights = self._network.balancer.current_weights().items()
             learned = ", ".join(f"{name} {weight:.4g}" for name, weight in weights)
@@ -312,7 +314,20 @@ class Trainer:
             SilentLog() if scores is None else CsvLog(self.folder.logs / "validation.csv", [EPOCH, *scores], start),
             TensorBoardLog(self.folder.logs / "tensorboard"),
             start,
+            self._open_trackers(),
         )
+
+    def _open_trackers(self) -> list[Tracker]:
+        """Opens what `trackers` names, with the settings of this run."""
+        settings = training_settings(self._config)
+        told = {"network": self._config.network.name, "sharing": self._config.network.sharing} | {
+            # What MLflow takes for a name.
+            key.replace("[", "").replace("] ", "."): str(value)
+            for part in settings.values()
+            for key, value in part.items()
+        }
+        name = self._config.system.model_dir.resolve().name
+        return [open_tracker(kind, self.folder.logs, name, told) for kind in self._config.training.trackers]
 
     def save(self, best: bool = False) -> None:
         """Saves the present state, if this process is the one that writes."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sfgkeras.config.section import AXES, NUMBER, PATH, PATTERN, RANGE, TEXT, WHOLE, YES_NO, Section
+from sfgkeras.config.section import AXES, NAMES, NUMBER, PATH, PATTERN, RANGE, TEXT, WHOLE, YES_NO, Section
 from sfgkeras.tables.balancing import BALANCING
 from sfgkeras.tables.entry import aliases_of
 from sfgkeras.tables.grouping_schedules import GROUPING_SCHEDULES
@@ -92,6 +92,11 @@ class Training(Section):
     max_checkpoints: Annotated[int, WHOLE] = Field(default=5, ge=1, description="Newest checkpoints to keep.")
     tensorboard_every_n: Annotated[int, WHOLE] = Field(
         default=20, ge=0, description="Iterations between entries of the logs; 0 for none."
+    )
+    trackers: Annotated[tuple[str, ...], NAMES] = Field(
+        default=(),
+        description="Where the curves go besides the run's own logs: `mlflow`, `wandb`, or both; see docs/runs.md. "
+        "(new)",
     )
     sample_per_volume: Annotated[int, WHOLE] = Field(
         default=1, ge=1, description="Windows taken from a volume before the next volume's turn."

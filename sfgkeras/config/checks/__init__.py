@@ -13,6 +13,7 @@ from sfgkeras.config.checks.training import (
     check_grouping_schedule,
     check_meta_learning,
     check_stopping,
+    check_trackers,
     check_training,
     check_validation,
 )
@@ -30,6 +31,7 @@ CHECKS: tuple[Callable[[Draft], None], ...] = (
     check_grouping,
     check_monte_carlo,
     check_training,
+    check_trackers,
     check_folds,
     check_balancing,
     check_meta_learning,

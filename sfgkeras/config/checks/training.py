@@ -11,6 +11,7 @@ from sfgkeras.tables.losses import LOSSES
 from sfgkeras.tables.sharing import SHARING
 from sfgkeras.tables.stopping import STOPPING
 from sfgkeras.tables.tasks import for_type
+from sfgkeras.tables.trackers import TRACKERS
 
 
 def check_training(draft: Draft) -> None:
@@ -38,6 +39,17 @@ def check_training(draft: Draft) -> None:
             f"leaves no subject for training, {held_out:g} are held out in all",
             "lower one of them",
         )
+
+
+def check_trackers(draft: Draft) -> None:
+    """Trackers are known, each once."""
+    ini, names = draft.ini, draft.sections["training"].trackers
+    for name in names:
+        if name not in TRACKERS:
+            remedy = did_you_mean(name, TRACKERS, f"choose of {', '.join(TRACKERS)}")
+            ini.add("TRAINING", "trackers", f"has {name!r}, which is none", remedy)
+    if len(set(names)) < len(names):
+        ini.add("TRAINING", "trackers", "names one twice", "remove one of them")
 
 
 def check_folds(draft: Draft) -> None:
