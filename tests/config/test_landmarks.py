@@ -86,3 +86,12 @@ def test_heat_maps_need_a_network_of_maps_and_coordinates_a_window_of_their_dime
     framed = {"multitask.loss_border": 2, "network.window_sampling": "uniform"}
     with pytest.raises(ConfigError, match="loss_border = '2' cannot be used with heat maps, which task"):
         read(tmp_path, framed)
+
+
+def test_an_adversary_judges_maps_and_is_refused_for_coordinates_and_meta_training(tmp_path):
+    weighed = {"task.points.adversarial_weight": 0.01}
+    assert read(tmp_path, weighed).tasks["points"].adversarial_weight == 0.01
+    with pytest.raises(ConfigError, match="adversarial_weight.*has no meaning for a task that is no map"):
+        read(tmp_path, {**weighed, "task.points.loss": "landmarks"})
+    with pytest.raises(ConfigError, match="adversarial_weight.*does not go with .* meta_learning = first_order"):
+        read(tmp_path, {**weighed, "training.meta_learning": "first_order"})

@@ -185,6 +185,10 @@ def check_meta_learning(draft: Draft) -> None:
         ini.add("NETWORK", "sharing", what, "write hard_sharing, or another mechanism that learns no groups or turns")
     if training.balancing != "fixed":
         ini.add("TRAINING", "balancing", f"{what}, which has a curriculum in place of a rule", "write fixed")
+    for name, task in tasks.items():
+        if task.adversarial_weight:
+            place = draft.application.place(name, "adversarial_weight")
+            ini.add(*place, f"{what}, whose gradients an adversary has no part in", "remove it")
     if system.num_gpus > 1:
         ini.add("SYSTEM", "num_gpus", f"{what}, which trains on one device", "write 1")
     if system.mixed_precision == "float16":
