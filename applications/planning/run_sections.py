@@ -7,7 +7,6 @@ from pathlib import Path
 from sfgkeras.applications.planning.facts import Facts
 from sfgkeras.applications.planning.lines import Lines
 from sfgkeras.applications.planning.network_section import Window
-from sfgkeras.config.sections import Training
 from sfgkeras.errors import counted
 from sfgkeras.values import format_value
 
@@ -17,7 +16,8 @@ ITERATIONS = {False: (2_000, 20_000), True: (5_000, 100_000)}
 """Fewest and most iterations by whether there is a GPU."""
 VALIDATIONS = 20
 FOLDS = 5
-ENOUGH_FOR_FOLDS = 10
+FOR_FOLDS = range(10, 101)
+"""Subjects with which folds are worth their time: of fewer a fold has one, of more a held-out part tells enough."""
 BONE = (200.0, 3000.0)
 
 
@@ -40,6 +40,11 @@ def held_out(number: int) -> tuple[float, float, str]:
     return 0.1, 0.2, f"{number} subjects: a tenth to validate on, a fifth to test on"
 
 
+def has_folds(facts: Facts) -> bool:
+    """Says whether subjects are held out in turn: where nothing says who is for what, of neither few nor many."""
+    return facts.split is None and not facts.phases and len(facts.teaching) in FOR_FOLDS
+
+
 def add_system(lines: Lines, facts: Facts) -> None:
     """Adds `[SYSTEM]`."""
     lines.add("SYSTEM", "model_dir", format_value(facts.model_dir), "everything that the run writes")
@@ -57,7 +62,9 @@ def add_training(lines: Lines, facts: Facts, window: Window, batch_size: int) ->
     is_split = facts.split is not None or bool(facts.phases)
     validation, inference, why = held_out(len(facts.teaching))
     num_training = len(facts.teaching)
-    if not is_split:
+    if has_folds(facts):
+        num_training -= num_training // FOLDS
+    elif not is_split:
         num_training -= math.ceil(round(validation * num_training, 9)) + math.ceil(round(inference * num_training, 9))
     windows = max(1.0, num_training * window.slices)
     few, many = ITERATIONS[facts.machine.on_gpu]
@@ -79,17 +86,15 @@ def add_training(lines: Lines, facts: Facts, window: Window, batch_size: int) ->
     if has_validation:
         lines.add("TRAINING", "validation_every_n", every)
         lines.add("TRAINING", "validation_max_iter", 10)
-    if is_split:
-        return
-    lines.add("TRAINING", "exclude_fraction_for_validation", f"{validation:g}", why)
-    lines.add("TRAINING", "exclude_fraction_for_inference", f"{inference:g}")
-    if "folds" in Training.model_fields and len(facts.teaching) >= ENOUGH_FOR_FOLDS:
-        lines.add(
-            "TRAINING",
-            "folds",
-            FOLDS,
-            f"{len(facts.teaching)} subjects: every one is tested once, by networks that have not seen it",
+    if has_folds(facts):
+        reason = (
+            f"{len(facts.teaching)} subjects: each is held out once, and told by the network that has not seen it; "
+            "fold after fold, or one alone with --fold 1 (docs/folds.md)"
         )
+        lines.add("TRAINING", "folds", FOLDS, reason)
+    elif not is_split:
+        lines.add("TRAINING", "exclude_fraction_for_validation", f"{validation:g}", why)
+        lines.add("TRAINING", "exclude_fraction_for_inference", f"{inference:g}")
 
 
 def _add_augmentation(lines: Lines, facts: Facts) -> None:
@@ -105,6 +110,8 @@ def add_inference(lines: Lines, facts: Facts) -> None:
     """Adds `[INFERENCE]` and `[EVALUATION]`."""
     if facts.split is None and not facts.phases and len(facts.teaching) < 2:
         lines.add("INFERENCE", "dataset_to_infer", "training", "there is one subject, and it is in training")
+    elif has_folds(facts):
+        lines.add("INFERENCE", "dataset_to_infer", "validation", "every subject, each by the network of its fold")
     elif facts.phases and "inference" not in facts.phases:
         phase = "validation" if "validation" in facts.phases else "training"
         lines.add("INFERENCE", "dataset_to_infer", phase, "no folder is for inference")

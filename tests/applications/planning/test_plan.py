@@ -261,6 +261,21 @@ def test_a_batch_shrinks_with_the_memory_and_a_gpu_gets_a_3d_network(plan, write
     assert "1" not in on_gpu.value("T1", "spatial_window_size").split(", ")
 
 
+@pytest.mark.parametrize(("number", "folds"), [(6, ""), (12, "5")])
+def test_subjects_are_held_out_in_turn_where_they_are_neither_few_nor_many(
+    number, folds, plan, write, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for subject in range(number):
+        write(tmp_path / "data" / f"s{subject:02d}_t1.nii.gz", intensities((24, 24, 12), subject))
+        write(tmp_path / "data" / f"s{subject:02d}_seg.nii.gz", labels((24, 24, 12)))
+    planned = plan(tmp_path / "data")
+    assert planned.lines.value("TRAINING", "folds") == folds
+    assert (planned.lines.value("TRAINING", "exclude_fraction_for_validation") == "") == bool(folds)
+    assert planned.lines.value("INFERENCE", "dataset_to_infer") == ("validation" if folds else "inference")
+    checked(planned, tmp_path / "run.ini")
+
+
 def test_the_verb_explains_itself_without_tensorflow(pairs, tmp_path):
     code = (
         "import sys\n"
