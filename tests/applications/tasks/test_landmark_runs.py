@@ -194,7 +194,7 @@ def test_windows_of_volumes_find_a_landmark_in_mm_of_the_oblique_space_with_its_
     affine[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * (1.0, 1.5, 2.0)
     affine[:3, 3] = (-20, 30, 5)
     axes, lines, truth = np.ogrid[:20, :18, :14], ["subject_id,spot_x,spot_y,spot_z"], {}
-    for number in range(8):
+    for number in range(12):
         place = rng.uniform((3, 3, 2), (16, 14, 11))
         blob = np.exp(-0.5 * sum(((axis - p) / 1.5) ** 2 for axis, p in zip(axes, place, strict=True)))
         image = nib.Nifti1Image((blob + rng.normal(0, 0.05, blob.shape)).astype(np.float32), affine)
@@ -208,7 +208,7 @@ def test_windows_of_volumes_find_a_landmark_in_mm_of_the_oblique_space_with_its_
     run.train(config)
     run.infer(config, dataset="all")
     rows = rows_of(config.inference.save_seg_dir / "values.csv")
-    assert len(rows) == 8
+    assert len(rows) == 12
     for row in rows:
         found = [float(row[f"spot_spot_{axis}"]) for axis in "xyz"]
         assert np.linalg.norm(found - truth[row["subject_id"]]) < 2.0
