@@ -33,7 +33,8 @@ def warp(images: Any, flow: Any) -> Any:
         high = ops.minimum(low + 1.0, last)
         share = place - low
         ends = ((low, 1.0 - share), (high, share))
-        corners.append([(ops.cast(end, "int32") * step, weight) for end, weight in ends])
+        # Cut once more, for a displacement that is no number has no place.
+        corners.append([(ops.clip(ops.cast(end, "int32"), 0, size - 1) * step, weight) for end, weight in ends])
         step = step * size
     flat = ops.reshape(images, (shape[0], -1))
     total: Any = 0.0

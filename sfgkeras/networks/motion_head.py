@@ -91,14 +91,18 @@ class MotionHead(keras.layers.Layer):
 
     @property
     def products(self) -> list[Any]:
-        """A and B as one, R and P; the first reads the features, the last gives the displacements."""
-        return [self.pair, self.recurrence, self.projection]
+        """A and B as one, R and P; the first reads the features, the last gives the displacements.
+
+        Of two frames there is no R, as nothing comes before the one state.
+        """
+        recurrence = [self.recurrence] if self.num_frames > 2 else []
+        return [self.pair, *recurrence, self.projection]
 
     def build(self, input_shape: Any) -> None:
         """Builds all layers for the features of every frame, `(frames * batch, *spatial, channels)`."""
         shape = tuple(input_shape)
         self.pair.build(shape)
-        for layer in (self.recurrence, self.projection):
+        for layer in self.products[1:]:
             layer.build((*shape[:-1], self.state))
         self.projection.kernel.assign(FIRST_STEP * self.projection.kernel)
 

@@ -320,14 +320,14 @@ class PlainLayers:
     def motion(self, head: MotionHead, inputs: Any) -> Any:
         """Applies the head of a motion to the features of all frames, in float32; see `MotionHead`."""
         self.dtype, policy = "float32", self.dtype
-        pair, recurrence, projection = (
+        pair, *recurrence, projection = (
             [ops.convert_to_numpy(weight) for weight in (layer.kernel, layer.bias)] for layer in head.products
         )
         first, *others = frames_apart(self.convolve(inputs, *pair), head.num_frames)
         kept, states = first[..., : head.state], list[Any]()
         for frame in others:
             parts = [kept, frame[..., head.state :]]
-            parts += [self.convolve(states[-1], *recurrence)] if states else []
+            parts += [self.convolve(states[-1], *recurrence[0])] if states else []
             name = self._name("activation")
             states.append(keras.layers.Activation("tanh", dtype=self.dtype, name=name)(self.add(parts)))
         moved = self.convolve(ops.concatenate(states, axis=0) if len(states) > 1 else states[0], *projection)

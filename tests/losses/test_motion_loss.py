@@ -22,6 +22,12 @@ def test_warping_reads_as_scipy_does(shape):
         np.testing.assert_allclose(found, map_coordinates(image, places, order=1, mode="nearest"), atol=1e-5)
 
 
+def test_displacements_that_are_no_numbers_make_no_numbers_and_nothing_worse():
+    flow = np.zeros((1, 3, 3, 2), "float32")
+    flow[0, 1, 1] = np.nan, np.inf
+    assert np.isnan(np.asarray(warp(np.ones((1, 3, 3)), flow))).sum() == 1
+
+
 def test_roughness_by_hand():
     flow = np.zeros((1, 2, 2, 2), "float32")
     flow[0, 1, 0] = 0.3, 0.4

@@ -4,7 +4,7 @@ from sfgkeras.config.settle import BOX_COLUMNS, Draft
 from sfgkeras.config.task_sections import Task
 from sfgkeras.quoting import split_list
 from sfgkeras.tables.losses import is_told_by_map
-from sfgkeras.tables.networks import find_network
+from sfgkeras.tables.networks import NETWORKS
 from sfgkeras.tables.tasks import learns_image
 
 BOX = "bounding_box"
@@ -71,11 +71,16 @@ def check_image_targets(draft: Draft) -> None:
 def check_motion(draft: Draft) -> None:
     """Motion needs a network that sees frames one by one, several of them, and voxels that keep their size."""
     network, images = draft.sections["network"], draft.application.multitask.image
+    # A network of the user's own says itself what it cannot, when it is built.
+    sees_frames = network.name in NETWORKS and MOTION in NETWORKS[network.name].outputs
+    if sees_frames and draft.application.multitask.cost_weight:
+        message = f"counts the multiplies of one image, and {network.name} sees frames one by one"
+        draft.ini.add("MULTITASK", "cost_weight", message, "write 0, or leave the line out")
     for name, task in draft.application.tasks.items():
         if task.type != MOTION:
             continue
         place = draft.application.place(name, "type")
-        if network.name and MOTION not in find_network(network.name, "[NETWORK] name").outputs:
+        if network.name in NETWORKS and not sees_frames:
             draft.ini.add(
                 *place, f"needs a network that sees frames one by one, and {network.name} does not", "use qin"
             )
