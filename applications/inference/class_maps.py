@@ -136,53 +136,64 @@ def infer_class_maps(
     }
     missing = [subject for subject in subjects if not provenance.is_done(paths[subject.subject_id])]
     provenance.begin(path for subject in missing for path in paths[subject.subject_id])
-    predictors = {name: _build_predictor(config, network, name, task) for name, task in tasks.items()}
+    # A task of whole images sees them resized, whatever windows other tasks have.
+    whole = {name: task for name, task in tasks.items() if _is_whole(config, task)}
+    groups = (whole, {name: task for name, task in tasks.items() if name not in whole})
+    predictors = [(_build_predictor(config, network, group), group) for group in groups if group]
     with (
         reporter.stage(f"maps of classes ({config.inference.class_activation_maps})", len(subjects)) as stage,
         reading_ahead(missing, session.preparation.image) as images,
     ):
         stage.advance(len(subjects) - len(missing))
         for subject, image in images:
-            for name, task in tasks.items():
-                _write_map(session, predictors[name], task, subject, np.asarray(image))
+            for predictor, group in predictors:
+                _write_maps(session, predictor, group, subject, np.asarray(image))
             provenance.record(paths[subject.subject_id])
             stage.advance(1, subject.subject_id)
 
 
-def _build_predictor(config: Config, network: Any, name: str, task: ClassificationTask) -> Predictor:
-    maps = ClassMapTask(_map_name(name), task.source, task.settings, task.source_settings, task.labels)
-    # A task of whole images sees them resized, whatever windows other tasks have.
-    is_whole = not task.is_per_window or SAMPLERS[config.network.window_sampling].whole
-    inference = config.inference
+def _is_whole(config: Config, task: ClassificationTask) -> bool:
+    return not task.is_per_window or SAMPLERS[config.network.window_sampling].whole
+
+
+def _as_maps(name: str, task: ClassificationTask) -> ClassMapTask:
+    return ClassMapTask(name, task.source, task.settings, task.source_settings, task.labels)
+
+
+def _build_predictor(config: Config, network: Any, tasks: Mapping[str, ClassificationTask]) -> Predictor:
+    """Builds what predicts the classes of tasks, which all see whole images or all windows, and their maps."""
+    is_whole, inference = any(_is_whole(config, task) for task in tasks.values()), config.inference
+    maps = {_map_name(name): _as_maps(_map_name(name), task) for name, task in tasks.items()}
     return Predictor(
-        _WithMaps(network, {name: task}, inference.class_activation_maps),
-        {name: task, maps.name: maps},
+        _WithMaps(network, tasks, inference.class_activation_maps),
+        {**tasks, **maps},
         config.window_size if is_whole else config.inference_window_size,
         (0, 0, 0) if is_whole else inference.border,
         inference.blending,
         config.network.batch_size,
-        config.network.smaller_final_batch_mode == "pad",
-        0 if is_whole else config.multitask.loss_border,
+        # One image is a batch of one; statistics of a batch want it full.
+        fill_last_batch=config.network.batch_norm == "batch",
+        loss_border=0 if is_whole else config.multitask.loss_border,
         keep_batches=config.network.batch_norm == "batch",
         resizes=is_whole,
-        has_one_size=task.settings.head_pooling == "flatten",
+        has_one_size=any(task.settings.head_pooling == "flatten" for task in tasks.values()),
     )
 
 
-def _write_map(
-    session: Session, predictor: Predictor, task: ClassificationTask, subject: Subject, image: np.ndarray
+def _write_maps(
+    session: Session, predictor: Predictor, tasks: Mapping[str, ClassificationTask], subject: Subject, image: np.ndarray
 ) -> None:
-    config = session.config
-    chosen = chosen_class(config, task)
-    if chosen is None:
-        chosen = int(np.argmax(predictor.window_values(image)[task.name]))
+    config, told = session.config, predictor.window_values(image)
     grid, native = session.preparation.grid(subject), session.preparation.native_grid(subject)
-    maps = ClassMapTask(task.name, task.source, task.settings, task.source_settings, task.labels)
-    finisher = MapFinisher(
-        maps, grid, native, config.inference.output_interp_order, 0.0, Scratch(config.system.cache_dir)
-    )
-    for _, region, outputs in predictor.slabs(image):
-        finisher.add(region, outputs[..., chosen : chosen + 1], {})
+    order, scratch = config.inference.output_interp_order, Scratch(config.system.cache_dir)
+    chosen, finishers = {}, {}
+    for name, task in tasks.items():
+        wanted = chosen_class(config, task)
+        chosen[_map_name(name)] = int(np.argmax(told[name])) if wanted is None else wanted
+        finishers[_map_name(name)] = MapFinisher(_as_maps(name, task), grid, native, order, 0.0, scratch)
+    for key, region, outputs in predictor.slabs(image):
+        finishers[key].add(region, outputs[..., chosen[key] : chosen[key] + 1], {})
     header = subject.images[config.image[0]].header()
-    path = class_map_path(config, subject.subject_id, task.name)
-    write_image(path, finisher.results()[""], native.affine, header)
+    for name in tasks:
+        path = class_map_path(config, subject.subject_id, name)
+        write_image(path, finishers[_map_name(name)].results()[""], native.affine, header)

@@ -25,7 +25,7 @@ SIDES: dict[str, int] = {"full": 256, "small": 64}
 """Pixels of a side."""
 TISSUE, CONTRAST = 0.45, 0.6
 """Brightness of tissue, and by what part of it a lesion differs."""
-RADII = (0.2, 0.32)
+RADII = (0.32, 0.48)
 """Between which a lesion's mean radius lies, as a part of half a side."""
 SPIKES = (8, 12)
 
@@ -74,7 +74,7 @@ def build_lesion(seed: int, subject: int = 0, size: str = "small") -> Lesion:
 
 def _inside(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, spiked: bool) -> np.ndarray:
     """Returns how much of every pixel the lesion covers, from 0 to 1."""
-    centre, radius = rng.uniform(-0.55, 0.55, 2), rng.uniform(*RADII)
+    centre, radius = rng.uniform(-0.45, 0.45, 2), rng.uniform(*RADII)
     stretch, turn, phase = rng.uniform(0.8, 1.25), rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
     across, along = x - centre[0], y - centre[1]
     along, across = np.cos(turn) * along - np.sin(turn) * across, np.sin(turn) * along + np.cos(turn) * across

@@ -23,7 +23,7 @@ def test_every_picture_has_one_lesion_that_is_brighter_or_darker_than_what_is_ar
         assert lesion.image.shape == lesion.mask.shape == (64, 64)
         mask = lesion.mask == 1
         assert label(binary_dilation(mask))[1] == 1
-        assert 0.01 < mask.mean() < 0.15
+        assert 0.05 < mask.mean() < 0.3
         around = binary_dilation(mask, iterations=5) & ~binary_dilation(mask, iterations=2)
         signs.append((lesion.image[mask].mean() > np.median(lesion.image[around])) == (lesion.echo == 1))
     assert np.mean(signs) > 0.95
@@ -48,7 +48,7 @@ def test_brightness_alone_finds_no_lesion(lesions):
         for threshold in range(10, 250, 10):
             found = sign * images[wanted] > sign * threshold
             dice.append(2 * (found & masks[wanted]).sum() / (found.sum() + masks[wanted].sum()))
-        assert max(dice) < 0.6
+        assert max(dice) < 0.75
 
 
 def test_files_hold_what_is_drawn_and_the_same_again_for_the_same_seed(tmp_path):

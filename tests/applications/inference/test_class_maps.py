@@ -5,6 +5,8 @@ import csv
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from sfgkeras.applications import run
 from sfgkeras.applications.inference.restored_network import restore_network
@@ -151,3 +153,45 @@ def test_windows_are_blended_to_one_map_whose_mean_is_the_told_logit(configure, 
         assert written.shape == (64, 64, 1)
         assert np.isfinite(written).all()
         assert written.std() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cam", "grad_cam"])
+def test_the_highest_place_lies_at_the_lesion_of_more_than_four_fifths_of_new_images(trained_cam, kind):
+    """At most 4 pixels, one voxel of the maps, beside it; inside, in most images (Liu et al. 2018)."""
+    folder, configure = trained_cam
+    config = configure(kind, INFERENCE__class_activation_maps=kind)
+    run.infer(config)
+    distances, right = [], []
+    truth = {row["subject_id"]: row for row in csv.DictReader((folder / "data/subjects.csv").read_text().splitlines())}
+    for subject_id, row in rows_of(config).items():
+        mask = np.asarray(Image.open(folder / f"data/masks/{subject_id}.png")) == 1
+        path = config.inference.save_seg_dir / f"{subject_id}_echo_predicted_{kind}.nii.gz"
+        found = np.asarray(nib.load(path).dataobj)[..., 0]
+        assert found.shape == mask.shape
+        distances.append(distance_transform_edt(~mask)[np.unravel_index(np.argmax(found), found.shape)])
+        right.append(row["echo"] == truth[subject_id]["echo"])
+    assert len(distances) >= 40
+    assert np.mean(right) > 0.9
+    assert np.mean(np.less_equal(distances, 4)) > 0.8
+    assert np.mean(np.equal(distances, 0)) > 0.6
+
+
+@pytest.fixture(scope="module")
+def trained_cam(tmp_path_factory):
+    """cam.ini as it is shipped, trained on its cohort."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_lesions(folder / "data", 300)
+    usual = {
+        "ULTRASOUND.path_to_search": folder / "data/images",
+        "SIGNS.csv_file": folder / "data/subjects.csv",
+        "SYSTEM.model_dir": folder / "model",
+    }
+
+    def configure(results="cam", **overrides):
+        given = usual | {"INFERENCE.save_seg_dir": folder / results}
+        given |= {name.replace("__", "."): value for name, value in overrides.items()}
+        return read_config(find_config("cam"), [(name, str(value)) for name, value in given.items()])
+
+    run.train(configure())
+    return folder, configure
