@@ -7,13 +7,13 @@ the names best: ten subjects with three images each are 10 + 3, not 30 + 1.
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence, Set
+from collections.abc import Collection, Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from sfgkeras.applications.planning.words import CHANNEL, is_kind, is_known
 
-MISSING = 0.5
+MISSING = 0.1
 """What a subject without an image of a kind costs, beside 1 for each subject and kind."""
 SHARED_PLACE = 10.0
 """What two files of one subject and kind cost."""
@@ -67,15 +67,20 @@ class Division:
     cost: float
 
 
-def divide(paths: Sequence[PurePath]) -> Division:
-    """Divides paths, relative to the folder that was searched and without endings, into subjects and kinds."""
+def divide(paths: Sequence[PurePath], ids: Collection[str] = ()) -> Division:
+    """Divides paths into subjects and kinds.
+
+    Args:
+        paths: Relative to the folder that was searched, without endings.
+        ids: Subjects that tables name; a word of theirs that stands in all paths is part of the subjects' names.
+    """
     separator = _separator(paths)
     whole = [_words(path, separator, numbered=False) for path in paths]
     parted = [_words(path, separator, numbered=True) for path in paths]
-    best = _best(whole)
+    best = _best(whole, ids)
     if parted == whole or best.cost < 2 * len(paths) ** 0.5 + 2:  # nothing to part, or explained as well as can be
         return best
-    other = _best(parted)
+    other = _best(parted, ids)
     return other if other.cost < best.cost else best
 
 
@@ -94,11 +99,11 @@ def _words(path: PurePath, separator: str, numbered: bool) -> Name:
     return tuple(words)
 
 
-def _best(names: Sequence[Name]) -> Division:
+def _best(names: Sequence[Name], ids: Collection[str]) -> Division:
     counts = Counter(key for name in names for key in {word.key for word in name})
     constant = {key for key, count in counts.items() if count == len(names)} if len(names) > 1 else set()
     # A known word says what all images are, and is no part of their subjects' ids, which a table may have, too.
-    constant -= {key for key in constant if is_known(key[1]) and not key[0]}
+    constant -= {key for key in constant if is_known(key[1]) and not key[0] and not any(key[1] in each for each in ids)}
     channels = _channels(names)
     known = {key for key in counts if is_kind(key[1])} | channels
     loose = [

@@ -57,7 +57,7 @@ def group_images(found: Survey) -> tuple[list[FoundSource], list[str]]:
     if not found.images:
         return [], []
     relative = [image.file.relative_to(found.folder).parent / name_of(image.file) for image in found.images]
-    division = divide(relative)
+    division = divide(relative, {subject for table in found.tables.values() for subject in table})
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, kind in enumerate(division.kinds):
         # Photos and volumes are never one kind, whatever they are called.

@@ -55,6 +55,17 @@ def test_folders_are_subjects_or_kinds_as_their_files_say(paths):
     assert len({tuple(word.text for word in kind) for kind in division.kinds}) == 3
 
 
+def test_a_word_in_all_names_is_part_of_ids_where_a_table_says_so():
+    paths = [PurePath(f"lesion_{number}") for number in range(4)]
+    assert not any(divide(paths, [path.name for path in paths]).kinds)
+    assert {tuple(word.text for word in kind) for kind in divide(paths).kinds} == {("lesion",)}
+
+
+def test_few_masks_beside_many_images_are_theirs():
+    paths = [PurePath(f"images/p{n}") for n in range(40)] + [PurePath(f"masks/p{n}") for n in range(5)]
+    assert len(set(divide(paths).subjects)) == 40
+
+
 def test_the_order_of_names_does_not_matter():
     paths = [PurePath(f"s{n}_{kind}") for n in range(5) for kind in ("t1", "flair", "seg")]
     one, other = divide(paths), divide(paths[::-1])
