@@ -8,6 +8,7 @@ from sfgkeras.metrics.labels import Accuracy, Dice, Jaccard
 from sfgkeras.metrics.landmarks import RadialError
 from sfgkeras.metrics.motion import WarpedMeanAbsoluteError
 from sfgkeras.metrics.regression import MeanAbsoluteError, RootMeanSquaredError
+from sfgkeras.metrics.surfaces import AngleWithin, DepthWithin, LogDepthError, MeanAngle, RelativeDepthError
 from sfgkeras.tables.entry import LoadedTable
 from sfgkeras.tables.metrics import METRICS as ENTRIES
 
@@ -18,11 +19,16 @@ METRICS: Mapping[str, Mapping[str, type[StreamingMetric]]] = {
 __all__ = [
     "METRICS",
     "Accuracy",
+    "AngleWithin",
     "BoxOverlap",
+    "DepthWithin",
     "Dice",
     "Jaccard",
+    "LogDepthError",
     "MeanAbsoluteError",
+    "MeanAngle",
     "RadialError",
+    "RelativeDepthError",
     "RootMeanSquaredError",
     "StreamingMetric",
     "WarpedMeanAbsoluteError",
