@@ -45,12 +45,14 @@ class TrainingState:
 def collect_arrays(network: Any, optimizers: Sequence[Any] = ()) -> dict[str, np.ndarray]:
     """Copies the variables of the network and the optimisers and all generator states into NumPy arrays.
 
-    What the balancing rule has learned stands apart: predictions do not need it.
+    What the balancing rule and adversaries have learned stands apart: predictions do not need it.
     """
     variables = network.predicting_variables
     arrays = _variables("network", variables, variable_names(network, variables))
     learned = network.balancer.lasting_variables
     arrays |= _variables("balancing", learned, [variable.name for variable in learned])
+    judges = network.adversary_variables
+    arrays |= _variables("adversaries", judges, [variable.path.split("/", 1)[-1] for variable in judges])
     for number, optimizer in enumerate(optimizers):
         # An optimiser's name counts up within a process; what follows it does not.
         paths = [variable.path.split("/", 1)[-1] for variable in optimizer.variables]
@@ -70,6 +72,7 @@ def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: S
     _assign("network", network.predicting_variables, arrays if optimizers else predicting_arrays(arrays))
     if optimizers:
         _assign("balancing", network.balancer.lasting_variables, arrays)
+        _assign("adversaries", network.adversary_variables, arrays)
     for number, optimizer in enumerate(optimizers):
         _assign(f"optimizer_{number}", optimizer.variables, arrays)
     random = {key.removeprefix("random/"): value for key, value in arrays.items() if key.startswith("random/")}

@@ -246,6 +246,11 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             if task in weights
         }
 
+    @property
+    def adversary_variables(self) -> list[Any]:
+        """All variables of the adversaries of tasks."""
+        return [variable for adversary in self.adversaries.values() for variable in adversary.variables]
+
     def judgement(self, task: str, loss: Any, images: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
         """Returns what the adversary of a task makes of a batch, `(batch,)`; None where it has none.
 

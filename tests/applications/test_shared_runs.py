@@ -34,6 +34,25 @@ def test_a_run_resumed_between_two_updates_is_bitwise_equal(name, make_config, t
         assert any("task_correlation" in key for key in learned.files)
 
 
+@pytest.mark.slow
+def test_a_run_with_an_adversary_resumes_bitwise_and_needs_none_to_predict(make_config, tmp_path, network_arrays):
+    settings = {**QUICK, "NETWORK.sharing": "hard_sharing", "task.organs.adversarial_weight": 0.1}
+    run.train(make_config({**settings, "TRAINING.max_iter": 4}, tmp_path / "whole"))
+    run.train(make_config({**settings, "TRAINING.max_iter": 2}, tmp_path / "parts"))
+    run.train(make_config({**settings, "TRAINING.max_iter": 4}, tmp_path / "parts"))
+    whole, parts = (network_arrays(tmp_path / folder, 4) for folder in ("whole", "parts"))
+    first = network_arrays(tmp_path / "whole", 0)
+    own = [key for key in whole if key.startswith("adversaries/")]
+    assert len(own) == 8
+    assert all((whole[key] != first[key]).any() for key in own if key.endswith("kernel"))
+    for key, values in whole.items():
+        np.testing.assert_array_equal(values, parts[key], err_msg=key)
+    with pytest.raises(ConfigError, match="adversarial_weight"):
+        run.train(
+            make_config({**settings, "task.organs.adversarial_weight": 0.2, "TRAINING.max_iter": 5}, tmp_path / "parts")
+        )
+
+
 def test_settings_that_do_not_fit_the_network_are_refused_by_file_section_and_key(make_config):
     for changes, message in (
         (

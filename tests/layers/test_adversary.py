@@ -30,6 +30,15 @@ def test_a_judgement_is_the_cross_entropy_of_true_and_predicted_maps():
     np.testing.assert_allclose(adversary.judge(image, truth, found), expected, rtol=1e-4)
 
 
+def test_samples_are_judged_one_by_one_so_that_devices_may_share_a_batch():
+    adversary = Adversary(2, 0.1)
+    adversary.build((None, 8, 8, 2))
+    parts = np.random.default_rng(0).normal(size=(3, 4, 8, 8, 1)).astype("float32")
+    whole = adversary.judge(*parts)
+    halves = [adversary.judge(*(part[half] for part in parts)) for half in (slice(0, 1), slice(1, 4))]
+    np.testing.assert_allclose(np.concatenate(halves), whole, rtol=1e-5)
+
+
 @pytest.mark.parametrize("rank", [2, 3])
 def test_an_adversary_learns_which_maps_belong_to_their_images(rank):
     """Conditional: both kinds of maps are the same noise, but true ones are those of their image."""
