@@ -271,6 +271,8 @@ def build_plain_model(
     is_fixed = any(network.heads[index].head.needs_fixed_size for index in wanted)
     size = network.image_size if is_fixed else (None,) * network.spatial_rank
     inputs = keras.Input((*size, network.image_channels), name="image")
+    # The operations on frames are named by Keras, and must not be called as layers are.
+    layers.prefix = "frame_" if network.is_siamese else layers.prefix
     features = _plain_trunk(grouped.trunk, network.trunk_images(inputs), wanted, layers)
     outputs = {
         grouped.task_names[index]: layers.head(

@@ -103,7 +103,7 @@ class JointMany(Sharing):
             if taps[task] is None:
                 number += 1
                 start = max(lowest, -(-number * len(stages) // taps.count(None)) - 1)
-                suits = [i for i in range(start, last) if kinds[task] != "map" or not levels_after[i]]
+                suits = [i for i in range(start, last) if kinds[task] == "vector" or not levels_after[i]]
                 found[task] = next(iter(suits), last)
             lowest = max(lowest, found[task])
         return [names[place] if tap is None else tap for place, tap in zip(found, taps, strict=True)]
