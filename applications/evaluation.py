@@ -152,8 +152,10 @@ def _described(
 
 
 def _measures(rows: Sequence[dict[str, Any]], groups: Sequence[str]) -> list[str]:
+    """Returns what was measured, of any row: lengths between landmarks have other measures than landmarks."""
     left_out = {"subject_id", *COUNTS, *groups}
-    return [name for name, value in rows[0].items() if name not in left_out and not isinstance(value, list)]
+    found = {name: None for row in rows for name, value in row.items() if not isinstance(value, list)}
+    return [name for name in found if name not in left_out]
 
 
 def _evaluate_volumes(
