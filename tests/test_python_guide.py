@@ -77,7 +77,6 @@ def blocks_of(path: Path, heading: str = "", end: str = "") -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.ci_sample
 def test_every_block_of_the_guide_runs_after_the_ones_before(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {}

@@ -102,7 +102,7 @@ def test_the_site_is_built_without_a_warning_and_names_every_page(tmp_path):
     assert (tmp_path / "site" / "tutorials" / "physicist" / "index.html").is_file()
     api = (tmp_path / "site" / "api" / "layers" / "index.html").read_text("utf-8")
     assert "FilterGrouping" in api
-    assert "Bragman" in api
+    assert "shared" in api
 
 
 @pytest.mark.slow

@@ -218,6 +218,8 @@ SETTLED = {
     *((Multitask, key) for key in ("cross_stitch_init", "cross_stitch_per_channel", "cross_stitch_decay")),
     # Read by the name that a stopping rule gives it (`task_keys`).
     (Task, "importance"),
+    # Read one by one by the table of augmentations (`tables.intensities`).
+    *((Training, f"{name}_range") for name in ("gamma", "contrast", "ghosting", "blur", "low_resolution", "noise")),
     (Multitask, "constant_grouping"), (Task, "type"), (Task, "target"), (InputSource, "spatial_window_size"),
 }  # fmt: skip
 

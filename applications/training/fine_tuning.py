@@ -40,6 +40,10 @@ def restore_variables(network: Any, training: Any, reporter: Reporter) -> None:
         state = read_state(path)
     arrays = predicting_arrays(state.arrays)
     saved = {key.split("/", 2)[2]: value for key, value in arrays.items() if key.startswith("network/")}
+    if _starts_thin(network, saved, training.vars_to_restore):
+        _start_thin(network, saved, path)
+        reporter.message(f"thin layers of the filters of {path}, by matching pursuit")
+        return
     learned = learned_variables(network)
     shapes = {name: value.shape for name, value in saved.items()}
     taken = list(taken_over(_shapes(learned), shapes, training.vars_to_restore, str(path)))

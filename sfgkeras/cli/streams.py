@@ -97,9 +97,14 @@ def guarded_streams() -> Iterator[Output]:
 
 def say(text: str) -> None:
     """Writes a line to standard error, if that can be written."""
-    with contextlib.suppress(OSError, ValueError):
+    try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+    except OSError:
+        # Else Python tries once more at its end, and makes 120 of the exit code.
+        _lead_nowhere(sys.stderr)
+    except ValueError:
+        pass
 
 
 def _null_stream() -> TextIO:

@@ -17,10 +17,6 @@ NOT_BUILT_NETWORKS = {
     "interventional_dense_net": "register the images before training, with sfgkeras preprocess",
     "interventional_affine_net": "register the images before training, with sfgkeras preprocess",
 }
-NOT_BUILT_TASK_TYPES = {
-    "landmarks": "use regression with one heat map per landmark",
-}
-
 # NiftyNet's losses without code here, lower case, each with what to use instead.
 NOT_BUILT_LOSSES = {
     "volenforcement": "use gdsc, which weighs small labels up",

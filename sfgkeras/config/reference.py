@@ -262,7 +262,6 @@ def _names_by_type() -> str:
 def _refusals() -> str:
     not_built = {
         "name": choices.NOT_BUILT_NETWORKS,
-        "type": choices.NOT_BUILT_TASK_TYPES,
         "evaluation_units": choices.NOT_BUILT_UNITS,
         "loader": choices.NOT_BUILT_LOADERS,
         "loss": choices.NOT_BUILT_LOSSES,

@@ -118,9 +118,7 @@ class InputSource(Section):
 class Task(Section):
     """`[TASK name]`: one prediction target of the network."""
 
-    type: Annotated[str, choice(TASK_TYPES, not_built=choices.NOT_BUILT_TASK_TYPES)] = Field(
-        description="What is predicted."
-    )
+    type: Annotated[str, choice(TASK_TYPES)] = Field(description="What is predicted.")
     target: Annotated[str, TEXT] = Field(
         description="Input source of the reference; a reconstruction and a motion need none, they learn from the image."
     )

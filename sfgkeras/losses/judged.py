@@ -25,6 +25,12 @@ def judged_maps(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) 
 
     Raises:
         ValueError: If outputs are no maps.
+
+    Example:
+        >>> from sfgkeras.losses import MeanSquaredError
+        >>> truth, shown, counts = judged_maps(MeanSquaredError(), [[[[3.0], [5.0]]]], ops.ones((1, 1, 2, 1)))
+        >>> truth.numpy().ravel().tolist(), shown.numpy().ravel().tolist(), counts.numpy().tolist()
+        ([3.0, 5.0], [1.0, 1.0], [1.0])
     """
     if hasattr(loss, "judged_maps"):
         return loss.judged_maps(y_true, y_pred, sample_weight)

@@ -71,6 +71,11 @@ def coordinate_constraint(y_true: Any, y_pred: Any, sample_weight: Any = None, s
 
     Returns:
         The losses, `(batch,)`, in squared fractions of the window.
+
+    Example:
+        >>> peak = ops.reshape([0.0, 0.0, 0.0, 9.0], (1, 1, 4, 1))  # the last of four pixels: 7/8 of the window
+        >>> round(float(coordinate_constraint([[[0.5, 0.375]]], peak)[0]), 6)
+        0.25
     """
     truth = true_positions(y_true)
     expected = expected_positions(heat_maps(y_pred, truth), sharpness)
@@ -88,7 +93,13 @@ def constrained_heat_map_loss(
     weight: float = 10.0,
     sharpness: float = 20.0,
 ) -> Any:
-    """Returns `heat_map_loss + weight * coordinate_constraint` (after Xu et al. 2018); arguments as theirs."""
+    """Returns `heat_map_loss + weight * coordinate_constraint` (after Xu et al. 2018); arguments as theirs.
+
+    Example:
+        >>> empty = ops.zeros((1, 32, 32, 1))  # which expects the middle of the window
+        >>> round(float(constrained_heat_map_loss([[[0.5, 0.75]]], empty)[0]), 3)  # 1 + 10 * 0.25^2
+        1.625
+    """
     maps = heat_map_loss(y_true, y_pred, sample_weight, sigma)
     return maps + weight * coordinate_constraint(y_true, y_pred, sample_weight, sharpness)
 

@@ -260,6 +260,8 @@ def test_the_table_knows_the_direction_of_every_measure():
     worse = {name for name, entry in measures.EVALUATIONS.items() if entry.higher_is_better is False}
     assert better >= {"psnr", "dice", "jaccard", "accuracy"}
     errors = {"mae", "rmse", "mse", "average_distance", "hausdorff", "hausdorff95", "centre_distance", "radial_error"}
+    errors |= {"length_error", "abs_rel", "sqr_rel", "rmse_linear", "rmse_log", "rmse_scale_invariant"}
+    errors |= {"mean_angle", "median_angle", "warped_mae", "folding"}
     assert worse == errors | {"false_positive_rate", "volume_difference", "false_positives", "false_negatives"}
     assert {entry.kind for entry in measures.EVALUATIONS.values()} == {
         "regression",
@@ -267,6 +269,9 @@ def test_the_table_knows_the_direction_of_every_measure():
         "classification",
         "bounding_box",
         "landmarks",
+        "depth",
+        "normals",
+        "motion",
     }
 
 

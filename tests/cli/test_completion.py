@@ -39,7 +39,7 @@ def test_verbs_options_and_files_are_offered(offer):
 
 def test_settings_are_offered_from_the_third_letter_on_with_the_names_of_the_file(offer):
     assert "--TRAINING.max_iter" in offer("train", "-c", "own.ini", "--training.max")
-    assert offer("train", "-c", "own.ini", "--") == ["--restart", "--help"]  # the verb's own, not hundreds
+    assert offer("train", "-c", "own.ini", "--") == ["--fold", "--restart", "--help"]  # the verb's own, not hundreds
     assert "--SCAN.pixdim" in offer("train", "-c", "own.ini", "--sca")
     assert "--TASK.liver.num_classes" in offer("train", "-c", "own.ini", "--TASK.liver.num")
     assert offer("train", "-c", "missing.ini", "--SCAN.pix") == []

@@ -196,7 +196,7 @@ ONE_LINE = [
     ("TASK ct", "attribute = age", "needs [CT] to give values; set loader = table or filename_attributes"),
     ("TASK ct", "scale = 0", "cannot be used; write a factor"),
     ("TASK organs", "scale = 2", "cannot be used; remove it"),
-    ("TASK organs", "loss = rmse", "belongs to regression and reconstruction, not segmentation"),
+    ("TASK organs", "loss = rmse", "belongs to regression and depth and reconstruction, not segmentation"),
     ("TASK organs", "weight = -1", "[TASK organs] weight = '-1' must be at least 0"),
     ("MR", "interp_order = 4", "must be at most 3"),
     ("MR", "loader = skimage", "does not exist in this version; use pillow"),
@@ -322,8 +322,8 @@ WHOLE = {
     ),
     "task without type": (changed("type = regression", "weight = 1"), ["run.ini:24: [TASK ct] needs type"]),
     "task type that is not built": (
-        changed("type = regression", "type = landmarks"),
-        ["run.ini:25: [TASK ct] type = 'landmarks' does not exist in this version; use regression"],
+        changed("type = regression", "type = detection"),
+        ["run.ini:25: [TASK ct] type = 'detection' is not known, did you mean 'reconstruction'? choose one of"],
     ),
     "task without section": (
         changed("tasks = ct, organs", "tasks = ct, organ"),

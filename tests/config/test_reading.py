@@ -362,8 +362,8 @@ def test_the_authors_types_default_to_theirs_and_equal_targets_get_numbers(tmp_p
         ("output_2 = MODALITY3", "output_2 = MODALITY9", "output_2 = 'MODALITY9' names no input source"),
         (
             "task_2_type = segmentation",
-            "task_2_type = landmarks",
-            "does not exist in this version; use regression",
+            "task_2_type = detection",
+            "task_2_type = 'detection' is not known",
         ),
         ("output_prob_task_2 = True", "output_prob_task_2 = often", "is neither yes nor no"),
         ("layer_scale = 0.5", "tasks = a, b", "needs [TASK name] sections; remove it, or output_1"),

@@ -82,6 +82,10 @@ def test_without_data_a_metric_is_nan_and_a_reset_forgets_all(metric):
     assert np.isnan(metric.result())
     truth, mask = np.zeros((2, 4, 4), int), np.zeros((2, 4, 4))
     prediction = np.ones((2, 4, 4, 1)) if metric.name in ("mae", "rmse") else logits_of(np.ones((2, 4, 4), int), 3)
+    if metric.name in ("abs_rel", "rmse_log", "delta_1"):
+        truth, prediction = np.ones((2, 4, 4)), np.ones((2, 4, 4, 1))
+    if metric.name in ("mean_angle", "within_30"):
+        truth, prediction = np.full((2, 4, 4, 3), 3**-0.5), np.ones((2, 4, 4, 3))
     if metric.name == "box_iou":
         truth, prediction, mask = np.array([[0.0, 0, 1, 1]] * 2), np.array([[0.0, 0, 1, 0.5]] * 2), np.zeros(2)
     if metric.name == "radial_error":
@@ -128,6 +132,11 @@ def test_every_metric_knows_its_direction_and_is_found_by_its_ini_name():
         ("bounding_box", "box_iou"): True,
         ("landmarks", "radial_error"): False,
         ("motion", "warped_mae"): False,
+        ("depth", "abs_rel"): False,
+        ("depth", "rmse_log"): False,
+        ("depth", "delta_1"): True,
+        ("normals", "mean_angle"): False,
+        ("normals", "within_30"): True,
         ("reconstruction", "mae"): False,
         ("reconstruction", "rmse"): False,
     }

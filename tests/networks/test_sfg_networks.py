@@ -6,7 +6,18 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from sfgkeras.networks import NETWORKS, SHARING, VGG11, HighResNet, UNet
+from sfgkeras.networks import (
+    MGCN,
+    NETWORKS,
+    SHARING,
+    VGG11,
+    HighResNet,
+    HyperFace,
+    PlayoutNet,
+    QinNet,
+    UNet,
+    YNet,
+)
 
 TASKS = {"ct": 1, "organs": 3}
 
@@ -363,4 +374,13 @@ def test_a_map_from_a_network_that_pools_is_refused_and_a_vector_from_highresnet
 
 
 def test_the_table_of_networks_holds_all_of_them():
-    assert dict(NETWORKS) == {"highresnet": HighResNet, "unet": UNet, "vgg11": VGG11}
+    assert dict(NETWORKS) == {
+        "highresnet": HighResNet,
+        "vgg11": VGG11,
+        "unet": UNet,
+        "playout": PlayoutNet,
+        "qin": QinNet,
+        "ynet": YNet,
+        "mgcn": MGCN,
+        "hyperface": HyperFace,
+    }

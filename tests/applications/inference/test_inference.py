@@ -28,6 +28,9 @@ class Copies:
         self._fails_at = fails_at
         self._then = then
 
+    def of(self, subject_id):
+        return self
+
     def slabs(self, image):
         call, self.calls = self.calls, self.calls + 1
         if call == self._fails_at:

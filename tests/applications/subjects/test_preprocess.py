@@ -362,6 +362,9 @@ class Echo:
         self._session = session
         self._subjects = iter(session.cohort.phase("inference"))
 
+    def of(self, subject_id):
+        return self
+
     def slabs(self, image):
         target = self._session.preparation.subject(next(self._subjects))
         organs = np.asarray(target.target("organs")).reshape(image.shape[:3])

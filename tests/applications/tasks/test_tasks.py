@@ -13,6 +13,7 @@ from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask
 from sfgkeras.applications.tasks.classification import ClassificationTask
 from sfgkeras.applications.tasks.depth import DepthTask
 from sfgkeras.applications.tasks.landmarks import LandmarkTask
+from sfgkeras.applications.tasks.motion import MotionTask
 from sfgkeras.applications.tasks.normals import NormalsTask
 from sfgkeras.applications.tasks.reconstruction import ReconstructionTask
 from sfgkeras.applications.tasks.regression import MapRegression, ValueRegression
@@ -193,6 +194,7 @@ def test_a_type_has_a_class_for_every_kind_of_target_that_it_can_learn_and_no_ot
         "reconstruction": [ReconstructionTask, None],
         "depth": [DepthTask, None],
         "normals": [NormalsTask, None],
+        "motion": [MotionTask, None],
     }
 
 

@@ -36,11 +36,14 @@ FREE = {
         "loss_type", "max_iter", "max_epochs", "starting_iter", "save_every_n", "max_checkpoints",
         "tensorboard_every_n",
         "exclude_fraction_for_validation", "exclude_fraction_for_inference", "restore_from", "vars_to_restore",
-        "grouping_every_n", "restore_best",
+        "grouping_every_n", "restore_best", "trackers",
+        # What a drawn split of folds depends on, which the written one holds.
+        "fold_groups", "fold_strata",
     },
     # Other spellings of [NETWORK] sharing and width, and what only the first state depends on.
     "MULTITASK": {"learn_categorical", "constant_grouping", "random_p_init", "cross_stitch_init", "layer_scale"},
-    "TASK": {"class_names", "output_prob", "unit", "inferred"},
+    # The last one changes labels after the network has spoken.
+    "TASK": {"class_names", "output_prob", "unit", "inferred", "refinement"},
     "SOURCE": {
         "csv_file", "path_to_search", "filename_contains", "filename_not_contains", "filename_removefromid", "loader",
         "layout",
