@@ -126,6 +126,7 @@ for sharing, settings in mechanisms:
 # In the turn of ct nothing of organs moves, whatever momentum has gathered, nor the other way round.
 turns = Small({"ct": 1, "organs": 2}, "joint_many", seed=0, trained="in_turns", period=1)
 turns.compile(keras.optimizers.AdamW(1e-2), loss={"ct": "mse", "organs": losses.DiceCrossEntropy()})
+turns(images)
 for step in range(6):
     before = [[keras.ops.convert_to_numpy(v) for v in head.trainable_variables] for head in turns.heads]
     turns.fit(images[:4], {name: values[:4] for name, values in targets.items()}, batch_size=4, verbose=0)
