@@ -52,7 +52,7 @@ def warping_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, smoothness
     Example:
         >>> frames = ops.reshape(ops.array([0.0, 1.0, 2.0, 1.0, 2.0, 2.0]), (1, 1, 2, 3))
         >>> frames = ops.transpose(frames, (0, 1, 3, 2))  # the second frame is the first, one voxel to the left
-        >>> float(warping_loss(frames, ops.full((1, 1, 3, 2), (0.0, 1.0)))[0])
+        >>> float(warping_loss(frames, ops.ones((1, 1, 3, 2)) * ops.array([0.0, 1.0]))[0])
         0.0
     """
     factor, weight_map = split_weight(sample_weight, tuple(y_pred.shape)[:-1])
