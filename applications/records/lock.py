@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.files import TEMPORARY_SUFFIX, writing_problem
-from sfgkeras.reporter import Reporter
+from sfgkeras.reporter import Reporter, SilentReporter
 
 LOCK = ".lock.json"
 BEAT = 15.0
@@ -55,6 +55,10 @@ class Owner:
         return f"`sfgkeras {self.verb}`, process {self.pid} on {self.host}, since {self.since}"
 
 
+UNKNOWN = Owner("an unknown host", "", 0, None, "?", "?", "?")
+"""The owner of a lock that cannot be read."""
+
+
 class Lock:
     """A lock that this process holds; see `holding`.
 
@@ -83,12 +87,10 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Lets others in; a lock that was taken over stays with its new owner."""
+        """Lets others in."""
         self._ended.set()
         self._beats.join()
-        found = _read(self._path)
-        if found is not None and found.token == self._owner.token:
-            self._path.unlink(missing_ok=True)
+        _give_back(self._path, self._owner)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
@@ -133,12 +135,11 @@ def _acquire(path: Path, owner: Owner, reporter: Reporter) -> None:
         while not _link(draft, path):
             held = _read(path)
             if held is None:
-                if path.exists():
-                    held = Owner("an unknown host", "", 0, None, "?", "?", "?")
-                else:
+                if not path.exists():
                     continue  # given back in this moment
+                held = UNKNOWN
             _refuse_living(path, held, draft, reporter)
-            _take_away(path, held)
+            _take_away(path, held, owner)
             reporter.warning(
                 f"{path.parent}: the lock of {held.describe()} was left behind by a process that is gone; taken over"
             )
@@ -194,18 +195,27 @@ def _who_holds(path: Path, held: Owner) -> str:
     )
 
 
-def _take_away(path: Path, held: Owner) -> None:
-    """Removes a lock that was left behind, and no other: of several who find it, one succeeds."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+def _take_away(path: Path, held: Owner, owner: Owner) -> None:
+    """Removes a lock that was left behind, and no other.
+
+    Of several who find it, one at a time may remove it: who holds the lock on removing it, which can be left behind
+    and taken over like any other. Who comes late finds that the lock is not the one that was judged, and leaves it.
+    """
+    claim = path.with_name(f"{path.name}.{''.join(filter(str.isalnum, held.token))}.taken")
+    _acquire(claim, owner, SilentReporter())
     try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return  # another was quicker
-    found = _read(aside)
-    if found is not None and found.token != held.token:
-        # The quicker one has its own lock there already: it gets it back.
-        _link(aside, path)
-    aside.unlink(missing_ok=True)
+        found = _read(path)
+        if (UNKNOWN if found is None else found).token == held.token:
+            path.unlink(missing_ok=True)
+    finally:
+        _give_back(claim, owner)
+
+
+def _give_back(path: Path, owner: Owner) -> None:
+    """Removes a lock of our own; one that was taken over stays with its new owner."""
+    found = _read(path)
+    if found is not None and found.token == owner.token:
+        path.unlink(missing_ok=True)
 
 
 def _age(path: Path, draft: Path) -> float:

@@ -142,6 +142,41 @@ def test_of_many_who_find_a_lock_left_behind_one_gets_it(tmp_path):
     assert max(most) == 1
 
 
+def test_who_comes_late_to_a_lock_left_behind_does_not_touch_the_lock_of_who_took_it(tmp_path):
+    of_another_host(tmp_path, age=lock.STALE + 1)
+    path = tmp_path / LOCK
+    left_behind = lock._read(path)
+    with holding(tmp_path, "train", SilentReporter()) as held:
+        before = path.stat()
+        lock._take_away(path, left_behind, lock._this_process("train"))
+        after = path.stat()
+        # A rename or a second name, even one given back at once, would show in the time of change.
+        assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+        held.confirm()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_take_over_that_was_killed_half_way_is_taken_over_itself(tmp_path, reporter):
+    of_another_host(tmp_path, age=lock.STALE + 1)
+    killed = {**json.loads((tmp_path / LOCK).read_text()), "token": "alsotheirs"}
+    claim = tmp_path / f"{LOCK}.theirs.taken"
+    claim.write_text(json.dumps(killed))
+    os.utime(claim, (time.time() - lock.STALE - 1,) * 2)
+    with holding(tmp_path, "train", reporter) as held:
+        held.confirm()
+    assert len(reporter.warnings) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_cannot_be_read_is_taken_over_when_it_is_old(tmp_path, reporter):
+    (tmp_path / LOCK).write_text("{")
+    os.utime(tmp_path / LOCK, (time.time() - lock.STALE - 1,) * 2)
+    with holding(tmp_path, "train", reporter):
+        pass
+    assert "an unknown host" in reporter.warnings[0]
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_hard_links_there_is_a_lock_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "not permitted")))
     silent, refused = SilentReporter(), pytest.raises(ConfigError, match=f"process {os.getpid()} on")
