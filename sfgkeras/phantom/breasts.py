@@ -6,25 +6,20 @@ irregular and enhances at its rim, which is so in half of the subjects. Subject 
 number of subjects.
 """
 
-import csv
-import io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from sfgkeras.data.nifti import write_image
-from sfgkeras.errors import DataError
-from sfgkeras.files import replacing
+from sfgkeras.phantom.cohort_files import Drawn, subject_generator, write_cohort
+from sfgkeras.phantom.kinds import Progress
 
 QUESTIONS = ("malignant", "irregular", "rim", "large", "long", "bright", "left")
 """What a subject may be, 0 or 1 each; the first follows from the second and the third."""
 
 SIDES: dict[str, int] = {"small": 48, "full": 192}
-TABLE = "subjects.csv"
 
 
 @dataclass(frozen=True)
@@ -53,9 +48,7 @@ def build_breasts(seed: int, subject: int = 0, size: str = "small") -> Breasts:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     answers = draw_answers(rng)
     side = SIDES[size]
     steps = (2 * np.arange(side) + 1) / side - 1
@@ -105,46 +98,18 @@ def write_breasts(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `images/breasts_0000.nii.gz` and so on, and `subjects.csv` with a column for each of `QUESTIONS`.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
-    if num_subjects < 1:
-        raise ValueError(f"num_subjects = {num_subjects!r} must be 1 or more")
-    folder = Path(folder)
-    names = [f"breasts_{number:04d}" for number in range(num_subjects)]
-    files = [*(folder / "images" / f"{name}.nii.gz" for name in names), folder / TABLE]
-    if (existing := [file for file in files if file.exists()]) and not overwrite:
-        raise DataError(
-            f"{existing[0]}: exists already, as do {len(existing) - 1} more of the files to be written; "
-            "choose another folder or allow overwriting"
-        )
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["subject_id", *QUESTIONS])
-    affine = np.diag([192 / SIDES.get(size, 192)] * 2 + [1.0, 1.0])
-    for number, name in enumerate(names):
+
+    def draw(number: int) -> Drawn:
         breasts = build_breasts(seed, number, size)
-        write_image(files[number], breasts.image[..., None], affine)
-        writer.writerow([name, *breasts.answers.values()])
-        if progress is not None:
-            progress(number + 1, num_subjects)
-    with replacing(folder / TABLE) as stream:
-        stream.write(text.getvalue().encode())
-    return files
+        return Drawn({"images": breasts.image}, affine, tuple(breasts.answers.values()))
+
+    folder, affine = Path(folder), np.diag([192 / SIDES.get(size, 192)] * 2 + [1.0, 1.0])
+    names = [f"breasts_{number:04d}" for number in range(num_subjects)]
+    files = {name: {"images": folder / "images" / f"{name}.nii.gz"} for name in names}
+    return write_cohort(folder, files, draw, overwrite, progress, QUESTIONS)

@@ -5,21 +5,17 @@ looks to the camera and no hand is before it. Some pictures show no face: the sa
 faces nobody has marked the landmarks. Subject `i` of a seed is the same whatever the number of subjects.
 """
 
-import csv
-import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sfgkeras.data.subjects import write_split
-from sfgkeras.files import replacing
-from sfgkeras.phantom.fundus import share_of
-from sfgkeras.phantom.shapes import blend, pixel_centres
-from sfgkeras.phantom.shapes_files import SPLIT, TABLE, phases, prepare_files
+from sfgkeras.phantom.cohort_files import Drawn, subject_generator, write_cohort
+from sfgkeras.phantom.kinds import Progress
+from sfgkeras.phantom.shapes import blend, pixel_centres, share_of
 from sfgkeras.phantom.solids import Ellipsoid, Shape, Texture, Tube, Union
 
 # Pixels of a side; "small" trains in minutes.
@@ -71,7 +67,7 @@ class Face:
     attributes: tuple[int, ...]
 
     def row(self) -> list[str]:
-        """Returns the cells of the table, those of `columns` without the subject; empty where nothing is known."""
+        """Returns the cells of the table, those of `columns`; empty where nothing is known."""
         nothing = [""] * (len(ATTRIBUTES) + len(POSE) + 3 * len(LANDMARKS))
         if not self.is_face:
             return ["0", *nothing]
@@ -83,9 +79,9 @@ class Face:
 
 
 def columns() -> list[str]:
-    """Returns the header of the table."""
+    """Returns the columns of the table after the subject."""
     points = [f"{name}_{what}" for name in LANDMARKS for what in ("x", "y", "visible")]
-    return ["subject_id", "face", *ATTRIBUTES, *POSE, *points]
+    return ["face", *ATTRIBUTES, *POSE, *points]
 
 
 def build_face(seed: int, subject: int = 0, size: str = "small") -> Face:
@@ -99,9 +95,7 @@ def build_face(seed: int, subject: int = 0, size: str = "small") -> Face:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     is_face, side = bool(rng.random() >= NO_FACE), SIDES[size]
     angles = rng.uniform(-1, 1, 3) * LARGEST_ANGLES
     attributes = tuple(int(value) for value in rng.integers(0, 2, len(ATTRIBUTES)))
@@ -242,7 +236,7 @@ def write_faces(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `images/face_0000.png` and so on, a table and a split.
 
@@ -251,39 +245,14 @@ def write_faces(
     What is not known is empty. `split.csv` says which subjects are for which phase; it can be the `dataset_split_file`
     of a run.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
-    from PIL import Image
+
+    def draw(number: int) -> Drawn:
+        face = build_face(seed, number, size)
+        return Drawn({"images": face.image}, cells=face.row())
 
     folder = Path(folder)
     names = [f"face_{number:04d}" for number in range(num_subjects)]
-    pictures = [folder / "images" / f"{name}.png" for name in names]
-    files = [*pictures, folder / TABLE, folder / SPLIT]
-    prepare_files(files, num_subjects, overwrite)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(columns())
-    for number, (name, path) in enumerate(zip(names, pictures, strict=True)):
-        face = build_face(seed, number, size)
-        with replacing(path) as stream:
-            Image.fromarray(face.image).save(stream, format="png")
-        writer.writerow([name, *face.row()])
-        if progress is not None:
-            progress(number + 1, num_subjects)
-    with replacing(folder / TABLE) as stream:
-        stream.write(table.getvalue().encode())
-    write_split(folder / SPLIT, {phase: [names[i] for i in found] for phase, found in phases(num_subjects).items()})
-    return files
+    files = {name: {"images": folder / "images" / f"{name}.png"} for name in names}
+    return write_cohort(folder, files, draw, overwrite, progress, columns(), splits=True)

@@ -6,19 +6,15 @@ lesions and the optic disc that of the bright ones, so that colour alone tells n
 same whatever the number of subjects.
 """
 
-import csv
-import io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.data.subjects import write_split
-from sfgkeras.files import replacing
-from sfgkeras.phantom.shapes import blend, pixel_centres
-from sfgkeras.phantom.shapes_files import SPLIT, TABLE, phases, prepare_files
+from sfgkeras.phantom.cohort_files import Drawn, subject_generator, write_cohort
+from sfgkeras.phantom.kinds import Progress
+from sfgkeras.phantom.shapes import blend, pixel_centres, share_of
 from sfgkeras.phantom.solids import Ellipsoid, Shape, Texture, Tube, Union
 
 LESIONS = ("red", "bright")
@@ -55,9 +51,7 @@ def build_fundus(seed: int, subject: int = 0, size: str = "small") -> Fundus:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     x, y = pixel_centres(SIDES[size])
     disc = np.array([rng.choice([-1.0, 1.0]) * rng.uniform(0.42, 0.55), rng.uniform(-0.15, 0.15), 0.0])
     texture = Texture.draw(rng, 16)([x, y, np.zeros_like(x)], rng.uniform(0.2, 0.5))
@@ -76,11 +70,6 @@ def build_fundus(seed: int, subject: int = 0, size: str = "small") -> Fundus:
     picture = picture * light[..., None] + 0.02 * rng.standard_normal(picture.shape, np.float32)
     picture = picture * share_of(Ellipsoid((0, 0, 0), (FUNDUS_RADIUS, FUNDUS_RADIUS, 1.0)), x, y)[..., None]
     return Fundus(np.rint(255 * picture.clip(0, 1)).astype(np.uint8), np.stack(masks))
-
-
-def share_of(shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns how much of every pixel a shape covers, from 0 to 1."""
-    return np.clip(0.5 - shape.distance(x, y, np.zeros_like(x)) * x.shape[0] / 2, 0, 1)
 
 
 def draw_vessels(rng: np.random.Generator, disc: np.ndarray) -> Shape:
@@ -116,47 +105,22 @@ def write_fundus(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `images/fundus_0000.png`, `red/fundus_0000.png`, `bright/fundus_0000.png` and so on, a table and a split.
 
     The table, `subjects.csv`, says of every type whether the subject has such lesions (`subject_id,red,bright`; 0 or
     1). `split.csv` says which subjects are for which phase; it can be the `dataset_split_file` of a run.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
-    from PIL import Image
 
-    folder = Path(folder)
-    names = [f"fundus_{number:04d}" for number in range(num_subjects)]
-    pictures = [folder / kind / f"{name}.png" for name in names for kind in ("images", *LESIONS)]
-    files = [*pictures, folder / TABLE, folder / SPLIT]
-    prepare_files(files, num_subjects, overwrite)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["subject_id", *LESIONS])
-    for number, name in enumerate(names):
+    def draw(number: int) -> Drawn:
         drawn = build_fundus(seed, number, size)
-        for kind, array in zip(("images", *LESIONS), (drawn.image, *drawn.masks), strict=True):
-            with replacing(folder / kind / f"{name}.png") as stream:
-                Image.fromarray(array).save(stream, format="png")
-        writer.writerow([name, *(int(mask.any()) for mask in drawn.masks)])
-        if progress is not None:
-            progress(number + 1, num_subjects)
-    with replacing(folder / TABLE) as stream:
-        stream.write(table.getvalue().encode())
-    write_split(folder / SPLIT, {phase: [names[i] for i in found] for phase, found in phases(num_subjects).items()})
-    return files
+        parts = dict(zip(kinds, (drawn.image, *drawn.masks), strict=True))
+        return Drawn(parts, cells=[int(mask.any()) for mask in drawn.masks])
+
+    folder, kinds = Path(folder), ("images", *LESIONS)
+    names = [f"fundus_{number:04d}" for number in range(num_subjects)]
+    files = {name: {kind: folder / kind / f"{name}.png" for kind in kinds} for name in names}
+    return write_cohort(folder, files, draw, overwrite, progress, LESIONS, splits=True)

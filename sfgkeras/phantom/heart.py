@@ -7,14 +7,13 @@ own. Subject `i` of a seed is the same whatever the number of subjects.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.data.nifti import write_image
-from sfgkeras.phantom.shapes_files import prepare_files
+from sfgkeras.phantom.cohort_files import Drawn, subject_generator, write_cohort
+from sfgkeras.phantom.kinds import Progress
 from sfgkeras.phantom.solids import Ellipsoid, Shape, Texture
 
 # Pixels of a side; "small" trains in minutes.
@@ -89,9 +88,7 @@ def build_heart(seed: int, subject: int = 0, size: str = "small") -> Heart:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     anatomy, spacing = draw_anatomy(rng), FIELD / SIDES[size]
     steps = (np.arange(SIDES[size]) + 0.5) * spacing - FIELD / 2
     points = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1)
@@ -163,41 +160,29 @@ def write_hearts(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `heart_000_frame1.nii.gz` to `_frame4`, `_labels1` to `_labels4`, and the true motion, `_flow`.
 
     The motion is one file of vectors in mm along the scanner's axes, `(x, y, 1, 3, 3)`: of the three frames after the
     first, as a task of `type = motion` writes it.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
-    folder, numbers = Path(folder), range(1, len(FRAMES) + 1)
-    parts = [f"{kind}{number}" for kind in ("frame", "labels") for number in numbers] + ["flow"]
-    files = [folder / f"heart_{subject:03d}_{part}.nii.gz" for subject in range(num_subjects) for part in parts]
-    prepare_files(files, num_subjects, overwrite)
-    for subject in range(num_subjects):
-        heart = build_heart(seed, subject, size)
+
+    def draw_files(number: int) -> Drawn:
+        heart = build_heart(seed, number, size)
         affine = np.diag([heart.spacing, heart.spacing, 8.0, 1.0])
         affine[:2, 3] = heart.spacing / 2 - FIELD / 2
         flow = np.zeros((*heart.flow.shape[:2], 1, len(FRAMES) - 1, 3), np.float32)
         flow[..., 0, :, :2] = heart.flow
-        arrays = [heart.frames[..., n - 1 : n] for n in numbers] + [heart.labels[..., n - 1 : n] for n in numbers]
-        for part, array in zip(parts, [*arrays, flow], strict=True):
-            write_image(folder / f"heart_{subject:03d}_{part}.nii.gz", array, affine)
-        if progress is not None:
-            progress(subject + 1, num_subjects)
-    return files
+        parts = {"flow": flow}
+        for frame in range(len(FRAMES)):
+            parts[f"frame{frame + 1}"], parts[f"labels{frame + 1}"] = heart.frames[..., frame], heart.labels[..., frame]
+        return Drawn(parts, affine)
+
+    folder, numbers = Path(folder), range(1, len(FRAMES) + 1)
+    parts = [f"{kind}{number}" for kind in ("frame", "labels") for number in numbers] + ["flow"]
+    names = [f"heart_{subject:03d}" for subject in range(num_subjects)]
+    files = {name: {part: folder / f"{name}_{part}.nii.gz" for part in parts} for name in names}
+    return write_cohort(folder, files, draw_files, overwrite, progress)

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+Progress = Callable[[int, int], None]
+"""Is called with the number of subjects that are done and with their total."""
+
 
 class Writer(Protocol):
-    """What writes the files of a cohort; see `pelvis.write_phantom_cohort`."""
+    """What writes the files of a cohort."""
 
     def __call__(
         self,
@@ -17,9 +20,25 @@ class Writer(Protocol):
         size: str = "small",
         seed: int = 0,
         overwrite: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> list[Path]:
-        """Writes a cohort and returns its files."""
+        """Writes a cohort.
+
+        Args:
+            folder: Created if it does not exist.
+            num_subjects: How many subjects; the first ones are the same whatever their number.
+            size: A key of the kind's own sizes, among them those of `SIZES`.
+            seed: The same seed gives the same files.
+            overwrite: Whether files that are there already may be replaced.
+            progress: Called with the number of subjects written and their total, after each.
+
+        Returns:
+            The files written.
+
+        Raises:
+            DataError: If a file is there already and may not be replaced; nothing is written then.
+            ValueError: If the number of subjects is not positive, or the size is unknown.
+        """
 
 
 @dataclass(frozen=True)

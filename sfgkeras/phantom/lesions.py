@@ -6,19 +6,15 @@ as bright lesions and shadows as dark as dark ones, so that brightness alone fin
 the same whatever the number of subjects.
 """
 
-import csv
-import io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.data.subjects import write_split
-from sfgkeras.files import replacing
+from sfgkeras.phantom.cohort_files import Drawn, subject_generator, write_cohort
+from sfgkeras.phantom.kinds import Progress
 from sfgkeras.phantom.shapes import pixel_centres
-from sfgkeras.phantom.shapes_files import SPLIT, TABLE, phases, prepare_files
 
 ECHOES, MARGINS = ("dark", "bright"), ("smooth", "spiked")
 SIDES: dict[str, int] = {"full": 256, "small": 64}
@@ -58,9 +54,7 @@ def build_lesion(seed: int, subject: int = 0, size: str = "small") -> Lesion:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     x, y = pixel_centres(SIDES[size])
     echo, margin = (int(number) for number in rng.integers(0, 2, 2))
     inside = _inside(rng, x, y, spiked=bool(margin))
@@ -103,47 +97,21 @@ def write_lesions(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `images/lesion_0000.png`, `masks/lesion_0000.png` and so on, a table and a split.
 
     The table, `subjects.csv`, holds the numbers of echo and margin (`subject_id,echo,margin`). `split.csv` says which
     subjects are for which phase; it can be the `dataset_split_file` of a run.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
-    from PIL import Image
+
+    def draw(number: int) -> Drawn:
+        drawn = build_lesion(seed, number, size)
+        return Drawn({"images": drawn.image, "masks": drawn.mask}, cells=(drawn.echo, drawn.margin))
 
     folder = Path(folder)
     names = [f"lesion_{number:04d}" for number in range(num_subjects)]
-    pictures = [folder / kind / f"{name}.png" for name in names for kind in ("images", "masks")]
-    files = [*pictures, folder / TABLE, folder / SPLIT]
-    prepare_files(files, num_subjects, overwrite)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["subject_id", "echo", "margin"])
-    for number, name in enumerate(names):
-        drawn = build_lesion(seed, number, size)
-        for kind, array in (("images", drawn.image), ("masks", drawn.mask)):
-            with replacing(folder / kind / f"{name}.png") as stream:
-                Image.fromarray(array).save(stream, format="png")
-        writer.writerow([name, drawn.echo, drawn.margin])
-        if progress is not None:
-            progress(number + 1, num_subjects)
-    with replacing(folder / TABLE) as stream:
-        stream.write(table.getvalue().encode())
-    write_split(folder / SPLIT, {phase: [names[i] for i in found] for phase, found in phases(num_subjects).items()})
-    return files
+    files = {name: {part: folder / part / f"{name}.png" for part in ("images", "masks")} for name in names}
+    return write_cohort(folder, files, draw, overwrite, progress, ("echo", "margin"), splits=True)

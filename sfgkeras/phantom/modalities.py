@@ -7,14 +7,13 @@ turns.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from sfgkeras.data.nifti import write_image
-from sfgkeras.errors import DataError
+from sfgkeras.phantom.cohort_files import Drawn, subject_generator, write_cohort
+from sfgkeras.phantom.kinds import Progress
 
 LABELS: dict[str, tuple[str, ...]] = {
     "brain": ("white matter", "grey matter", "cerebrospinal fluid"),
@@ -57,9 +56,7 @@ def build_slice(seed: int, subject: int = 0, size: str = "small") -> tuple[np.nd
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     side, modality = SIDES[size], modality_of(subject)
     steps = (2 * np.arange(side) + 1) / side - 1
     x, y = np.meshgrid(steps, steps, indexing="ij")
@@ -144,40 +141,18 @@ def write_modalities(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `brain_000_image.nii.gz`, `brain_000_labels.nii.gz`, `breast_001_image.nii.gz` and so on.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
-    if num_subjects < 1:
-        raise ValueError(f"num_subjects = {num_subjects!r} must be 1 or more")
-    folder = Path(folder)
-    names = [f"{modality_of(number)}_{number:03d}" for number in range(num_subjects)]
-    files = [folder / f"{name}_{kind}.nii.gz" for name in names for kind in ("image", "labels")]
-    if (existing := [file for file in files if file.exists()]) and not overwrite:
-        raise DataError(
-            f"{existing[0]}: exists already, as do {len(existing) - 1} more of the files to be written; "
-            "choose another folder or allow overwriting"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(number: int) -> Drawn:
+        return Drawn(dict(zip(kinds, build_slice(seed, number, size), strict=True)), affine)
+
+    folder, kinds = Path(folder), ("image", "labels")
     affine = np.diag([256 / SIDES.get(size, 256)] * 2 + [1.0, 1.0])
-    for number in range(num_subjects):
-        for path, array in zip(files[2 * number : 2 * number + 2], build_slice(seed, number, size), strict=True):
-            write_image(path, array[..., None], affine)
-        if progress is not None:
-            progress(number + 1, num_subjects)
-    return files
+    names = [f"{modality_of(number)}_{number:03d}" for number in range(num_subjects)]
+    files = {name: {kind: folder / f"{name}_{kind}.nii.gz" for kind in kinds} for name in names}
+    return write_cohort(folder, files, draw, overwrite, progress)

@@ -6,7 +6,6 @@ seed is the same whatever the number of subjects.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,7 +16,8 @@ from scipy.ndimage import zoom
 from scipy.spatial.transform import Rotation
 
 from sfgkeras.data.nifti import write_image
-from sfgkeras.errors import DataError
+from sfgkeras.phantom.cohort_files import prepare_files, subject_generator
+from sfgkeras.phantom.kinds import Progress
 from sfgkeras.phantom.pelvis_anatomy import LABELS, Part, Tissue, draw_parts, draw_tissues
 from sfgkeras.phantom.solids import Texture
 
@@ -241,9 +241,7 @@ def build_phantom(seed: int, subject: int = 0, size: str = "full", oblique: bool
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIZES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIZES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIZES)
     patient = draw_patient(rng)
     tilt = (rng.uniform(5, 12), rng.uniform(-3, 3), rng.uniform(-4, 4)) if oblique else (0.0, 0.0, 0.0)
     ct, organs = acquire_ct(rng, patient, SIZES[size]["ct"])
@@ -256,39 +254,17 @@ def write_phantom_cohort(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     oblique: bool = False,
 ) -> list[Path]:
     """Writes `phantom_000_mr.nii.gz`, `_ct` and `_organs`, and so on for every subject.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIZES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects written and their total, after each.
-        oblique: See `build_phantom`.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive.
+    Arguments, results and errors are those of `kinds.Writer`, and `oblique` as for `build_phantom`.
     """
-    if num_subjects < 1:
-        raise ValueError(f"num_subjects = {num_subjects!r} must be 1 or more")
     folder = Path(folder)
     kinds = ("mr", "ct", "organs")
     files = [folder / f"phantom_{i:03d}_{kind}.nii.gz" for i, kind in product(range(num_subjects), kinds)]
-    existing = [file for file in files if file.exists()]
-    if existing and not overwrite:
-        raise DataError(
-            f"{existing[0]}: exists already, as do {len(existing) - 1} more of the files to be written; "
-            "choose another folder or allow overwriting"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_files(files, num_subjects, overwrite)
     for subject in range(num_subjects):
         phantom = build_phantom(seed, subject, size, oblique)
         for kind, file in zip(kinds, files[len(kinds) * subject :], strict=False):

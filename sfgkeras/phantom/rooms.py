@@ -13,6 +13,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from sfgkeras.phantom.cohort_files import subject_generator
+
 SURFACES = ("wall", "floor", "ceiling", "furniture")
 # Pixels of a side.
 SIDES: dict[str, int] = {"small": 64, "full": 256}
@@ -58,9 +60,7 @@ def build_room(seed: int, subject: int = 0, size: str = "small") -> Room:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     side = SIDES[size]
     rays = pixel_rays(side)
     to_room, place, extent = draw_camera(rng)

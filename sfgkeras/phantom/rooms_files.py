@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from sfgkeras.data.hdf5.writer import PHASE_FOLDERS, writing_rows
+from sfgkeras.phantom.cohort_files import phases, prepare_files
+from sfgkeras.phantom.kinds import Progress
 from sfgkeras.phantom.rooms import build_room
-from sfgkeras.phantom.shapes_files import phases, prepare_files
 
 DATA_SETS = ("images", "depth", "normals", "labels")
 
@@ -18,7 +18,7 @@ def write_rooms(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `train/images.h5`, `depth.h5`, `normals.h5` and `labels.h5`, and the same in `val` and `test`.
 
@@ -26,20 +26,7 @@ def write_rooms(
     `(N, rows, columns, 1)` float32 with 0 in holes, normals `(N, rows, columns, 3)` float32 with x to the right, y down
     and z into the picture, 0, 0, 0 in holes, labels `(N, rows, columns, 1)` uint8: see `rooms.SURFACES`.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `rooms.SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
     folder = Path(folder)
     wanted = {phase: subjects for phase, subjects in phases(num_subjects).items() if len(subjects)}

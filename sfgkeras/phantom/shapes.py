@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from sfgkeras.phantom.cohort_files import subject_generator
 from sfgkeras.phantom.solids import Ellipsoid, Shape, Texture, Tube, Union
 
 KIND_NAMES = ("cat", "dog")
@@ -47,9 +48,7 @@ def build_picture(seed: int, subject: int = 0, size: str = "small") -> Picture:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     kind, side = subject % len(KIND_NAMES), SIDES[size]
     animal = draw_animal(rng, kind)
     points, unit = body_points(rng, animal, side)
@@ -191,6 +190,11 @@ def thing(rng: np.random.Generator, centres: tuple[np.ndarray, np.ndarray]) -> n
 def blend(below: np.ndarray, above: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Lays one picture over another where its share is positive."""
     return below + share[..., None] * (above - below)
+
+
+def share_of(shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Returns how much of every pixel a shape covers, from 0 to 1."""
+    return np.clip(0.5 - shape.distance(x, y, np.zeros_like(x)) * x.shape[0] / 2, 0, 1)
 
 
 def box_of(mask: np.ndarray) -> np.ndarray:

@@ -1,8 +1,6 @@
 """The animals of `shapes` on the disk: a folder of pictures and a table, or HDF5 files for every phase."""
 
 import contextlib
-import csv
-import io
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -11,29 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from sfgkeras.data.hdf5.writer import PHASE_FOLDERS, writing_rows
-from sfgkeras.data.subjects import write_split
-from sfgkeras.errors import DataError
-from sfgkeras.files import replacing
+from sfgkeras.phantom.cohort_files import Drawn, phases, prepare_files, write_cohort
+from sfgkeras.phantom.kinds import Progress
 from sfgkeras.phantom.shapes import Picture, build_picture
 
-Progress = Callable[[int, int], None]
-
-TABLE, SPLIT = "subjects.csv", "split.csv"
-COLUMNS = ("subject_id", "kind", "x_min", "y_min", "x_max", "y_max")
+COLUMNS = ("kind", "x_min", "y_min", "x_max", "y_max")
 TARGETS = ("masks", "kinds", "boxes")
 DATA_SETS = ("images", "masks", "binary", "bboxes")
-HELD_OUT = 0.15  # part of the subjects for validation, and for inference
-
-
-def phases(num_subjects: int) -> dict[str, range]:
-    """Returns which subjects are for training (the first), validation and inference (the last)."""
-    held_out = round(HELD_OUT * num_subjects)
-    first, second = num_subjects - 2 * held_out, num_subjects - held_out
-    return {
-        "training": range(first),
-        "validation": range(first, second),
-        "inference": range(second, num_subjects),
-    }
 
 
 def write_pictures(
@@ -49,20 +31,7 @@ def write_pictures(
     The table, `subjects.csv`, has the columns `COLUMNS`: 0 for a cat and 1 for a dog, and the box in pixels.
     `split.csv` says which subjects are for which phase; it can be the `dataset_split_file` of a run.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `shapes.SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
     return _write_pictures(folder, num_subjects, size, seed, overwrite, progress, lambda _: set(TARGETS))
 
@@ -99,33 +68,19 @@ def _write_pictures(
     known: Callable[[int], set[str]],
 ) -> list[Path]:
     """Writes pictures, and of each subject those targets that are known of it."""
-    from PIL import Image
+
+    def draw(number: int) -> Drawn:
+        picture, told = build_picture(seed, number, size), known(number)
+        box = [f"{edge:g}" for edge in picture.box] if "boxes" in told else [""] * len(picture.box)
+        kind = picture.kind if "kinds" in told else ""
+        return Drawn({"images": picture.image, "masks": picture.mask}, cells=(kind, *box))
 
     folder = Path(folder)
-    names = [f"shape_{number:04d}" for number in range(num_subjects)]
-    pictures = [
-        folder / kind / f"{name}.png"
-        for number, name in enumerate(names)
-        for kind in ("images", *({"masks"} & known(number)))
-    ]
-    files = [*pictures, folder / TABLE, folder / SPLIT]
-    prepare_files(files, num_subjects, overwrite)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for number, picture in enumerate(_drawn(num_subjects, size, seed, progress)):
-        name, told = names[number], known(number)
-        for kind, array in (("images", picture.image), *((("masks", picture.mask),) if "masks" in told else ())):
-            with replacing(folder / kind / f"{name}.png") as stream:
-                Image.fromarray(array).save(stream, format="png")
-        box = [f"{edge:g}" for edge in picture.box] if "boxes" in told else [""] * len(picture.box)
-        writer.writerow([name, picture.kind if "kinds" in told else "", *box])
-    with replacing(folder / TABLE) as stream:
-        stream.write(table.getvalue().encode())
-    write_split(
-        folder / SPLIT, {phase: [names[i] for i in subjects] for phase, subjects in phases(num_subjects).items()}
-    )
-    return files
+    files = {
+        name: {kind: folder / kind / f"{name}.png" for kind in ("images", *({"masks"} & known(number)))}
+        for number, name in enumerate(f"shape_{number:04d}" for number in range(num_subjects))
+    }
+    return write_cohort(folder, files, draw, overwrite, progress, COLUMNS, splits=True)
 
 
 def write_hdf5(
@@ -174,17 +129,3 @@ def _drawn(num_subjects: int, size: str, seed: int, progress: Progress | None) -
         if progress is not None:
             progress(number + 1, num_subjects)
         yield picture
-
-
-def prepare_files(files: list[Path], num_subjects: int, overwrite: bool) -> None:
-    """Refuses what cannot be, and makes the folders of some files."""
-    if num_subjects < 1:
-        raise ValueError(f"num_subjects = {num_subjects!r} must be 1 or more")
-    existing = [file for file in files if file.exists()]
-    if existing and not overwrite:
-        raise DataError(
-            f"{existing[0]}: exists already, as do {len(existing) - 1} more of the files to be written; "
-            "choose another folder or allow overwriting"
-        )
-    for parent in dict.fromkeys(file.parent for file in files):
-        parent.mkdir(parents=True, exist_ok=True)

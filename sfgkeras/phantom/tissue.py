@@ -6,19 +6,15 @@ an invasive one is many small nests. So the diagnosis depends on which tissue is
 `i` of a seed is the same whatever the number of subjects.
 """
 
-import csv
-import io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sfgkeras.data.subjects import write_split
-from sfgkeras.files import replacing
-from sfgkeras.phantom.shapes import blend, pixel_centres
-from sfgkeras.phantom.shapes_files import SPLIT, TABLE, phases, prepare_files
+from sfgkeras.phantom.cohort_files import Drawn, subject_generator, write_cohort
+from sfgkeras.phantom.kinds import Progress
+from sfgkeras.phantom.shapes import blend, pixel_centres, share_of
 from sfgkeras.phantom.solids import Ellipsoid, Shape, Texture, Union
 
 DIAGNOSES = ("benign", "in situ", "invasive")
@@ -62,9 +58,7 @@ def build_sample(seed: int, subject: int = 0, size: str = "small") -> Sample:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     x, y = pixel_centres(SIDES[size])
     diagnosis = subject % len(DIAGNOSES)
     stain = rng.uniform(0.93, 1.07, 3).astype(np.float32)
@@ -84,11 +78,6 @@ def build_sample(seed: int, subject: int = 0, size: str = "small") -> Sample:
             tissue[covered > 0.5] = kind + 1
     picture = picture * stain + 0.02 * rng.standard_normal(picture.shape, np.float32)
     return Sample(np.rint(255 * picture.clip(0, 1)).astype(np.uint8), tissue, diagnosis)
-
-
-def share_of(shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns how much of every pixel a shape covers, from 0 to 1."""
-    return np.clip(0.5 - shape.distance(x, y, np.zeros_like(x)) * x.shape[0] / 2, 0, 1)
 
 
 def place_gland(rng: np.random.Generator, taken: list[Shape], radii: tuple[float, float]) -> Ellipsoid | None:
@@ -124,47 +113,21 @@ def write_tissue(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `images/tissue_0000.png`, `maps/tissue_0000.png` and so on, a table and a split.
 
     The maps hold positions in `TISSUES`; the table, `subjects.csv`, the diagnosis, a position in `DIAGNOSES`.
     `split.csv` says which subjects are for which phase; it can be the `dataset_split_file` of a run.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
-    from PIL import Image
+
+    def draw(number: int) -> Drawn:
+        sample = build_sample(seed, number, size)
+        return Drawn({"images": sample.image, "maps": sample.tissue}, cells=(sample.diagnosis,))
 
     folder = Path(folder)
     names = [f"tissue_{number:04d}" for number in range(num_subjects)]
-    pictures = [folder / kind / f"{name}.png" for name in names for kind in ("images", "maps")]
-    files = [*pictures, folder / TABLE, folder / SPLIT]
-    prepare_files(files, num_subjects, overwrite)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["subject_id", "diagnosis"])
-    for number, name in enumerate(names):
-        sample = build_sample(seed, number, size)
-        for kind, array in (("images", sample.image), ("maps", sample.tissue)):
-            with replacing(folder / kind / f"{name}.png") as stream:
-                Image.fromarray(array).save(stream, format="png")
-        writer.writerow([name, sample.diagnosis])
-        if progress is not None:
-            progress(number + 1, num_subjects)
-    with replacing(folder / TABLE) as stream:
-        stream.write(table.getvalue().encode())
-    write_split(folder / SPLIT, {phase: [names[i] for i in found] for phase, found in phases(num_subjects).items()})
-    return files
+    files = {name: {part: folder / part / f"{name}.png" for part in ("images", "maps")} for name in names}
+    return write_cohort(folder, files, draw, overwrite, progress, ("diagnosis",), splits=True)

@@ -6,20 +6,15 @@ lies around it. Speckle is what is left of random phases: the magnitude of smoot
 another size in mm in every image. Subject `i` of a seed is the same whatever the number of subjects.
 """
 
-import csv
-import io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from sfgkeras.data.nifti import write_image
-from sfgkeras.data.subjects import write_split
-from sfgkeras.files import replacing
-from sfgkeras.phantom.shapes_files import SPLIT, TABLE, phases, prepare_files
+from sfgkeras.phantom.cohort_files import Drawn, subject_generator, write_cohort
+from sfgkeras.phantom.kinds import Progress
 from sfgkeras.phantom.solids import Ellipsoid, Shape, Texture, Tube
 
 VIEWS = ("kidney_long", "kidney_trans", "spleen_long", "other")
@@ -78,9 +73,7 @@ def build_scan(seed: int, subject: int = 0, size: str = "small") -> Scan:
     Raises:
         ValueError: If the size is unknown.
     """
-    if size not in SIDES:
-        raise ValueError(f"size = {size!r} is not one of {', '.join(SIDES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, subject]))
+    rng = subject_generator(seed, subject, size, SIDES)
     side, field, view = SIDES[size], rng.uniform(*FIELD), subject % len(VIEWS)
     spacing = field / side
     steps = ((np.arange(side) + 0.5) * spacing).astype(np.float32)
@@ -176,7 +169,7 @@ def write_ultrasound(
     size: str = "small",
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes `images/scan_0000.nii.gz` and so on, a table and a split.
 
@@ -184,40 +177,18 @@ def write_ultrasound(
     `_y` in mm from the outer edge of the image; they are empty where the view has no such landmark. `split.csv` says
     which subjects are for which phase; it can be the `dataset_split_file` of a run.
 
-    Args:
-        folder: Created if it does not exist.
-        num_subjects: How many subjects.
-        size: A key of `SIDES`.
-        seed: The same seed gives the same files.
-        overwrite: Whether files that are there already may be replaced.
-        progress: Called with the number of subjects drawn and their total, after each.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: If a file is there already and may not be replaced; nothing is written then.
-        ValueError: If the number of subjects is not positive, or the size is unknown.
+    Arguments, results and errors are those of `kinds.Writer`.
     """
-    folder = Path(folder)
-    names = [f"scan_{number:04d}" for number in range(num_subjects)]
-    images = [folder / "images" / f"{name}.nii.gz" for name in names]
-    files = [*images, folder / TABLE, folder / SPLIT]
-    prepare_files(files, num_subjects, overwrite)
     known = [name for view in VIEWS for name in LANDMARKS[view]]
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["subject_id", "view", *(f"{name}_{axis}" for name in known for axis in "xy")])
-    for number, (name, path) in enumerate(zip(names, images, strict=True)):
+
+    def draw(number: int) -> Drawn:
         scan = build_scan(seed, number, size)
-        affine = np.diag([scan.spacing, scan.spacing, 1.0, 1.0])
-        write_image(path, scan.image[..., None], affine)
         places = dict(zip(scan.names, scan.landmarks, strict=True))
         shown = [f"{value:.3f}" if each in places else "" for each in known for value in places.get(each, (0.0, 0.0))]
-        writer.writerow([name, scan.view, *shown])
-        if progress is not None:
-            progress(number + 1, num_subjects)
-    with replacing(folder / TABLE) as stream:
-        stream.write(table.getvalue().encode())
-    write_split(folder / SPLIT, {phase: [names[i] for i in found] for phase, found in phases(num_subjects).items()})
-    return files
+        return Drawn({"images": scan.image}, np.diag([scan.spacing, scan.spacing, 1.0, 1.0]), (scan.view, *shown))
+
+    folder = Path(folder)
+    names = [f"scan_{number:04d}" for number in range(num_subjects)]
+    files = {name: {"images": folder / "images" / f"{name}.nii.gz"} for name in names}
+    columns = ["view", *(f"{name}_{axis}" for name in known for axis in "xy")]
+    return write_cohort(folder, files, draw, overwrite, progress, columns, splits=True)

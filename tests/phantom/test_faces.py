@@ -60,7 +60,7 @@ def test_the_table_says_what_is_drawn_and_nothing_where_there_is_no_face(tmp_pat
     files = write_faces(tmp_path, 20, seed=5)
     with (tmp_path / "subjects.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == columns()
+    assert list(rows[0]) == ["subject_id", *columns()]
     for number, row in enumerate(rows):
         face = build_face(5, number)
         image = np.asarray(Image.open(tmp_path / "images" / f"{row['subject_id']}.png"))

@@ -10,8 +10,9 @@ from scipy.ndimage import label
 
 from sfgkeras.data.subjects import read_split, read_table
 from sfgkeras.errors import DataError
+from sfgkeras.phantom.cohort_files import phases
 from sfgkeras.phantom.shapes import KIND_NAMES, LEAST_CONTRAST, SIDES, box_of, build_picture
-from sfgkeras.phantom.shapes_files import phases, write_disjoint_pictures, write_hdf5, write_pictures
+from sfgkeras.phantom.shapes_files import write_disjoint_pictures, write_hdf5, write_pictures
 
 SEED = 7
 
