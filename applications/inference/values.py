@@ -55,8 +55,10 @@ def infer_values(
     per_window = {name: task for name, task in others.items() if task.is_per_window}
     per_image = {name: task for name, task in others.items() if not task.is_per_window}
     ways: Sequence[tuple[Mapping[str, Any], Callable[..., None]]] = (
-        (per_image, _infer_images), (per_window, _infer_windows), (located, _infer_places)
-    )  # fmt: skip
+        (per_image, _infer_images),
+        (per_window, functools.partial(_infer_one_by_one, _of_windows)),
+        (located, functools.partial(_infer_one_by_one, _of_places)),
+    )
     for chosen, infer in ways:
         if chosen:
             with reporter.stage(title, len(subjects)) as stage:
@@ -102,7 +104,8 @@ def _infer_images(
             stage.advance(len(chunk))
 
 
-def _infer_windows(
+def _infer_one_by_one(
+    outputs: Callable[[PredictingOne, np.ndarray, Mapping[str, Any]], dict[str, np.ndarray]],
     session: Session,
     predictor: Predicting,
     tasks: Mapping[str, RowTask],
@@ -111,38 +114,25 @@ def _infer_windows(
     stage: Stage,
     rows: Rows,
 ) -> None:
-    """Predicts from all windows of each image."""
+    """Predicts from every image by itself; `outputs` are those of one pass."""
     with reading_ahead(subjects, session.preparation.image) as images:
         for subject, image in images:
             of_subject = predictor.of(subject.subject_id)
-            means, spreads = passes.predict(tasks, functools.partial(of_subject.window_values, image))
+            means, spreads = passes.predict(tasks, functools.partial(outputs, of_subject, image, tasks))
             for name, task in tasks.items():
                 rows[subject.subject_id][name] = finish_row(session, task, subject, means[name], spreads[name])
             stage.advance(1, subject.subject_id)
 
 
-def _infer_places(
-    session: Session,
-    predictor: Predicting,
-    tasks: Mapping[str, PointTarget],
-    subjects: Sequence[Subject],
-    passes: Passes,
-    stage: Stage,
-    rows: Rows,
-) -> None:
-    """Predicts maps of each image, and finds the places in them."""
-    with reading_ahead(subjects, session.preparation.image) as images:
-        for subject, image in images:
-            of_subject = predictor.of(subject.subject_id)
+def _of_windows(runs: PredictingOne, image: np.ndarray, tasks: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the outputs from all windows of an image."""
+    return runs.window_values(image)
 
-            def predict(image: np.ndarray = image, runs: PredictingOne = of_subject) -> dict[str, np.ndarray]:
-                volumes = runs.located_volumes(image)
-                return {name: task.locate(volumes.pop(name)) for name, task in tasks.items()}
 
-            means, spreads = passes.predict(tasks, predict)
-            for name, task in tasks.items():
-                rows[subject.subject_id][name] = finish_row(session, task, subject, means[name], spreads[name])
-            stage.advance(1, subject.subject_id)
+def _of_places(runs: PredictingOne, image: np.ndarray, tasks: Mapping[str, PointTarget]) -> dict[str, np.ndarray]:
+    """Returns the places that are found in the maps of an image."""
+    volumes = runs.located_volumes(image)
+    return {name: task.locate(volumes.pop(name)) for name, task in tasks.items()}
 
 
 def finish_row(

@@ -1,7 +1,6 @@
 """The base of all filter group networks: a trunk, a head per task, and the state that masks depend on."""
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -11,18 +10,18 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.architecture.graph import build_architecture, stages_behind
-from sfgkeras.architecture.layer_settings import LayerSettings, seeded_initializer
+from sfgkeras.architecture.layer_settings import LayerSettings
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.balancing import Balancing, Fixed, find_balancing, read_balancing
 from sfgkeras.balancing.balancer import Balancer
 from sfgkeras.errors import Problem
 from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
-from sfgkeras.layers.adversary import WIDTHS, Adversary
 from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
 from sfgkeras.layers.normalization import StreamNormalization, check_statistics
 from sfgkeras.layers.statistics_record import StatisticsRecord
 from sfgkeras.losses.judged import judged_maps
 from sfgkeras.networks.balanced_loss import balanced_loss, compiled_losses, likelihoods, loss_trackers
+from sfgkeras.networks.building_heads import build_adversaries, build_head, check_tasks
 from sfgkeras.networks.counting import predicting_weights
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.expected_multiplies import relative_multiplies
@@ -159,8 +158,10 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             task_names=tuple(self.tasks),
         )
         self.trunk = self.sharing.build_trunk(architecture, common)
-        self.heads = [self._build_head(task, head, common) for task, head in enumerate(described)]
-        self.adversaries = self._build_adversaries(adversaries or {}, common)
+        self.heads = [
+            build_head(self, task, head, common, self._bias_initializer, dropout) for task, head in enumerate(described)
+        ]
+        self.adversaries = build_adversaries(self, adversaries or {}, common)
         self.counts_iterations = True
         self.image_channels: int | None = None
         self.image_size: tuple[int | None, ...] = (None,) * spatial_rank
@@ -183,69 +184,6 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         """
         return stages_behind(self.stages, taps)
 
-    def _build_head(self, task: int, head: Head, settings: LayerSettings) -> TaskHead | MotionHead:
-        name, architecture = self.task_names[task], self.trunk.architecture
-        level = architecture.level_after(architecture.taps[task])
-        if head.kind == "motion" and not self.is_siamese:
-            raise ValueError(
-                f"task {name!r} wants motion between frames, but {type(self).__name__} does not see them one by one; "
-                "use qin, or a network of your own with is_siamese = True"
-            )
-        if head.kind != "vector" and level:
-            tap = architecture.names[architecture.taps[task]]
-            raise ValueError(
-                f"task {name!r} wants a {head.kind}, but {type(self).__name__} pools its features to a smaller size at "
-                f"stage {tap!r}; put it on a stage of the image's size, use a network that keeps the size, e.g. "
-                "HighResNet, or a 'vector' head"
-            )
-        layer_name = f"head_{re.sub('[^A-Za-z0-9_]', '_', name)}"
-        dropout = float(self._settings["dropout"])  # type: ignore[arg-type]
-        if head.kind == "motion":
-            return MotionHead(
-                head,
-                self.tasks[name],
-                settings.spatial_rank,
-                kernel_initializers=[settings.initializer() for _ in range(MotionHead.num_layers)],
-                kernel_regularizer=settings.kernel_regularizer,
-                dropout=dropout,
-                seed=settings.next_seed(),
-                name=layer_name,
-            )
-        # The layer that gives the logits draws its seeds first: networks of earlier versions have no other one.
-        kernels, biases = [settings.initializer()], [self._seeded_bias(settings)]
-        seed = settings.next_seed()
-        for _ in head.layers:
-            kernels.append(settings.initializer())
-            biases.append(self._seeded_bias(settings))
-        return TaskHead(
-            head,
-            self.tasks[name],
-            settings.spatial_rank,
-            kernel_initializers=kernels,
-            bias_initializers=biases,
-            kernel_regularizer=settings.kernel_regularizer,
-            dropout=dropout,
-            seed=seed,
-            name=layer_name,
-        )
-
-    def _build_adversaries(self, weights: Mapping[str, float], settings: LayerSettings) -> dict[str, Adversary]:
-        """Builds the adversary of every task that has one."""
-        check_names(self.task_names, adversaries=dict(weights))
-        for task, head in zip(self.tasks, self.heads, strict=True):
-            if task in weights and head.kind != "map":
-                raise ValueError(f"task {task!r} is a vector; adversaries judge maps: leave it out of adversaries")
-        return {
-            task: Adversary(
-                settings.spatial_rank,
-                weights[task],
-                [seeded_initializer("he_normal", settings.next_seed()) for _ in range(len(WIDTHS) + 1)],
-                name=f"adversary_{re.sub('[^A-Za-z0-9_]', '_', task)}",
-            )
-            for task in self.tasks
-            if task in weights
-        }
-
     @property
     def adversary_variables(self) -> list[Any]:
         """All variables of the adversaries of tasks."""
@@ -266,9 +204,6 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             return None
         truth, prediction, counts = judged_maps(loss, y, y_pred, sample_weight)
         return counts * self.adversaries[task].judge(images, truth, prediction)
-
-    def _seeded_bias(self, settings: LayerSettings) -> Any:
-        return seeded_initializer(self._bias_initializer, settings.next_seed())
 
     def _add_state(self, name: str, value: int) -> Any:
         return self.add_weight(
@@ -639,23 +574,3 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
 def describe_sharing(sharing: Sharing) -> dict[str, Any]:
     """Returns a mechanism as the plain values that `MultiTaskNetwork.from_config` reads."""
     return {"sharing": sharing.name, "sharing_settings": sharing.values()}
-
-
-def check_tasks(tasks: Mapping[str, int]) -> None:
-    """Refuses tasks that no network can have.
-
-    Raises:
-        ValueError: If there is no task, or one has no output channel.
-    """
-    if not isinstance(tasks, Mapping):
-        names = [tasks] if isinstance(tasks, str) else list(tasks)
-        example = ", ".join(f"{str(name)!r}: 1" for name in names) or "'ct': 1"
-        raise ValueError(
-            f"tasks = {tasks!r} does not say how many output channels each task has; write e.g. {{{example}}}: 1 for a "
-            "regression, the number of classes for a segmentation or classification"
-        )
-    if not tasks:
-        raise ValueError("tasks is empty: name at least one task and its output channels, e.g. {'ct': 1}")
-    for name, channels in tasks.items():
-        if not isinstance(channels, int | np.integer) or channels < 1:
-            raise ValueError(f"task {name!r} has {channels!r} output channels; it needs at least 1")

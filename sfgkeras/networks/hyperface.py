@@ -5,10 +5,8 @@ from typing import Any
 
 import keras
 
-from sfgkeras.architecture.graph import stages_behind
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.settings import setting_values
+from sfgkeras.networks.shaped import ShapedNetwork
 from sfgkeras.sharing import Sharing
 from sfgkeras.tables.networks import HyperFaceSettings
 
@@ -17,7 +15,7 @@ FUSED = "fused"
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
-class HyperFace(MultiTaskNetwork):
+class HyperFace(ShapedNetwork):
     """One value or a few for each task, from features of several depths (Ranjan, Patel and Chellappa 2016).
 
     Five convolutions with the numbers of filters of AlexNet, which halve the image three times, and a sixth one over
@@ -43,6 +41,7 @@ class HyperFace(MultiTaskNetwork):
         ValueError: As `MultiTaskNetwork`, or if a stage cannot be fused.
     """
 
+    shape: HyperFaceSettings
     usual_head = "vector"
 
     def __init__(
@@ -54,18 +53,12 @@ class HyperFace(MultiTaskNetwork):
         fused: Sequence[str] = ("conv_1", "conv_3"),
         **settings: Any,
     ) -> None:
-        # Before all else: the stages, which the constructor asks for, depend on it.
-        self.shape = HyperFaceSettings(tuple(fused))
-        super().__init__(tasks, sharing, spatial_rank, width, **settings)
+        shape = HyperFaceSettings(tuple(fused))
+        super().__init__(shape, tasks, sharing, spatial_rank, width, **settings)
 
-    def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
-        """Returns the stages that heads on `taps` depend on."""
-        return stages_behind(hyperface_stages(self.shape), taps)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with the seed that was drawn."""
-        shape = setting_values(self.shape)
-        return super().get_config() | {**shape, "fused": list(self.shape.fused)}
+    def lay_out(self) -> tuple[Stage, ...]:
+        """Returns all stages at full width."""
+        return hyperface_stages(self.shape)
 
 
 def hyperface_stages(shape: HyperFaceSettings) -> tuple[Stage, ...]:

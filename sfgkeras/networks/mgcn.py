@@ -1,15 +1,13 @@
 """MGCN: a residual encoder, and large kernels and boundary refinement on the way to maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import keras
 
-from sfgkeras.architecture.graph import stages_behind
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.settings import setting_values
+from sfgkeras.networks.shaped import ShapedNetwork
 from sfgkeras.sharing import Sharing
 from sfgkeras.tables.networks import MGCNSettings
 
@@ -20,7 +18,7 @@ MAP_FILTERS = 64
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
-class MGCN(MultiTaskNetwork):
+class MGCN(ShapedNetwork):
     """The multi-task network with global convolutions of Xu et al. 2018, with filter groups on every convolution.
 
     The levels of the encoder, `encoder_1` to `encoder_L`, have residual blocks. At each of them `global_1` to
@@ -47,6 +45,7 @@ class MGCN(MultiTaskNetwork):
         ValueError: As `MultiTaskNetwork`, or if a setting of the shape is out of range.
     """
 
+    shape: MGCNSettings
     usual_head = "map"
 
     def __init__(
@@ -60,18 +59,13 @@ class MGCN(MultiTaskNetwork):
         kernel: int = 7,
         **settings: Any,
     ) -> None:
-        # Before all else: the stages, which the constructor asks for, depend on it.
-        self.shape = MGCNSettings(levels, blocks, kernel)
+        shape = MGCNSettings(levels, blocks, kernel)
         self.usual_taps = MappingProxyType({"vector": f"encoder_{levels}"})
-        super().__init__(tasks, sharing, spatial_rank, width, **settings)
+        super().__init__(shape, tasks, sharing, spatial_rank, width, **settings)
 
-    def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
-        """Returns the stages that heads on `taps` depend on."""
-        return stages_behind(mgcn_stages(self.shape), taps)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with the seed that was drawn."""
-        return super().get_config() | setting_values(self.shape)
+    def lay_out(self) -> tuple[Stage, ...]:
+        """Returns all stages at full width."""
+        return mgcn_stages(self.shape)
 
 
 def mgcn_stages(shape: MGCNSettings) -> tuple[Stage, ...]:

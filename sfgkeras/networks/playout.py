@@ -1,15 +1,13 @@
 """The network of Playout et al. 2018: one encoder of many lesions, a way up for each of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import keras
 
-from sfgkeras.architecture.graph import stages_behind
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.settings import setting_values
+from sfgkeras.networks.shaped import ShapedNetwork
 from sfgkeras.sharing import Sharing
 from sfgkeras.tables.networks import PlayoutSettings
 
@@ -18,7 +16,7 @@ FIRST_FILTERS = 32
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
-class PlayoutNet(MultiTaskNetwork):
+class PlayoutNet(ShapedNetwork):
     """One encoding module, one decoding module for each task that is a map (Playout, Duval and Cheriet 2018).
 
     Its parts are those of the paper: residual blocks on every level, mixed pooling between levels, large kernels on the
@@ -43,6 +41,7 @@ class PlayoutNet(MultiTaskNetwork):
         ValueError: As `MultiTaskNetwork`, or if a setting of the shape is out of range.
     """
 
+    shape: PlayoutSettings
     usual_head = "map"
     usual_taps = MappingProxyType({"vector": "encoding"})
 
@@ -58,17 +57,12 @@ class PlayoutNet(MultiTaskNetwork):
         dense: bool = True,
         **settings: Any,
     ) -> None:
-        # Before all else: the stages, which the constructor asks for, depend on it.
-        self.shape = PlayoutSettings(levels, maximum_share, kernel_size, dense)
-        super().__init__(tasks, sharing, spatial_rank, width, **settings)
+        shape = PlayoutSettings(levels, maximum_share, kernel_size, dense)
+        super().__init__(shape, tasks, sharing, spatial_rank, width, **settings)
 
-    def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
-        """Returns the stages that heads on `taps` depend on."""
-        return stages_behind(playout_stages(self.shape), taps)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with the seed that was drawn."""
-        return super().get_config() | setting_values(self.shape)
+    def lay_out(self) -> tuple[Stage, ...]:
+        """Returns all stages at full width."""
+        return playout_stages(self.shape)
 
 
 def playout_stages(shape: PlayoutSettings) -> tuple[Stage, ...]:

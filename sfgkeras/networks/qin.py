@@ -1,14 +1,12 @@
 """The network of Qin et al. 2018: one encoder of all frames, a branch for motion and one for segmentation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from sfgkeras.architecture.graph import stages_behind
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.settings import setting_values
+from sfgkeras.networks.shaped import ShapedNetwork
 from sfgkeras.sharing import Sharing
 from sfgkeras.tables.networks import QinSettings
 
@@ -17,7 +15,7 @@ FIRST_FILTERS = 32
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
-class QinNet(MultiTaskNetwork):
+class QinNet(ShapedNetwork):
     """A multi-scale encoder of single frames, and for every task a branch that fuses its scales (Qin et al. 2018).
 
     The channels of an image are the frames of a sequence. The same encoder sees each of them (Siamese); a branch of its
@@ -41,6 +39,7 @@ class QinNet(MultiTaskNetwork):
         ValueError: As `MultiTaskNetwork`, or if a setting of the shape is out of range.
     """
 
+    shape: QinSettings
     usual_head = "map"
     is_siamese = True
 
@@ -54,17 +53,12 @@ class QinNet(MultiTaskNetwork):
         convolutions: int = 2,
         **settings: Any,
     ) -> None:
-        # Before all else: the stages, which the constructor asks for, depend on it.
-        self.shape = QinSettings(scales, convolutions)
-        super().__init__(tasks, sharing, spatial_rank, width, **settings)
+        shape = QinSettings(scales, convolutions)
+        super().__init__(shape, tasks, sharing, spatial_rank, width, **settings)
 
-    def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
-        """Returns the stages that heads on `taps` depend on."""
-        return stages_behind(qin_stages(self.shape), taps)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with the seed that was drawn."""
-        return super().get_config() | setting_values(self.shape)
+    def lay_out(self) -> tuple[Stage, ...]:
+        """Returns all stages at full width."""
+        return qin_stages(self.shape)
 
 
 def qin_stages(shape: QinSettings) -> tuple[Stage, ...]:

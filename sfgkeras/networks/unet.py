@@ -1,16 +1,14 @@
 """SFG-U-Net: a way down, a way up that reads the way down level by level, for maps and vectors."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import keras
 
-from sfgkeras.architecture.graph import stages_behind
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.settings import setting_values
+from sfgkeras.networks.shaped import ShapedNetwork
 from sfgkeras.sharing import Sharing
 from sfgkeras.tables.networks import UNetSettings
 
@@ -19,7 +17,7 @@ FIRST_FILTERS = 64
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
-class UNet(MultiTaskNetwork):
+class UNet(ShapedNetwork):
     """U-Net (Ronneberger et al. 2015) with filter groups on every convolution, and heads where tasks want them.
 
     The stages of the levels are `encoder_1` to `encoder_L`, `encoding` at the bottom, and `decoder_L` to `decoder_1`;
@@ -48,6 +46,7 @@ class UNet(MultiTaskNetwork):
         ValueError: As `MultiTaskNetwork`, or if a setting of the shape is out of range.
     """
 
+    shape: UNetSettings
     usual_head = "map"
     usual_taps = MappingProxyType({"vector": "encoding"})
 
@@ -65,17 +64,12 @@ class UNet(MultiTaskNetwork):
         decoder_start: str | None = None,
         **settings: Any,
     ) -> None:
-        # Before all else: the stages, which the constructor asks for, depend on it.
-        self.shape = UNetSettings(levels, convolutions, normalisation, skips, upsampling, decoder_start)
-        super().__init__(tasks, sharing, spatial_rank, width, **settings)
+        shape = UNetSettings(levels, convolutions, normalisation, skips, upsampling, decoder_start)
+        super().__init__(shape, tasks, sharing, spatial_rank, width, **settings)
 
-    def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
-        """Returns the stages that heads on `taps` depend on."""
-        return stages_behind(unet_stages(self.shape), taps)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with the seed that was drawn."""
-        return super().get_config() | setting_values(self.shape)
+    def lay_out(self) -> tuple[Stage, ...]:
+        """Returns all stages at full width."""
+        return unet_stages(self.shape)
 
 
 def unet_stages(shape: UNetSettings) -> tuple[Stage, ...]:

@@ -1,15 +1,13 @@
 """Y-Net: a U-Net whose way down goes on to a second branch, for a map and what the whole window says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import keras
 
-from sfgkeras.architecture.graph import stages_behind
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.networks.base import MultiTaskNetwork
-from sfgkeras.settings import setting_values
+from sfgkeras.networks.shaped import ShapedNetwork
 from sfgkeras.sharing import Sharing
 from sfgkeras.tables.networks import YNetSettings
 
@@ -18,7 +16,7 @@ CHANNELS = 64
 
 
 @keras.saving.register_keras_serializable(package="sfgkeras")
-class YNet(MultiTaskNetwork):
+class YNet(ShapedNetwork):
     """Y-Net (Mehta et al. 2018) with filter groups on every convolution.
 
     The way down has the levels `encoder_1`, `encoder_2` and `encoding`. From there two branches go on: up again to
@@ -44,6 +42,7 @@ class YNet(MultiTaskNetwork):
         ValueError: As `MultiTaskNetwork`, or if a setting of the shape is out of range.
     """
 
+    shape: YNetSettings
     usual_head = "map"
     usual_taps = MappingProxyType({"vector": "branch_5"})
 
@@ -57,17 +56,12 @@ class YNet(MultiTaskNetwork):
         block: str = "residual",
         **settings: Any,
     ) -> None:
-        # Before all else: the stages, which the constructor asks for, depend on it.
-        self.shape = YNetSettings(depth, block)
-        super().__init__(tasks, sharing, spatial_rank, width, **settings)
+        shape = YNetSettings(depth, block)
+        super().__init__(shape, tasks, sharing, spatial_rank, width, **settings)
 
-    def choose_stages(self, taps: Sequence[str | None]) -> Sequence[Stage]:
-        """Returns the stages that heads on `taps` depend on."""
-        return stages_behind(ynet_stages(self.shape), taps)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, with the seed that was drawn."""
-        return super().get_config() | setting_values(self.shape)
+    def lay_out(self) -> tuple[Stage, ...]:
+        """Returns all stages at full width."""
+        return ynet_stages(self.shape)
 
 
 def ynet_stages(shape: YNetSettings) -> tuple[Stage, ...]:

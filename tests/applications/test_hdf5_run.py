@@ -210,6 +210,7 @@ def test_the_report_shows_rows(trained):
     assert "test_000000" in page.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_values_are_read_by_row_number(make, tmp_path):
     written = write_phases(tmp_path, np.random.default_rng(1))
     config = make(VALUES)

@@ -111,6 +111,7 @@ def test_outputs_that_no_label_stands_for_are_never_written(folder):
     np.testing.assert_array_equal(written[:, 0, 0], [4, 300])
 
 
+@pytest.mark.slow
 def test_labels_of_other_training_files_are_noticed(folder):
     run.train(configure(folder))
     config = configure(folder, {"TRAINING.max_iter": 2})

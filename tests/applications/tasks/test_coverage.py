@@ -34,6 +34,7 @@ model_dir = {folder}/model
 [NETWORK]
 name = highresnet
 width = 0.25
+sharing = hard_sharing
 batch_size = 2
 
 [TRAINING]

@@ -65,6 +65,7 @@ def validations(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_validates_predicts_and_resumes_with_averages_bit_for_bit(
     make_config, tmp_path, network_arrays, reporter
 ):

@@ -34,6 +34,7 @@ def losses(row):
     return {name: float(value) for name, value in row.items() if name != "seconds_per_iteration"}
 
 
+@pytest.mark.slow
 def test_a_run_of_epochs_with_learned_weights_resumes_bit_for_bit_and_ends_as_its_best(
     make_config, tmp_path, network_arrays, reporter
 ):

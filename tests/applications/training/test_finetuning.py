@@ -164,6 +164,7 @@ def test_frozen_variables_are_not_among_the_trained(reporter):
     assert reporter.messages == [f"frozen: {len(before) - len(after)} variables, {len(after)} are trained"]
 
 
+@pytest.mark.slow
 def test_in_a_run_frozen_variables_do_not_move_and_the_others_do(make_config, tmp_path, network_arrays):
     """A run on another one's trunk, resumed when the other one is gone."""
     checkpoints = CheckpointFolder(tmp_path / "other" / "checkpoints")
