@@ -24,6 +24,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.layers.filter_grouping": ("EntropyBonus", "FilterGrouping"),
     "sfgkeras.layers.layer_mixture": ("LayerMixture",),
     "sfgkeras.layers.normalization": ("StreamNormalization",),
+    "sfgkeras.layers.scaled_initializer": ("ScaledInitializer",),
     "sfgkeras.layers.residual": ("ResidualBlock", "ResidualSection"),
     "sfgkeras.layers.sfg_convolution": ("SFGConv2D", "SFGConv3D"),
     "sfgkeras.layers.subspace_stitch": ("SubspaceOrthogonality", "SubspaceStitch"),

@@ -89,6 +89,11 @@ class LandmarkTask(PointTarget):
         return "map" if self._loss.needs_map else "vector"
 
     @property
+    def head_start(self) -> float:
+        """As the loss has it: heat maps begin near 0."""
+        return self._loss.start
+
+    @property
     def _loss(self) -> Any:
         return find_loss(self.settings.loss, self.type_name, f"loss of task {self.name!r}")
 

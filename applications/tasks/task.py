@@ -54,6 +54,11 @@ class Task(ABC):
         """The kind of head: one output per voxel, one per image, or displacements per voxel and frame."""
 
     @property
+    def head_start(self) -> float:
+        """Factor on the kernel that gives the outputs, as it is drawn at the start."""
+        return 1.0
+
+    @property
     @abstractmethod
     def writes(self) -> Literal["volume", "row"]:
         """What inference writes of a subject: an image of its own, or columns of the table of values."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from sfgkeras.architecture.layer_settings import LayerSettings, seeded_initializer
 from sfgkeras.layers.adversary import WIDTHS, Adversary
+from sfgkeras.layers.scaled_initializer import ScaledInitializer
 from sfgkeras.networks.fitting import check_names
 from sfgkeras.networks.heads import Head, TaskHead
 from sfgkeras.networks.motion_head import MotionHead
@@ -52,11 +53,15 @@ def build_head(
         head,
         channels,
         settings.spatial_rank,
-        kernel_initializers=[kernel for kernel, _ in seeds],
+        kernel_initializers=[_scaled(seeds[0][0], head.start), *(kernel for kernel, _ in seeds[1:])],
         bias_initializers=[bias for _, bias in seeds],
         seed=seed,
         **common,
     )
+
+
+def _scaled(initializer: Any, factor: float) -> Any:
+    return initializer if factor == 1 else ScaledInitializer(initializer, factor)
 
 
 def check_place(network: "MultiTaskNetwork", task: int, head: Head) -> None:

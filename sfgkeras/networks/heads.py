@@ -31,9 +31,11 @@ class Head:
         activation: What becomes of the outputs: `linear`, `relu`, `sigmoid`, `tanh`, or `range`, by which they are cut
             at two bounds; what training gives in between and outside has the same gradient.
         bounds: With `range` the smallest and the largest output; None: there are none until `TaskHead.set_bounds`.
+        start: Factor on what is drawn at the start for the kernel that gives the logits. Outputs of 1 at the start are
+            far off where the truth is 0 nearly everywhere, as in heat maps: 0.01 begins near it.
 
     Raises:
-        ValueError: If a name is unknown, a layer has no output, or bounds are none.
+        ValueError: If a name is unknown, a layer has no output, bounds are none, or `start` is not positive.
     """
 
     kind: str = "map"
@@ -42,6 +44,7 @@ class Head:
     pooling: str = "average"
     activation: str = "linear"
     bounds: tuple[float, float] | None = None
+    start: float = 1.0
 
     def __post_init__(self) -> None:
         _check_name("activation of outputs", self.activation, OUTPUT_ACTIVATIONS)
@@ -58,6 +61,10 @@ class Head:
         object.__setattr__(self, "layers", tuple(int(width) for width in self.layers))
         if self.kind != "vector" and self.pooling != "average":
             raise ValueError(f"pooling = {self.pooling!r} is for heads of kind 'vector'; a {self.kind!r} pools nothing")
+        if not self.start > 0:
+            raise ValueError(f"start = {self.start!r} of a head must be a positive factor, e.g. 0.01")
+        if self.kind == "motion" and self.start != 1:
+            raise ValueError(f"start = {self.start!r} is not for heads of kind 'motion', which begin as drawn")
         if self.kind == "motion" and self.activation != "linear":
             raise ValueError(
                 f"activation = {self.activation!r} is not for heads of kind 'motion', whose outputs are any number"
@@ -70,7 +77,14 @@ class Head:
 
     def values(self) -> dict[str, Any]:
         """Returns the attributes as plain values; `find_head` takes them back."""
-        found = {"kind": self.kind, "tap": self.tap, "layers": list(self.layers), "pooling": self.pooling}
+        found: dict[str, Any] = {
+            "kind": self.kind,
+            "tap": self.tap,
+            "layers": list(self.layers),
+            "pooling": self.pooling,
+        }
+        if self.start != 1:
+            found["start"] = self.start
         if self.activation == "linear":
             return found
         return {**found, "activation": self.activation, "bounds": None if self.bounds is None else list(self.bounds)}

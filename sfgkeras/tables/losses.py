@@ -24,11 +24,21 @@ class LossEntry(Entry["type[TaskLoss]"]):
         one_logit: Whether it takes one output channel that tells two classes apart, in place of one for each.
         needs_map: Whether it compares neighbouring voxels, so that one value per subject is nothing for it; of
             landmarks, whether it learns heat maps.
+        start: Factor on the kernel that gives the outputs, as it is drawn at the start; see `networks.heads.Head`.
     """
 
     likelihood: Literal["gaussian", "categorical"] = "gaussian"
     one_logit: bool = False
     needs_map: bool = False
+    start: float = 1.0
+
+
+HEAT_MAP_START = 0.01
+"""Heat maps are 0 nearly everywhere, which outputs of 1 at the start are hundreds of times as far from as no output.
+
+The gradients of the first iterations would be so large that Adam, which divides by those it has seen, learned little
+afterwards, and no other task anything.
+"""
 
 
 @dataclass(frozen=True)
@@ -385,13 +395,18 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
     },
     "landmarks": {
         "heat_map": LossEntry(
-            _heat_map, "squared error of a heat map for each landmark", HeatMapSettings, needs_map=True
+            _heat_map,
+            "squared error of a heat map for each landmark",
+            HeatMapSettings,
+            needs_map=True,
+            start=HEAT_MAP_START,
         ),
         "heat_map_coordinates": LossEntry(
             _constrained_heat_map,
             "squared error of a heat map for each landmark, and of the coordinates that it expects (Xu et al. 2018)",
             ConstrainedHeatMapSettings,
             needs_map=True,
+            start=HEAT_MAP_START,
         ),
         "heat_map_crossentropy": LossEntry(
             _heat_map_cross_entropy,
@@ -399,6 +414,7 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
             HeatMapSettings,
             likelihood="categorical",
             needs_map=True,
+            start=HEAT_MAP_START,
         ),
         "landmarks": LossEntry(
             _landmark_loss, "half the squared distance of the coordinates of visible landmarks (HyperFace)"
@@ -445,6 +461,7 @@ def find_loss(name: str, task_type: str, what: str) -> LossEntry:
         own_settings(own, keras.losses.Loss),
         likelihood=getattr(own, "likelihood", usual),
         needs_map=bool(getattr(own, "needs_map", False)),
+        start=float(getattr(own, "start", 1.0)),
     )
 
 

@@ -12,11 +12,13 @@ from sfgkeras.applications.subjects.frames import read_as_written
 from sfgkeras.applications.subjects.session import open_session
 from sfgkeras.applications.tasks.landmarks import LandmarkTask
 from sfgkeras.applications.training.batches import build_window_source
+from sfgkeras.applications.training.network import build_heads
 from sfgkeras.config import read_config
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.data.heat_maps import locate
 from sfgkeras.data.points import Frame, points_between
 from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.networks.heads import Head
 from sfgkeras.reporter import SilentReporter
 from sfgkeras.tables.tasks import LandmarkSettings
 
@@ -258,3 +260,13 @@ def test_centroids_of_vertebrae_are_written_back_where_they_were_in_mm(spine):
     )
     row = finish_row(session, task, subject, task.locate(maps), {})
     np.testing.assert_allclose([row[column] for column in task.columns], expected, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("loss", "start"),
+    [("heat_map", 0.01), ("heat_map_coordinates", 0.01), ("heat_map_crossentropy", 0.01), ("landmarks", 1)],
+)
+def test_networks_of_heat_maps_begin_near_none(loss, start):
+    task = task_of(loss=loss)
+    head = build_heads({"points": task}, "map").get("points", Head("map"))
+    assert (head.kind, head.start) == ("vector" if loss == "landmarks" else "map", start)
