@@ -1,4 +1,4 @@
-"""What the site does besides mkdocs: runs the tutorials' commands and shows what they say and draw; links to the code.
+"""What the site does besides mkdocs: runs tutorials and notebooks and shows what they say and draw; links to the code.
 
 A fenced block whose first line ends in `run` is run when the site is built, in one new folder for each page:
 
@@ -7,7 +7,8 @@ A fenced block whose first line ends in `run` is run when the site is built, in 
 - `ini run NAME`: is written to the file NAME.
 
 `](run:PATH)` links to, or shows, a file that has come of it. A command that fails ends the build with what it said.
-What a page's blocks gave is kept in `.cache/tutorials/`, by their text and the package's files, and used again. With
+Every notebook of `docs/notebooks/` is run and becomes a page (`notebook_pages.py`). What a page's blocks or a notebook
+gave is kept in `.cache/tutorials/`, by their text and the package's files, and used again. With
 SFGKERAS_TUTORIALS=shown nothing is run, and links to what would have come are plain text.
 """
 
@@ -18,15 +19,20 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import notebook_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "tutorials"
 BLOCK = re.compile(r"^```(console|python|ini) run ?([\w./-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OF_A_RUN = re.compile(r"(!?)\[([^\]]*)\]\(run:([^)]+)\)")
+PLAINLY = "shown"
+"""Value of SFGKERAS_TUTORIALS with which nothing is run."""
+
 ROOMS = ("sfgkeras", "applications", "preprocessing", "ini_configs", "benchmarks", "tests")
 OUTSIDE = re.compile(rf"\[([^\]]*)\]\((?:\.\./)+(?:{'|'.join(ROOMS)})/[^)]*\)")
 LONGEST = 1800.0
@@ -99,9 +105,9 @@ def shown(kind: str, body: str) -> str:
     return f"```{kind}\n{body.rstrip()}\n```"
 
 
-def fingerprint(markdown: str) -> str:
-    """Returns what the result of a page's blocks depends on, as a name: their text, the links, the code."""
-    digest = hashlib.sha256(repr((BLOCK.findall(markdown), OF_A_RUN.findall(markdown))).encode())
+def fingerprint(text: str) -> str:
+    """Returns what the result of a page depends on, as a name: what it runs, and the code."""
+    digest = hashlib.sha256(text.encode())
     for room in ROOMS[:4]:
         for path in sorted((ROOT / room).rglob("*")):
             if path.suffix in (".py", ".ini", ".html", ".css"):
@@ -111,17 +117,34 @@ def fingerprint(markdown: str) -> str:
 
 def kept_or_run(markdown: str, page: str, cache: Path = CACHE) -> Ran:
     """Returns what came of a page's blocks, from the cache if it was run before."""
-    name = fingerprint(markdown)
+    text = repr((BLOCK.findall(markdown), OF_A_RUN.findall(markdown)))
+    return kept_or_made(text, lambda: run_page(markdown, page), cache)
+
+
+def kept_or_made(text: str, make: Callable[[], Ran], cache: Path = CACHE) -> Ran:
+    """Returns what `make` does with the code and a text, from the cache if it was made before."""
+    name = fingerprint(text)
     index = cache / f"{name}.json"
     if index.is_file():
         kept = json.loads(index.read_text(encoding="utf-8"))
         return Ran(kept["blocks"], {path: (cache / name / str(n)).read_bytes() for n, path in enumerate(kept["files"])})
-    ran = run_page(markdown, page)
+    ran = make()
     (cache / name).mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(ran.files.values()):
         (cache / name / str(number)).write_bytes(content)
     index.write_text(json.dumps({"blocks": ran.blocks, "files": list(ran.files)}), encoding="utf-8")
     return ran
+
+
+def run_notebook(path: Path) -> Ran:
+    """Returns a notebook's page, as one block, and its pictures."""
+    text, files = notebook_pages.as_page(notebook_pages.run(notebook_pages.read(path), ROOT), path.stem)
+    return Ran([text], files)
+
+
+def is_plain() -> bool:
+    """Says whether the site is built without running anything."""
+    return os.environ.get("SFGKERAS_TUTORIALS") == PLAINLY
 
 
 def with_results(markdown: str, ran: Ran, link: str) -> str:
@@ -142,12 +165,28 @@ def to_code(markdown: str) -> str:
     return OUTSIDE.sub(r"\1", markdown)
 
 
+def on_files(files: Any, config: Any) -> Any:
+    """mkdocs: adds a page for every notebook; the notebook itself is a file that the page links to."""
+    from mkdocs.structure.files import File
+
+    for file in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        path = Path(file.abs_src_path)
+        if is_plain():
+            ran = Ran([notebook_pages.as_plain_page(path)])
+        else:
+            ran = kept_or_made(path.read_text(encoding="utf-8"), lambda path=path: run_notebook(path))
+        files.append(File.generated(config, f"{file.src_uri.removesuffix('.ipynb')}.md", content=ran.blocks[0]))
+        for name, content in ran.files.items():
+            files.append(File.generated(config, f"{Path(file.src_uri).parent.as_posix()}/{name}", content=content))
+    return files
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """mkdocs: changes the text of a page before it is rendered."""
     markdown = to_code(markdown)
     if not BLOCK.search(markdown):
         return markdown
-    if os.environ.get("SFGKERAS_TUTORIALS") == "shown":
+    if is_plain():
         return without_results(markdown)
     from mkdocs.structure.files import File
 

@@ -39,9 +39,11 @@ def hooks():
     spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["docs_hooks"] = module
+    sys.path.insert(0, str(ROOT / "docs"))  # as mkdocs does
     spec.loader.exec_module(module)
+    sys.path.remove(str(ROOT / "docs"))
     yield module
-    del sys.modules["docs_hooks"]
+    del sys.modules["docs_hooks"], sys.modules["notebook_pages"]
 
 
 def test_what_blocks_say_stands_below_their_commands_and_files_are_kept(hooks):
@@ -100,6 +102,10 @@ def test_the_site_is_built_without_a_warning_and_names_every_page(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     assert (tmp_path / "site" / "tutorials" / "physicist" / "index.html").is_file()
+    for path in (ROOT / "docs" / "notebooks").glob("*.ipynb"):
+        page = (tmp_path / "site" / "notebooks" / path.stem / "index.html").read_text("utf-8")
+        assert f'href="../{path.name}"' in page
+        assert (tmp_path / "site" / "notebooks" / path.name).read_bytes() == path.read_bytes()
     api = (tmp_path / "site" / "api" / "layers" / "index.html").read_text("utf-8")
     assert "FilterGrouping" in api
     assert "shared" in api
