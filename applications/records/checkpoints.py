@@ -25,6 +25,8 @@ FORMAT = 1
 BEST = "best.npz"
 AVERAGE = "average"
 """What the keys of averaged weights begin with."""
+DEEP = "deep_supervision"
+"""What the keys of the heads that are there in training only begin with."""
 _NAME = re.compile(r"iteration_(\d+)\.npz")
 _GENERATOR = re.compile(r"seed_generator(_\d+)?/")
 
@@ -45,7 +47,8 @@ class TrainingState:
 def collect_arrays(network: Any, optimizers: Sequence[Any] = ()) -> dict[str, np.ndarray]:
     """Copies the variables of the network and the optimisers and all generator states into NumPy arrays.
 
-    What the balancing rule and adversaries have learned stands apart: predictions do not need it.
+    What the balancing rule, adversaries and the heads of deep supervision have learned stands apart: predictions do not
+    need it.
     """
     variables = network.predicting_variables
     arrays = _variables("network", variables, variable_names(network, variables))
@@ -53,6 +56,8 @@ def collect_arrays(network: Any, optimizers: Sequence[Any] = ()) -> dict[str, np
     arrays |= _variables("balancing", learned, [variable.name for variable in learned])
     judges = network.adversary_variables
     arrays |= _variables("adversaries", judges, [variable.path.split("/", 1)[-1] for variable in judges])
+    deep = network.deep_variables
+    arrays |= _variables(DEEP, deep, [variable.path.split("/", 1)[-1] for variable in deep])
     for number, optimizer in enumerate(optimizers):
         # An optimiser's name counts up within a process; what follows it does not.
         paths = [variable.path.split("/", 1)[-1] for variable in optimizer.variables]
@@ -73,6 +78,7 @@ def restore_arrays(arrays: Mapping[str, np.ndarray], network: Any, optimizers: S
     if optimizers:
         _assign("balancing", network.balancer.lasting_variables, arrays)
         _assign("adversaries", network.adversary_variables, arrays)
+        _assign(DEEP, network.deep_variables, arrays)
     for number, optimizer in enumerate(optimizers):
         _assign(f"optimizer_{number}", optimizer.variables, arrays)
     random = {key.removeprefix("random/"): value for key, value in arrays.items() if key.startswith("random/")}

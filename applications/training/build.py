@@ -331,6 +331,10 @@ def describe_run(
     reporter.message(f"balancing: {config.training.balancing}, {kind}: {weights}")
     workers = f" of {team.count} workers" if team.count > 1 else ""
     reporter.message(f"subjects: {subjects}; devices: {strategy.num_replicas_in_sync}{workers}")
+    for task in config.tasks:
+        if stages := network.deep_stages(task):
+            told = ", ".join(f"{name} {weight:.3f}" for name, weight in stages.items())
+            reporter.message(f"deep supervision of {task}, by weight: {told}")
     if config.network.batch_norm == "batch":
         reporter.message("batch_norm = batch: results depend on which windows share a batch")
     if config.training.ema_decay is not None:

@@ -50,7 +50,7 @@ IN_FINGERPRINT: Mapping[str, tuple[str, ...]] = {
 """Settings that `network_fingerprint` holds, as they take effect: a rule of a foreground only where one is measured."""
 
 MUST_STAY: Mapping[str, tuple[str, ...]] = {
-    "NETWORK": ("window_sampling", "keep_prob"),
+    "NETWORK": ("window_sampling", "keep_prob", "deep_supervision"),
     "TRAINING": ("best_metric", "balancing", "meta_learning", "vars_to_freeze", "schedule", "folds", "fold"),
     "MULTITASK": ("sampler", "weight", "missing_targets", "init_categorical", "cross_stitch_per_channel"),
     "TASK": ("target", "loss", "log_sigma", "attribute", "units", "adversarial_weight"),

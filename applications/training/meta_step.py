@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from sfgkeras.applications.training.curriculum import StudentRecord, pick_tasks
 from sfgkeras.applications.training.step import REGULARISATION, TOTAL, TrainingStep, losses_of_windows
+from sfgkeras.networks.deep_supervision import weighed
 from sfgkeras.tables.meta_learning import FirstOrderSettings
 
 CURRICULUM_STREAM = 3
@@ -63,12 +64,22 @@ class MetaTrainingStep(TrainingStep):
 
     def _query_losses(self, images: Any, targets: Any, weights: Any) -> Mapping[str, Any]:
         """Returns the losses of all tasks on the query, before any adaptation."""
-        return self._task_losses(*halves(images, targets, weights)[1])
+        own, deep = self._task_losses(*halves(images, targets, weights)[1])
+        return {**own, **{name: value for found in deep.values() for name, value in found.items()}}
 
-    def _task_losses(self, images: Any, targets: Any, weights: Any) -> dict[str, Any]:
-        """Returns the mean loss of every task over the windows that have a label of it."""
-        values = losses_of_windows(self._losses, self._network(images, training=True), targets, weights)
-        return {task: mean_of_labelled(value, weights[task]) for task, value in values.items()}
+    def _task_losses(self, images: Any, targets: Any, weights: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Returns the mean loss of every task over the windows that have a label of it, and of its further heads."""
+        outputs = self._network(images, training=True)
+        values = losses_of_windows(self._losses, outputs, targets, weights)
+        own = {task: mean_of_labelled(value, weights[task]) for task, value in values.items()}
+        deep = {
+            task: {
+                name: mean_of_labelled(value, weights[task])
+                for name, value in self._deep_losses(task, outputs, targets, weights).items()
+            }
+            for task in values
+        }
+        return own, deep
 
     def _adapted(self, which: Any, images: Any, targets: Any, weights: Any) -> tuple[Any, Any, list[Any]]:
         """Adapts to a task and returns loss and gradients on the query; weights are left as they were.
@@ -95,7 +106,8 @@ class MetaTrainingStep(TrainingStep):
         """Returns a task's loss times its weight, the regularisation, and the gradients of their sum."""
         factors = self._balancer.task_weights()
         with tf.GradientTape() as tape:
-            losses = self._task_losses(images, targets, weights)
+            single, deep = self._task_losses(images, targets, weights)
+            losses = {task: weighed(value, deep[task]) for task, value in single.items()}
             own = [which[number] * factors[task] for number, task in enumerate(losses)]
             loss = tf.add_n([factor * value for factor, value in zip(own, losses.values(), strict=True)])
             terms = [tf.cast(term, tf.float32) for term in self._network.losses]

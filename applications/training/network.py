@@ -7,6 +7,7 @@ from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.balancing import BALANCING, Balancing
 from sfgkeras.config import Config
+from sfgkeras.data.target_kinds import TASK_KINDS
 from sfgkeras.errors import ConfigError, Problem, lookup
 from sfgkeras.sharing import ConstantMask, Sharing
 from sfgkeras.tables.networks import find_network
@@ -60,6 +61,7 @@ def build_network(
                 for name, task in tasks.items()
                 if task.settings.adversarial_weight
             },
+            deep_supervision=supervised_maps(config, tasks),
             rematerialise=config.system.rematerialise,
             # A fixed name: variables keep their paths whatever else was built before in the same process.
             name="network",
@@ -72,6 +74,8 @@ def build_network(
         what = f"is no stage of {settings.name}; the stages are {', '.join(error.names)}"
         raise Problem(what, key="tap", value=error.stage, section=tapping[0], file=str(config.path)) from error
     except Problem as problem:
+        if problem.key == "deep_supervision":
+            raise problem.at(section="NETWORK", value=settings.deep_supervision, file=str(config.path)) from problem
         if config.sharing is None or problem.key not in config.sharing.setting_names():
             raise
         raise problem.at(section="SHARING", file=str(config.path)) from problem
@@ -105,6 +109,22 @@ def build_heads(tasks: Mapping[str, Task], usual: str) -> dict[str, "Head"]:
         for name, task in tasks.items()
     }
     return {name: head for name, head in heads.items() if head != Head(usual)}
+
+
+def supervised_maps(config: Config, tasks: Mapping[str, Task]) -> dict[str, int]:
+    """Returns `deep_supervision` of `[NETWORK]` for those tasks that have a target for every voxel.
+
+    Heat maps are none: what they learn is places, which have no coarser form.
+
+    Raises:
+        Problem: If levels are asked for, and there is no such task.
+    """
+    levels = config.network.deep_supervision
+    dense = [name for name, task in tasks.items() if task.head == "map" and TASK_KINDS[task.target_kind].is_spatial]
+    if levels and not dense:
+        what = "is for maps with a target for every voxel, and no task is one"
+        raise Problem(what, "write 0", key="deep_supervision", value=levels, section="NETWORK", file=str(config.path))
+    return dict.fromkeys(dense, levels) if levels else {}
 
 
 def window_shape(config: Config, tasks: Mapping[str, Task]) -> tuple[int | None, ...]:

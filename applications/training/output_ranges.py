@@ -36,6 +36,8 @@ def set_output_ranges(
                 "no range; check the target, or use another activation"
             )
         head.set_bounds(lower, upper)
+        for deep in network.deep_heads_of(name):
+            deep.set_bounds(lower, upper)
         factor, offset = task.spread_factor, task.describe_output().get("add", 0.0)
         own = sorted((lower * factor + offset, upper * factor + offset))
         unit = f" {task.unit}" if task.unit else ""

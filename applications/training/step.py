@@ -12,6 +12,7 @@ from sfgkeras.applications.training.averages import WeightAverages
 from sfgkeras.applications.training.optimizers import Optimizers
 from sfgkeras.balancing.balancer import Balancer
 from sfgkeras.balancing.gradients import Gradients
+from sfgkeras.networks.deep_supervision import deep_losses, weighed
 
 TOTAL = "loss"
 REGULARISATION = "regularisation"
@@ -21,7 +22,8 @@ class TrainingStep:
     """One optimiser step on one global batch: `L = sum_t w_t L_t + regularisation` (Bragman et al. 2019, eq. 5).
 
     `L_t` is the mean of the task's per-sample losses over the *global* batch, so that a step on two devices equals a
-    step on one device with the same windows. How they are weighed is the balancer's.
+    step on one device with the same windows. How they are weighed is the balancer's. Where a task has further heads in
+    training, its term is the weighted sum of their losses; what is logged under its name is the loss of its own head.
 
     Args:
         network: Maps images to `{task: output}`; its `losses` hold the regularisation.
@@ -91,7 +93,7 @@ class TrainingStep:
     def columns(self) -> list[str]:
         """The names of what a step returns, in order."""
         weights = [f"{WEIGHT}{task}" for task in self._losses] if self._logs_weights else []
-        return [TOTAL, REGULARISATION, *self._losses, *weights, *self._balancer.measures()]
+        return [TOTAL, REGULARISATION, *self._losses, *self._network.deep_names, *weights, *self._balancer.measures()]
 
     def take(self, batch: Any, iteration: int, memory: dict[str, Any]) -> dict[str, tf.Tensor]:
         """Runs the step that follows so many.
@@ -120,10 +122,15 @@ class TrainingStep:
         with tf.GradientTape(persistent=self._balancer.asks_for_gradients or bool(self._balancer.stopped)) as tape:
             outputs = self._network(images, training=True)
             values = losses_of_windows(self._losses, outputs, targets, weights)
+            deep = {task: self._deep_losses(task, outputs, targets, weights) for task in values}
             judged = {
                 task: self._judged(task, value, images, outputs, targets, weights) for task, value in values.items()
             }
-            parts = {task: tf.reduce_sum(value) / self._global_batch_size for task, value in judged.items()}
+            logged = {
+                name: tf.reduce_sum(value) / self._global_batch_size
+                for name, value in [*judged.items(), *(one for found in deep.values() for one in found.items())]
+            }
+            parts = {task: weighed(logged[task], {name: logged[name] for name in deep[task]}) for task in values}
             presence = {
                 task: count / self._global_batch_size for task, count in labelled(self._losses, weights).items()
             }
@@ -153,7 +160,12 @@ class TrainingStep:
             frozen = [still or other for still, other in zip(frozen, others, strict=True)]
         self._optimizers.apply(gradients, frozen)
         errors = labelled_errors(values, weights) if self._network.trunk.records_errors else None
-        return {TOTAL: total, REGULARISATION: regularisation, **parts}, errors
+        return {TOTAL: total, REGULARISATION: regularisation, **logged}, errors
+
+    def _deep_losses(self, task: str, outputs: Any, targets: Any, weights: Any) -> dict[str, Any]:
+        """Returns the losses of every window, `(batch,)`, of the further heads that a task has in training."""
+        loss = self._losses[task]
+        return deep_losses(self._network, task, loss, outputs, targets[task], weights[task], loss.per_sample)
 
     def _judged(self, task: str, value: Any, images: Any, outputs: Any, targets: Any, weights: Any) -> Any:
         """Returns the loss of a task, `(batch,)`, with the judgement of its adversary if it has one."""
@@ -166,7 +178,7 @@ class TrainingStep:
 
         In the turn of a stopped task nothing is trained.
         """
-        used = [*self._network.trunk.used_by(turn), *self._balancer.trainable_variables]
+        used = [*self._network.used_by(turn), *self._balancer.trainable_variables]
         for adversary in self._network.adversaries.values():
             used += adversary.trainable_variables
         ids = set() if list(self._losses)[turn] in self._balancer.stopped else {id(variable) for variable in used}

@@ -33,6 +33,8 @@ class Architecture:
     Attributes:
         stages: The stages, already scaled by the width.
         taps: Index of the stage that each task's head reads, after its pooling.
+        supervised: Pairs of a task and the index of a stage on the way up to its head where it has a further head in
+            training (deep supervision), which reads what the stage leaves for the task, before its pooling.
 
     Raises:
         ValueError: If stages do not fit each other; the message names the stage.
@@ -40,6 +42,7 @@ class Architecture:
 
     stages: tuple[Stage, ...]
     taps: tuple[int, ...]
+    supervised: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -92,6 +95,25 @@ class Architecture:
         """Returns the later stages that read a stage."""
         return [later for later in range(index + 1, len(self.stages)) if index in self.sources(later)]
 
+    def supervised_tasks(self, index: int) -> list[int]:
+        """Returns the tasks with a further head on a stage in training."""
+        return [task for task, stage in self.supervised if stage == index]
+
+    def way_up(self, index: int) -> tuple[int, ...]:
+        """Returns the stages that leave a coarser level on the way up to a stage, the finest level first.
+
+        The one that the way up begins at, the bottom, is not among them.
+        """
+        found = list[int]()
+        while index:
+            before = self.sources(index)[0]
+            if self.stages[before].pools:
+                break
+            if self.stages[index].upsamples:
+                found.append(before)
+            index = before
+        return tuple(found[:-1])
+
     @functools.cached_property
     def _behind(self) -> tuple[frozenset[int], ...]:
         """The stages that depend on each stage, itself among them."""
@@ -128,13 +150,17 @@ class Architecture:
         return replace(self, stages=tuple(stages))
 
 
-def build_architecture(stages: Sequence[Stage], width: float, taps: Sequence[str | None]) -> Architecture:
+def build_architecture(
+    stages: Sequence[Stage], width: float, taps: Sequence[str | None], supervised: Sequence[int] = ()
+) -> Architecture:
     """Scales stages by a width and finds where the heads sit.
 
     Args:
         stages: The stages of a network at full width.
         width: Factor on all numbers of filters; counts are rounded, and at least 1.
         taps: For every task the name of the stage that its head reads; None is the last one.
+        supervised: For every task on how many levels below its head, the finest first, it has further heads in
+            training; empty for none. Where the way up has fewer levels, it is as many as there are.
 
     Raises:
         ValueError: If the width is not positive, or stages or taps do not fit each other.
@@ -145,7 +171,9 @@ def build_architecture(stages: Sequence[Stage], width: float, taps: Sequence[str
         raise ValueError("a network needs at least one stage")
     scaled = tuple(stage.scaled(width) for stage in stages)
     names = stage_names(scaled)
-    return Architecture(scaled, tuple(len(scaled) - 1 if tap is None else place_of(tap, names) for tap in taps))
+    plain = Architecture(scaled, tuple(len(scaled) - 1 if tap is None else place_of(tap, names) for tap in taps))
+    deep = [(task, stage) for task, count in enumerate(supervised) for stage in plain.way_up(plain.taps[task])[:count]]
+    return replace(plain, supervised=tuple(deep))
 
 
 def stages_behind(stages: Sequence[Stage], taps: Sequence[str | None]) -> Sequence[Stage]:

@@ -98,6 +98,13 @@ class Network(Section):
         description="Statistics at inference: measured again after training, of the batch (the paper's), or "
         "moving averages. (new)",
     )
+    deep_supervision: Annotated[int, WHOLE] = Field(
+        default=0,
+        ge=0,
+        description="Levels below full resolution on which every map of targets is predicted and judged in training, "
+        "too, with weights of 1/2, 1/4, ... of the full one's that sum to 1 with it; for networks with a way up. 0 for "
+        "none. (new)",
+    )
     mask_residual: Annotated[bool, YES_NO] = Field(
         default=True,
         description="Whether residual blocks stay within their stream's channels; hardening needs it. (new)",

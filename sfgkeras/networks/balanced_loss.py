@@ -10,6 +10,7 @@ from sfgkeras.balancing.gradients import on_one_device
 from sfgkeras.layers.backend import uses_tensorflow
 from sfgkeras.layers.synchronized import replica_context
 from sfgkeras.losses.likelihood import likelihood_of
+from sfgkeras.networks.deep_supervision import deep_losses, weighed
 
 
 class FunctionLoss(keras.losses.Loss):
@@ -111,8 +112,8 @@ def task_losses(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns this device's part of each task's loss and of the fraction of samples with a label of it.
 
-    In training the judgement of a task's adversary is added to its loss; `loss_trackers` know the loss alone. See
-    `balanced_loss` for the arguments.
+    In training the judgement of a task's adversary is added to its loss, and the losses of its further heads count
+    beside it (`deep_supervision`); `loss_trackers` know the loss alone. See `balanced_loss` for the arguments.
     """
     losses = compiled_losses(network)
     network.balancer.learn_of(likelihoods(losses))
@@ -128,7 +129,14 @@ def task_losses(
         judgement = network.judgement(task, loss, x, target, y_pred[task], weight) if training else None
         if judgement is not None:
             values[task] = values[task] + part * ops.mean(judgement)
+        if training:
+            deep = deep_losses(network, task, loss, y_pred, target, weight, _measured_by(loss))
+            values[task] = weighed(values[task], deep)
     return values, presence
+
+
+def _measured_by(loss: keras.losses.Loss) -> Callable[[Any, Any, Any], Any]:
+    return lambda target, output, weight: ops.cast(loss(target, output, weight), "float32")
 
 
 def regularisation(network: Any) -> Any:

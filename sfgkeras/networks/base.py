@@ -23,6 +23,13 @@ from sfgkeras.losses.judged import judged_maps
 from sfgkeras.networks.balanced_loss import balanced_loss, compiled_losses, likelihoods, loss_trackers
 from sfgkeras.networks.building_heads import build_adversaries, build_head, check_tasks
 from sfgkeras.networks.counting import predicting_weights
+from sfgkeras.networks.deep_supervision import (
+    DeepSupervision,
+    check_way_up,
+    deep_name,
+    level_weights,
+    supervised_levels,
+)
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.expected_multiplies import relative_multiplies
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
@@ -82,6 +89,9 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             `map` or `vector`; `vector@NAME` or `map@NAME` puts it on the stage of that name.
         adversaries: By name of a task that is a map, what the judgement of a conditional adversary counts beside its
             loss (Xu et al. 2018); see `layers.adversary`. It is part of the training, not of predictions.
+        deep_supervision: On how many levels below its head a map is predicted in training, too, with a head for each
+            level of the way up: of all maps, or by task; see `networks.deep_supervision`. A training call returns these
+            outputs besides, as `<task>@<stage>`.
         **settings: Settings of the sharing mechanism where it is given by name, e.g. `assignment="hard"` for `sfg`;
             `balancing`, how `fit` weighs the losses of the tasks: a rule of `sfgkeras.balancing`, its name in
             `BALANCING`, or numbers by task (by default the weights given to `compile`); and Keras' own `name`, `dtype`
@@ -114,6 +124,7 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         dropout: float = 0.0,
         heads: Mapping[str, str | Head] | None = None,
         adversaries: Mapping[str, float] | None = None,
+        deep_supervision: DeepSupervision = 0,
         **settings: Any,
     ) -> None:
         super().__init__(**{name: settings.pop(name) for name in KERAS_ARGUMENTS if name in settings})
@@ -135,6 +146,10 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
                 "heads": {name: find_head(head).values() for name, head in (heads or {}).items()},
             }
         )
+        # A proxy, as of the settings.
+        self._deep_supervision = (
+            MappingProxyType(dict(deep_supervision)) if isinstance(deep_supervision, Mapping) else deep_supervision
+        )
         self._kernel_initializer = keras.initializers.get(kernel_initializer)
         self._bias_initializer = keras.initializers.get(bias_initializer)
         self._kernel_regularizer = keras.regularizers.get(kernel_regularizer)
@@ -143,7 +158,9 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         taps = [head.tap or self.usual_taps.get(head.kind) for head in described]
         kinds = [head.kind for head in described]
         taps = self.sharing.place_heads(self.choose_stages(taps), kinds, taps, list(self.tasks))
-        architecture = build_architecture(self.choose_stages(taps), width, taps)
+        levels = supervised_levels(deep_supervision, list(self.tasks), kinds)
+        architecture = build_architecture(self.choose_stages(taps), width, taps, levels)
+        check_way_up(architecture, levels, self)
         common = LayerSettings(
             spatial_rank=spatial_rank,
             num_tasks=len(self.tasks),
@@ -162,6 +179,11 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             build_head(self, task, head, common, self._bias_initializer, dropout) for task, head in enumerate(described)
         ]
         self.adversaries = build_adversaries(self, adversaries or {}, common)
+        # After all else that draws seeds: the rest of the network starts as it would without them.
+        self.deep_heads = [
+            build_head(self, task, described[task], common, self._bias_initializer, 0.0, stage)
+            for task, stage in architecture.supervised
+        ]
         self.counts_iterations = True
         self.image_channels: int | None = None
         self.image_size: tuple[int | None, ...] = (None,) * spatial_rank
@@ -229,6 +251,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         self._check_frames()
         self.trunk.build(seen)
         self.trunk.build_heads(self.heads, self.trunk.output_shapes(seen))
+        for head, shape in zip(self.deep_heads, self.trunk.supervised_shapes(seen), strict=True):
+            head.build(shape)
         for task, adversary in self.adversaries.items():
             adversary.build((*input_shape[:-1], self.image_channels + self.tasks[task]))
         self.built = True
@@ -265,7 +289,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
                 iteration, normalisation uses the batch, and the iteration is counted.
 
         Returns:
-            `(batch, *spatial, outputs)` or `(batch, outputs)` for every task.
+            `(batch, *spatial, outputs)` or `(batch, outputs)` for every task; in training besides what the heads of
+            `deep_supervision` say, `<task>@<stage>`, at the size of their stage.
         """
         inputs = ops.cast(inputs, self.compute_dtype)
         if training and self.counts_iterations:
@@ -274,13 +299,52 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         features = self.trunk(images, self.temperature, source, training=training)
         outputs = {
             name: head(self.head_features(head, feature), training=training)
-            for name, head, feature in zip(self.tasks, self.heads, features, strict=True)
+            for name, head, feature in zip(self.tasks, self.heads, features[: self.num_tasks], strict=True)
         }
+        for name, head, feature in zip(self.deep_names, self.deep_heads, features[self.num_tasks :], strict=False):
+            outputs[name] = head(self.head_features(head, feature), training=training)
         for penalty in self.trunk.penalties():
             self.add_loss(penalty)
         if training and self.counts_iterations:
             self.iteration.assign(self.iteration + 1)
         return outputs
+
+    @property
+    def deep_names(self) -> list[str]:
+        """Names of what the heads of `deep_supervision` give, `<task>@<stage>`."""
+        architecture = self.trunk.architecture
+        return [deep_name(self.task_names[task], architecture.names[stage]) for task, stage in architecture.supervised]
+
+    def deep_stages(self, task: str) -> dict[str, float]:
+        """Returns by the name of the stage what the losses of a task's heads weigh, its own first.
+
+        Empty where it has no heads of `deep_supervision`.
+        """
+        architecture, own = self.trunk.architecture, self.task_names.index(task)
+        deep = [architecture.names[stage] for place, stage in architecture.supervised if place == own]
+        names = [architecture.names[architecture.taps[own]], *deep] if deep else []
+        return dict(zip(names, level_weights(len(deep)), strict=bool(deep)))
+
+    @property
+    def deep_variables(self) -> list[Any]:
+        """All variables of the heads of `deep_supervision`."""
+        return [variable for head in self.deep_heads for variable in head.variables]
+
+    def used_by(self, task: int) -> list[Any]:
+        """Returns the variables that are trained in the turn of a task, with its heads of `deep_supervision`."""
+        deep = [variable for head in self.deep_heads_of(self.task_names[task]) for variable in head.trainable_variables]
+        return [*self.trunk.used_by(task), *deep]
+
+    def deep_heads_of(self, task: str) -> list[Any]:
+        """Returns the heads of `deep_supervision` of a task."""
+        places = zip(self.trunk.architecture.supervised, self.deep_heads, strict=True)
+        return [head for (own, _), head in places if self.task_names[own] == task]
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Returns metrics as `keras.Model` does: of the tasks' own outputs."""
+        if isinstance(y_pred, Mapping) and self.deep_heads:
+            y_pred = {name: y_pred[name] for name in self.tasks}
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def fit(
         self,
@@ -392,7 +456,8 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
     @property
     def _is_plain_sum(self) -> bool:
         """Whether there is nothing but what Keras does anyway: the sum, or the weights given to `compile`."""
-        return self._balancing == Fixed() and not self.trunk.takes_turns and not self.adversaries
+        is_fixed = self._balancing == Fixed() and not self.trunk.takes_turns
+        return is_fixed and not self.adversaries and not self.deep_heads
 
     @property
     def undecided_filters(self) -> float:
@@ -550,12 +615,17 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
             **describe_sharing(self.sharing),
             "balancing": {"name": self._balancing.name, **self._balancing.values()},
             **self._settings,
+            **self._deep_settings(),
             **(
                 {"adversaries": {task: each.weight for task, each in self.adversaries.items()}}
                 if self.adversaries
                 else {}
             ),
         }
+
+    def _deep_settings(self) -> dict[str, Any]:
+        given = self._deep_supervision
+        return {"deep_supervision": dict(given) if isinstance(given, Mapping) else given} if self.deep_heads else {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "MultiTaskNetwork":

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def build_head(
-    network: "MultiTaskNetwork", task: int, head: Head, settings: LayerSettings, bias_initializer: Any, dropout: float
+    network: "MultiTaskNetwork",
+    task: int,
+    head: Head,
+    settings: LayerSettings,
+    bias_initializer: Any,
+    dropout: float,
+    stage: int | None = None,
 ) -> TaskHead | MotionHead:
     """Builds the head of a task on the trunk of a network.
 
@@ -29,15 +35,20 @@ def build_head(
         settings: Rank, regulariser, and the seeds, of which a head takes as many as it has layers, and one more.
         bias_initializer: Of its biases.
         dropout: Probability of dropping a feature before the head in training.
+        stage: Where it is a further one that a map has in training: the stage of the way up that it reads.
 
     Raises:
         ValueError: If the features that it would read are not of its kind.
     """
-    check_place(network, task, head)
+    own_name = layer_name("head", network.task_names[task])
+    if stage is None:
+        check_place(network, task, head)
+    else:
+        own_name = f"{own_name}_{layer_name('on', network.trunk.architecture.names[stage])}"
     common: dict[str, Any] = {
         "kernel_regularizer": settings.kernel_regularizer,
         "dropout": dropout,
-        "name": layer_name("head", network.task_names[task]),
+        "name": own_name,
     }
     channels = network.tasks[network.task_names[task]]
     if head.kind == "motion":

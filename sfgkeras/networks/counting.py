@@ -23,11 +23,15 @@ def count_parameters(network: keras.Model) -> int:
 
 
 def predicting_weights(network: keras.Model, weights: Iterable[Any]) -> list[Any]:
-    """Returns those of a network's weights that predictions depend on: none of its balancing rule or adversaries."""
+    """Returns those of a network's weights that predictions depend on.
+
+    None of its balancing rule, of adversaries or of the heads of deep supervision.
+    """
     balancer = getattr(network, "balancer", None)
     others = set() if balancer is None else {id(variable) for variable in balancer.variables}
     for adversary in getattr(network, "adversaries", {}).values():
         others |= {id(variable) for variable in adversary.variables}
+    others |= {id(variable) for variable in getattr(network, "deep_variables", ())}
     return [weight for weight in weights if id(weight) not in others]
 
 

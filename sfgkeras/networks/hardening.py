@@ -77,6 +77,9 @@ def group_network(network: MultiTaskNetwork, multiple_of: int = 1) -> MultiTaskN
         (reader,) = grouped.trunk.head_groups(task)
         held = _held(network.trunk, grouped.trunk, grouped.trunk.architecture.taps[task], reader)
         _copy_head(old, new, held)
+    architecture = grouped.trunk.architecture
+    for (task, stage), old, new in zip(architecture.supervised, network.deep_heads, grouped.deep_heads, strict=True):
+        _copy_head(old, new, _held(network.trunk, grouped.trunk, stage, grouped.trunk.task_reader(task)))
     return grouped
 
 

@@ -60,6 +60,9 @@ def start_thin(network: MultiTaskNetwork, wide: MultiTaskNetwork) -> None:
             kept.append(dict.fromkeys(range(network.num_tasks), found))
     for task, (old, new) in enumerate(zip(wide.heads, network.heads, strict=True)):
         _copy_head(old, new, kept[trunk.architecture.taps[task]][task])
+    deep = zip(wide.deep_heads, network.deep_heads, strict=True)
+    for (task, index), (old, new) in zip(trunk.architecture.supervised, deep, strict=True):
+        _copy_head(old, new, kept[index][task])
 
 
 def _copy_stage(

@@ -59,7 +59,7 @@ def _held_variables(network: Any) -> tuple[list[Any], np.ndarray]:
     optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)
     of_rule = {id(variable) for variable in network.balancer.trainable_variables}
     of_rule |= {id(weight) for adversary in network.adversaries.values() for weight in adversary.trainable_variables}
-    used = [{id(variable) for variable in network.trunk.used_by(task)} | of_rule for task in range(network.num_tasks)]
+    used = [{id(variable) for variable in network.used_by(task)} | of_rule for task in range(network.num_tasks)]
     trained = list(network.trainable_variables)
     held, owners = list(trained), list(trained)
     for slots in slots_of(optimizer).values():

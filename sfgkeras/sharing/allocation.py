@@ -72,7 +72,12 @@ class Connections:
 
     def _readers(self, stage: int, live: Sequence[set[int]]) -> set[int]:
         readers = {self.task_reader(head) for head in self.heads if self.architecture.taps[head] == stage}
+        readers |= self._supervised(stage)
         return readers.union(*(self._reading(later, live) for later in self.architecture.readers(stage)))
+
+    def _supervised(self, stage: int) -> set[int]:
+        """Returns the readers with a further head on a stage in training."""
+        return {self.task_reader(task) for task in self.architecture.supervised_tasks(stage) if task in self.heads}
 
     def _reading(self, stage: int, live: Sequence[set[int]]) -> set[int]:
         """Returns by which numbers the groups of a stage read what stands before it."""
@@ -88,10 +93,14 @@ class Connections:
         return (self.task_reader(task),) if task in self.heads else ()
 
     def kept_groups(self, stage: int) -> list[int]:
-        """Returns the streams of a stage that wanted heads behind it read besides those of their own stage."""
-        if not self.keeps:
-            return []
-        return [self.task_reader(head) for head in self.heads if stage in self.architecture.stages_before(head)]
+        """Returns the streams of a stage that wanted heads read besides those of their own stage.
+
+        These are further heads in training, and heads behind it where they read what all stages leave.
+        """
+        kept = self._supervised(stage)
+        if self.keeps:
+            kept |= {self.task_reader(head) for head in self.heads if stage in self.architecture.stages_before(head)}
+        return sorted(kept)
 
     def readers(self, stage: int) -> list[int]:
         """Returns the readers whose stream has to be computed after a stage."""

@@ -84,8 +84,9 @@ class GroupedTrunk(Trunk):
         return reader_name(self.settings.num_groups, shared if is_shared else reader)
 
     def connections_for(self, heads: Sequence[int]) -> Connections:
-        """Returns the connections that are left when only some heads are wanted."""
-        return dataclasses.replace(self.connections, heads=tuple(heads))
+        """Returns the connections that are left when only some heads are wanted, and no further ones of training."""
+        architecture = dataclasses.replace(self.architecture, supervised=())
+        return dataclasses.replace(self.connections, architecture=architecture, heads=tuple(heads))
 
     def stage_groups(self, index: int) -> list[int]:
         """Returns the readers by which the groups of a stage read that some head depends on."""
@@ -94,6 +95,10 @@ class GroupedTrunk(Trunk):
     def head_groups(self, task: int) -> tuple[int, ...]:
         """Returns the task's stream, into which the shared one is merged."""
         return self.connections.head_groups(task)
+
+    def task_reader(self, task: int) -> int:
+        """Returns the number by which a task reads what is meant for its head."""
+        return self.connections.task_reader(task)
 
     def kept_groups(self, index: int) -> list[int]:
         """Returns the streams of a stage that heads read besides those of their own stage."""

@@ -61,7 +61,7 @@ class JointManyTrunk(GroupedTrunk):
         embeddings = {int(task): embedding for task, embedding in self.embeddings.items()}
         return Feeding(self.architecture, self.fed, self._find_heads(), embeddings, operations, dtype)
 
-    def walk(self, image: Any, run_stage: RunStage) -> list[Streams]:
+    def walk(self, image: Any, run_stage: RunStage) -> tuple[list[Streams], dict[int, Streams]]:
         """Sends an image through all stages, with what is fed to them; see `Trunk.walk`."""
         feeding = self.feeding(FeedingTensors(), self.compute_dtype)
         if feeding is None:

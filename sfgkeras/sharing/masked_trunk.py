@@ -87,15 +87,16 @@ class MaskedTrunk(Trunk):
         """Returns the groups that filters of a stage can serve, or for a stage per task the tasks behind it."""
         if not self.architecture.stages[index].per_task:
             return self.architecture.live_groups(index)
-        return [self._task_reader(task) for task in self.architecture.tasks_behind(index)]
+        return [self.task_reader(task) for task in self.architecture.tasks_behind(index)]
 
     def head_groups(self, task: int) -> tuple[int, ...]:
         """Returns the task's stream; with `separate` routing and no blocks the shared one too, added at the head."""
         stage = self.architecture.stages[self.architecture.taps[task]]
         adds = self.sharing.routing == "separate" and not stage.num_blocks and not stage.per_task
-        return (task, self.settings.num_tasks) if adds else (self._task_reader(task),)
+        return (task, self.settings.num_tasks) if adds else (self.task_reader(task),)
 
-    def _task_reader(self, task: int) -> int:
+    def task_reader(self, task: int) -> int:
+        """Returns the number by which a task reads what is meant for its head; see `sharing.readers`."""
         return task_reader(self.sharing.routing, self.settings.num_groups, task)
 
     def _group_of(self, reader: int) -> int:
@@ -218,7 +219,7 @@ class MaskedTrunk(Trunk):
     def _run_own(self, index: int, streams: Streams, training: bool | None) -> Streams:
         """Runs a stage per task; each task goes on by the number by which it reads."""
         left = self.own.run_stage(index, {self._group_of(number): read for number, read in streams.items()}, training)
-        return {self._task_reader(task): stream for task, stream in left.items()}
+        return {self.task_reader(task): stream for task, stream in left.items()}
 
     def _convolve(self, index: int, streams: Streams, draw: Any, training: bool | None) -> tuple[list[Any], list[Any]]:
         """Returns the masked streams of a stage's convolution, and the masks, in the order of its groups."""

@@ -98,12 +98,15 @@ class SluiceTrunk(StitchedTrunk):
         has_unit = outputs and index < len(self.units)
         return layers.subspace_stitch(outputs, self.units[index]) if has_unit else outputs
 
-    def walk(self, image: Any, run_stage: RunStage) -> list[Streams]:
-        """Sends an image through all stages; returns for every task the mixture that its head reads."""
+    def walk(self, image: Any, run_stage: RunStage) -> tuple[list[Streams], dict[int, Streams]]:
+        """Sends an image through all stages; returns for every task the mixture that its head reads.
+
+        Further heads in training read what their stage alone leaves, unmixed.
+        """
         operations = TensorOperations()
         found, kept = walk_and_keep(self.architecture, image, self, operations, run_stage)
         if not self.mixtures:
-            return found
+            return found, kept
         heads = []
         for task, mixture in enumerate(self.mixtures):
             weights = mixture.weights_of_layers()
@@ -112,7 +115,7 @@ class SluiceTrunk(StitchedTrunk):
                 return mixture.weigh(place, features, weights[place])
 
             heads.append({task: ordered_sum(self._layers_of(task, found[task], kept, operations, weigh))})
-        return heads
+        return heads, kept
 
     def heads_plainly(self, found: list[Streams], kept: dict[int, Streams], layers: Any) -> list[Streams]:
         """Mixes the layers of every task whose head is wanted with plain Keras layers."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from sfgkeras.architecture.graph import Architecture
 from sfgkeras.architecture.layer_settings import LayerSettings
-from sfgkeras.architecture.walk import RunStage, Streams, TensorOperations, walk
+from sfgkeras.architecture.walk import RunStage, Streams, TensorOperations, walk_and_keep
 from sfgkeras.layers.filter_grouping import FilterGrouping
 
 
@@ -37,9 +37,13 @@ class Trunk(keras.layers.Layer):
     def head_groups(self, task: int) -> Collection[int]:
         """Returns the streams that the head of a task reads."""
 
+    @abstractmethod
+    def task_reader(self, task: int) -> int:
+        """Returns the number by which a task reads what a stage leaves for it on the way to its head."""
+
     def kept_groups(self, index: int) -> Collection[int]:
-        """Returns the streams of a stage that heads read besides those of their own stage; here none."""
-        return ()
+        """Returns the streams of a stage that heads read besides those of their own stage: further ones in training."""
+        return sorted(self.task_reader(task) for task in self.architecture.supervised_tasks(index))
 
     @abstractmethod
     def stream_channels(self, index: int, reader: int) -> int:
@@ -165,6 +169,7 @@ class Trunk(keras.layers.Layer):
         for task, tap in enumerate(architecture.taps):
             if tap == index:
                 wanted.update(self.head_groups(task))
+        wanted.update(map(self.task_reader, architecture.supervised_tasks(index)))
         return sorted(wanted)
 
     def build(self, input_shape: Any) -> None:
@@ -188,6 +193,14 @@ class Trunk(keras.layers.Layer):
             shapes.append((input_shape[0], *spatial, self.stream_channels(tap, next(iter(self.head_groups(task))))))
         return shapes
 
+    def supervised_shapes(self, input_shape: Any) -> list[tuple[int, ...]]:
+        """Returns the shape of what every further head in training reads, for images of `input_shape`."""
+        architecture, shapes = self.architecture, []
+        for task, index in architecture.supervised:
+            spatial = architecture.spatial_shape(architecture.levels[index], input_shape[1:-1])
+            shapes.append((input_shape[0], *spatial, self.stream_channels(index, self.task_reader(task))))
+        return shapes
+
     def call(self, inputs: Any, temperature: Any = None, source: Any = None, training: bool | None = None) -> list[Any]:
         """Returns what the head of every task reads.
 
@@ -198,17 +211,23 @@ class Trunk(keras.layers.Layer):
             training: Whether masks are always sampled and normalisation uses the batch.
 
         Returns:
-            One tensor `(batch, *spatial, channels)` per task.
+            One tensor `(batch, *spatial, channels)` per task; in training one besides for every pair of
+            `Architecture.supervised`, at the size of its stage.
         """
 
         def run_stage(index: int, streams: Streams, sized_image: Callable[[], Any]) -> Streams:
             return self.run_stage(index, streams, sized_image, (temperature, source), training)
 
-        return self.for_heads(self.walk(inputs, run_stage))
+        found, kept = self.walk(inputs, run_stage)
+        deep = self.architecture.supervised if training else ()
+        return [*self.for_heads(found), *(kept[index][self.task_reader(task)] for task, index in deep)]
 
-    def walk(self, image: Any, run_stage: RunStage) -> list[Streams]:
-        """Sends an image through all stages; returns for every task the streams that its head reads."""
-        return walk(self.architecture, image, self, TensorOperations(), run_stage)
+    def walk(self, image: Any, run_stage: RunStage) -> tuple[list[Streams], dict[int, Streams]]:
+        """Sends an image through all stages; returns for every task the streams that its head reads.
+
+        The second is the streams of `kept_groups` by the index of their stage.
+        """
+        return walk_and_keep(self.architecture, image, self, TensorOperations(), run_stage)
 
     def for_heads(self, streams: Sequence[Streams]) -> list[Any]:
         """Returns the one tensor that each head reads."""

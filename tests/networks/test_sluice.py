@@ -165,7 +165,7 @@ def test_layers_of_other_width_and_size_are_projected_pooled_and_repeated(images
         left.append(np.asarray(streams[0]))
         return streams
 
-    (found,) = network.trunk.walk(tf.constant(x), run_stage)
+    (found,), _ = network.trunk.walk(tf.constant(x), run_stage)
     down_1, down_2, bottom, up_2 = left
     assert [len(values[0]) for values in left] == [9, 5, 3, 5]
 

@@ -4,6 +4,7 @@ import math
 
 from sfgkeras.config.settle import Draft
 from sfgkeras.config.task_sections import Multitask
+from sfgkeras.tables.networks import gives_only
 from sfgkeras.tables.samplers import SAMPLERS
 from sfgkeras.tables.sharing import SHARING
 
@@ -51,6 +52,9 @@ def check_network(draft: Draft) -> None:
             f"has no meaning for {network.name}, which predicts no map",
             "write 0",
         )
+    if network.deep_supervision and not (draft.has_maps() and not gives_only(network.name, "vector")):
+        message = "is for maps with a target for every voxel, and no task is one"
+        ini.add("NETWORK", "deep_supervision", message, "write 0")
     system = draft.sections["system"]
     if system.jit_compile and system.rematerialise != "none":
         message = "has no effect with jit_compile = yes: XLA chooses what to keep"
