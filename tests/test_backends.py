@@ -194,7 +194,7 @@ def test_networks_train_save_and_harden_without_tensorflow(backend, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "all of it works" in done.stdout

@@ -51,7 +51,7 @@ def test_foreign_lines_are_known_as_such(line):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["pipe", pytest.param("terminal", marks=pytest.mark.ci_sample)])
+@pytest.mark.parametrize("where", ["pipe", "terminal"])
 def test_no_verb_shows_a_line_of_a_library(verb, run_folder, where):
     for name, arguments in IN_ORDER.items():
         ended = verb(name, *arguments, where=where, cwd=run_folder)

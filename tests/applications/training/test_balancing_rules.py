@@ -291,7 +291,6 @@ def test_a_state_holds_all_that_a_rule_needs_to_go_on_bit_for_bit(rule):
 
 
 @pytest.mark.slow
-@pytest.mark.ci_sample
 def test_two_devices_take_the_steps_of_one_by_every_rule():
     """In a process of its own, where the CPU is two devices with unequal windows; one of them has no label of c."""
     script = f"""

@@ -18,7 +18,6 @@ PLAIN = {"NETWORK.normalisation": "no", "TRAINING.validation_every_n": 0, "TRAIN
 
 
 @pytest.mark.slow
-@pytest.mark.ci_sample
 def test_a_run_from_a_saved_iteration_continues_after_a_kill_and_ends_as_if_it_had_never_stopped(
     make_config, reporter, tmp_path, network_arrays
 ):
