@@ -195,3 +195,19 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     for path, content in ran.files.items():
         files.append(File.generated(config, f"{folder}/{path}", content=content))
     return with_results(markdown, ran, folder.rsplit("/", 1)[-1])
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """mkdocs: gives the theme's search dialog, which has none, a name for screen readers."""
+    return with_named_search(output)
+
+
+def on_post_template(output_content: str, template_name: str, config: Any) -> str:
+    """mkdocs: the same on the page for addresses that do not exist."""
+    return with_named_search(output_content)
+
+
+def with_named_search(page: str) -> str:
+    """Returns a page of HTML whose search dialog has a name."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return page.replace(dialog, f'{dialog} aria-label="Search"')

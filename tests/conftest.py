@@ -8,6 +8,7 @@ longer than that, `@pytest.mark.slow(minutes=13)`, is left to be run by hand.
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Generator, Sequence
@@ -28,6 +29,47 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real images at {REAL_DATA}; set SFGKERAS_REAL_DATA")
     return REAL_DATA
+
+
+def find_chromium() -> str | None:
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+@pytest.fixture
+def launch_browser():
+    """Returns a function: whether it shall draw with WebGL 2 -> a headless Chromium, installed or playwright's own."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
+    opened = []
+    with playwright.sync_playwright() as driver:
+        executable = find_chromium()
+        if executable is None and not os.path.exists(driver.chromium.executable_path):
+            pytest.skip("no Chromium here: install the package chromium, or run `playwright install chromium`")
+
+        def launch(webgl: bool):
+            # Drawn by the processor: the machines that test have no graphics card.
+            flags = ["--enable-unsafe-swiftshader", "--use-angle=swiftshader"] if webgl else ["--disable-3d-apis"]
+            quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+            # Chromium refuses to make its sandbox for root, the user of many containers.
+            sandbox = os.geteuid() != 0
+            found = driver.chromium.launch(executable_path=executable, chromium_sandbox=sandbox, args=flags + quiet)
+            opened.append(found)
+            return found
+
+        yield launch
+        for found in opened:
+            found.close()
+
+
+AXE = Path(os.environ.get("SFGKERAS_AXE", Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"))
+
+
+@pytest.fixture
+def axe() -> str:
+    """The script of axe-core, which is not part of the project: 653 kB under MPL-2.0, of use to tests only."""
+    if not AXE.is_file():
+        pytest.skip(f"no axe-core at {AXE}: run `npm install --no-save axe-core`, or set SFGKERAS_AXE")
+    return AXE.read_text(encoding="utf-8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,9 +1,12 @@
 """The documentation's site: its hooks, and that it is built without a warning."""
 
+import functools
+import http.server
 import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -116,3 +119,53 @@ def test_the_site_is_built_without_a_warning_and_names_every_page(tmp_path):
 def test_a_tutorial_runs_as_it_stands(hooks, name):
     page = (ROOT / "docs" / "tutorials" / f"{name}.md").read_text("utf-8")
     assert hooks.run_page(page, name).blocks
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *values):
+        pass
+
+
+@pytest.fixture
+def served():
+    """Returns a function: folder -> the address at which a browser finds it."""
+    servers = []
+
+    def serve(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+SEVERE = """async () => {
+  const found = await axe.run(document, {resultTypes: ["violations"]});
+  const severe = found.violations.filter((rule) => ["serious", "critical"].includes(rule.impact));
+  return severe.map((rule) => rule.id + ": " + rule.nodes.map((node) => node.target.join(" ")).join(", "));
+}"""
+
+
+@pytest.mark.slow(minutes=6)
+def test_axe_finds_nothing_serious_on_any_page_of_the_site(tmp_path, axe, launch_browser, served):
+    pytest.importorskip("mkdocs")
+    done = build(tmp_path, SFGKERAS_TUTORIALS="shown")
+    assert done.returncode == 0, done.stderr
+    address, browser, found = served(tmp_path), launch_browser(webgl=False), []
+    for width, scheme in ((1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.on("console", lambda said, to=found: to.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error, to=found: to.append(str(error)))
+        for path in sorted(tmp_path.rglob("*.html")):
+            name = path.relative_to(tmp_path).as_posix()
+            page.goto(address + name)
+            page.evaluate(axe)
+            found += [f"{name} {width} {scheme}: {rule}" for rule in page.evaluate(SEVERE)]
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                found.append(f"{name} {width} {scheme}: is wider than the screen")
+        page.close()
+    assert found == []

@@ -1,6 +1,5 @@
 """A tiny cohort and INI files over it; runs of a few iterations, seconds each."""
 
-import os
 import shutil
 import textwrap
 from pathlib import Path
@@ -269,33 +268,3 @@ def finished(make_config):
     config = make_config({"NETWORK.sharing": "sfg"})
     _write_run(config)
     return config
-
-
-def find_chromium() -> str | None:
-    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    return next((path for path in map(shutil.which, names) if path), None)
-
-
-@pytest.fixture
-def launch_browser():
-    """Returns a function: whether it shall draw with WebGL 2 -> a headless Chromium, installed or playwright's own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    opened = []
-    with playwright.sync_playwright() as driver:
-        executable = find_chromium()
-        if executable is None and not os.path.exists(driver.chromium.executable_path):
-            pytest.skip("no Chromium here: install the package chromium, or run `playwright install chromium`")
-
-        def launch(webgl: bool):
-            # Drawn by the processor: the machines that test have no graphics card.
-            flags = ["--enable-unsafe-swiftshader", "--use-angle=swiftshader"] if webgl else ["--disable-3d-apis"]
-            quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-            # Chromium refuses to make its sandbox for root, the user of many containers.
-            sandbox = os.geteuid() != 0
-            found = driver.chromium.launch(executable_path=executable, chromium_sandbox=sandbox, args=flags + quiet)
-            opened.append(found)
-            return found
-
-        yield launch
-        for found in opened:
-            found.close()

@@ -4,9 +4,6 @@ axe-core is not part of the project (653 kB under MPL-2.0, of use to tests only)
 the project's folder, or its `axe.min.js` in $SFGKERAS_AXE.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -17,19 +14,11 @@ from sfgkeras.applications.comparison.tables import write_comparison
 from sfgkeras.applications.report.page import write_report
 from sfgkeras.preprocessing.folder import run_folder
 
-AXE = Path(os.environ.get("SFGKERAS_AXE", Path(__file__).parents[3] / "node_modules" / "axe-core" / "axe.min.js"))
 SCREENS = [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")]
 RUN = """async () => {
   const found = await axe.run();
   return found.violations.map((rule) => rule.id + ": " + rule.nodes.map((node) => node.target.join(" ")).join(", "));
 }"""
-
-
-@pytest.fixture
-def axe() -> str:
-    if not AXE.is_file():
-        pytest.skip(f"no axe-core at {AXE}: run `npm install --no-save axe-core`, or set SFGKERAS_AXE")
-    return AXE.read_text(encoding="utf-8")
 
 
 def check(path, axe, launch_browser):
