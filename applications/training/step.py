@@ -16,6 +16,8 @@ from sfgkeras.networks.deep_supervision import deep_losses, weighed
 
 TOTAL = "loss"
 REGULARISATION = "regularisation"
+LABELLED = " labelled"
+"""What follows a task's name where the share of the windows with a label of it is told."""
 
 
 class TrainingStep:
@@ -106,7 +108,7 @@ class TrainingStep:
         return self(batch, self._network.trunk.turn(iteration))
 
     def __call__(self, batch: Any, turn: int | None = None) -> dict[str, tf.Tensor]:
-        """Runs one step; returns the scalars that `columns` names.
+        """Runs one step; returns the scalars that `columns` names, and what part of the batch has a label of each task.
 
         Args:
             batch: Images, targets and weights.
@@ -160,7 +162,8 @@ class TrainingStep:
             frozen = [still or other for still, other in zip(frozen, others, strict=True)]
         self._optimizers.apply(gradients, frozen)
         errors = labelled_errors(values, weights) if self._network.trunk.records_errors else None
-        return {TOTAL: total, REGULARISATION: regularisation, **logged}, errors
+        shares = {f"{task}{LABELLED}": share for task, share in presence.items()}
+        return {TOTAL: total, REGULARISATION: regularisation, **logged, **shares}, errors
 
     def _deep_losses(self, task: str, outputs: Any, targets: Any, weights: Any) -> dict[str, Any]:
         """Returns the losses of every window, `(batch,)`, of the further heads that a task has in training."""
@@ -284,7 +287,10 @@ class ValidationPass:
         return [TOTAL, *(f"{task}_loss" for task in self._losses), *scores]
 
     def __call__(self, batches: Iterable[Any]) -> dict[str, float]:
-        """Returns `loss`, one `<task>_loss` per task and `<task>_<metric>` for each metric."""
+        """Returns what `columns` names, and what part of the windows has a label of each task.
+
+        A `<task>_loss` is the mean over all windows: 0 for those without a label.
+        """
         for metric in (metric for metrics in self._metrics.values() for metric in metrics.values()):
             metric.reset_state()
         if self._network.form != self._compiled_for:
@@ -297,21 +303,22 @@ class ValidationPass:
         if count == 0.0:
             return {}
         means = {task: sums[task] / count for task in self._losses}
-        presence = {task: sums[f"{task} labelled"] / count for task in self._losses}
+        presence = {task: sums[f"{task}{LABELLED}"] / count for task in self._losses}
         scores = {
             f"{task}_{name}": float(metric.result())
             for task, metrics in self._metrics.items()
             for name, metric in metrics.items()
         }
         total = float(self._balancer.total(means, presence))
-        return {TOTAL: total, **{f"{task}_loss": mean for task, mean in means.items()}, **scores}
+        shares = {f"{task}{LABELLED}": share for task, share in presence.items()}
+        return {TOTAL: total, **{f"{task}_loss": mean for task, mean in means.items()}, **scores, **shares}
 
     def _replica_step(self, images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
         outputs = self._network(images, training=False)
         for task, metrics in self._metrics.items():
             for metric in metrics.values():
                 metric.update_state(targets[task], outputs[task], weights[task])
-        present = {f"{task} labelled": count for task, count in labelled(self._losses, weights).items()}
+        present = {f"{task}{LABELLED}": count for task, count in labelled(self._losses, weights).items()}
         count = tf.cast(tf.shape(images)[0], tf.float32)
         values = losses_of_windows(self._losses, outputs, targets, weights)
         return {**{task: tf.reduce_sum(value) for task, value in values.items()}, **present, "count": count}

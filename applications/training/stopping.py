@@ -31,14 +31,15 @@ class Decision:
 class Record:
     """What a rule may look at, after an iteration.
 
-    The histories have one number for each validation so far, by task and, for the objective, as `loss`.
+    The histories have one number for each validation so far, by task and, for the objective, as `loss`. Those of a
+    task are means over the windows that have a label of it, and NaN where there was none.
 
     Attributes:
         iteration: Finished iterations.
         tasks: Names of all tasks.
         stopped_tasks: Those that are trained no longer.
         logged: Losses of this iteration where they are logged or saved, of `regularisation` too; else empty.
-        training: Training losses: the mean of those that were logged since the validation before.
+        training: Training losses: the mean of those since the validation before.
         validation: Validation losses.
         is_validation: Whether this iteration was validated: the last numbers of the histories are new.
         grouping_converged: Whether the grouping probabilities stand still (`callbacks.GroupingConvergence`).

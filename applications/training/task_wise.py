@@ -46,7 +46,9 @@ class TaskWise(StoppingRule):
         main = self.main or record.tasks[0]
         found = {}
         for task in record.tasks:
-            training, validation = record.training.get(task, ()), record.validation.get(task, ())
+            # Between two validations there may have been no label of a task.
+            training = [loss for loss in record.training.get(task, ()) if not math.isnan(loss)]
+            validation = record.validation.get(task, ())
             if task == main or task in record.stopped_tasks or len(training) < self.k:
                 continue
             found[task] = overfitting(training, validation[-1], self.k, self.importances.get(task, 1.0))

@@ -1,6 +1,7 @@
 """Trains a run: resumes it, steps, validates, logs, saves, and knows when to stop."""
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ from sfgkeras.applications.training.fingerprint import (
 from sfgkeras.applications.training.loss_balance import describe_imbalance
 from sfgkeras.applications.training.optimizers import Optimizers
 from sfgkeras.applications.training.progress import Progress
-from sfgkeras.applications.training.step import TOTAL, TrainingStep, ValidationPass
+from sfgkeras.applications.training.step import LABELLED, TOTAL, TrainingStep, ValidationPass
 from sfgkeras.applications.training.stopping import Decision, StoppingRule
 from sfgkeras.applications.training.timetable import Timetable
 from sfgkeras.applications.workers.address import find_place
@@ -126,6 +127,7 @@ class Trainer:
         self._settled, self._title = settled, title
         self._clock: TrainingClock | None = None
         self._splitting: Splitting | None = None
+        self._unread: list[Mapping[str, Any]] = []
         self._watch, self._higher_is_better = _watched_score(config)
 
     def restore(self, state: TrainingState) -> None:
@@ -222,13 +224,14 @@ class Trainer:
         self._split(iteration)
         validates = self._validate is not None and due.validates(iteration)
         values, note = {}, ""
+        self._unread.append(parts)
         if due.logs(iteration) or due.saves(iteration) or validates:
-            values = {name: float(part) for name, part in parts.items()}
+            values = {name: float(part) for name, part in parts.items() if not name.endswith(LABELLED)}
             self._obey(self._decide(values, False), only_failures=True)
         if iteration == 1:
             self._warn_of_imbalance(values)
         if values:
-            self.progress.note_training({name: values[name] for name in self._loss_names})
+            self._read()
         if due.logs(iteration):
             note = ", ".join(f"{name} {values[name]:.4g}" for name in self._loss_names)
             logs.write_training(iteration, {EPOCH: due.epoch(iteration), **values})
@@ -243,6 +246,13 @@ class Trainer:
             logs.flush()
             self.save()
         return note
+
+    def _read(self) -> None:
+        """Notes the losses of all steps since it was last done: reading waits for a step, so it is not done at each."""
+        for parts in self._unread:
+            losses = {name: float(parts[name]) for name in self._loss_names}
+            self.progress.note_training(losses, _shares(self._config.tasks, parts))
+        self._unread.clear()
 
     def _plan_splits(self) -> Splitting | None:
         """Returns what splits the network at its iterations, if it is one that splits.
@@ -339,8 +349,13 @@ class Trainer:
     def _validation(self, iteration: int, batches: Any, logs: "RunLogs") -> None:
         with contextlib.nullcontext() if self._averages is None else self._averages.in_use():
             scores = self._validate(batches) if self._validate is not None else {}
+        shares = _shares(self._config.tasks, scores)
+        scores = {name: score for name, score in scores.items() if not name.endswith(LABELLED)}
         logs.write_validation(iteration, {EPOCH: self.timetable.epoch(iteration), **scores})
-        tasks = {name: scores[f"{name}_loss"] for name in self._config.tasks}
+        tasks = {
+            name: scores[f"{name}_loss"] / share if (share := shares.get(name, 1.0)) else math.nan
+            for name in self._config.tasks
+        }
         self.progress.note_validation({TOTAL: scores[TOTAL], **tasks})
         score = scores[self._watch]
         best = self.progress.best_score
@@ -350,6 +365,11 @@ class Trainer:
             self.save(best=True)
         shown = ", ".join(f"{name} {value:.4g} {self._units.get(name, '')}".rstrip() for name, value in scores.items())
         self._reporter.message(f"validation at iteration {iteration}: {shown}")
+
+
+def _shares(tasks: Iterable[str], told: Mapping[str, Any]) -> dict[str, float]:
+    """Returns what part of the windows had a label of each task, for those tasks of which it is told."""
+    return {name: float(told[f"{name}{LABELLED}"]) for name in tasks if f"{name}{LABELLED}" in told}
 
 
 def _watched_score(config: Config) -> tuple[str, bool]:

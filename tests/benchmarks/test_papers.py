@@ -42,12 +42,16 @@ def test_measures_are_means_of_the_columns_of_numbers(papers, tmp_path):
 
 
 def test_a_run_passes_in_time_and_without_a_problem(papers):
-    run = {"config": "cam", "seconds": {"train": 200.0, "data": 50.0}, "problem": "", "measures": {"a": 1.0}}
+    run = {"config": "cam", "problem": "", "measures": {"a": 1.0}}
+    run |= {"seconds": {"train": 200.0, "data": 50.0}, "cpu_seconds": {"train": 340.0, "data": 60.0}}
     assert papers.has_passed(run)
     assert not papers.has_passed(run | {"problem": "train: no"})
     assert not papers.has_passed(run | {"seconds": {"train": 301.0}})
+    # The clock of a busy machine goes on while other programs run.
+    assert papers.has_passed(run | {"seconds": {"train": 900.0}, "cpu_seconds": {"train": 299.0}})
     (line,) = papers.findings([run | {"problem": "train: no"}])
     assert (line["passed"], line["seconds"], line["result"]) == ("no", "250", "train: no")
+    assert (line["CPU seconds"], line["of which train"], line["of which report"]) == ("400", "340", "0")
 
 
 def test_a_step_that_fails_is_named_with_its_last_line(papers, tmp_path, monkeypatch):
@@ -58,13 +62,25 @@ def test_a_step_that_fails_is_named_with_its_last_line(papers, tmp_path, monkeyp
 
 
 def test_runs_of_a_file_that_has_changed_are_made_again(papers, tmp_path, monkeypatch, capsys):
-    kept = {"config": "cam", "digest": "old", "seconds": {}, "problem": "", "measures": {}}
+    kept = {"config": "cam", "digest": "old", "seconds": {}, "cpu_seconds": {}, "problem": "", "measures": {}}
     (tmp_path / "runs.json").write_text(json.dumps([kept]))
     monkeypatch.setattr(papers, "run_config", lambda name, folder: kept | {"digest": papers.digest_of(name)})
     assert papers.main(["--only", "cam", "--output", str(tmp_path / "runs.json")]) == 0
     (run,) = json.loads((tmp_path / "runs.json").read_text())
     assert run["digest"] == papers.digest_of("cam")
     assert "| `cam` | yes |" in capsys.readouterr().out
+
+
+def test_cpu_seconds_are_those_of_the_processes_of_a_step(papers, tmp_path, monkeypatch):
+    def steps(name):
+        yield "data", ["-c", "import time; time.sleep(0.5)"]
+        yield "train", ["-c", "import time\nwhile time.process_time() < 0.5: pass"]
+
+    monkeypatch.setattr(papers, "commands_of", steps)
+    monkeypatch.setattr(papers, "PROGRAM", [papers.sys.executable])
+    run = papers.run_config("cam", tmp_path)
+    assert run["seconds"]["data"] >= 0.5 > run["cpu_seconds"]["data"]
+    assert run["cpu_seconds"]["train"] >= 0.5
 
 
 @pytest.mark.slow

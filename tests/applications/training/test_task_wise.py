@@ -95,6 +95,23 @@ def test_importance_k_and_eps_decide_when():
     assert "a" not in decide(curves, TaskWise(), stopped=["a"])
 
 
+def test_validations_before_which_a_task_had_no_label_are_left_out_of_its_strip():
+    without = (np.append([math.nan], OVERFITTED), np.append([math.nan], RISING))
+    curves = {"main": (np.append([0.5], FLAT), np.append([0.5], FLAT)), "a": without}
+    (found,) = decide(curves, TaskWise()).values()
+    (known,) = decide({"main": (FLAT, FLAT), "a": (OVERFITTED, RISING)}, TaskWise()).values()
+    assert found == known + 1
+
+
+def test_noise_of_a_task_that_has_not_begun_to_learn_stops_it_only_below_the_excess_of_the_noise():
+    """At its flattest the first factor is `STEADIEST`: an excess of 3 % counts 30."""
+    rng = np.random.default_rng(0)
+    unlearned = (np.log(2) + 0.005 * rng.standard_normal(40), np.log(2) + 0.01 * rng.standard_normal(40))
+    curves = {"main": (np.ones(40), np.ones(40)), "a": unlearned}
+    assert set(decide(curves, TaskWise())) == {"a"}
+    assert decide(curves, TaskWise(eps=100.0)) == {}
+
+
 @pytest.mark.slow
 def test_a_run_stops_a_task_says_why_and_resumes_bit_for_bit(make_config, tmp_path, network_arrays, reporter):
     """The ct stops at the second validation: with eps = 0 its validation error lies above, and training is short."""
