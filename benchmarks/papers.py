@@ -15,8 +15,8 @@ import argparse
 import csv
 import hashlib
 import json
+import math
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -99,19 +99,16 @@ def cpu_seconds_of_children() -> float:
 
 
 def read_measures(folder: Path) -> dict[str, float]:
-    """Returns the means of all measures by task, in the tables that `evaluate` has written."""
-    found: dict[str, list[float]] = {}
-    for path in sorted(folder.glob("**/evaluation*/**/*.csv")):
+    """Returns the mean of every measure over the subjects, by task and label, as `evaluate` has summed it up."""
+    found = {}
+    for path in sorted(folder.glob("**/evaluation*/**/*_summary.csv")):
         with path.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                for column, text in row.items():
-                    if column not in ("subject_id", "subject", "label", "region", "n") and _is_number(text):
-                        found.setdefault(f"{path.stem} {column}", []).append(float(text))
-    return {name: sum(values) / len(values) for name, values in found.items()}
-
-
-def _is_number(text: str | None) -> bool:
-    return bool(re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", text or ""))
+                groups = [row[name] for name in ("label", "region") if row.get(name) not in (None, "", "all")]
+                name = " ".join([path.stem.removesuffix("_summary"), *groups, row["measure"]])
+                if math.isfinite(mean := float(row["mean"] or "nan")):
+                    found[name] = mean
+    return found
 
 
 def digest_of(name: str) -> str:

@@ -74,14 +74,16 @@ def grouping_section(
         if config.network.sharing in ("sfg", "constant_p"):
             parts.append(elements.notice("No grouping probabilities have been noted yet.", command("train")))
         else:
-            text = f"With sharing = {config.network.sharing} the groups of the filters are fixed."
-            parts.append(elements.paragraph(text))
+            parts.append(elements.paragraph(_fixed_groups(config)))
     else:
         try:
             record = GroupingRecord.from_history(read_grouping_history(run.grouping), list(config.tasks))
         except ValueError as error:
             reporter.warning(str(error))
             parts.append(elements.notice(f"The grouping probabilities cannot be shown: {error}."))
+        else:
+            if record.is_fixed:
+                parts.append(elements.paragraph(_fixed_groups(config)))
     for figure in write_figures(output / FIGURES, record, maps):
         note = _files(figure, output)
         if figure.name.startswith("activations"):
@@ -96,6 +98,10 @@ def grouping_section(
         text = "Activation maps are drawn on request, which runs the network:"
         parts.append(elements.notice(text, f"{command('report')} --activations"))
     return Section("grouping", "Which filters serve which task", _joined(parts))
+
+
+def _fixed_groups(config: Config) -> str:
+    return f"With sharing = {config.network.sharing} the groups of the filters are fixed."
 
 
 def sharing_section(config: Config, run: RunFolder, output: Path, reporter: Reporter, command: Command) -> Section:

@@ -48,9 +48,7 @@ def _task_html(folder: Path, name: str, task: Task) -> Markup:
             names = list(task.class_names) or [str(number) for number in range(len(counts))]
             parts.append(confusion_html(counts, names, name))
     if pairs and TASK_TYPES[task.type].has_scale:
-        truth, prediction = ([float(pair[key]) for pair in pairs] for key in ("truth", "prediction"))
-        figure = plot_values(truth, prediction, [str(pair["subject_id"]) for pair in pairs], name, task.unit)
-        parts.append(chart_html(figure, f"{name}: predicted and true values", "One dot per subject."))
+        parts += [_values_html(pairs, column, name, task) for column in pairs[0] if column.startswith("truth")]
     if pairs:
         # Truth and prediction are in the unit of the target.
         shown = [
@@ -62,6 +60,24 @@ def _task_html(folder: Path, name: str, task: Task) -> Markup:
         rows = [{with_unit(key, units.get(key, "")): value for key, value in row.items()} for row in rows]
         parts.append(folded("Every subject", table_html(rows, f"{name}: every subject")))
     return Markup("").join(parts)
+
+
+def _values_html(pairs: Sequence[Mapping[str, Any]], column: str, name: str, task: Task) -> Markup:
+    """Draws what was predicted of a number against the truth.
+
+    Args:
+        pairs: A row for each subject.
+        column: `truth`, or `truth_yaw` of a task of several numbers; predictions are in `prediction_yaw` then.
+        name: The task.
+        task: Its settings.
+    """
+    part = column.removeprefix("truth").removeprefix("_")
+    title = f"{name} {part}".rstrip()
+    truth, prediction = (
+        [float(pair[key]) for pair in pairs] for key in (column, column.replace("truth", "prediction", 1))
+    )
+    figure = plot_values(truth, prediction, [str(pair["subject_id"]) for pair in pairs], title, task.unit)
+    return chart_html(figure, f"{title}: predicted and true values", "One dot per subject.")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

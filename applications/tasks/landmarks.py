@@ -94,6 +94,11 @@ class LandmarkTask(PointTarget):
         return self._loss.start
 
     @property
+    def head_offset(self) -> float:
+        """As the loss has it: coordinates begin near the middle of the window."""
+        return self._loss.offset
+
+    @property
     def _loss(self) -> Any:
         return find_loss(self.settings.loss, self.type_name, f"loss of task {self.name!r}")
 

@@ -59,6 +59,11 @@ class Task(ABC):
         return 1.0
 
     @property
+    def head_offset(self) -> float:
+        """What is added to the bias of the outputs at the start."""
+        return 0.0
+
+    @property
     @abstractmethod
     def writes(self) -> Literal["volume", "row"]:
         """What inference writes of a subject: an image of its own, or columns of the table of values."""

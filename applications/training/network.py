@@ -105,6 +105,7 @@ def build_heads(tasks: Mapping[str, Task], usual: str) -> dict[str, "Head"]:
             task.settings.head_pooling,
             task.settings.output_activation,
             start=task.head_start,
+            offset=task.head_offset,
         )
         for name, task in tasks.items()
     }

@@ -41,12 +41,14 @@ class FigureKind:
         caption: What it shows, for readers who have not read the paper.
         draw: Draws it for print.
         plot: Plots it for a browser.
+        is_of_course: Whether it says where probabilities went, and so nothing of groups that are fixed.
     """
 
     title: str
     caption: str
     draw: Callable[[Any], Any]
     plot: Callable[[Any], Any]
+    is_of_course: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ GROUPING_FIGURES: Mapping[str, FigureKind] = {
         "Share of each group in the filters of a layer, counted by most probable group and as mean of p.",
         draw_shares,
         plot_shares,
+        is_of_course=False,
     ),
     "first_passage": FigureKind(
         "When filters settled",
@@ -139,6 +142,8 @@ def write_figures(
 ) -> list[WrittenFigure]:
     """Writes the figures of a run's grouping probabilities and, where they are given, of its activation maps.
 
+    Of groups that are fixed (`GroupingRecord.is_fixed`) there are only the shares.
+
     The interactive pages share one copy of plotly.js beside them and load nothing from the network.
 
     Args:
@@ -152,6 +157,8 @@ def write_figures(
     written = []
     if record is not None:
         for name, kind in GROUPING_FIGURES.items():
+            if record.is_fixed and kind.is_of_course:
+                continue
             written.append(_write(folder, name, kind.title, kind.caption, kind.draw(record), kind.plot(record)))
     if activations is not None:
         for number, title in enumerate(activations.slices):

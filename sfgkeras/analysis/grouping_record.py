@@ -42,6 +42,11 @@ class GroupingRecord:
         """Number of tasks."""
         return len(self.group_names) - 1
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every filter is in one group, and always was: nothing was learned, nor drawn."""
+        return all(np.isin(values, (0, 1)).all() and (values == values[:1]).all() for values in self.layers.values())
+
     def last(self) -> dict[str, np.ndarray]:
         """Returns the newest probabilities by layer, `(filters, groups)`."""
         return {name: values[-1] for name, values in self.layers.items()}

@@ -65,7 +65,7 @@ def build_head(
         channels,
         settings.spatial_rank,
         kernel_initializers=[_scaled(seeds[0][0], head.start), *(kernel for kernel, _ in seeds[1:])],
-        bias_initializers=[bias for _, bias in seeds],
+        bias_initializers=[_moved(seeds[0][1], head.offset), *(bias for _, bias in seeds[1:])],
         seed=seed,
         **common,
     )
@@ -73,6 +73,10 @@ def build_head(
 
 def _scaled(initializer: Any, factor: float) -> Any:
     return initializer if factor == 1 else ScaledInitializer(initializer, factor)
+
+
+def _moved(initializer: Any, offset: float) -> Any:
+    return initializer if offset == 0 else ScaledInitializer(initializer, 1.0, offset)
 
 
 def check_place(network: "MultiTaskNetwork", task: int, head: Head) -> None:

@@ -33,9 +33,11 @@ class Head:
         bounds: With `range` the smallest and the largest output; None: there are none until `TaskHead.set_bounds`.
         start: Factor on what is drawn at the start for the kernel that gives the logits. Outputs of 1 at the start are
             far off where the truth is 0 nearly everywhere, as in heat maps: 0.01 begins near it.
+        offset: What is added at the start to the bias of the logits, so that outputs begin about there.
 
     Raises:
-        ValueError: If a name is unknown, a layer has no output, bounds are none, or `start` is not positive.
+        ValueError: If a name is unknown, a layer has no output, bounds are none, `start` is not positive, or a motion
+            has a start or an offset of its own.
     """
 
     kind: str = "map"
@@ -45,6 +47,7 @@ class Head:
     activation: str = "linear"
     bounds: tuple[float, float] | None = None
     start: float = 1.0
+    offset: float = 0.0
 
     def __post_init__(self) -> None:
         _check_name("activation of outputs", self.activation, OUTPUT_ACTIVATIONS)
@@ -63,8 +66,11 @@ class Head:
             raise ValueError(f"pooling = {self.pooling!r} is for heads of kind 'vector'; a {self.kind!r} pools nothing")
         if not self.start > 0:
             raise ValueError(f"start = {self.start!r} of a head must be a positive factor, e.g. 0.01")
-        if self.kind == "motion" and self.start != 1:
-            raise ValueError(f"start = {self.start!r} is not for heads of kind 'motion', which begin as drawn")
+        if not math.isfinite(self.offset):
+            raise ValueError(f"offset = {self.offset!r} of a head must be a number, e.g. 0.5")
+        for name, given, usual in self._beginnings:
+            if self.kind == "motion" and given != usual:
+                raise ValueError(f"{name} = {given!r} is not for heads of kind 'motion', which begin as drawn")
         if self.kind == "motion" and self.activation != "linear":
             raise ValueError(
                 f"activation = {self.activation!r} is not for heads of kind 'motion', whose outputs are any number"
@@ -75,6 +81,11 @@ class Head:
         """Whether all images must have the size that the network was built for."""
         return self.pooling == "flatten"
 
+    @property
+    def _beginnings(self) -> list[tuple[str, float, float]]:
+        """What says how outputs begin: name, value and default."""
+        return [("start", self.start, 1.0), ("offset", self.offset, 0.0)]
+
     def values(self) -> dict[str, Any]:
         """Returns the attributes as plain values; `find_head` takes them back."""
         found: dict[str, Any] = {
@@ -83,8 +94,7 @@ class Head:
             "layers": list(self.layers),
             "pooling": self.pooling,
         }
-        if self.start != 1:
-            found["start"] = self.start
+        found |= {name: value for name, value, usual in self._beginnings if value != usual}
         if self.activation == "linear":
             return found
         return {**found, "activation": self.activation, "bounds": None if self.bounds is None else list(self.bounds)}

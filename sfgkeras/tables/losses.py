@@ -25,12 +25,14 @@ class LossEntry(Entry["type[TaskLoss]"]):
         needs_map: Whether it compares neighbouring voxels, so that one value per subject is nothing for it; of
             landmarks, whether it learns heat maps.
         start: Factor on the kernel that gives the outputs, as it is drawn at the start; see `networks.heads.Head`.
+        offset: What is added to their bias at the start; see there.
     """
 
     likelihood: Literal["gaussian", "categorical"] = "gaussian"
     one_logit: bool = False
     needs_map: bool = False
     start: float = 1.0
+    offset: float = 0.0
 
 
 HEAT_MAP_START = 0.01
@@ -38,6 +40,13 @@ HEAT_MAP_START = 0.01
 
 The gradients of the first iterations would be so large that Adam, which divides by those it has seen, learned little
 afterwards, and no other task anything.
+"""
+MIDDLE = 0.5
+COORDINATE_START = 0.01
+"""Coordinates, in fractions of the window, begin in its middle, from which landmarks are a fraction away.
+
+All outputs that are off to one side would push all that they read to the other one: where that is thousands of features
+laid side by side, the rectified units between are driven below 0 within a few steps of Adam, and never learn again.
 """
 
 
@@ -417,7 +426,10 @@ LOSSES: dict[str, dict[str, LossEntry]] = {
             start=HEAT_MAP_START,
         ),
         "landmarks": LossEntry(
-            _landmark_loss, "half the squared distance of the coordinates of visible landmarks (HyperFace)"
+            _landmark_loss,
+            "half the squared distance of the coordinates of visible landmarks (HyperFace)",
+            start=COORDINATE_START,
+            offset=MIDDLE,
         ),
     },
 }
@@ -462,6 +474,7 @@ def find_loss(name: str, task_type: str, what: str) -> LossEntry:
         likelihood=getattr(own, "likelihood", usual),
         needs_map=bool(getattr(own, "needs_map", False)),
         start=float(getattr(own, "start", 1.0)),
+        offset=float(getattr(own, "offset", 0.0)),
     )
 
 

@@ -42,6 +42,17 @@ def test_every_figure_is_written_as_png_pdf_and_page_that_loads_nothing(tmp_path
     assert not [name for name in os.listdir(tmp_path / "figures") if name.endswith(".tmp")]
 
 
+def test_groups_that_are_fixed_have_shares_and_no_course(tmp_path):
+    one_hot = np.eye(4)[[3, 3, 0]][None].repeat(2, axis=0)
+    names = ("a", "b", "c", "shared")
+    fixed = GroupingRecord(np.array([0, 10]), {"conv": one_hot}, names)
+    assert [figure.name for figure in write_figures(tmp_path / "fixed", fixed)] == ["group_shares"]
+    # What was drawn, or is undecided, is not fixed.
+    moved = np.stack([one_hot[0], one_hot[0][::-1]])
+    undecided = np.full_like(one_hot, 0.25)
+    assert not any(GroupingRecord(fixed.iterations, {"conv": p}, names).is_fixed for p in (moved, undecided))
+
+
 def test_the_same_record_gives_the_same_files(tmp_path):
     first = write_figures(tmp_path / "a", make_record(2))
     second = write_figures(tmp_path / "b", make_record(2))

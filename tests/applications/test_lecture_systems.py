@@ -1,5 +1,6 @@
-"""What the lecture's systems of disjoint labels and several modalities must show, with the shipped INI files."""
+"""What the lecture's systems must show, with their INI files: disjoint labels, several modalities, tasks that stop."""
 
+import csv
 import gzip
 import subprocess
 import sys
@@ -8,13 +9,17 @@ import numpy as np
 import pytest
 
 from sfgkeras.applications import run
+from sfgkeras.applications.records.checkpoints import CheckpointFolder
 from sfgkeras.applications.records.files import prediction_path
 from sfgkeras.applications.subjects.cohort import find_cohort
 from sfgkeras.config import find_config, read_config
 from sfgkeras.data.nifti import read_label_map
+from sfgkeras.phantom.faces import write_faces
 from sfgkeras.phantom.modalities import labels_of, write_modalities
+from sfgkeras.phantom.shapes_files import write_disjoint_pictures
 
 pytestmark = pytest.mark.slow
+NUM_PHOTOS = 3200
 
 
 def test_one_network_of_three_modalities_finds_less_than_a_hundredth_of_foreign_labels(tmp_path):
@@ -32,6 +37,46 @@ def test_one_network_of_three_modalities_finds_less_than_a_hundredth_of_foreign_
         own.append(np.isin(found, labels).mean())
     assert np.mean(foreign) < 0.01
     assert min(own) > 0.002, "every slice has labels of its own"
+
+
+def measured(summary, task, measure):
+    """Means of a measure, one for each label."""
+    return [row["mean"] for row in summary[task] if row["measure"] == measure]
+
+
+@pytest.mark.parametrize("name", ["ubernet", "pinto"])
+def test_every_task_is_learned_from_its_own_third_of_the_photos(tmp_path, name):
+    write_disjoint_pictures(tmp_path / "data", NUM_PHOTOS)
+    places = {"PHOTOS.path_to_search": "images", "MASKS.path_to_search": "masks", "ANIMALS.csv_file": "subjects.csv"}
+    sources = [(key, str(tmp_path / "data" / place)) for key, place in places.items()]
+    config = read_config(find_config(f"ini_configs/{name}"), [*sources, ("SYSTEM.model_dir", str(tmp_path / "model"))])
+    run.train(config)
+    run.infer(config, dataset="inference")
+    summary = run.evaluate(config, dataset="inference")
+    # Chance is 0.5 for the kind; a box as large as the photo would have 0.3.
+    assert min(measured(summary, "mask", "dice")) > 0.75
+    assert min(measured(summary, "kind", "accuracy")) > 0.7
+    assert min(measured(summary, "box", "box_iou")) > 0.5
+
+
+def test_auxiliary_tasks_are_learned_before_they_stop_and_landmarks_are_found(tmp_path):
+    write_faces(tmp_path / "data", 1500)
+    sources = [("PHOTOS.path_to_search", "images"), ("FACES.csv_file", "subjects.csv")]
+    paths = [(key, str(tmp_path / "data" / place)) for key, place in sources]
+    config = read_config(find_config("ini_configs/tcdcn"), [*paths, ("SYSTEM.model_dir", str(tmp_path / "model"))])
+    run.train(config)
+    run.infer(config, dataset="inference")
+    summary = run.evaluate(config, dataset="inference")
+    # The mean place of a landmark is 5.6 to 7.4 pixels off.
+    assert max(measured(summary, "landmarks", "radial_error")) < 3
+    for task in ("gender", "smile", "glasses"):
+        assert min(measured(summary, task, "accuracy")) > 0.85
+    stopped = CheckpointFolder(tmp_path / "model" / "checkpoints").read(900).record["progress"]["stopped_at"]
+    assert stopped
+    with (tmp_path / "model" / "logs" / "validation.csv").open() as file:
+        scores = {int(row["iteration"]): row for row in csv.DictReader(file)}
+    for task, iteration in stopped.items():
+        assert float(scores[iteration][f"{task}_accuracy"]) > 0.85
 
 
 MEMORY = """

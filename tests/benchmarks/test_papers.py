@@ -34,11 +34,15 @@ def test_every_file_of_the_lecture_says_how_its_data_are_made_and_names_its_pape
         assert "\n# paper: " in text, name
 
 
-def test_measures_are_means_of_the_columns_of_numbers(papers, tmp_path):
+def test_measures_are_the_means_that_evaluate_has_summed_up(papers, tmp_path):
     folder = tmp_path / "models" / "evaluation"
     folder.mkdir(parents=True)
-    (folder / "a.csv").write_text("subject_id,dice,label\n1,0.5,3\n2,0.7,3\nx,,3\n")
-    assert papers.read_measures(tmp_path) == {"a dice": pytest.approx(0.6)}
+    (folder / "a_subjects.csv").write_text("subject_id,label,dice\n1,3,0.5\n")
+    (folder / "a_summary.csv").write_text(
+        "label,region,measure,unit,mean,std\n3,all,dice,,0.5,nan\n4,all,dice,,0.75,nan\n5,all,dice,,nan,nan\n"
+    )
+    (folder / "b_summary.csv").write_text("measure,unit,mean,std\naccuracy,,1,nan\n")
+    assert papers.read_measures(tmp_path) == {"a 3 dice": 0.5, "a 4 dice": 0.75, "b accuracy": 1.0}
 
 
 def test_a_run_passes_in_time_and_without_a_problem(papers):

@@ -118,20 +118,20 @@ def test_a_head_in_short_is_a_head_of_that_kind_on_that_stage():
 
 
 def test_a_head_starts_with_a_part_of_what_is_drawn_and_keeps_its_layers_before(images, tmp_path):
-    """Only the kernel that gives the logits is scaled, and nothing else draws other numbers."""
+    """Only the layer that gives the logits is scaled and moved, and nothing else draws other numbers."""
     networks = [
         SmallHourglass({"a": 1, "b": 2}, "hard_sharing", heads={"a": head}, seed=0)
-        for head in (Head("map", layers=(5,)), Head("map", layers=(5,), start=0.25))
+        for head in (Head("map", layers=(5,)), Head("map", layers=(5,), start=0.25, offset=0.5))
     ]
     x = images(size=SIZE)
     outputs = [network(x) for network in networks]
-    np.testing.assert_allclose(outputs[1]["a"], 0.25 * outputs[0]["a"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(outputs[1]["a"], 0.25 * outputs[0]["a"] + 0.5, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(outputs[1]["b"], outputs[0]["b"])
     networks[1].save(tmp_path / "network.keras")
     loaded = keras.saving.load_model(tmp_path / "network.keras")
     np.testing.assert_array_equal(loaded(x)["a"], outputs[1]["a"])
-    assert loaded.heads[0].head == Head("map", layers=(5,), start=0.25)
-    assert "start" not in Head("map").values()
+    assert loaded.heads[0].head == Head("map", layers=(5,), start=0.25, offset=0.5)
+    assert not {"start", "offset"} & set(Head("map").values())
 
 
 def test_flattening_needs_the_size_that_the_network_was_built_for(images):
@@ -154,6 +154,8 @@ def test_flattening_needs_the_size_that_the_network_was_built_for(images):
         ({"kind": "map", "pooling": "flatten"}, "is for heads of kind 'vector'"),
         ({"start": 0.0}, "start = 0.0 of a head must be a positive factor"),
         ({"kind": "motion", "start": 0.1}, "start = 0.1 is not for heads of kind 'motion'"),
+        ({"kind": "motion", "offset": 0.5}, "offset = 0.5 is not for heads of kind 'motion'"),
+        ({"offset": float("nan")}, "offset = nan of a head must be a number"),
     ],
 )
 def test_heads_that_cannot_be_are_refused_with_what_was_written(arguments, message):

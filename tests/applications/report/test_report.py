@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -352,6 +353,26 @@ def test_scalar_tasks_show_values_and_a_confusion_matrix(tmp_path):
     path = tmp_path / "age_summary.csv"
     path.write_text("measure,mean,std,median,n,n_missing\nmae,4.2,nan,4.2,1,0\n")
     assert spread_summary(read_rows(path)) == [{"": "all subjects", "mae": "4.2"}]
+
+
+def test_a_task_of_several_numbers_shows_the_values_of_each(make_config, tmp_path):
+    from sfgkeras.applications.report.tables import evaluation_html
+
+    config = make_config()
+    folder = config.evaluation.save_csv_dir
+    folder.mkdir(parents=True)
+    (folder / "pose_summary.csv").write_text("measure,mean,std,median,n,n_missing\nmae,4.2,nan,4.2,1,0\n")
+    columns = "subject_id,truth_roll,truth_yaw,prediction_roll,prediction_yaw"
+    (folder / "pose_pairs.csv").write_text(f"{columns}\nface_1,1.5,-20,1.25,-31\nface_2,3.5,7,4,8\n")
+    (folder / "age_summary.csv").write_text("measure,mean,std,median,n,n_missing\nmae,4.2,nan,4.2,1,0\n")
+    (folder / "age_pairs.csv").write_text("subject_id,truth,prediction\nface_1,30,31\n")
+    task = SimpleNamespace(type="regression", class_names=(), unit="degrees")
+    text, missing = evaluation_html(SimpleNamespace(tasks={"pose": task, "age": task}, evaluation=config.evaluation))
+    for title in ("pose roll", "pose yaw", "age"):
+        assert f"{title}: predicted and true values" in text
+    assert "pose: predicted" not in text
+    assert "true pose yaw [degrees]" in text
+    assert missing == []
 
 
 def test_the_command_line_makes_the_page_without_tensorflow(unfigured):

@@ -263,10 +263,10 @@ def test_centroids_of_vertebrae_are_written_back_where_they_were_in_mm(spine):
 
 
 @pytest.mark.parametrize(
-    ("loss", "start"),
-    [("heat_map", 0.01), ("heat_map_coordinates", 0.01), ("heat_map_crossentropy", 0.01), ("landmarks", 1)],
+    ("loss", "offset"),
+    [("heat_map", 0), ("heat_map_coordinates", 0), ("heat_map_crossentropy", 0), ("landmarks", 0.5)],
 )
-def test_networks_of_heat_maps_begin_near_none(loss, start):
+def test_networks_begin_near_heat_maps_of_nothing_and_coordinates_in_the_middle(loss, offset):
     task = task_of(loss=loss)
     head = build_heads({"points": task}, "map").get("points", Head("map"))
-    assert (head.kind, head.start) == ("vector" if loss == "landmarks" else "map", start)
+    assert (head.kind, head.start, head.offset) == ("vector" if loss == "landmarks" else "map", 0.01, offset)
