@@ -19,7 +19,7 @@ from sfgkeras.phantom.modalities import labels_of, write_modalities
 from sfgkeras.phantom.shapes_files import write_disjoint_pictures
 
 pytestmark = pytest.mark.slow
-NUM_PHOTOS = 3200
+NUM_PHOTOS = 3000
 
 
 def test_one_network_of_three_modalities_finds_less_than_a_hundredth_of_foreign_labels(tmp_path):
