@@ -35,6 +35,7 @@ PLAINLY = "shown"
 
 ROOMS = ("sfgkeras", "applications", "preprocessing", "ini_configs", "benchmarks", "tests")
 OUTSIDE = re.compile(rf"\[([^\]]*)\]\((?:\.\./)+(?:{'|'.join(ROOMS)})/[^)]*\)")
+NOTEBOOK = re.compile(r"\]\(((?:\.\./)*notebooks/\w+)\.ipynb\)")
 LONGEST = 1800.0
 """Seconds that a command may take."""
 
@@ -165,6 +166,11 @@ def to_code(markdown: str) -> str:
     return OUTSIDE.sub(r"\1", markdown)
 
 
+def to_pages(markdown: str) -> str:
+    """Returns a page that links to the pages of notebooks where it had links to the notebooks."""
+    return NOTEBOOK.sub(r"](\1.md)", markdown)
+
+
 def on_files(files: Any, config: Any) -> Any:
     """mkdocs: adds a page for every notebook; the notebook itself is a file that the page links to."""
     from mkdocs.structure.files import File
@@ -183,7 +189,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """mkdocs: changes the text of a page before it is rendered."""
-    markdown = to_code(markdown)
+    markdown = to_pages(to_code(markdown))
     if not BLOCK.search(markdown):
         return markdown
     if is_plain():

@@ -91,6 +91,14 @@ def test_without_running_links_to_results_are_plain_and_links_to_code_are_names(
     assert "*The numbers*, the code." in text
 
 
+def test_links_to_notebooks_lead_to_their_pages_and_those_of_the_pages_to_the_notebooks(hooks):
+    assert (
+        hooks.to_pages("[a](notebooks/a.ipynb) [b](../notebooks/b.ipynb)")
+        == "[a](notebooks/a.md) [b](../notebooks/b.md)"
+    )
+    assert hooks.to_pages("[The notebook of this page](a.ipynb)") == "[The notebook of this page](a.ipynb)"
+
+
 def build(folder, **environment):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(folder)]
     settings = {**os.environ, "NO_MKDOCS_2_WARNING": "1", **environment}
