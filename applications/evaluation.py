@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +128,30 @@ def _finish(session: Session, task: Task, rows: Sequence[dict[str, Any]], report
     """Writes and shows the rows of all subjects; returns the summary."""
     folder = session.config.evaluation.save_csv_dir
     write_csv(folder / f"{task.name}_subjects.csv", rows)
-    groups = [name for name in GROUPS if name in rows[0]]
-    summary = [_described(entry, rows, groups, task) for entry in summarise(rows, groups, _measures(rows, groups))]
+    groups, summary = groups_of(rows), summary_of(rows, task.unit)
     write_csv(folder / f"{task.name}_summary.csv", summary)
     _show(task, rows, summary, groups, reporter)
     return summary
 
 
+def groups_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the columns of measured rows that say what of a subject a row is about, e.g. `label`."""
+    return [name for name in GROUPS if name in rows[0]]
+
+
+def summary_of(rows: Sequence[dict[str, Any]], unit: str) -> list[dict[str, Any]]:
+    """Returns a line for every group and measure of rows, with the measure's unit, and how many values are missing.
+
+    Args:
+        rows: At least one, as `<task>_subjects.csv` has them.
+        unit: Of the task.
+    """
+    groups = groups_of(rows)
+    return [_described(entry, rows, groups, unit) for entry in summarise(rows, groups, _measures(rows, groups))]
+
+
 def _described(
-    entry: dict[str, Any], rows: Sequence[dict[str, Any]], groups: Sequence[str], task: Task
+    entry: dict[str, Any], rows: Sequence[dict[str, Any]], groups: Sequence[str], unit: str
 ) -> dict[str, Any]:
     """Returns a line of the summary with the measure's unit, and how many of the missing values are failures.
 
@@ -147,7 +162,7 @@ def _described(
     members = [row for row in rows if all(row[name] == entry[name] for name in groups)]
     missed = sum(np.isinf(row[entry["measure"]]) for row in members) if measure.higher_is_better is not True else 0
     place = [*groups, "measure"]
-    head = {name: entry[name] for name in place} | {"unit": measure.unit_for(task.unit)}
+    head = {name: entry[name] for name in place} | {"unit": measure.unit_for(unit)}
     return head | {name: value for name, value in entry.items() if name not in place} | {"n_missed": int(missed)}
 
 

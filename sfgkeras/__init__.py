@@ -62,16 +62,33 @@ RUNS = (
 )
 """Whole runs, as the verbs of the command line do them; see `sfgkeras.runs`."""
 
+BACKENDS = ("tensorflow", "jax", "torch")
+"""What Keras may compute with."""
+
 register()
 
 
 def __getattr__(name: str) -> Any:
     """Loads a room, or a function of `sfgkeras.runs`, when it is first asked for."""
     if name in ROOMS:
-        return importlib.import_module(f"sfgkeras.{name}")
+        return _load(f"sfgkeras.{name}")
     if name in RUNS:
-        return getattr(importlib.import_module("sfgkeras.runs"), name)
+        return getattr(_load("sfgkeras.runs"), name)
     raise AttributeError(f"module 'sfgkeras' has no attribute {name!r}; it has {', '.join((*ROOMS, *RUNS))}")
+
+
+def _load(room: str) -> Any:
+    """Imports a room; where Keras has no backend to compute with, it says which extra of the package brings one."""
+    try:
+        return importlib.import_module(room)
+    except ModuleNotFoundError as error:
+        if error.name not in BACKENDS:
+            raise
+        raise ImportError(
+            f"{room} computes with Keras, whose backend {error.name} is not installed: pip install "
+            '"sfgkeras[tensorflow]", or install jax or torch and set KERAS_BACKEND=jax or torch',
+            name=error.name,
+        ) from error
 
 
 def __dir__() -> list[str]:

@@ -81,3 +81,21 @@ def test_every_class_that_is_registered_is_in_the_table():
     for name, (module, class_name) in table.items():
         assert getattr(sys.modules[module], class_name) is registration.StandIn(module, class_name).resolve()
         assert registered[name] is registration.StandIn(module, class_name).resolve()
+
+
+def test_a_room_that_lacks_a_backend_of_keras_says_what_installs_one(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr(sfgkeras.importlib, "import_module", missing)
+    with pytest.raises(
+        ImportError, match=r'sfgkeras.networks computes with Keras.*pip install "sfgkeras\[tensorflow\]"'
+    ):
+        sfgkeras.__getattr__("networks")
+
+    def broken(name):
+        raise ModuleNotFoundError("No module named 'other'", name="other")
+
+    monkeypatch.setattr(sfgkeras.importlib, "import_module", broken)
+    with pytest.raises(ModuleNotFoundError, match="other"):
+        sfgkeras.__getattr__("networks")

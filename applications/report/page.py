@@ -11,6 +11,7 @@ from sfgkeras.applications.folds import refuse_all_folds
 from sfgkeras.applications.records.checkpoints import CheckpointFolder
 from sfgkeras.applications.records.files import RunFolder, make_writable, write_text
 from sfgkeras.applications.report.facts import page_facts, predicting_checkpoint, training_facts
+from sfgkeras.applications.report.folds import write_folds_page
 from sfgkeras.applications.report.sections import (
     class_maps_section,
     curves_section,
@@ -24,7 +25,7 @@ from sfgkeras.applications.report.sections import (
 from sfgkeras.applications.report.tables import run_facts
 from sfgkeras.applications.report.volumes import RunData
 from sfgkeras.applications.subjects.cohort import PHASES, find_cohort
-from sfgkeras.applications.subjects.folds import chosen_fold
+from sfgkeras.applications.subjects.folds import chosen_fold, has_all_folds
 from sfgkeras.applications.subjects.label_counts import describe_labels
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.config import Config
@@ -75,7 +76,10 @@ def write_report(
     """
     require_extra("report", "the report")
     reporter = reporter or SilentReporter()
-    refuse_all_folds(config, "report")
+    if has_all_folds(config):
+        if activations or slices or beside:
+            refuse_all_folds(config, "report of activation maps or feature maps")
+        return _folds_page(config, reporter, output, num_subjects, overwrite)
     config = chosen_fold(config)
     run = RunFolder(config.system.model_dir)
     refuse_no_run(config, run)
@@ -118,6 +122,14 @@ def write_report(
         stage.advance(1, PAGE)
     reporter.message(f"report: {output / PAGE}")
     return output / PAGE
+
+
+def _folds_page(config: Config, reporter: Reporter, output: Path | None, num_subjects: int, overwrite: bool) -> Path:
+    """Writes one page over all folds; see `folds`."""
+    run = RunFolder(config.system.model_dir)
+    if output is not None and not overwrite:
+        refuse_foreign_page(output / PAGE, str(run.path.resolve()))
+    return write_folds_page(config, reporter, output or run.report, num_subjects)
 
 
 def refuse_no_run(config: Config, run: RunFolder) -> None:

@@ -107,7 +107,7 @@ class Architecture:
         found = list[int]()
         while index:
             before = self.sources(index)[0]
-            if self.stages[before].pools:
+            if self.stages[before].pools and not self.stages[index].reads:
                 break
             if self.stages[index].upsamples:
                 found.append(before)

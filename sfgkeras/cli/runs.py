@@ -156,7 +156,10 @@ def report(
     others: tuple[str, ...],
     overwrite: bool,
 ) -> None:
-    """Write one self-contained HTML page of a run, and its figures as PNG, PDF and HTML."""
+    """Write one self-contained HTML page of a run, and its figures as PNG, PDF and HTML.
+
+    With [TRAINING] folds it is a page over all of them; --fold 2 is the page of one.
+    """
     config = read_configuration(config_name, context.args)
     wanted = [parse_slice(text) for text in slices]
     if activations or wanted or others:

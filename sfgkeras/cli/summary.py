@@ -116,12 +116,12 @@ def after_prediction(output: Path, summary: Summary) -> None:
 
 def after_evaluation(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:
     """Says where the tables are."""
-    from sfgkeras.applications.subjects.folds import chosen_fold, has_all_folds
+    from sfgkeras.applications.subjects.folds import chosen_fold
 
     folder = chosen_fold(config).evaluation.save_csv_dir
     names = [f"{task}_{what}.csv" for task in config.tasks for what in ("subjects", "summary")]
     reporter.message(f"wrote {folder}: {', '.join(name for name in names if (folder / name).is_file())}")
-    summary.next_verb("report", *(["--fold", 1] if has_all_folds(config) else []))
+    summary.next_verb("report")
 
 
 def after_export(path: Path, file_format: str, summary: Summary) -> None:

@@ -1,6 +1,7 @@
 """Cross-validation through an INI file: a run for each fold, and all of them together."""
 
 import csv
+import re
 import textwrap
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from sfgkeras.analysis.fold_curves import mean_curve
 from sfgkeras.applications import run
 from sfgkeras.applications.check import check_run
 from sfgkeras.applications.export.hardened import export_network
@@ -19,7 +21,7 @@ from sfgkeras.applications.report.page import write_report
 from sfgkeras.applications.subjects.cohort import find_cohort
 from sfgkeras.applications.subjects.folds import find_folds, fold_config
 from sfgkeras.config import read_config
-from sfgkeras.data.folds import read_folds
+from sfgkeras.data.folds import read_folds, write_folds
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.reporter import SilentReporter
@@ -233,6 +235,105 @@ def test_held_out_subjects_are_predicted_by_the_fold_that_has_not_seen_them_and_
 
 
 @pytest.mark.slow
+def test_the_report_of_a_trained_run_shows_all_folds_and_leads_to_the_page_of_each(trained, tmp_path):
+    config, _ = trained
+    config = of_fold(config, None, save_seg_dir=config.system.model_dir / "held_out")
+    run.infer(config, dataset="validation")
+    run.evaluate(config, dataset="validation")
+    single = write_report(of_fold(config, 1))
+    page = write_report(config)
+    text = page.read_text(encoding="utf-8")
+    assert page == config.system.model_dir / "report" / "report.html"
+    assert (page.parent / "../fold_1/report/report.html").resolve() == single.resolve()
+    assert "../fold_1/report/report.html" in text
+    assert "the page of fold 2" in text
+    with (config.evaluation.save_csv_dir / "ct_subjects.csv").open(newline="") as file:
+        errors = [float(row["mae"]) for row in csv.DictReader(file)]
+    assert f"{np.mean(errors):.4g} ± {np.std(errors, ddof=1):.3g}" in text
+    assert (page.parent / "figures" / "folds.pdf").is_file()
+
+
+def cells(page):
+    """The cells of every table of a page, by the first words of its caption."""
+    text = page.read_text(encoding="utf-8")
+    tables = re.findall(r"<table.*?</table>", text, flags=re.DOTALL)
+    found = {}
+    for table in tables:
+        caption = " ".join(re.sub("<[^>]*>", " ", re.search("<caption.*?</caption>", table, re.DOTALL)[0]).split())
+        rows = re.findall("<tr.*?</tr>", table, flags=re.DOTALL)
+        found[caption] = [
+            [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in re.findall("<t[hd].*?</t[hd]>", row, re.DOTALL)]
+            for row in rows
+        ]
+    return found
+
+
+def test_one_page_over_all_folds_has_their_curves_measures_and_subjects(configure, tmp_path):
+    config = configure(tmp_path)
+    model, evaluation = config.system.model_dir, config.evaluation.save_csv_dir
+    with pytest.raises(DataError, match=r"folds.csv: there are no folds to report on yet; train first: sfgkeras train"):
+        write_report(config)
+    folds = dict(
+        zip(sorted(f"p{number}_{visit}" for number in range(3) for visit in "ab"), [1, 2, 1, 2, 2, 1], strict=True)
+    )
+    model.mkdir(parents=True)
+    write_folds(model / "folds.csv", folds)
+    missing = write_report(config).read_text(encoding="utf-8")
+    assert "Nothing has been trained yet." in missing
+    assert "no measures of held-out subjects yet of ct, sex, age" in missing
+    for number, losses in ((1, (4.0, 2.0)), (2, (3.0, 1.0))):
+        logs = model / f"fold_{number}" / "logs"
+        logs.mkdir(parents=True)
+        rows = "".join(f"{step},{loss}\n" for step, loss in enumerate(losses, start=1))
+        (logs / "training.csv").write_text(f"iteration,loss\n{rows}")
+        (logs / "validation.csv").write_text(f"iteration,loss\n2,{losses[1] + 1}\n")
+    (model / "fold_2" / "report").mkdir()
+    (model / "fold_2" / "report" / "report.html").write_text("page")
+    errors = {name: 10.0 + place for place, name in enumerate(folds)}
+    evaluation.mkdir(parents=True)
+    lines = "".join(f"{name},{error}\n" for name, error in errors.items())
+    (evaluation / "ct_subjects.csv").write_text(f"subject_id,mae\n{lines}")
+    hits = dict(zip(folds, [0, 1, 1, 1, 0, 1], strict=True))
+    lines = "".join(f"{name},1,{hit}\n" for name, hit in hits.items())
+    (evaluation / "sex_pairs.csv").write_text(f"subject_id,truth,prediction\n{lines}")
+    page = write_report(config)
+    text, tables = page.read_text(encoding="utf-8"), cells(page)
+    for number in (1, 2):
+        own = [errors[name] for name, fold in folds.items() if fold == number]
+        (row,) = (row for row in tables["ct: by fold, and over all held-out subjects"] if row[0] == f"fold {number}")
+        assert row[1] == f"{np.mean(own):.4g} ± {np.std(own, ddof=1):.3g}"
+        (row,) = (row for row in tables["Subjects by fold"] if row[0] == str(number))
+        assert row[1] == ", ".join(sorted(name for name, fold in folds.items() if fold == number))
+        (row,) = (row for row in tables["Every fold"] if row[0] == str(number))
+        assert row[1:4] == ["3", "3", "none yet"]
+        by_hand = np.mean([hits[name] for name, fold in folds.items() if fold == number])
+        table = tables["sex: by fold, and over all held-out subjects"]
+        place = table[0].index("accuracy")
+        (row,) = (row for row in table if row[0] == f"fold {number}")
+        assert float(row[place]) == pytest.approx(by_hand, abs=1e-3)
+    every = list(errors.values())
+    assert tables["ct: by fold, and over all held-out subjects"][-1] == [
+        "all held out", f"{np.mean(every):.4g} ± {np.std(every, ddof=1):.3g}",
+    ]  # fmt: skip
+    assert 'href="../fold_2/report/report.html"' in text
+    assert "../fold_1/" not in text
+    assert "the page of fold 1" in text
+    assert "no measures of held-out subjects yet of age" in text
+    assert {path.name for path in (page.parent / "figures").iterdir()} == {"folds.png", "folds.pdf"}
+
+
+def test_the_mean_curve_is_over_the_folds_that_have_the_quantity_where_all_of_them_have_a_value():
+    folds = {
+        "fold 1": {"iteration": np.array([1.0, 2, 3]), "loss": np.array([4.0, np.nan, 2])},
+        "fold 2": {"iteration": np.array([1.0, 3, 4]), "loss": np.array([2.0, 1, 9])},
+        "fold 3": {"iteration": np.array([1.0]), "dice": np.array([0.5])},
+    }
+    places, means = mean_curve(folds, "loss")
+    np.testing.assert_array_equal(places, [1, 3])
+    np.testing.assert_allclose(means, [3.0, 1.5])
+
+
+@pytest.mark.slow
 def test_results_of_other_networks_are_in_the_way(trained, reporter):
     config, _ = trained
     run.infer(config)
@@ -285,9 +386,10 @@ def test_folds_are_not_changed_silently(trained, configure, tmp_path):
         ConfigError, match=r"fold_1/checkpoints was trained with .*'age': \[0.01, .* now says .*'age': \[0.5"
     ):
         run.train(replace(config, tasks={**config.tasks, "age": config.tasks["age"].model_copy(update={"scale": 0.5})}))
-    for refused in (lambda: write_report(config), lambda: export_network(config)):
+    for refused in (lambda: write_report(config, activations=True), lambda: export_network(config)):
         with pytest.raises(
-            ConfigError, match="folds = 2 has as many runs, and (report|export) takes one: add --fold 1"
+            ConfigError,
+            match="folds = 2 has as many runs, and (report of activation .*|export) takes one: add --fold 1",
         ):
             refused()
     with pytest.raises(DataError, match="there are no folds yet; train first"):

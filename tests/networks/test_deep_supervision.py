@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sfgkeras.architecture.graph import build_architecture
+from sfgkeras.architecture.graph import build_architecture, stages_behind
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.errors import Problem
 from sfgkeras.losses import CrossEntropy, MeanSquaredError
@@ -16,8 +16,9 @@ from sfgkeras.networks.deep_supervision import level_weights
 from sfgkeras.networks.mgcn import mgcn_stages
 from sfgkeras.networks.settling import settle
 from sfgkeras.networks.unet import unet_stages
+from sfgkeras.networks.ynet import ynet_stages
 from sfgkeras.sharing import SHARING
-from sfgkeras.tables.networks import MGCNSettings, UNetSettings
+from sfgkeras.tables.networks import MGCNSettings, UNetSettings, YNetSettings
 
 TASKS = {"organs": 3, "ct": 1}
 COARSE = ["organs@up_2", "ct@up_2"]
@@ -78,6 +79,8 @@ def test_the_way_up_is_the_last_stage_of_each_coarser_level_without_the_bottom()
         assert plain.way_up(plain.names.index("encoding")) == ()
     large = build_architecture(mgcn_stages(MGCNSettings(levels=3)), 1 / 16, [None])
     assert [large.names[stage] for stage in large.way_up(large.taps[0])] == ["decoder_2"]
+    branched = build_architecture(stages_behind(ynet_stages(YNetSettings()), ["decoder_1"]), 1 / 16, ["decoder_1"])
+    assert [branched.names[stage] for stage in branched.way_up(branched.taps[0])] == ["decoder_2"]
     deep = build_architecture(unet_stages(UNetSettings(levels=3)), 1 / 16, [None, "encoding"], [1, 0])
     assert [(task, deep.names[stage]) for task, stage in deep.supervised] == [(0, "decoder_2")]
 
