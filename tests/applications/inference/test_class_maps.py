@@ -157,8 +157,8 @@ def test_windows_are_blended_to_one_map_whose_mean_is_the_told_logit(configure, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cam", "grad_cam"])
-def test_the_highest_place_lies_at_the_lesion_of_more_than_four_fifths_of_new_images(trained_cam, kind):
-    """At most 4 pixels, one voxel of the maps, beside it; inside, in most images (Liu et al. 2018)."""
+def test_the_highest_place_lies_inside_the_lesion_of_more_than_four_fifths_of_new_images(trained_cam, kind):
+    """And at most 4 pixels, one voxel of the maps, beside it in nearly all (Liu et al. 2018)."""
     folder, configure = trained_cam
     config = configure(kind, INFERENCE__class_activation_maps=kind)
     run.infer(config)
@@ -171,17 +171,17 @@ def test_the_highest_place_lies_at_the_lesion_of_more_than_four_fifths_of_new_im
         assert found.shape == mask.shape
         distances.append(distance_transform_edt(~mask)[np.unravel_index(np.argmax(found), found.shape)])
         right.append(row["echo"] == truth[subject_id]["echo"])
-    assert len(distances) >= 40
+    assert len(distances) >= 100
     assert np.mean(right) > 0.9
-    assert np.mean(np.less_equal(distances, 4)) > 0.8
-    assert np.mean(np.equal(distances, 0)) > 0.6
+    assert np.mean(np.equal(distances, 0)) > 0.8
+    assert np.mean(np.less_equal(distances, 4)) > 0.95
 
 
 @pytest.fixture(scope="module")
 def trained_cam(tmp_path_factory):
     """cam.ini as it is shipped, trained on its cohort."""
     folder = tmp_path_factory.mktemp("trained")
-    write_lesions(folder / "data", 300)
+    write_lesions(folder / "data", 600)
     usual = {
         "ULTRASOUND.path_to_search": folder / "data/images",
         "SIGNS.csv_file": folder / "data/subjects.csv",
