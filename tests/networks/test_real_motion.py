@@ -14,7 +14,10 @@ pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 SUBJECTS = (1, 2, 4, 5, 9)
 HELD_OUT = 57
 SIDE = 96
-EPOCHS = 10
+STEPS, BATCH = 400, 8
+PAIRS = 600
+SMOOTHNESS = 0.2
+"""Motion here changes over 10 voxels; most of a brain's slice has no edge that tells where it moved."""
 FILLED = slice(5, 13)  # slices of the slabs that hold brain
 
 
@@ -48,45 +51,58 @@ def dice(first, second):
     return np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in masks])
 
 
-@pytest.mark.xfail(
-    reason="after ten epochs the error on a new brain is 1.5 voxels, where it is 1.1 without any motion",
-    raises=AssertionError,
-)
-def test_known_warps_are_found_and_neighbouring_slices_are_brought_together(real_data):
+@pytest.fixture(scope="module")
+def network(real_data):
+    """Learned from slices of five subjects, half of them upside down, and the same ones under known warps."""
     rng = np.random.default_rng(0)
+    slices = np.concatenate([slices_of(real_data, number)[0] for number in SUBJECTS])
     pairs = []
-    for number in SUBJECTS:
-        slices, _ = slices_of(real_data, number)
-        for index in range(len(slices)):
-            for _ in range(3):
-                moved = warp_volume(slices[index][..., None], smooth_motion(rng))[..., 0]
-                pairs.append(np.stack([slices[index], moved], axis=-1))
-        pairs += [np.stack(slices[index : index + 2], axis=-1) for index in range(len(slices) - 1)]
-    pairs = np.stack(pairs).astype("float32")
+    for _ in range(PAIRS):
+        one = slices[rng.integers(len(slices))]
+        if rng.random() < 0.5:
+            one = one[::-1]
+        pairs.append(np.stack([one, warp_volume(one[..., None], smooth_motion(rng))[..., 0]], axis=-1))
     network = QinNet({"motion": 2}, width=0.5, convolutions=1, heads={"motion": Head("motion", layers=(32,))}, seed=0)
-    steps = EPOCHS * -(-len(pairs) // 8)
-    network.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)), WarpingLoss(0.05))
-    network.fit(pairs, {"motion": pairs}, batch_size=8, epochs=EPOCHS, verbose=0)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, STEPS)
+    network.compile(keras.optimizers.Adam(rate), WarpingLoss(SMOOTHNESS))
+    frames = np.stack(pairs).astype("float32")[rng.integers(PAIRS, size=STEPS * BATCH)]
+    network.fit(frames, {"motion": frames}, batch_size=BATCH, verbose=0, shuffle=False)
+    return network
 
+
+@pytest.fixture(scope="module")
+def found(network, real_data):
+    """Of every slice of a new subject: error, motion, Dice of warped and of unmoved tissue, and folding."""
     slices, tissue = slices_of(real_data, HELD_OUT)
-    errors, still, found, unmoved = [], [], [], []
-    for index in range(0, len(slices), 3):
+    rng, rows = np.random.default_rng(1), []
+    for one, labels in zip(slices, tissue, strict=True):
         truth = smooth_motion(rng)
-        moved = warp_volume(slices[index][..., None], truth)[..., 0]
-        labels = warp_volume(tissue[index][..., None], truth, order=0)
+        moved = warp_volume(one[..., None], truth)[..., 0]
+        warped = warp_volume(labels[..., None], truth, order=0)
         flow = np.zeros_like(truth)
-        pair = np.stack([slices[index], moved], axis=-1)[None].astype("float32")
-        flow[..., 0, :2] = network.predict(pair, verbose=0)["motion"]
-        brain = labels[..., 0] > 0
-        errors.append(np.linalg.norm(flow - truth, axis=-1)[..., 0][brain].mean())
-        still.append(np.linalg.norm(truth, axis=-1)[..., 0][brain].mean())
-        found.append(dice(warp_volume(tissue[index][..., None], flow, order=0), labels))
-        unmoved.append(dice(tissue[index][..., None], labels))
-        assert (jacobian(flow) <= 0).mean() < 0.01
-    assert np.mean(errors) < 1
-    assert np.mean(errors) < 0.7 * np.mean(still)
-    assert np.mean(found) > np.mean(unmoved) + 0.1
+        flow[..., 0, :2] = network.predict(np.stack([one, moved], axis=-1)[None].astype("float32"), verbose=0)["motion"]
+        brain = warped[..., 0] > 0
+        error, motion = (np.linalg.norm(each, axis=-1)[..., 0][brain].mean() for each in (flow - truth, truth))
+        overlaps = [dice(warp_volume(labels[..., None], flow, order=0), warped), dice(labels[..., None], warped)]
+        rows.append([error, motion, *overlaps, (jacobian(flow) <= 0).mean()])
+    return np.mean(rows, axis=0)
 
+
+def test_known_warps_of_a_new_brain_are_found_to_less_than_a_voxel(found):
+    error, motion, *_, folding = found
+    assert error < 1
+    assert error < 0.9 * motion
+    assert folding < 0.01
+
+
+@pytest.mark.xfail(
+    reason="after 400 steps most of the motion of a new brain is still to be found", raises=AssertionError
+)
+def test_most_of_the_motion_is_found_and_neighbouring_slices_are_brought_together(found, network, real_data):
+    error, motion, warped, unmoved, _ = found
+    assert error < 0.7 * motion
+    assert warped > unmoved + 0.1
+    slices, _ = slices_of(real_data, HELD_OUT)
     frames = np.stack([slices[:-1], slices[1:]], axis=-1).astype("float32")
     flows = np.pad(network.predict(frames, verbose=0)["motion"], [(0, 0)] * 3 + [(0, 1)])[:, :, :, None]
     before = np.mean([np.abs(a - b).mean() for a, b in zip(slices[:-1], slices[1:], strict=True)])
