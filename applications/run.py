@@ -14,6 +14,7 @@ from sfgkeras.applications.records.files import (
     make_writable,
 )
 from sfgkeras.applications.records.lock import holding
+from sfgkeras.applications.subjects.checks import refuse_missing_modules
 from sfgkeras.applications.subjects.epochs import length_text
 from sfgkeras.applications.subjects.folds import chosen_fold, has_all_folds
 from sfgkeras.applications.subjects.image_record import write_image_record
@@ -51,6 +52,7 @@ def train(config: Config, reporter: Reporter | None = None, restart: bool = Fals
         DataError: If files cannot be used; before any long work where possible.
     """
     reporter = reporter or SilentReporter()
+    refuse_missing_modules(config)
 
     def one(run: Config) -> Any:
         return _train_one(run, reporter, restart)

@@ -63,3 +63,5 @@ def test_a_library_that_is_not_installed_is_named_before_the_training(make_confi
     monkeypatch.setattr("sfgkeras.extras.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"trackers = wandb needs wandb, not installed here; pip install"):
         refuse_missing_modules(make_config({"TRAINING.trackers": "wandb"}))
+    with pytest.raises(ConfigError, match=r"trackers = wandb needs wandb, not installed here; pip install"):
+        run.train(make_config({"TRAINING.trackers": "wandb"}))
