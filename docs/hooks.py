@@ -85,7 +85,7 @@ def run_console(body: str, folder: Path, page: str) -> Iterator[str]:
 
 
 def run_command(command: list[str], folder: Path, page: str, text: str) -> str:
-    """Runs a command and returns its lines.
+    """Runs a command and returns its lines, with `/home/me` in place of the folder.
 
     Raises:
         TutorialError: If its exit code is not zero.
@@ -98,7 +98,7 @@ def run_command(command: list[str], folder: Path, page: str, text: str) -> str:
     )  # fmt: skip
     if done.returncode:
         raise TutorialError(f"{page}: exit code {done.returncode} of\n{text}\n{done.stdout[-3000:]}")
-    return done.stdout
+    return done.stdout.replace(str(folder.resolve()), "/home/me")
 
 
 def shown(kind: str, body: str) -> str:

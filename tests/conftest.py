@@ -21,6 +21,7 @@ from sfgkeras.extras import EXTRAS, missing_packages, pip_command
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 REAL_DATA = Path(os.environ.get("SFGKERAS_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+AXE = Path(os.environ.get("SFGKERAS_AXE", Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"))
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +60,6 @@ def launch_browser():
         yield launch
         for found in opened:
             found.close()
-
-
-AXE = Path(os.environ.get("SFGKERAS_AXE", Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"))
 
 
 @pytest.fixture

@@ -99,9 +99,14 @@ def test_a_picture_without_words_ends_the_build(notebook_pages, jupyter):
         notebook_pages.as_page(notebook, "hills")
 
 
+SAMPLE = ("keras_layers",)
+"""Half a minute each; the others take a minute, and are run in turn."""
+
+
 @pytest.mark.slow
-@pytest.mark.ci_sample
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.ci_sample] if p.stem in SAMPLE else []) for p in NOTEBOOKS]
+)
 def test_a_notebook_runs_as_it_stands(path, notebook_pages, jupyter):
     notebook = notebook_pages.run(notebook_pages.read(path), ROOT)
     text, files = notebook_pages.as_page(notebook, path.stem)

@@ -18,6 +18,7 @@ PAGE = """# A page
 $ printf 'one\\n%s\\n' \\
     two > numbers.txt
 $ cat numbers.txt
+$ pwd
 ```
 
 ```ini run some.ini
@@ -53,7 +54,7 @@ def test_what_blocks_say_stands_below_their_commands_and_files_are_kept(hooks):
     ran = hooks.run_page(PAGE, "page.md")
     assert ran.files == {"numbers.txt": b"one\ntwo\n"}
     text = hooks.with_results(PAGE, ran, "page_results")
-    assert "$ cat numbers.txt\none\ntwo\n```" in text
+    assert "$ cat numbers.txt\none\ntwo\n$ pwd\n/home/me\n```" in text
     assert "```ini\n[A]\nkey = 1\n```" in text
     assert "```text\n['[A]', 'key', '=', '1']\n```" in text
     assert "```console\n$ not run\n```" in text
