@@ -94,7 +94,12 @@ def predicted(config, task):
     [
         pytest.param("hourglass", "sfg", {"NETWORK.hourglass_depth": 2}, marks=pytest.mark.slow),
         ("chain", "halves", {}),
-        ("unet", "halves", {key: value for key, value in UNET.items() if key != "NETWORK.name"}),
+        pytest.param(
+            "unet",
+            "halves",
+            {key: value for key, value in UNET.items() if key != "NETWORK.name"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_a_table_line_names_is_trained_and_predicts(name, sharing, more, tables, make_config, reporter):

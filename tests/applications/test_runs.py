@@ -177,14 +177,8 @@ def test_stale_landmarks_are_refused_not_refitted(make_config):
     assert config.network.histogram_ref_file.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "sharing",
-    [
-        "single_task",
-        pytest.param("constant_mask", marks=pytest.mark.slow),
-        pytest.param("constant_p", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sharing", ["single_task", "constant_mask", "constant_p"])
 def test_every_mask_source_trains_and_infers(make_config, sharing):
     config = make_config({"NETWORK.sharing": sharing, "TRAINING.max_iter": 2})
     run.train(config)

@@ -118,6 +118,7 @@ num_classes = 2
 """
 
 
+@pytest.mark.slow
 def test_scalar_tasks_get_columns_of_uncertainty(make_config, tmp_path):
     from PIL import Image
 

@@ -129,6 +129,7 @@ def config(tmp_path_factory, write_photo_run):
     return read_config(write_photo_run(folder, SECTIONS))
 
 
+@pytest.mark.slow
 def test_a_mask_is_learned_written_and_measured_with_one_logit(config, reporter):
     task = config.tasks["mask"]
     assert (task.loss, task.num_classes) == ("binary_crossentropy", 2)
