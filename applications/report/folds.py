@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-import sfgkeras
 from sfgkeras.analysis.figures import PRINT_DPI
 from sfgkeras.analysis.fold_curves import draw_fold_curves
 from sfgkeras.analysis.page import table_html
@@ -19,11 +18,12 @@ from sfgkeras.analysis.pictures import save_figure
 from sfgkeras.analysis.tables import read_csv, summary_text, with_unit
 from sfgkeras.applications.evaluation import groups_of, pair_columns, summary_of
 from sfgkeras.applications.records.checkpoints import CheckpointFolder
-from sfgkeras.applications.records.files import RunFolder, make_writable, write_text
-from sfgkeras.applications.report.facts import best_iteration, page_facts, read_progress
+from sfgkeras.applications.records.files import RunFolder, make_writable
+from sfgkeras.applications.report.facts import best_iteration, read_progress
 from sfgkeras.applications.report.sections import FIGURES, settings_section, subjects_section
 from sfgkeras.applications.report.tables import curve_columns, evaluation_html, read_rows, run_facts
 from sfgkeras.applications.report.volumes import RunData
+from sfgkeras.applications.report.writing import PAGE, write_page
 from sfgkeras.applications.subjects.cohort import find_cohort
 from sfgkeras.applications.subjects.folds import fold_config, fold_folder, folds_file
 from sfgkeras.applications.tasks.outputs import RowTask
@@ -34,10 +34,9 @@ from sfgkeras.data.folds import read_folds
 from sfgkeras.errors import ConfigError, DataError, counted
 from sfgkeras.pages import elements
 from sfgkeras.pages.elements import facts_html
-from sfgkeras.pages.page import Header, Section, page_html
+from sfgkeras.pages.page import Section
 from sfgkeras.reporter import Reporter
 
-PAGE = "report.html"
 ALL = "all held out"
 Command = Callable[[str], str]
 
@@ -84,17 +83,9 @@ def write_folds_page(config: Config, reporter: Reporter, output: Path, num_subje
         _split(folds, data),
         settings_section(config, run),
     ]
-    subject = str(run.path.resolve())
-    header = Header(
-        f"{run.path.resolve().name}: report of {config.training.folds} folds",
-        f"{', '.join(config.tasks)} from {', '.join(config.image)}, in {subject}",
-        page_facts(),
-        subject,
-    )
-    footer = f"Written by sfgkeras {sfgkeras.__version__}. The page loads nothing from the network."
-    write_text(output / PAGE, page_html(header, sections, footer))
-    reporter.message(f"report: {output / PAGE}")
-    return output / PAGE
+    page = write_page(config, run, f"report of {config.training.folds} folds", sections, output)
+    reporter.message(f"report: {page}")
+    return page
 
 
 def _find_data(config: Config, folds: Mapping[str, int]) -> tuple[RunData | None, str]:

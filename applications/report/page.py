@@ -4,13 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import sfgkeras
 from sfgkeras.analysis.activation_maps import ActivationMaps, read_maps, write_maps
 from sfgkeras.analysis.feature_maps import FeatureMaps, read_feature_maps, write_feature_maps
 from sfgkeras.applications.folds import refuse_all_folds
 from sfgkeras.applications.records.checkpoints import CheckpointFolder
-from sfgkeras.applications.records.files import RunFolder, make_writable, write_text
-from sfgkeras.applications.report.facts import page_facts, predicting_checkpoint, training_facts
+from sfgkeras.applications.records.files import RunFolder, make_writable
+from sfgkeras.applications.report.facts import predicting_checkpoint, training_facts
 from sfgkeras.applications.report.folds import write_folds_page
 from sfgkeras.applications.report.sections import (
     class_maps_section,
@@ -24,6 +23,7 @@ from sfgkeras.applications.report.sections import (
 )
 from sfgkeras.applications.report.tables import run_facts
 from sfgkeras.applications.report.volumes import RunData
+from sfgkeras.applications.report.writing import PAGE, write_page
 from sfgkeras.applications.subjects.cohort import PHASES, find_cohort
 from sfgkeras.applications.subjects.folds import chosen_fold, has_all_folds
 from sfgkeras.applications.subjects.label_counts import describe_labels
@@ -32,10 +32,9 @@ from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.extras import require_extra
 from sfgkeras.pages.elements import facts_html
-from sfgkeras.pages.page import Header, Section, page_html, refuse_foreign_page
+from sfgkeras.pages.page import Section, refuse_foreign_page
 from sfgkeras.reporter import Reporter, SilentReporter
 
-PAGE = "report.html"
 MAPS = "activations.npz"
 FEATURES = "features.npz"
 MOST_SUBJECTS = 3
@@ -111,17 +110,10 @@ def write_report(
         sections += [evaluation_section(config, predicted, command), shown]
         sections += [] if seen is None else [seen]
         sections.append(settings_section(config, run))
-        header = Header(
-            f"{run.path.resolve().name}: report of a run",
-            f"{', '.join(config.tasks)} from {', '.join(config.image)}, in {subject}",
-            page_facts(),
-            subject,
-        )
-        footer = f"Written by sfgkeras {sfgkeras.__version__}. The page loads nothing from the network."
-        write_text(output / PAGE, page_html(header, sections, footer))
+        page = write_page(config, run, "report of a run", sections, output)
         stage.advance(1, PAGE)
-    reporter.message(f"report: {output / PAGE}")
-    return output / PAGE
+    reporter.message(f"report: {page}")
+    return page
 
 
 def _folds_page(config: Config, reporter: Reporter, output: Path | None, num_subjects: int, overwrite: bool) -> Path:

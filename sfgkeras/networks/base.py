@@ -23,13 +23,8 @@ from sfgkeras.losses.judged import judged_maps
 from sfgkeras.networks.balanced_loss import balanced_loss, compiled_losses, likelihoods, loss_trackers
 from sfgkeras.networks.building_heads import build_adversaries, build_head, check_tasks
 from sfgkeras.networks.counting import predicting_weights
-from sfgkeras.networks.deep_supervision import (
-    DeepSupervision,
-    check_way_up,
-    deep_name,
-    level_weights,
-    supervised_levels,
-)
+from sfgkeras.networks.deep_heads import DeepHeads
+from sfgkeras.networks.deep_supervision import DeepSupervision, check_way_up, supervised_levels
 from sfgkeras.networks.earlier_configs import translate_config
 from sfgkeras.networks.expected_multiplies import relative_multiplies
 from sfgkeras.networks.fitting import Recalibration, batches_of, check_names
@@ -49,7 +44,7 @@ TURN_BALANCING = ("fixed", "uncertainty")
 PAPERS_REGULARIZER = keras.regularizers.L2(1e-6)
 
 
-class MultiTaskNetwork(StatisticsRecord, keras.Model):
+class MultiTaskNetwork(DeepHeads, StatisticsRecord, keras.Model):
     """A multi-task network of filter groups; subclasses say which stages it has.
 
     Calling it on images `(batch, *spatial, channels)` returns a dict of float32 logits by task name. Any
@@ -308,37 +303,6 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
         if training and self.counts_iterations:
             self.iteration.assign(self.iteration + 1)
         return outputs
-
-    @property
-    def deep_names(self) -> list[str]:
-        """Names of what the heads of `deep_supervision` give, `<task>@<stage>`."""
-        architecture = self.trunk.architecture
-        return [deep_name(self.task_names[task], architecture.names[stage]) for task, stage in architecture.supervised]
-
-    def deep_stages(self, task: str) -> dict[str, float]:
-        """Returns by the name of the stage what the losses of a task's heads weigh, its own first.
-
-        Empty where it has no heads of `deep_supervision`.
-        """
-        architecture, own = self.trunk.architecture, self.task_names.index(task)
-        deep = [architecture.names[stage] for place, stage in architecture.supervised if place == own]
-        names = [architecture.names[architecture.taps[own]], *deep] if deep else []
-        return dict(zip(names, level_weights(len(deep)), strict=bool(deep)))
-
-    @property
-    def deep_variables(self) -> list[Any]:
-        """All variables of the heads of `deep_supervision`."""
-        return [variable for head in self.deep_heads for variable in head.variables]
-
-    def used_by(self, task: int) -> list[Any]:
-        """Returns the variables that are trained in the turn of a task, with its heads of `deep_supervision`."""
-        deep = [variable for head in self.deep_heads_of(self.task_names[task]) for variable in head.trainable_variables]
-        return [*self.trunk.used_by(task), *deep]
-
-    def deep_heads_of(self, task: str) -> list[Any]:
-        """Returns the heads of `deep_supervision` of a task."""
-        places = zip(self.trunk.architecture.supervised, self.deep_heads, strict=True)
-        return [head for (own, _), head in places if self.task_names[own] == task]
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns metrics as `keras.Model` does: of the tasks' own outputs."""
@@ -622,10 +586,6 @@ class MultiTaskNetwork(StatisticsRecord, keras.Model):
                 else {}
             ),
         }
-
-    def _deep_settings(self) -> dict[str, Any]:
-        given = self._deep_supervision
-        return {"deep_supervision": dict(given) if isinstance(given, Mapping) else given} if self.deep_heads else {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "MultiTaskNetwork":
