@@ -70,21 +70,24 @@ FOLD = "sfgkeras.fold"
 """Where the context of a verb keeps its `--fold`."""
 
 
-def with_fold(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a verb its `--fold K`, which `read_configuration` takes for `--TRAINING.fold K`."""
+def with_fold(without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a verb its `--fold K`, which `read_configuration` takes for `--TRAINING.fold K`.
+
+    Args:
+        without: What the verb does without it, for its help: "without it, all".
+    """
 
     def keep(context: click.Context, _: click.Parameter, value: int | None) -> None:
         context.meta[FOLD] = value
 
-    option = click.option(
+    return click.option(
         "--fold",
         type=click.IntRange(min=1),
         metavar="K",
         expose_value=False,
         callback=keep,
-        help="One fold of [TRAINING] folds; without it, all.",
+        help=f"One fold of [TRAINING] folds; {without}.",
     )
-    return option(function)
 
 
 def read_configuration(name: str, arguments: Sequence[str]) -> Any:

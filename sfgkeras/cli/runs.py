@@ -29,7 +29,7 @@ from sfgkeras.console import build_reporter
 
 @commands.command(context_settings=OVERRIDES)
 @with_config
-@with_fold
+@with_fold("without it, all")
 @click.option("--restart", is_flag=True, help="Remove what an earlier run saved and begin anew.")
 @click.pass_context
 def train(context: click.Context, config_name: str, restart: bool) -> None:
@@ -46,7 +46,7 @@ def train(context: click.Context, config_name: str, restart: bool) -> None:
 
 @commands.command(context_settings=OVERRIDES)
 @with_config
-@with_fold
+@with_fold("without it, all")
 @click.option("--dataset", type=DATASETS, help="Subjects to infer.")
 @click.option("--overwrite", is_flag=True, help="Replace results of another checkpoint, other settings or images.")
 @click.pass_context
@@ -103,7 +103,7 @@ def predict(context: click.Context, run_name: str, inputs: tuple[str, ...], outp
 
 @commands.command(context_settings=OVERRIDES)
 @with_config
-@with_fold
+@with_fold("without it, all")
 @click.option("--dataset", type=DATASETS, help="Subjects to compare.")
 @click.pass_context
 def evaluate(context: click.Context, config_name: str, dataset: str | None) -> None:
@@ -124,7 +124,7 @@ commands.add_command(evaluate, "evaluation")
 
 @commands.command(context_settings=OVERRIDES)
 @with_config
-@with_fold
+@with_fold("without it, all")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write to, instead of model_dir/report.")
 @click.option(
     "--subjects", default=3, show_default=True, type=click.IntRange(min=0), help="Subjects to show slices of."
@@ -175,7 +175,7 @@ def report(
 
 @commands.command(context_settings=OVERRIDES)
 @with_config
-@with_fold
+@with_fold("needed where there are folds, since a file holds one network")
 @click.option("--task", help="The one task to keep; without it, all.")
 @click.option(
     "--format",

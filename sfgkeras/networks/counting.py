@@ -47,8 +47,16 @@ def count_multiplies(network: keras.Model, input_shape: Sequence[int]) -> int:
 
     Returns:
         Number of multiplies per image.
+
+    Raises:
+        ValueError: If the shape has not the axes of one image.
     """
     shape = (1, *input_shape)
+    axes = network.spatial_rank + 1 if hasattr(network, "spatial_rank") else len(network.inputs[0].shape) - 1
+    if len(input_shape) != axes:
+        raise ValueError(
+            f"count_multiplies received input_shape = {tuple(input_shape)}; one image has {axes} axes, channels last"
+        )
     if not network.built:
         network.build((None, *input_shape))
     with multiplies.recording() as counts:

@@ -56,3 +56,12 @@ def test_a_network_compiled_with_weights_of_its_losses_is_counted_as_any_other(s
     before = count_parameters(network)
     network.compile("adam", loss={"a": "mse", "b": "mse"}, loss_weights={"a": 2.0, "b": 1.0})
     assert count_parameters(network) == before
+
+
+@pytest.mark.parametrize("form", ["before it is built", "built", "hardened"])
+def test_a_shape_without_channels_is_refused_by_name(small_network, images, form):
+    network = small_network({"a": 1, "b": 2}, "hard_sharing", seed=0)
+    if form != "before it is built":
+        network(images())
+    with pytest.raises(ValueError, match=r"input_shape = \(10, 10\); one image has 3 axes, channels last"):
+        count_multiplies(harden(network) if form == "hardened" else network, (10, 10))
