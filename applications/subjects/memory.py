@@ -7,7 +7,7 @@ the machine has. So nothing is refused that could work, and a run that is let th
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sfgkeras.applications.tasks.task import Task
@@ -40,6 +40,8 @@ class BatchSize:
         loss_border: Zeros on each side of them.
         channels: Channels of the image.
         outputs: Output channels of a voxel by task; 0 for tasks of one value per image.
+        coarse_levels: On how many coarser levels a task has further heads in training, by task: the n-th at an n-th
+            halving of the window.
         filters: Feature maps that are kept.
         bytes_per_feature: Bytes of one of their numbers.
     """
@@ -51,13 +53,28 @@ class BatchSize:
     outputs: Mapping[str, int]
     filters: int
     bytes_per_feature: int = FLOAT
+    coarse_levels: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_bytes(self) -> int:
         """Returns image, targets, outputs and feature maps of a batch in bytes."""
-        voxels = self.batch_size * math.prod(size + 2 * self.loss_border for size in self.window)
         numbers = self.channels + len(self.outputs) + sum(self.outputs.values())
-        return voxels * (numbers * FLOAT + self.filters * self.bytes_per_feature)
+        whole = self._voxels(0) * (numbers * FLOAT + self.filters * self.bytes_per_feature)
+        return whole + self.num_coarse * FLOAT
+
+    @property
+    def num_coarse(self) -> int:
+        """Returns how many numbers the heads on coarser levels give and are compared with."""
+        return sum(
+            self._voxels(level) * (1 + self.outputs[name])
+            for name, count in self.coarse_levels.items()
+            if self.outputs[name]
+            for level in range(1, count + 1)
+        )
+
+    def _voxels(self, level: int) -> int:
+        """Returns the voxels of a batch on a level; odd sizes are rounded up, as where features are pooled."""
+        return self.batch_size * math.prod(-(-(size + 2 * self.loss_border) // 2**level) for size in self.window)
 
 
 def total_memory() -> int | None:
@@ -120,7 +137,18 @@ def training_batch(config: Config, tasks: Mapping[str, Task]) -> BatchSize:
         {name: 0 if on_device or task.writes == "row" else task.num_outputs for name, task in tasks.items()},
         0 if on_device else max(1, int(least_filters(config) * network.width)),
         FLOAT if config.system.mixed_precision == "none" else FLOAT // 2,
+        coarse_levels(config, tasks),
     )
+
+
+def coarse_levels(config: Config, tasks: Mapping[str, Task]) -> dict[str, int]:
+    """Returns on how many coarser levels each task has heads of `[NETWORK] deep_supervision` at least.
+
+    What is read at a stage of its own choice may have fewer levels below it, and is not counted.
+    """
+    # No window can be halved more often.
+    levels = min(config.network.deep_supervision, max(config.window_size).bit_length())
+    return {name: levels for name, task in tasks.items() if levels and task.is_dense and not task.settings.tap}
 
 
 def least_filters(config: Config) -> float:

@@ -14,6 +14,7 @@ from sfgkeras.analysis.measures import EVALUATIONS
 from sfgkeras.analysis.uncertainty import Allocate, PassStatistics, in_memory
 from sfgkeras.config.task_sections import InputSource
 from sfgkeras.config.task_sections import Task as TaskSettings
+from sfgkeras.data.target_kinds import TASK_KINDS
 from sfgkeras.tables.losses import find_loss
 from sfgkeras.tables.tasks import TASK_TYPES
 
@@ -85,6 +86,14 @@ class Task(ABC):
     @abstractmethod
     def target_kind(self) -> str:
         """How windows carry the target: a key of `data.windows.TASK_KINDS`."""
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether its head is a map and its target has a value for every voxel, so that both have coarser forms.
+
+        Heat maps are none: what they learn is places.
+        """
+        return self.head == "map" and TASK_KINDS[self.target_kind].is_spatial
 
     def build_loss(self) -> Any:
         """Builds the loss that the INI file names, with its settings; it has `per_sample(y_true, y_pred, weight)`.

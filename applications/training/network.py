@@ -7,7 +7,6 @@ from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.balancing import BALANCING, Balancing
 from sfgkeras.config import Config
-from sfgkeras.data.target_kinds import TASK_KINDS
 from sfgkeras.errors import ConfigError, Problem, lookup
 from sfgkeras.sharing import ConstantMask, Sharing
 from sfgkeras.tables.networks import find_network
@@ -115,13 +114,11 @@ def build_heads(tasks: Mapping[str, Task], usual: str) -> dict[str, "Head"]:
 def supervised_maps(config: Config, tasks: Mapping[str, Task]) -> dict[str, int]:
     """Returns `deep_supervision` of `[NETWORK]` for those tasks that have a target for every voxel.
 
-    Heat maps are none: what they learn is places, which have no coarser form.
-
     Raises:
         Problem: If levels are asked for, and there is no such task.
     """
     levels = config.network.deep_supervision
-    dense = [name for name, task in tasks.items() if task.head == "map" and TASK_KINDS[task.target_kind].is_spatial]
+    dense = [name for name, task in tasks.items() if task.is_dense]
     if levels and not dense:
         what = "is for maps with a target for every voxel, and no task is one"
         raise Problem(what, "write 0", key="deep_supervision", value=levels, section="NETWORK", file=str(config.path))

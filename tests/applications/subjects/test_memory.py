@@ -8,6 +8,7 @@ from sfgkeras.applications.subjects import memory
 from sfgkeras.applications.subjects.memory import (
     FIRST_FILTERS,
     LEAST_FILTERS,
+    coarse_levels,
     least_filters,
     total_memory,
     training_batch,
@@ -95,6 +96,42 @@ def test_a_batch_that_fits_is_never_refused(make_config, monkeypatch):
         else:
             with pytest.raises(ConfigError, match="and this machine has"):
                 memory.refuse_large_batch(config, build_tasks(config))
+
+
+@pytest.mark.parametrize(("levels", "border"), [(1, 0), (2, 1)])
+def test_coarse_heads_count_as_many_numbers_as_the_network_gives(levels, border, make_config):
+    """Counted at the network itself, with sizes that are rounded up."""
+    import numpy as np
+
+    from sfgkeras.applications.training.network import build_network
+
+    unet = {"NETWORK.name": "unet", "NETWORK.unet_levels": 3, "NETWORK.unet_convolutions": 1, "NETWORK.width": 1 / 16}
+    config = make_config(
+        {**PLAIN, **unet, "NETWORK.deep_supervision": levels, "MULTITASK.loss_border": border, "NETWORK.batch_size": 3}
+    )
+    tasks = build_tasks(config)
+    batch, network = training_batch(config, tasks), build_network(config, tasks, 1)
+    shape = (3, *(size + 2 * border for size in config.window_size if size != 1), 1)
+    given = network(np.zeros(shape, "float32"), training=True)
+    coarse = {name: output for name, output in given.items() if "@" in name}
+    assert len(coarse) == levels * len(tasks)
+    # Beside what a head gives there is a target of one number a voxel.
+    assert batch.num_coarse == sum(int(np.prod(out.shape)) + int(np.prod(out.shape[:-1])) for out in coarse.values())
+    plain = training_batch(
+        make_config({**PLAIN, **unet, "MULTITASK.loss_border": border, "NETWORK.batch_size": 3}), tasks
+    )
+    assert batch.num_bytes - plain.num_bytes == 4 * batch.num_coarse
+
+
+def test_no_window_is_halved_more_often_than_it_has_voxels(make_config):
+    config = make_config({**PLAIN, "NETWORK.deep_supervision": 10**9, "NETWORK.name": "unet"})
+    assert coarse_levels(config, build_tasks(config)) == {"ct": 5, "organs": 5}  # of 28 x 28
+
+
+def test_heads_at_a_stage_of_their_own_and_heads_of_points_are_not_counted(make_config):
+    unet = {"NETWORK.name": "unet", "NETWORK.deep_supervision": 1}
+    config = make_config({**PLAIN, **unet, "TASK ct.tap": "decoder_2"})
+    assert coarse_levels(config, build_tasks(config)) == {"organs": 1}
 
 
 def test_what_a_gpu_holds_is_not_compared_with_the_memory_of_the_machine(make_config, monkeypatch):
