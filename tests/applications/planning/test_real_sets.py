@@ -98,6 +98,28 @@ def test_windows_are_drawn_by_labels_that_are_rare(planned, tmp_path):
     assert (lesion.value("NETWORK", "window_sampling"), lesion.value("MULTITASK", "sampler")) == ("balanced", "LESION")
 
 
+@pytest.mark.slow
+def test_a_dicom_series_is_planned_as_an_image_beside_nifti_targets(real_data, tmp_path, monkeypatch):
+    """The series that `mr_pelvis` has as a NIfTI file: the same image, targets and places."""
+    from sfgkeras.applications.planning.machine import Machine
+    from sfgkeras.applications.planning.plan import plan_folder
+    from sfgkeras.reporter import SilentReporter
+
+    monkeypatch.chdir(tmp_path)
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "ProstateX-0000_t2tra").symlink_to(real_data / "dicom_mr_pelvis" / "ProstateX-0000_t2tra")
+    for kind in ("adc", "lesion_src"):
+        name = f"ProstateX-0000_{kind}.nii.gz"
+        (scans / name).symlink_to(real_data / "mr_pelvis" / name)
+    plan = plan_folder(scans, tmp_path / "run.ini", SilentReporter(), machine=Machine(16 << 30, False))
+    assert {task.name: task.type for task in plan.facts.roles.tasks} == SETS["mr_pelvis"][1]
+    write_plan(plan, tmp_path / "run.ini")
+    cohort = find_cohort(read_run(tmp_path / "run.ini"))
+    assert list(cohort.subjects) == ["ProstateX-0000"]
+    assert cohort.images["T2TRA"]["ProstateX-0000"].header().shape[:3] == (384, 384, 19)
+
+
 def test_windows_fit_into_the_smallest_volume(planned, tmp_path):
     for name in ("pairs_t2_adc", "mr_brain_multi", "spine", "mr_cord"):
         plan = planned(name, tmp_path)
