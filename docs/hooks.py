@@ -88,14 +88,17 @@ def run_command(command: list[str], folder: Path, page: str, text: str) -> str:
     """Runs a command and returns its lines, with `/home/me` in place of the folder.
 
     Raises:
-        TutorialError: If its exit code is not zero.
+        TutorialError: If its exit code is not zero, or it takes longer than `LONGEST`.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=LONGEST, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=LONGEST, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise TutorialError(f"{page}: not done after {LONGEST:g} s:\n{text}") from error
     if done.returncode:
         raise TutorialError(f"{page}: exit code {done.returncode} of\n{text}\n{done.stdout[-3000:]}")
     return done.stdout.replace(str(folder.resolve()), "/home/me")

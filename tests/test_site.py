@@ -76,6 +76,12 @@ def test_a_command_that_fails_or_leaves_nothing_ends_the_build(hooks, page, mess
         hooks.run_page(page, "a.md")
 
 
+def test_a_command_that_takes_too_long_ends_the_build_with_the_page_and_what_it_was(hooks, monkeypatch):
+    monkeypatch.setattr(hooks, "LONGEST", 0.2)
+    with pytest.raises(hooks.TutorialError, match=r"(?s)a\.md: not done after 0\.2 s:.*sleep 30"):
+        hooks.run_page("```console run\n$ sleep 30\n```\n", "a.md")
+
+
 def test_a_page_is_run_once_until_its_text_changes(hooks, tmp_path):
     counter = tmp_path / "count"
     page = f"```console run\n$ echo x >> {counter}\n$ cp {counter} here\n```\n[it](run:here)\n"
