@@ -26,7 +26,7 @@ def landmark_loss(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         >>> float(landmark_loss(truth, [[3.0, 4.0, 9.0, 9.0]], [[1.0, 0.0]])[0])  # 25 / (2 * 2)
         6.25
     """
-    truth = true_positions(y_true)
+    truth = _known_positions(y_true, sample_weight)
     squares = ops.sum(ops.square(coordinates(y_pred, truth) - truth), axis=-1)
     return _of_visible(squares / 2, sample_weight)
 
@@ -50,7 +50,7 @@ def heat_map_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, sigma: fl
         >>> round(float(heat_map_loss([[[0.5, 0.5]]], ops.zeros((1, 32, 32, 1)))[0]), 3)
         1.0
     """
-    truth = true_positions(y_true)
+    truth = _known_positions(y_true, sample_weight)
     maps = heat_maps(y_pred, truth)
     wanted = gaussian_maps(truth, ops.shape(maps)[1:-1], sigma)
     rank = len(maps.shape) - 2
@@ -77,7 +77,7 @@ def coordinate_constraint(y_true: Any, y_pred: Any, sample_weight: Any = None, s
         >>> round(float(coordinate_constraint([[[0.5, 0.375]]], peak)[0]), 6)
         0.25
     """
-    truth = true_positions(y_true)
+    truth = _known_positions(y_true, sample_weight)
     expected = expected_positions(heat_maps(y_pred, truth), sharpness)
     is_shown = ops.all(ops.logical_and(truth >= 0.0, truth <= 1.0), axis=-1)
     # A place that does not count may be anything, also none.
@@ -121,20 +121,24 @@ def heat_map_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None, 
         >>> round(float(heat_map_cross_entropy(away, ops.zeros((1, 4, 4, 1)))[0]), 4)
         0.6931
     """
-    truth = true_positions(y_true)
+    truth = _known_positions(y_true, sample_weight)
     logits = heat_maps(y_pred, truth)
     wanted = gaussian_maps(truth, ops.shape(logits)[1:-1], sigma)
     entropies = ops.softplus(logits) - logits * wanted
     return _of_visible(ops.mean(entropies, axis=tuple(range(1, len(logits.shape) - 1))), sample_weight)
 
 
+def _known_positions(y_true: Any, sample_weight: Any) -> Any:
+    """Returns true positions, 0 of landmarks that are not visible: what these have may be anything, or no number."""
+    truth = true_positions(y_true)
+    _, visible = split_weight(sample_weight, tuple(truth.shape[:2]))
+    return truth if visible is None else ops.where(visible[..., None] > 0.0, truth, 0.0)
+
+
 def _of_visible(values: Any, sample_weight: Any) -> Any:
     """Averages values of landmarks, `(batch, landmarks)`, over all of them; of those that are not visible 0."""
     factor, visible = split_weight(sample_weight, tuple(values.shape))
-    if visible is not None:
-        # What a landmark that is not known has for a position may be anything.
-        values = ops.where(visible == 0.0, 0.0, values * visible)
-    means = ops.mean(values, axis=-1)
+    means = ops.mean(values if visible is None else values * visible, axis=-1)
     return means if factor is None else means * factor
 
 

@@ -30,14 +30,15 @@ def test_coordinates_cost_half_the_squared_distance_of_visible_landmarks_over_al
     np.testing.assert_allclose(landmark_loss(TRUTH, predicted, np.array([0.0, 2.0])), [0.0, 2.0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("unknown", [1e6, np.nan])
 @pytest.mark.parametrize(
     "loss",
     [LandmarkLoss(), HeatMapLoss(), HeatMapCrossEntropy(), ConstrainedHeatMapLoss()],
     ids=lambda loss: loss.name,
 )
-def test_a_landmark_that_is_not_visible_has_no_gradient_and_may_hold_anything(loss):
+def test_a_landmark_that_is_not_visible_has_no_gradient_and_may_hold_anything(loss, unknown):
     visible = np.array([[1, 0, 1], [0, 0, 0]], np.float32)
-    truth = np.where(visible[..., None] > 0, TRUTH, 1e6).astype(np.float32)
+    truth = np.where(visible[..., None] > 0, TRUTH, unknown).astype(np.float32)
     shape = (2, 6) if isinstance(loss, LandmarkLoss) else (2, 8, 8, 3)
     outputs = tf.Variable(np.random.default_rng(0).normal(size=shape).astype(np.float32))
     with tf.GradientTape() as tape:
