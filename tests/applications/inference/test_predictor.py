@@ -301,3 +301,13 @@ def test_what_the_outputs_do_not_need_takes_no_memory():
         return {"y": 2 * x, "also": tf.zeros_like(wide)[:, :1, :1, :1] if training else -x}
 
     assert bytes_per_voxel(network, 2, 1) == 4 * 3  # the image and both outputs
+
+
+@pytest.mark.parametrize(("fills", "batches"), [(True, [3, 3]), (False, [3, 1])])
+def test_a_last_batch_is_filled_up_or_left_smaller_and_says_the_same(fills, batches):
+    image, network = volume_of(8, 8, 4), Shifts()
+    result = EagerPredictor(network, (8, 8, 1), (0, 0, 0), "none", 3, fills).volumes(image)
+    assert [shape[0] for shape in network.batches] == batches
+    alone = EagerPredictor(Shifts(), (8, 8, 1), (0, 0, 0), "none", 1).volumes(image)
+    for name in TASKS:
+        np.testing.assert_array_equal(result[name], alone[name])

@@ -247,6 +247,30 @@ def test_labels_are_measured_by_their_names_or_as_one():
     assert (row["label"], row["dice"]) == ("foreground", 1.0)
 
 
+@pytest.mark.parametrize(("tolerance", "expected"), [(1.0, 0.0), (9.0, 1.0)])
+def test_surfaces_agree_within_the_tolerance_of_the_evaluation(tolerance, expected):
+    truth = np.zeros((8, 3, 3), np.uint8)
+    prediction = truth.copy()
+    truth[1, 1, 1] = prediction[6, 1, 1] = 1
+    evaluation = Evaluation(evaluations=("surface_dice",), surface_tolerance=tolerance)
+    (row,) = segmentation(2).evaluate_map(truth, prediction, np.ones(truth.shape, bool), (1, 1, 1), evaluation)
+    assert row["surface_dice"] == expected
+
+
+def test_a_refinement_has_its_settings(make_config):
+    """Of two neighbours whose probabilities contradict each other the surer one wins, if neighbours count at all."""
+    outputs = np.array([[0.9, 0.1], [0.4, 0.6]], np.float32).reshape(2, 1, 1, 2)
+
+    def labels(weight):
+        settings = {"refinement": "crf", "crf_appearance_weight": 0, "crf_smoothness_weight": weight}
+        config = make_config({f"TASK organs.{key}": value for key, value in settings.items()})
+        refined = build_tasks(config)["organs"].refined(outputs, np.zeros((2, 1, 1, 1), np.float32))
+        return refined.argmax(axis=-1).ravel().tolist()
+
+    assert labels(weight=5) == [0, 0]
+    assert labels(weight=0) == [0, 1]
+
+
 def test_measures_are_those_named_for_the_type_or_all():
     assert select_measures(["mae", "dice", "psnr"], "regression") == ["mae", "psnr"]
     assert select_measures(["mae"], "segmentation") == []
