@@ -3,9 +3,9 @@
     python benchmarks/mutations.py                      all of them, two at a time
     python benchmarks/mutations.py grouping steps       those of files whose path holds one of the words
 
-Every mutation is applied to a copy of the checkout, where the fast tests named in `mutations_table.py` run until the
-first failure. A mutation that no test notices has survived; docs/mutations.md says which do, and why. Modules of others
-are imported once and shared by forking, so that a mutation costs seconds.
+Every mutation is applied to a copy of the checkout, where the fast tests named in `mutations_table.py` and the
+tables beside it run until the first failure. A mutation that no test notices has survived; docs/mutations.md says which
+do, and why. Modules of others are imported once and shared by forking, so that a mutation costs seconds.
 """
 
 import argparse
@@ -25,9 +25,14 @@ from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from mutations_table import TABLE
+from mutations_of_data import DATA
+from mutations_of_learning import LEARNING
+from mutations_of_options import OPTIONS
+from mutations_of_sharing import SHARING
+from mutations_table import TABLE as FIRST
 
 ROOT = Path(__file__).resolve().parents[1]
+TABLE = FIRST + SHARING + LEARNING + DATA + OPTIONS
 PRELOADED = (
     "numpy",
     "scipy.ndimage",

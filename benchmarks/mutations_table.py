@@ -92,7 +92,7 @@ TABLE: tuple[Mutated, ...] = (
         "sfgkeras/networks/base.py",
         ("tests/networks/test_masks.py", "tests/networks/test_sfg_networks.py"),
         (
-            ("self.trunk(inputs, self.temperature,", "self.trunk(inputs, ops.ones_like(self.temperature),"),
+            ("self.trunk(images, self.temperature,", "self.trunk(images, ops.ones_like(self.temperature),"),
             ("SeedSequence([self.seed, layer, *numbers])", "SeedSequence([self.seed, *numbers])"),
             ("SeedSequence([self.seed, layer, *numbers])", "SeedSequence([self.seed, layer])"),
             (

@@ -9,6 +9,7 @@ from sfgkeras.data.augmentation import Augmentation, Deformation, sampling_matri
 from sfgkeras.data.interpolation import AffineMap, Crop, DenseMap, affine_positions
 from sfgkeras.data.inverse import places_showing
 from sfgkeras.data.points import (
+    Frame,
     box_corners,
     from_fractions,
     hull,
@@ -310,3 +311,12 @@ def test_points_keep_their_millimetres_on_another_grid():
     points = rng.normal(size=(5, 3))
     moved = points_between(first, second)(points)
     np.testing.assert_allclose(moved @ second[:3, :3].T + second[:3, 3], points @ first[:3, :3].T + first[:3, 3])
+
+
+@pytest.mark.parametrize(("units", "far"), [("mm", (24.0, 12.0)), ("pixels", (8.0, 6.0)), ("fractions", (1.0, 1.0))])
+def test_points_of_a_plane_count_from_its_outer_edge_along_the_axes_of_files(units, far):
+    """x runs along the second axis of the array, in steps of 3 mm, and y along the first one, in steps of 2 mm."""
+    frame = Frame((6, 8, 1), axes=(1, 0, 2), affine=np.diag([2.0, 3.0, 1.0, 1.0]))
+    corners = np.array([[-0.5, -0.5, 0.0], [5.5, 7.5, 0.0]])
+    np.testing.assert_allclose(frame.points_in_voxels(np.array([(0.0, 0.0), far]), units), corners)
+    np.testing.assert_allclose(frame.points_as_written(corners, 2), [(0.0, 0.0), (24.0, 12.0)])

@@ -40,6 +40,14 @@ def test_a_network_draws_its_masks_at_its_temperature(training, drawn, images, s
     assert (largest(drawn) < 0.4).all()
 
 
+@pytest.mark.parametrize(("assignment", "folds"), [("soft", True), ("hard", False)])
+def test_masks_are_folded_into_blocks_only_where_they_are_relaxed(assignment, folds, small_network):
+    """A filter that a hard mask has cut off still has a gradient by its mask, which folding would take."""
+    network = small_network(TASKS, seed=0, assignment=assignment)
+    blocks = [block for section in network.trunk.sections.values() for block in section.blocks]
+    assert {activation.folds_masks for block in blocks for activation in block.activations} == {folds}
+
+
 def test_masks_become_one_hot_as_the_iterations_of_a_network_go_by(drawn, images, small_network):
     network = small_network(TASKS, seed=0, temperature=(1.0, 1e-5, 0.01))
     network.build((None, 10, 10, 1))

@@ -27,6 +27,9 @@ def test_samples_without_a_label_of_both_tasks_do_not_count():
     errors = np.array([[1.0, 5.0, np.nan], [2.0, np.nan, np.nan], [3.0, 7.0, np.nan], [np.nan, 1.0, np.nan]])
     # hard for 1: sample 3; for 2: sample 3; both are known of samples 1 and 3
     np.testing.assert_allclose(task_affinity(errors), [[1, 1, 0.5], [1, 1, 0.5], [0.5, 0.5, 1]])
+    # hard for 1: samples 3 and 4; for 2: sample 3; 4 is not known to be easy for 2
+    errors = np.array([[1.0, 5.0], [2.0, 6.0], [3.0, 7.0], [4.0, np.nan]])
+    np.testing.assert_allclose(task_affinity(errors), np.ones((2, 2)))
 
 
 def test_independent_errors_of_any_shape_agree_on_half_of_the_samples():

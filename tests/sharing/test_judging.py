@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sfgkeras.sharing.judging import choose, missed_shares, survivors
+from sfgkeras.sharing.judging import choose, missed_shares, select, survivors
 
 UNTRAINED = {"ct": 2.0, "organs": 3.0}
 LOSSES = {
@@ -47,6 +47,14 @@ def test_equal_ones_go_to_the_cheapest_and_then_to_the_first():
     assert choose(scores, multiplies, 0.01) == "shared"
     assert choose(scores, multiplies, 0.001) == "learned"
     assert choose({**scores, "separate": 0.2}, {**multiplies, "separate": 1}, 0.01) == "shared"
+
+
+def test_of_several_that_go_on_those_of_the_lowest_scores_are_kept_however_dear_they_are():
+    scores = {"learned": 0.1, "shared": 0.3, "separate": 0.2, "tapered": math.inf}
+    multiplies = {"learned": 30, "shared": 1, "separate": 20, "tapered": 2}
+    assert select(scores, multiplies, 2, 0.01) == ["learned", "separate"]
+    assert select({**scores, "shared": 0.2}, multiplies, 2, 0.01) == ["learned", "shared"]  # equal: the cheaper one
+    assert select(scores, multiplies, 4, 0.01) == ["learned", "shared", "separate"]
 
 
 @pytest.mark.parametrize("standing", [1, 2, 3, 4, 7])
