@@ -2,8 +2,9 @@
 
     python benchmarks/report_pictures.py models/ynet/report/report.html docs/papers/ynet.svg [--subjects 2] [--skip 0]
 
-A row for each subject: the slice that the report opens with, of every panel, with true outlines solid and predicted
-ones dashed; below, the colours of outlines. For data that are drawn: what the picture shows becomes part of the file.
+A row or more for each subject: the slice that the report opens with, of every panel, with true outlines solid and
+predicted ones dashed; below, the colours of outlines. For data that are drawn: what the picture shows becomes part of
+the file.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 SIDE, GAP, LINE = 180, 8, 16
+IN_A_ROW = 4
 MOST_BYTES = 100_000
 VIEWER = re.compile(
     r'<div class="viewer"><h3>.*?</h3>(?P<shown>.*?)<script type="application/json">(?P<data>.*?)</script>', re.DOTALL
@@ -70,13 +72,16 @@ def panel_elements(viewer: dict[str, Any], panel: dict[str, Any], left: float, t
 
 def picture(viewers: Sequence[dict[str, Any]]) -> str:
     """Returns the SVG of some subjects, on a white card of its own, to be read on light and on dark pages."""
-    width = max(len(viewer["panels"]) for viewer in viewers) * (SIDE + GAP) + GAP
+    columns = min(IN_A_ROW, max(len(viewer["panels"]) for viewer in viewers))
+    width = columns * (SIDE + GAP) + GAP
     elements, top = [], float(GAP)
     for viewer in viewers:
         height = SIDE / viewer["ratio"]
         for number, panel in enumerate(viewer["panels"]):
-            elements += panel_elements(viewer, panel, GAP + number * (SIDE + GAP), top + LINE, height)
-        top += LINE + height + GAP
+            row, column = divmod(number, columns)
+            place = GAP + column * (SIDE + GAP), top + LINE + row * (LINE + height + GAP)
+            elements += panel_elements(viewer, panel, *place, height)
+        top += -(-len(viewer["panels"]) // columns) * (LINE + height + GAP)
     left = GAP
     for colour, name in {c: n for viewer in viewers for c, n in viewer["legend"].items()}.items():
         wide = 22 + 7 * len(html.unescape(name))
@@ -98,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--subjects", type=int, default=2, help="how many rows")
-    parser.add_argument("--skip", type=int, default=0, help="subjects before the first row")
+    parser.add_argument("--subjects", type=int, default=2, help="how many")
+    parser.add_argument("--skip", type=int, default=0, help="subjects before the first")
     given = parser.parse_args(arguments)
     viewers = read_viewers(given.report.read_text(encoding="utf-8"))[given.skip :][: given.subjects]
     if not viewers:

@@ -38,6 +38,20 @@ def test_the_middle_slice_of_every_panel_with_its_outlines_and_their_names(repor
     assert drawn == [(None, outlines["truth"][1][0][1]), ("5 3", outlines["prediction"][1][0][1])]
 
 
+def test_panels_go_on_in_another_row(report, tmp_path, load_benchmark, monkeypatch):
+    script = load_benchmark("report_pictures")
+    monkeypatch.setattr(script, "IN_A_ROW", 1)
+    assert script.main([str(report[0]), str(tmp_path / "out.svg")]) == 0
+    root = ET.parse(tmp_path / "out.svg").getroot()
+    above, below = (
+        {name: float(image.get(name)) for name in ("x", "y", "height")} for image in root.iter(f"{SVG}image")
+    )
+    assert above["x"] == below["x"]
+    assert below["y"] >= above["y"] + above["height"]
+    assert float(root.get("height")) >= below["y"] + below["height"]
+    assert below["height"] == 120  # 180 wide, and half as wide again as high
+
+
 def test_a_report_without_subjects_or_with_too_many_is_refused(report, tmp_path, load_benchmark, monkeypatch, capsys):
     script, output = load_benchmark("report_pictures"), tmp_path / "out.svg"
     assert script.main([str(report[0]), str(output), "--skip", "1"]) == 1
