@@ -233,16 +233,20 @@ def _percentiles(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _bias(array: np.ndarray) -> float:
-    """Returns by which factor a field of second degree, fitted to the logarithms of the foreground, varies over it."""
+    """Returns by which factor a field of second degree, fitted to the logarithms of the foreground, varies over it.
+
+    It is 1 where nothing can be told, as of intensities that are not all above 0, which a coil does not multiply.
+    """
     try:
         inside = np.argwhere(array > otsu_threshold(array))
     except DataError:
         return 1.0
     step = max(1, len(inside) // _POINTS)
     points = inside[::step]
-    if len(points) < 100:
+    values = array[tuple(points.T)].astype(np.float64)
+    if len(points) < 100 or values.min() <= 0:
         return 1.0
-    logs = np.log(array[tuple(points.T)].astype(np.float64))
+    logs = np.log(values)
     x = 2.0 * points / np.maximum(np.array(array.shape) - 1, 1) - 1.0
     columns = [np.ones(len(x)), *x.T, *(x[:, i] * x[:, j] for i in range(x.shape[1]) for j in range(i + 1))]
     terms = np.stack(columns, axis=1)

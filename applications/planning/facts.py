@@ -1,6 +1,7 @@
 """What all choices of a plan rest on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Facts:
         geometry: Voxels and volumes of what sets the grid.
         machine: What the training runs on.
         split: A file of the split that lies in the folder; None where there is none.
-        phases: Names of phases that folders of HDF5 files give.
+        phase_of: The phase of each subject, as the split or folders of HDF5 files say it; empty where nothing does.
     """
 
     folder: Path
@@ -35,7 +36,12 @@ class Facts:
     geometry: Geometry
     machine: Machine
     split: Path | None = None
-    phases: frozenset[str] = frozenset()
+    phase_of: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def phases(self) -> set[str]:
+        """Phases that subjects are said to serve."""
+        return set(self.phase_of.values())
 
     @property
     def first(self) -> FoundSource:

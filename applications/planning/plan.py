@@ -1,5 +1,7 @@
 """`sfgkeras plan`: a commented INI file for a folder, with the reason and the numbers behind every line."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +22,18 @@ from sfgkeras.applications.planning.rows import (
     hdf5_sources,
     hdf5_values,
     is_values,
-    phase_folders,
     photo_attributes,
     table_tasks,
 )
 from sfgkeras.applications.planning.run_sections import add_inference, add_system, add_training
-from sfgkeras.applications.planning.sources import FoundSource, group_images
+from sfgkeras.applications.planning.sources import FoundSource, group_images, name_apart
 from sfgkeras.applications.planning.survey import Survey, survey
 from sfgkeras.applications.planning.task_lines import add_tasks
 from sfgkeras.applications.planning.text import render
 from sfgkeras.applications.records.files import write_text
 from sfgkeras.data.image_folder import UTKFACE_ATTRIBUTES, parse_attributes
 from sfgkeras.data.sources import TableRow
+from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import DataError, counted
 from sfgkeras.reporter import Reporter
 from sfgkeras.values import format_value
@@ -87,6 +89,7 @@ def plan_folder(
     roles = assign(contents, images, targets)
     lists = place_sources([source for source in roles.used if "hdf5_file" not in source.keys], folder, output)
     add_values(roles, contents, values, targets)
+    split = found.split if _fits(found.split, roles) else None
     facts = Facts(
         folder,
         Path("models") / (folder.resolve().name or "run"),
@@ -94,8 +97,8 @@ def plan_folder(
         contents,
         measure_geometry(roles.images[0].images),
         machine or find_machine(),
-        found.split if _fits(found.split, roles) else None,
-        frozenset(phase_folders(found.hdf5) if "hdf5_file" in roles.images[0].keys else ()),
+        split,
+        _phases_of(split, roles),
     )
     if not facts.teaching:
         raise DataError(
@@ -118,7 +121,9 @@ def write_plan(plan: Plan, output: Path, overwrite: bool = False) -> None:
         raise DataError(f"{existing[0]}: exists; choose another --output, or add --overwrite to replace it")
     output.parent.mkdir(parents=True, exist_ok=True)
     for path, rows in plan.lists.files.items():
-        write_text(path, "".join(f"{subject},{file}\n" for subject, file in rows))
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)  # a name may have a comma
+        write_text(path, text.getvalue())
     write_text(output, plan.text)
 
 
@@ -132,16 +137,18 @@ def _group(found: Survey) -> tuple[list[FoundSource], list[tuple[FoundSource, Va
         sources, notes = group_images(found)
         rows, problems = hdf5_sources(found.hdf5)
         sources, notes = [*sources, *rows], [*notes, *problems]
+        name_apart(sources)
     for source in [source for source in sources if is_values(source)]:
         told = hdf5_values(source)
         if told is None:
             notes.append(f"{source.name}: its rows are neither classes, nor a quantity, nor a box, and are not learned")
         else:
             values.append((source, told))
-    for path, table in found.tables.items():
-        source, tasks, why = _table_source(path, table)
+    tables = [(path, *_table_source(path, table)) for path, table in found.tables.items()]
+    for path, source, tasks, why in tables:
         notes += [f"{path}: {text}" for text in why]
         values += [(source, task) for task in tasks]
+    name_apart([*sources, *(source for _, source, _, _ in tables)])
     for source in [source for source in sources if source.is_photo and photo_attributes(source.images)]:
         values += [(source, task) for task in _attributes(source)]
     return sources, values, notes
@@ -167,12 +174,16 @@ def _attributes(source: FoundSource) -> list[ValueTask]:
 
 def _fits(split: Path | None, roles: Roles) -> bool:
     """Says whether a split names subjects that there are."""
-    from sfgkeras.data.subjects import read_split
-
     if split is None:
         return False
     named = {subject for subjects in read_split(split).values() for subject in subjects}
     return bool(named) and named <= set(roles.images[0].images)
+
+
+def _phases_of(split: Path | None, roles: Roles) -> dict[str, str]:
+    if split is not None:
+        return {subject: phase for phase, subjects in read_split(split).items() for subject in subjects}
+    return {subject: phase for subject, image in roles.images[0].images.items() if (phase := image.phase)}
 
 
 def _write_lines(facts: Facts, output: Path) -> Lines:

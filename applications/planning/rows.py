@@ -1,13 +1,14 @@
 """Sources of rows: data sets of HDF5 files, and the columns of tables, with what can be learned from them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sfgkeras.applications.planning.sources import FoundSource
-from sfgkeras.applications.planning.words import PHASES
 from sfgkeras.data.hdf5.rows import list_data_sets
 from sfgkeras.data.hdf5.source import AFFINE
+from sfgkeras.data.hdf5.writer import PHASE_FOLDERS
 from sfgkeras.data.references import ImageRef
 from sfgkeras.data.sources import Place
 from sfgkeras.errors import ConfigError, DataError, counted
@@ -54,7 +55,7 @@ def hdf5_sources(paths: Sequence[Path]) -> tuple[list[FoundSource], list[str]]:
     """
     groups: dict[tuple[Path, str], list[Path]] = {}
     for path in paths:
-        folder = path.parent.parent if path.parent.name.lower() in ("train", "val", "test") else path.parent
+        folder = path.parent.parent if path.parent.name in PHASE_FOLDERS.values() else path.parent
         groups.setdefault((folder, path.name), []).append(path)
     sources, problems = [], []
     for (folder, name), files in groups.items():
@@ -110,7 +111,7 @@ def table_tasks(rows: Mapping[str, Mapping[str, str]]) -> tuple[list[ValueTask],
     """Returns what the columns of a table tell, and why others cannot be learned from."""
     columns = list(next(iter(rows.values())))
     tasks, notes = [], []
-    for names in BOX:
+    for names in reversed(BOX):  # a box of a volume has the columns of a flat one, too
         if set(names) <= set(columns):
             tasks.append(ValueTask("box", "bounding_box", names, why=f"the columns {', '.join(names)}"))
             columns = [column for column in columns if column not in names]
@@ -123,7 +124,8 @@ def table_tasks(rows: Mapping[str, Mapping[str, str]]) -> tuple[list[ValueTask],
         task = _column(column, (column,), [row[column] for row in rows.values()])
         if task is None:
             notes.append(
-                f"column {column!r} holds texts, or one value only, and is not learned; number its classes from 0"
+                f"column {column!r} holds texts, NaN, or one value only, and is not learned; number its classes from "
+                "0, and leave the cell of a missing value empty"
             )
         else:
             tasks.append(task)
@@ -142,7 +144,7 @@ def _column(name: str, columns: tuple[str, ...], texts: Sequence[str]) -> ValueT
     except ValueError:
         return None
     different = sorted(set(values))
-    if len(different) < 2:
+    if len(different) < 2 or not all(map(math.isfinite, values)):
         return None
     is_whole = all(value.is_integer() for value in different)
     if is_whole and different[0] >= 0 and len(different) <= min(MOST_CLASSES, max(2, len(values) // 2)):
@@ -168,8 +170,3 @@ def photo_attributes(images: Mapping[str, ImageRef]) -> bool:
         return True
 
     return sum(fits(image.path) for image in images.values()) >= 0.9 * len(images)
-
-
-def phase_folders(paths: Sequence[Path]) -> set[str]:
-    """Returns the names of phases among the folders that files lie in."""
-    return {PHASES[part.lower()] for path in paths for part in path.parts[:-1] if part.lower() in PHASES}

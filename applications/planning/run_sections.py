@@ -42,7 +42,7 @@ def held_out(number: int) -> tuple[float, float, str]:
 
 def has_folds(facts: Facts) -> bool:
     """Says whether subjects are held out in turn: where nothing says who is for what, of neither few nor many."""
-    return facts.split is None and not facts.phases and len(facts.teaching) in FOR_FOLDS
+    return not facts.phases and len(facts.teaching) in FOR_FOLDS
 
 
 def add_system(lines: Lines, facts: Facts) -> None:
@@ -59,12 +59,13 @@ def add_system(lines: Lines, facts: Facts) -> None:
 
 def add_training(lines: Lines, facts: Facts, window: Window, batch_size: int) -> None:
     """Adds `[TRAINING]`."""
-    is_split = facts.split is not None or bool(facts.phases)
     validation, inference, why = held_out(len(facts.teaching))
     num_training = len(facts.teaching)
-    if has_folds(facts):
+    if facts.phases:
+        num_training = sum(facts.phase_of.get(subject) == "training" for subject in facts.teaching)
+    elif has_folds(facts):
         num_training -= num_training // FOLDS
-    elif not is_split:
+    else:
         num_training -= math.ceil(round(validation * num_training, 9)) + math.ceil(round(inference * num_training, 9))
     windows = max(1.0, num_training * window.slices)
     few, many = ITERATIONS[facts.machine.on_gpu]
@@ -82,8 +83,7 @@ def add_training(lines: Lines, facts: Facts, window: Window, batch_size: int) ->
     _add_augmentation(lines, facts)
     every = max(1, iterations // VALIDATIONS)
     lines.add("TRAINING", "save_every_n", every, f"{VALIDATIONS} states; a killed run goes on from the last one")
-    has_validation = "validation" in facts.phases or facts.split is not None or validation > 0
-    if has_validation:
+    if "validation" in facts.phases if facts.phases else validation > 0:
         lines.add("TRAINING", "validation_every_n", every)
         lines.add("TRAINING", "validation_max_iter", 10)
     if has_folds(facts):
@@ -92,7 +92,7 @@ def add_training(lines: Lines, facts: Facts, window: Window, batch_size: int) ->
             "fold after fold, or one alone with --fold 1 (docs/folds.md)"
         )
         lines.add("TRAINING", "folds", FOLDS, reason)
-    elif not is_split:
+    elif not facts.phases:
         lines.add("TRAINING", "exclude_fraction_for_validation", f"{validation:g}", why)
         lines.add("TRAINING", "exclude_fraction_for_inference", f"{inference:g}")
 
@@ -108,13 +108,13 @@ def _add_augmentation(lines: Lines, facts: Facts) -> None:
 
 def add_inference(lines: Lines, facts: Facts) -> None:
     """Adds `[INFERENCE]` and `[EVALUATION]`."""
-    if facts.split is None and not facts.phases and len(facts.teaching) < 2:
+    if not facts.phases and len(facts.teaching) < 2:
         lines.add("INFERENCE", "dataset_to_infer", "training", "there is one subject, and it is in training")
     elif has_folds(facts):
         lines.add("INFERENCE", "dataset_to_infer", "validation", "every subject, each by the network of its fold")
     elif facts.phases and "inference" not in facts.phases:
         phase = "validation" if "validation" in facts.phases else "training"
-        lines.add("INFERENCE", "dataset_to_infer", phase, "no folder is for inference")
+        lines.add("INFERENCE", "dataset_to_infer", phase, "no subject is for inference")
     else:
         lines.add("INFERENCE", "dataset_to_infer", "inference", "the subjects that are held out")
     if facts.roles.mask is not None:

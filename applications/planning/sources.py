@@ -1,7 +1,7 @@
 """Groups what was found into sources: one kind of image, or one table, with a reference for every subject."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,15 +99,22 @@ def _section_name(source: FoundSource, taken: set[str]) -> str:
     text = "_".join(source.words[-3:])
     text = "".join(c if c.isalnum() else "_" for c in text).strip("_").upper()
     text = f"CHANNEL_{text}" if text.isdigit() else text
-    text = text or ("PHOTO" if source.is_photo else "IMAGE")
+    return _free(text or ("PHOTO" if source.is_photo else "IMAGE"), taken)
+
+
+def name_apart(sources: Sequence[FoundSource]) -> None:
+    """Gives sources whose names are taken, by one before them or by a section of another kind, names of their own."""
+    taken: set[str] = set()
+    for source in sources:
+        source.name = _free(source.name, taken)
+        taken.add(source.name)
+
+
+def _free(text: str, taken: Set[str]) -> str:
+    """Returns a header that no other source has, and no section of another kind."""
     if text in SECTIONS or is_task(text) or text in ("COMPARE", "DEFAULT") or not text[0].isalpha():
         text = f"IMAGES_{text}"
     name, number = text, 2
     while name in taken:
         name, number = f"{text}_{number}", number + 1
     return name
-
-
-def rename_subjects(source: FoundSource, ids: Mapping[str, str]) -> None:
-    """Gives the subjects of a source other ids."""
-    source.images = {ids[subject]: image for subject, image in source.images.items()}

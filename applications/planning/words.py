@@ -27,8 +27,6 @@ _ENTITY = re.compile(r"(seg|label|desc|contrast|acq|ce|part|echo|mod)-.+", re.IG
 _BODY = re.compile(r"mask|body|bodymask|outline", re.IGNORECASE)
 CHANNEL = re.compile(r"00\d\d")
 """nnU-Net's number of a channel, the last word of a name."""
-PHASES = {"train": "training", "training": "training", "val": "validation", "valid": "validation"}
-PHASES |= {"validation": "validation", "test": "inference", "testing": "inference", "inference": "inference"}
 
 
 def is_kind(word: str) -> bool:

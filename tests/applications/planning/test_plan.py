@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 
+import h5py
 import numpy as np
 import pytest
 
@@ -274,6 +276,20 @@ def test_subjects_are_held_out_in_turn_where_they_are_neither_few_nor_many(
     assert (planned.lines.value("TRAINING", "exclude_fraction_for_validation") == "") == bool(folds)
     assert planned.lines.value("INFERENCE", "dataset_to_infer") == ("validation" if folds else "inference")
     checked(planned, tmp_path / "run.ini")
+
+
+def test_phases_are_those_of_the_folders_that_the_loader_reads(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for phase, number in (("train", 4), ("test", 2)):
+        (tmp_path / "data" / phase).mkdir(parents=True)
+        with h5py.File(tmp_path / "data" / phase / "all.h5", "w") as file:
+            file["network"] = np.random.default_rng(0).integers(0, 255, (number, 32, 32, 3)).astype(np.uint8)
+            file["grade"] = np.arange(number) % 2
+    planned = plan(tmp_path / "data")
+    assert Counter(planned.facts.phase_of.values()) == {"training": 4, "inference": 2}
+    config = checked(planned, tmp_path / "run.ini")  # also: nobody is there to validate on
+    assert config.image == ("IMAGES_NETWORK",)
+    assert config.inference.dataset_to_infer == "inference"
 
 
 def test_the_verb_explains_itself_without_tensorflow(pairs, tmp_path):
