@@ -40,6 +40,22 @@ def test_groups_stay_together_and_folds_stay_about_as_large():
         make_folds(IDS, 9, 3, groups)
 
 
+def test_a_large_group_and_small_ones_make_folds_of_one_size():
+    groups = {f"s{number}": "large" if number < 5 else f"small {number}" for number in range(10)}
+    for seed in range(5):
+        assert Counter(make_folds(list(groups), 2, seed, groups).values()) == {1: 5, 2: 5}
+
+
+def test_a_rare_class_is_spread_as_evenly_as_a_usual_one_where_groups_hold_both():
+    """Two of four rare ones are of one group; with the other two there are as many in either fold."""
+    members = {"v": "aaabb", "w": "aaa", "x": "ab", "y": "ab", "z": "a"}
+    strata = {f"{group}{number}": kind for group, kinds in members.items() for number, kind in enumerate(kinds)}
+    groups = {each: each[0] for each in strata}
+    for seed in range(5):
+        folds = make_folds(list(strata), 2, seed, groups, strata)
+        assert Counter(folds[each] for each, kind in strata.items() if kind == "b") == {1: 2, 2: 2}
+
+
 @given(st.integers(0, 30))
 @settings(max_examples=20, deadline=None)
 def test_strata_are_spread_evenly(seed):

@@ -42,10 +42,10 @@ def test_contrast_multiplies_the_standard_deviation_and_keeps_the_mean():
     np.testing.assert_allclose(found.std(axis=(0, 1)), 1.4 * WINDOW.std(axis=(0, 1)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_ghosts_are_weak_copies_shifted_by_a_part_of_the_extent(axis):
+@pytest.mark.parametrize(("axis", "copies"), [(0, 4), (1, 4), (0, 3), (1, 2)])
+def test_ghosts_are_weak_copies_shifted_by_a_part_of_the_extent(axis, copies):
     """Lines k n weakened by s take away s / n of the image at each of n shifts; the zeroth line stays."""
-    extent, copies, strength = WINDOW.shape[axis], 4, 0.6
+    extent, strength = WINDOW.shape[axis], 0.6
     shifted = sum(np.roll(WINDOW.astype(np.float64), j * extent // copies, axis) for j in range(copies)) / copies
     mean = WINDOW.mean(axis=axis, keepdims=True, dtype=np.float64)
     expected = WINDOW - strength * (shifted - mean)
@@ -140,3 +140,30 @@ def test_windows_change_in_their_image_alone_and_repeat_by_their_number(name):
             np.testing.assert_array_equal(weights[task], same_weights[task])
         np.testing.assert_array_equal(targets["same"], image)  # the image as its own target
         np.testing.assert_array_equal(again.window(number)[0], image)
+
+
+def test_ghosts_lie_along_any_axis():
+    window = np.zeros((8, 9, 1), np.float32) + np.random.default_rng(0).normal(size=(9, 1)).astype(np.float32)
+    ghosts = Intensities(ghosting_range=(1, 1), num_ghosts=2, proportion=1)
+    rng = np.random.default_rng(0)
+    # Along the first axis all is equal, and there is nothing to repeat.
+    changed = [np.abs(ghosts.apply(window, rng) - window).max() > 1e-3 for _ in range(20)]
+    assert 4 <= sum(changed) <= 16
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("gamma_range", change_gamma),
+        ("contrast_range", change_contrast),
+        ("blur_range", blur),
+        ("low_resolution_range", lower_resolution),
+    ],
+)
+def test_a_window_is_changed_by_as_much_as_was_drawn(name, change):
+    window = np.random.default_rng(0).normal(size=(9, 8, 1)).astype(np.float32)
+    intensities = Intensities(**{name: (1.0, 3.0), "proportion": 1})
+    drawn = [intensities.draw(np.random.default_rng(seed))[name] for seed in range(4)]
+    assert max(drawn) - min(drawn) > 0.5
+    for seed, value in enumerate(drawn):
+        np.testing.assert_array_equal(intensities.apply(window, np.random.default_rng(seed)), change(window, value))

@@ -320,3 +320,9 @@ def test_points_of_a_plane_count_from_its_outer_edge_along_the_axes_of_files(uni
     corners = np.array([[-0.5, -0.5, 0.0], [5.5, 7.5, 0.0]])
     np.testing.assert_allclose(frame.points_in_voxels(np.array([(0.0, 0.0), far]), units), corners)
     np.testing.assert_allclose(frame.points_as_written(corners, 2), [(0.0, 0.0), (24.0, 12.0)])
+
+
+def test_where_a_fold_hides_a_point_the_voxel_that_shows_what_is_nearest_is_taken():
+    """Positions fall to 1 and rise again: none is 0.5, and no step from either side of the fold leads there."""
+    positions = np.array([[3.0, 2.0, 1.0, 2.0, 3.0]])
+    np.testing.assert_array_equal(places_showing(positions, np.array([[0.5]])), [[2.0]])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask, box_parts
+from sfgkeras.applications.tasks.bounding_box import BoundingBoxTask, box_mask, box_parts
 from sfgkeras.config.task_sections import InputSource, Task
 from sfgkeras.data.points import Frame, points_between
 from sfgkeras.errors import DataError
@@ -153,6 +153,13 @@ def test_boxes_are_measured_one_by_one():
         {"box_iou": pytest.approx(1 / 7), "centre_distance": pytest.approx(2**0.5)},
         {"box_iou": 1.0, "centre_distance": 0.0},
     ]
+
+
+def test_a_mask_holds_the_voxels_whose_centres_lie_in_the_box():
+    low, high = np.array([0.2, -0.5, 2.0]), np.array([2.9, 1.5, 3.1])
+    places = np.moveaxis(np.indices((5, 4, 6)), 0, -1)
+    inside = ((places >= low) & (places <= high)).all(axis=-1)
+    np.testing.assert_array_equal(box_mask(np.concatenate([low, high]), (5, 4, 6)), inside)
 
 
 def test_names_of_parts():

@@ -157,6 +157,9 @@ def test_the_peak_of_a_gaussian_is_found_between_voxels_and_at_the_edge_on_one()
     corner = np.zeros((3, 3, 3, 1))
     corner[0, 2, 1] = -1.0
     assert locate(corner - 2)[0].tolist()[:3] == [0, 0, 0]
+    first = np.array([9.0, 5.0, 1.0, 3.0]).reshape(4, 1, 1, 1)  # also where the other end is bright
+    assert locate(first)[0].tolist() == [0, 0, 0, 9]
+    assert locate(first[::-1])[0].tolist() == [3, 0, 0, 9]
 
 
 SPINE = """

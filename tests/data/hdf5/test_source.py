@@ -80,6 +80,14 @@ def test_labels_are_integers_whatever_their_type(write):
         find(write(labels + 0.5))["000000"].read_labels()
 
 
+def test_rows_lie_in_places_of_their_own_however_the_file_is_reached(write, monkeypatch, tmp_path):
+    path = write(RNG.integers(0, 9, (3, 4, 5), np.uint8))
+    places = [image.place for image in find(path).values()]
+    assert len(set(places)) == 3
+    monkeypatch.chdir(tmp_path)
+    assert [image.place for image in find(path.name).values()] == places
+
+
 def test_a_fingerprint_is_of_the_row_alone(write):
     array = RNG.integers(0, 9, (3, 4, 5), np.uint8)
     before = [image.fingerprint() for image in find(write(array)).values()]
