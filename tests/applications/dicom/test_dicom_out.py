@@ -164,6 +164,15 @@ def test_a_result_on_another_grid_is_brought_onto_the_series(results, tmp_path):
     assert np.unique(stored.pixel_array.astype(int) + int(stored.RescaleIntercept)).tolist() == [300]
 
 
+def test_beyond_a_ct_of_a_part_of_the_series_there_is_air(results, tmp_path):
+    source, _, _ = results
+    write_image(tmp_path / "part.nii.gz", np.full((*SHAPE[:2], 2), 300, np.float32), source.affine)
+    write(tmp_path, ct=tmp_path / "part.nii.gz", labels=None)
+    slices = [pydicom.dcmread(tmp_path / "out" / "ct" / f"{number:04d}.dcm") for number in range(1, SHAPE[2] + 1)]
+    values = [np.unique(each.pixel_array.astype(int) + int(each.RescaleIntercept)).tolist() for each in slices]
+    assert values == [[300], [300], [-1024], [-1024], [-1024]]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -64,6 +64,24 @@ def test_a_killed_process_holds_nothing_and_that_is_said(holder, tmp_path, repor
     assert not list(tmp_path.iterdir())
 
 
+def test_a_process_that_has_ended_holds_nothing_though_its_parent_has_not_asked_for_its_end(tmp_path, reporter):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with holding(tmp_path, "train", SilentReporter()):
+        held = json.loads((tmp_path / LOCK).read_text())
+    began = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    theirs = {**held, "pid": child.pid, "began": began, "token": "theirs"}
+    (tmp_path / LOCK).write_text(json.dumps(theirs))
+    with pytest.raises(ConfigError, match=f"process {child.pid}"), holding(tmp_path, "train", reporter):
+        pass
+    child.kill()
+    while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    with holding(tmp_path, "train", reporter):
+        pass
+    child.wait()
+    assert len(reporter.warnings) == 1
+
+
 def test_a_process_number_that_was_given_again_holds_nothing(tmp_path, reporter):
     with holding(tmp_path, "train", SilentReporter()):
         held = json.loads((tmp_path / LOCK).read_text())

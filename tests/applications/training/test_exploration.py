@@ -1,6 +1,8 @@
 """`schedule = auto`: candidates, who of them goes on, and a run that goes on from the winner's state."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,8 +15,13 @@ from sfgkeras.applications.records.checkpoints import CheckpointFolder
 from sfgkeras.applications.records.files import RunFolder
 from sfgkeras.applications.records.logs import read_log
 from sfgkeras.applications.records.settled import settled_of
-from sfgkeras.applications.training import exploring
+from sfgkeras.applications.tasks.table import build_tasks
+from sfgkeras.applications.training import exploration, exploring
+from sfgkeras.applications.training.build import build_optimizers
+from sfgkeras.applications.training.candidates import candidate_config
 from sfgkeras.applications.training.exploration import decide
+from sfgkeras.applications.training.network import build_network
+from sfgkeras.applications.workers.team import Team
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.callbacks.grouping_file import read_grouping_history
 from sfgkeras.errors import ConfigError
@@ -164,6 +171,109 @@ def test_the_better_ones_go_on_and_in_the_end_one():
     assert [each.name for each in decide(found, UNTRAINED, 1, 0.25) if each.chosen] == ["b"]
     cheap = [candidate("b", 1.0, 1.0, 2), candidate("c", 1.5, 1.0, 1)]
     assert [each.name for each in decide(cheap, UNTRAINED, 1, 0.26) if each.chosen] == ["c"]
+
+
+@pytest.fixture
+def climb(make_config, tmp_path, reporter, monkeypatch):
+    """Returns a function: options of `[TRAINING]` -> who is judged at each rung, and who goes on.
+
+    Candidates lose what `losses` says of them, whatever they are.
+    """
+
+    def climb(losses, multiplies, **options):
+        def of_candidate(parts, entrant):
+            loss = losses[entrant.name]
+            untrained = {"ct": 2.0, "organs": 2.0 + 2 * list(losses).index(entrant.name)}
+            return candidate(entrant.name, 2.0 * loss, 2.0 * loss, multiplies[entrant.name], untrained)
+
+        monkeypatch.setattr(exploration, "candidate_result", of_candidate)
+        monkeypatch.setattr(
+            exploration, "candidate_groups", lambda config, tasks, channels, names, reporter: dict.fromkeys(names)
+        )
+        monkeypatch.setattr(exploration, "_groups", lambda path: ())
+        config = make_config({**AUTO, **{f"TRAINING.{key}": value for key, value in options.items()}})
+        parts = SimpleNamespace(
+            config=config, tasks={}, channels=1, reporter=reporter, held_out=[], team=Team(),
+            folder=RunFolder(tmp_path),
+        )  # fmt: skip
+        ends = config.training.chosen_settings("schedule").rung_ends(24)
+        table = exploration._climb(parts, ends)
+        return ends, [each.name for each in table], [each.name for each in table if each.chosen], table
+
+    return climb
+
+
+def test_candidates_and_rungs_are_those_of_the_file_and_as_many_leave_at_each_rung(climb):
+    losses = {"learned": 0.1, "shared": 0.4, "tapered": 0.3, "separate": 0.2}
+    ends, judged, chosen, table = climb(
+        losses, dict.fromkeys(losses, 1), auto_candidates="learned, shared, tapered, separate",
+        auto_rungs="0.25, 0.5, 0.75",
+    )  # fmt: skip
+    assert list(ends) == [6, 12, 18]
+    assert judged == [*losses, "learned", "tapered", "separate", "learned", "separate"]
+    assert chosen == ["learned", "tapered", "separate", "learned", "separate", "learned"]
+    # From the mean over all untrained networks, (2 + 4 + 6 + 8) / 4 for organs, to the lowest.
+    missed = [(0.8 - 0.2) / (2.0 - 0.2), (0.8 - 0.2) / (5.0 - 0.2)]
+    assert table[1].score == pytest.approx(sum(missed) / 2)
+
+
+@pytest.mark.parametrize(("tolerance", "winner"), [(0.0, "learned"), (0.3, "shared")])
+def test_within_the_tolerance_of_the_file_the_cheaper_one_wins(climb, tolerance, winner):
+    losses, multiplies = {"learned": 0.1, "shared": 0.3}, {"learned": 20, "shared": 10}
+    options = {"auto_candidates": "learned, shared", "auto_rungs": "0.5", "auto_tolerance": tolerance}
+    assert climb(losses, multiplies, **options)[2] == [winner]
+
+
+def test_a_candidate_trains_to_its_rung_whatever_would_end_or_slow_the_run(make_config, tmp_path):
+    ended = {"TRAINING.patience": 3, "TRAINING.ema_decay": 0.9, "TRAINING.validation_every_n": 2}
+    learned = candidate_config(make_config(AUTO | ended), None, tmp_path, 16)
+    assert (learned.training.patience, learned.training.ema_decay, learned.training.validation_every_n) == (0, None, -1)
+    assert learned.training.grouping_lr == 8 / 16
+    assert learned.system.model_dir == tmp_path
+    own = candidate_config(make_config(AUTO | {"TRAINING.grouping_lr": 0.125}), None, tmp_path, 16)
+    assert own.training.grouping_lr == 0.125
+
+
+@pytest.mark.parametrize(("held_out", "judges"), [(["v"], ["v"]), ([], ["t"])])
+def test_candidates_are_judged_by_whole_batches_of_held_out_windows(make_config, monkeypatch, held_out, judges):
+    asked = []
+
+    def batches(config, tasks, subjects, strategy, team, count):
+        asked.append((list(subjects), count))
+        return SimpleNamespace(validation=(), consumed=nullcontext)
+
+    monkeypatch.setattr(exploring, "build_losses", lambda tasks, network: {})
+    monkeypatch.setattr(exploring, "ValidationPass", lambda *arguments: lambda windows: {"ct_loss": 0.5})
+    monkeypatch.setattr(exploring, "validation_batches", batches)
+    config = make_config(AUTO | {"TRAINING.auto_windows": 10, "NETWORK.batch_size": 4})
+    parts = SimpleNamespace(
+        config=config, tasks={"ct": None}, training=["t"], held_out=held_out, strategy=None, team=Team()
+    )
+    assert exploring.build_judge(parts, SimpleNamespace(balancer=None))() == {"ct": 0.5}
+    assert asked == [(judges, 12)]
+
+
+def test_what_the_optimiser_has_gathered_goes_over_to_the_dense_network_of_a_candidate(make_config):
+    import tensorflow as tf
+
+    config = make_config(AUTO | {"TRAINING.optimiser": "momentum", "TRAINING.lr": 0.5})
+    tasks = build_tasks(config)
+    network = build_network(config, tasks, 1)
+    optimizers = build_optimizers(config).build(network)
+    optimizers.apply([tf.ones_like(variable) for variable in optimizers.variables])
+    one = object.__new__(exploring._Exploring)
+    one._parts = SimpleNamespace(config=config, tasks=tasks, channels=1, strategy=tf.distribute.get_strategy())
+    one._entrant, one._network = SimpleNamespace(name="learned"), network
+    one._trainer = SimpleNamespace(
+        optimizers=optimizers, record={}, progress=SimpleNamespace(iteration=6),
+        state=lambda: SimpleNamespace(arrays={}),
+    )  # fmt: skip
+    state, dense = one._settle()
+    assert not dense.groupings()
+    moments = [value for key, value in state.arrays.items() if key.startswith("optimizer") and value.ndim > 1]
+    assert moments
+    for moment in moments:
+        np.testing.assert_allclose(moment, -0.5)
 
 
 def test_a_search_in_which_all_have_diverged_says_what_to_do():
