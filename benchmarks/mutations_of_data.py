@@ -207,7 +207,7 @@ DATA: tuple[Mutated, ...] = (
         ("tests/applications/records/test_lock.py",),
         (
             ("began is None or owner.began is None or began == owner.began", "True"),
-            ("_age(path, draft) < STALE", "_age(path, draft) > STALE"),
+            ("_age(path, draft) < STALE", "_age(path, draft) < 0"),
             ("os.utime(self._path)", "pass"),
             (
                 "    if found is not None and found.token == owner.token:\n        path.unlink",
