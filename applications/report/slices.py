@@ -104,8 +104,8 @@ def _pack(found: ShownSubject, windows: Mapping[str, Window], most_voxels: int) 
 
 def build_viewer(run: RunData, found: ShownSubject, windows: Mapping[str, Window]) -> SliceViewer:
     """Cuts all volumes of one subject; labels become outlines over the input image."""
-    grey = found.volumes[0].array
-    cut, ratio = _photo_cut() if found.stored else _axial_cut(found.affine, grey.shape)
+    image = found.volumes[0].array
+    cut, ratio = _photo_cut() if found.stored else _axial_cut(found.affine, image.shape)
     panels: list[SlicePanel] = []
     outlined: dict[str, dict[str, ShownVolume]] = {}
     for volume in found.volumes:
@@ -114,21 +114,21 @@ def build_viewer(run: RunData, found: ShownSubject, windows: Mapping[str, Window
         else:
             window = windows[volume.window]
             images = [image_uri(image, window.limits, volume.colours) for image in cut(volume.array)]
-            # Colours of vectors have no scale.
+            # Colours of vectors and photos have no scale.
             scale = None if volume.array.ndim == 4 else window.texts
             panels.append(SlicePanel(volume.title, images, scale, volume.colours))
     for task, maps in outlined.items():
         outlines = {owner: [outline_paths(image) for image in cut(volume.array)] for owner, volume in maps.items()}
         legend = _legend(run.tasks[task])
-        panels.append(SlicePanel(f"{task}: outlines", panels[0].images, None, "grey", outlines, legend))
-    rows, columns = cut(grey)[0].shape
-    return SliceViewer(found.name, _place_names(grey, found), (columns, rows), ratio * columns / rows, panels)
+        panels.append(SlicePanel(f"{task}: outlines", panels[0].images, None, panels[0].colours, outlines, legend))
+    rows, columns = cut(image)[0].shape[:2]
+    return SliceViewer(found.name, _place_names(image.shape, found), (columns, rows), ratio * columns / rows, panels)
 
 
-def _place_names(grey: np.ndarray, found: ShownSubject) -> list[str]:
+def _place_names(shape: tuple[int, ...], found: ShownSubject) -> list[str]:
     if found.stored:
         return ["the image"]
-    count = canonical(np.empty(grey.shape, bool), found.affine)[0].shape[PLANES[PLANE]]
+    count = canonical(np.empty(shape, bool), found.affine)[0].shape[PLANES[PLANE]]
     return [f"{PLANE} {index + 1} of {count}" for index in _shown_slices(count)] if count > 1 else ["the image"]
 
 

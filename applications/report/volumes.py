@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfgkeras.analysis.slice_viewer import VECTORS
+from sfgkeras.analysis.slice_viewer import PHOTO, VECTORS
 from sfgkeras.analysis.surfaces import angles_between
 from sfgkeras.analysis.uncertainty import ENTROPY, MUTUAL_INFORMATION, STANDARD_DEVIATION
 from sfgkeras.analysis.windows import Window, WindowSamples
@@ -33,6 +33,8 @@ SPREADS = {
 }
 IMAGE, TRUTH, PREDICTION, DIFFERENCE, SPREAD, LABELS = "image", "truth", "prediction", "difference", "spread", "labels"
 ANGLE = "angle"
+COLOUR_LEVELS = (0.0, 255.0)
+"""Of photos, which are shown as they are, whatever colours others have."""
 COLOURS = {DIFFERENCE: "difference", SPREAD: "inferno", ANGLE: "inferno"}
 
 
@@ -58,7 +60,7 @@ class ShownVolume:
     Attributes:
         title: What it is called, e.g. `ct: truth`.
         role: `image`, `truth`, `prediction`, `difference`, `angle`, `spread` or `labels`.
-        array: `(x, y, z)`, of vectors `(x, y, z, 3)`.
+        array: `(x, y, z)`, of vectors and of a photo in colour `(x, y, z, 3)`.
         window: Name of the display window, the same for all subjects; empty for labels.
         owner: Of labels: `truth` or `prediction`.
         task: Name of the task; empty for the input.
@@ -74,7 +76,9 @@ class ShownVolume:
     @property
     def colours(self) -> str:
         """How its values become colours."""
-        return VECTORS if self.array.ndim == 4 else COLOURS.get(self.role, "grey")
+        if self.array.ndim == 4:
+            return PHOTO if self.role == IMAGE else VECTORS
+        return COLOURS.get(self.role, "grey")
 
 
 @dataclass(frozen=True)
@@ -116,16 +120,16 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
     config = run.config
     source = config.image[0]
     image = subject.images[source].read()
-    grey = image.array.mean(axis=-1) if image.array.ndim == 4 else image.array
-    volumes = [ShownVolume(source, IMAGE, grey, source)]
+    shape = image.array.shape[:3]
+    volumes = [_image_volume(source, image.array, subject.images[source].is_colour)]
     for task in voxel_tasks(run.tasks).values():
         path = prediction_path(config, subject.subject_id, task.name)
         if not path.is_file():
             continue
         truth, prediction, known = _read_pair(run, task, subject)
-        if prediction.shape[:3] != grey.shape:
+        if prediction.shape[:3] != shape:
             raise DataError(
-                f"{path}: has {prediction.shape} voxels, its image {subject.images[source]} {grey.shape}; "
+                f"{path}: has {prediction.shape} voxels, its image {subject.images[source]} {shape}; "
                 "run inference again"
             )
         if task.has_directions:
@@ -134,17 +138,24 @@ def read_subject_volumes(run: RunData, subject: Subject) -> ShownSubject:
             volumes += _label_volumes(task, truth, prediction)
         else:
             volumes += _map_volumes(task, truth, prediction, known)
-        volumes += _spread_volumes(run, task, subject, grey.shape)
+        volumes += _spread_volumes(run, task, subject, shape)
         volumes += _drawn_volumes(run, task, subject)
     for name, points in run.tasks.items():
         if isinstance(points, PointTarget):
             volumes += [
                 ShownVolume(f"{name}: {owner}", LABELS, mask, owner=owner, task=name)
-                for owner, mask in drawn_places(config, run.cohort, points, subject, grey.shape)
+                for owner, mask in drawn_places(config, run.cohort, points, subject, shape)
             ]
     phase = next((name for name, ids in run.cohort.split.items() if subject.subject_id in ids), "")
     stored = subject.images[source].is_photo
     return ShownSubject(f"{subject.subject_id} ({phase})", image.affine, stored, volumes)
+
+
+def _image_volume(source: str, array: np.ndarray, is_colour: bool) -> ShownVolume:
+    """Returns what the network saw: a photo in its colours, all else in grey, of several channels their mean."""
+    if is_colour and (array[..., :1] != array[..., 1:3]).any():
+        return ShownVolume(source, IMAGE, array[..., :3], f"{source} in colour")
+    return ShownVolume(source, IMAGE, array.mean(axis=-1) if array.ndim == 4 else array, source)
 
 
 def _read_pair(
@@ -247,7 +258,7 @@ def common_windows(run: RunData, samples: WindowSamples, volumes: Mapping[str, S
         elif volume.role == ANGLE:
             windows[name] = samples.from_zero(name, 99.5, "degrees")
         elif volume.array.ndim == 4:
-            windows[name] = samples.fixed(name, (-1.0, 1.0))
+            windows[name] = samples.fixed(name, COLOUR_LEVELS if volume.role == IMAGE else (-1.0, 1.0))
         elif unit == "HU":
             windows[name] = samples.fixed(name, HU_WINDOW, unit)
         else:

@@ -15,6 +15,8 @@ from sfgkeras.pages import elements
 OWNERS = {"truth": "true outlines (solid)", "prediction": "predicted outlines (dashed)"}
 VECTORS = "vectors"
 """Colours of vectors: x, y and z as red, green and blue."""
+PHOTO = "photo"
+"""Colours of a photo, which are its own: red, green and blue."""
 
 COLOUR_MAPS = {"inferno": "inferno", "difference": "RdBu_r"}
 # Small pictures as PNG: JPEG's blocks would be as large as what they show.
@@ -30,7 +32,7 @@ class SlicePanel:
         title: Written above it.
         images: A data URI per slice.
         scale: Values of the darkest and the brightest colour, with their unit; empty for none.
-        colours: `grey`, `inferno`, or `difference`: blue below zero, white at zero, red above.
+        colours: `grey`, `inferno`, `difference` (blue below zero, white at zero, red above), `vectors` or `photo`.
         outlines: What lies over it: by `truth` and `prediction`, per slice pairs of colour and SVG path in voxels.
         legend: Colour by label name, of the outlines.
     """
@@ -66,9 +68,11 @@ def image_uri(image: np.ndarray, limits: tuple[float, float], colours: str = "gr
     """Returns a picture as a data URI, PNG where it is small and JPEG elsewhere.
 
     Args:
-        image: `(rows, columns)`; what is not a number is dark, or no difference. Of vectors `(rows, columns, 3)`.
+        image: `(rows, columns)`; what is not a number is dark, or no difference. Of vectors and photos
+            `(rows, columns, 3)`.
         limits: Values shown darkest and brightest.
-        colours: `grey`, `inferno` or `difference`; `vectors` shows x, y and z as red, green and blue.
+        colours: `grey`, `inferno` or `difference`; `vectors` shows x, y and z as red, green and blue,
+            `photo` the colours as they are.
     """
     from matplotlib import colormaps
     from PIL import Image
@@ -83,9 +87,8 @@ def image_uri(image: np.ndarray, limits: tuple[float, float], colours: str = "gr
         .round()
         .astype(np.uint8)
     )
-    pixels = (
-        grey if colours in ("grey", VECTORS) else np.asarray(colormaps[COLOUR_MAPS[colours]](grey, bytes=True))[..., :3]
-    )
+    is_mapped = colours in COLOUR_MAPS
+    pixels = np.asarray(colormaps[COLOUR_MAPS[colours]](grey, bytes=True))[..., :3] if is_mapped else grey
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     kind = "PNG" if grey.size <= LARGEST_PNG else "JPEG"
     stream = io.BytesIO()

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sfgkeras.data.nifti import Header, Image, is_photo, read_header, read_image, read_label_map
 from sfgkeras.data.volumes import file_fingerprint
 from sfgkeras.errors import DataError
@@ -67,6 +69,17 @@ class ImageRef(ABC):
     def is_photo(self) -> bool:
         """Whether it is a photo, rows and columns of colours, and has no place in space."""
         return False
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether its channels are red, green and blue, as bytes, maybe with transparency behind them.
+
+        Those of a photo are. Three contrasts of an MR are channels too, but have a place in space, or are no bytes.
+        """
+        if not self.is_photo:
+            return False
+        header = self.header()
+        return header.dtype == np.uint8 and header.shape[3:] in ((3,), (4,))
 
     @property
     def is_quick(self) -> bool:
