@@ -66,7 +66,7 @@ def read_candidates(path: Path) -> list[Candidate]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [_candidate(row) for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
         return []
 
 

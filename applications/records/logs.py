@@ -101,7 +101,7 @@ def read_log(path: Path) -> list[dict[str, str]]:
         raise DataError(
             f"{path}: is damaged (its first line names no column 'iteration'); remove it, and the log begins anew"
         )
-    return [row for row in rows if (row.get("iteration") or "").isdigit() and None not in row.values()]
+    return [row for row in rows if (row.get("iteration") or "").isdecimal() and None not in row.values()]
 
 
 class TensorBoardLog:

@@ -77,7 +77,7 @@ class WindowSamples:
 
 def number_text(value: float) -> str:
     """Returns a number short enough for a scale of colours."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"  # which would be 1e+03
 
 
 def settings_of(windows: Mapping[str, Window]) -> dict[str, dict[str, object]]:

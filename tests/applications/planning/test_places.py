@@ -79,6 +79,14 @@ def test_folders_of_subjects_give_the_ids(place):
     assert t1.keys["layout"] == "subject_folders"
 
 
+@pytest.mark.parametrize("intruder", ["deep/t1_old.nii", "_old_t1.nii", "deep/er/_old.nii_t1_old.nii"])
+def test_a_second_file_of_a_subject_is_kept_out_whichever_is_found_first(place, intruder):
+    (t1,), lists = place({"T1": ("t1",)}, T1={"x": "P01/t1.nii", "y": "P02/t1.nii"}, OTHER={"x": f"P01/{intruder}"})
+    assert not lists.files
+    assert as_meant(t1)
+    assert t1.keys["filename_not_contains"]
+
+
 def test_a_subject_whose_files_would_get_two_ids_makes_lists_of_all_sources(place, tmp_path):
     (mr, ct), lists = place(
         {"MR": ("_mr",)}, MR={"1": "a_mr.nii", "2": "b_mr.nii"}, CT={"1": "a_ct.nii", "2": "b_ct.nii"}
