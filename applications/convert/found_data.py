@@ -19,6 +19,7 @@ from sfgkeras.errors import DataError
 
 TABLE = "subjects.csv"
 BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
+VOLUME_BOX_COLUMNS = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
 IMAGES = "images"
 MASK_NAMES = frozenset({"mask", "masks", "label", "labels", "trimap", "trimaps", "seg", "segmentation", "organs"})
 """Names of data sets that hold labels; also those that end in one of these words."""
@@ -104,6 +105,8 @@ def _data_sets(place: Path, top: Path) -> dict[str, Mapping[str, ImageRef]]:
     words = sorted({word for start, _, word in stems if start})
     of_word = {word: {start for start, _, found in stems if found == word} for word in words}
     are_kinds = len(words) > 1 and all(start for start, _, _ in stems) and len({*map(frozenset, of_word.values())}) == 1
+    # `img_1`, `img_2`, ...: pictures that are numbered, not the kinds of one subject.
+    are_kinds = are_kinds and (len(stems) > len(words) or not all(word.isdecimal() for word in words))
     if are_kinds:
         return {word: references(find_files([place], [f"_{word}"])) for word in words}
     name = IMAGES if place == top else place.name

@@ -56,7 +56,9 @@ def convert_to_folder(old: Path, new: Path, settings: ConversionSettings, report
                         stage.advance(1, subject_id)
             else:
                 for index, subject_id in enumerate(ids):
-                    table[subject_id] |= _values(name, Hdf5Row(rows, index).values())
+                    values = _values(name, Hdf5Row(rows, index).values())
+                    _refuse_second_column(rows, table[subject_id], values)
+                    table[subject_id] |= values
     new.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(name for row in table.values() for name in row))
     if columns:
@@ -134,6 +136,15 @@ def _values(name: str, row: Mapping[str, str]) -> dict[str, str]:
         return {name: next(iter(row.values()))}
     are_named = not all(column.isdigit() for column in row)
     return {column if are_named else f"{name}_{column}": value for column, value in row.items()}
+
+
+def _refuse_second_column(rows: Rows, known: Mapping[str, str], values: Mapping[str, str]) -> None:
+    repeated = next((column for column in values if column in known), None)
+    if repeated is not None:
+        raise DataError(
+            f"{rows}: its column {repeated!r} is one of another data set, too, and a table has it once; rename it in "
+            "the attribute 'columns'"
+        )
 
 
 def _write_table(path: Path, columns: Sequence[str], table: Mapping[str, Mapping[str, Any]]) -> None:

@@ -91,7 +91,7 @@ def _read_objects(path: Path) -> list[NamedBox]:
     objects = []
     for each, corner in zip(found, corners, strict=True):
         edges = np.asarray(corner, np.float32) - np.array([1, 1, 0, 0], np.float32)
-        if (edges[:2] < 0).any() or (edges[:2] >= edges[2:]).any():
+        if not (np.isfinite(edges).all() and (edges[:2] >= 0).all() and (edges[:2] < edges[2:]).all()):
             raise DataError(f"{path}: its box {corner} has no extent, or begins before pixel 1; correct it")
         objects.append(NamedBox(each.findtext("name", "").strip(), edges))
     return objects

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sfgkeras.applications.convert.found_data import BOX_COLUMNS, FoundData, find_data, is_labels
+from sfgkeras.applications.convert.found_data import BOX_COLUMNS, VOLUME_BOX_COLUMNS, FoundData, find_data, is_labels
 from sfgkeras.applications.convert.settings import ConversionSettings
 from sfgkeras.data.hdf5.source import AFFINE
 from sfgkeras.data.hdf5.writer import PHASE_FOLDERS, Row, writing_rows
@@ -71,11 +71,13 @@ class _Rows:
         self._id_type = f"S{max(len(subject_id.encode()) for subject_id in ids)}"
         self._kinds = sorted({found.classes[subject_id] for subject_id in ids} if found.classes else ())
         self._columns = _number_columns(found, ids)
-        self._boxed = bool(found.boxes) or set(BOX_COLUMNS) <= set(self._columns)
+        is_deep = not found.boxes and set(VOLUME_BOX_COLUMNS) <= set(self._columns)
+        self._corners = VOLUME_BOX_COLUMNS if is_deep else BOX_COLUMNS
+        self._boxed = bool(found.boxes) or set(self._corners) <= set(self._columns)
         self._first: dict[str, tuple[str, tuple[int, ...]]] = {}
         attributes: dict[str, dict[str, Any]] = {}
         if self._boxed:
-            attributes[BOXES] = {"columns": list(BOX_COLUMNS)}
+            attributes[BOXES] = {"columns": list(self._corners)}
         if self._kinds:
             attributes[self._class_set] = {"names": self._kinds}
         self._attributes = attributes
@@ -87,7 +89,7 @@ class _Rows:
     @property
     def names(self) -> list[str]:
         """The data sets that are written, ids and affines apart."""
-        plain = [name for name in self._columns if not (self._boxed and name in BOX_COLUMNS)]
+        plain = [name for name in self._columns if not (self._boxed and name in self._corners)]
         kinds = [self._class_set] if self._kinds else []
         return [*self._found.images, *([BOXES] if self._boxed else []), *kinds, *plain]
 
@@ -141,7 +143,7 @@ class _Rows:
         values = self._found.values.get(subject_id, {})
         if self._boxed:
             box = self._found.boxes.get(subject_id)
-            corners = [float(values[name]) for name in BOX_COLUMNS] if box is None else box
+            corners = [float(values[name]) for name in self._corners] if box is None else box
             row[BOXES] = _scaled(np.asarray(corners, np.float32), shape, self._settings.size)
         if self._kinds:
             row[self._class_set] = np.array([self._kinds.index(self._found.classes[subject_id])], np.uint8)
@@ -172,7 +174,7 @@ def _number_columns(found: FoundData, ids: Sequence[str]) -> dict[str, bool]:
             numbers = [float(found.values[subject_id][name]) for subject_id in ids]
         except ValueError:
             continue  # text is for people
-        columns[name] = name not in BOX_COLUMNS and all(number.is_integer() for number in numbers)
+        columns[name] = name not in VOLUME_BOX_COLUMNS and all(number.is_integer() for number in numbers)
     return columns
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import sfgkeras
 from sfgkeras.data.grids import Grid
-from sfgkeras.data.image_formats import LPS_TO_RAS, series_files
+from sfgkeras.data.image_formats import LPS_TO_RAS, series_files, slice_step
 from sfgkeras.errors import DataError
 from sfgkeras.preprocessing.resampling import resample_like
 
@@ -71,7 +71,7 @@ def read_source(folder: Path) -> SourceSeries:
     """Reads the headers of the one series in a folder.
 
     Raises:
-        DataError: If there is none, or more, or its slices lack what places them.
+        DataError: If there is none, or more, or its slices lack what places them, or are unevenly spaced.
     """
     from pydicom import dcmread
 
@@ -81,16 +81,16 @@ def read_source(folder: Path) -> SourceSeries:
         if missing := [name for name in (*NEEDED, *PLACED) if name not in each]:
             hint = "; slices of a multi-frame file cannot be referred to" if "NumberOfFrames" in each else ""
             raise DataError(f"{path}: has no {', '.join(missing)}, which results in DICOM refer to{hint}")
-    return SourceSeries(folder, slices, _affine(slices))
+    return SourceSeries(folder, slices, _affine(folder, slices))
 
 
-def _affine(slices: Sequence["Dataset"]) -> np.ndarray:
-    first, last = slices[0], slices[-1]
+def _affine(folder: Path, slices: Sequence["Dataset"]) -> np.ndarray:
+    first = slices[0]
     rows, columns = np.reshape(np.asarray(first.ImageOrientationPatient, float), (2, 3))
     down, across = (float(size) for size in first.PixelSpacing)
     origin = np.asarray(first.ImagePositionPatient, float)
     if len(slices) > 1:
-        step = (np.asarray(last.ImagePositionPatient, float) - origin) / (len(slices) - 1)
+        step = slice_step(folder, np.array([each.ImagePositionPatient for each in slices], float))
     else:
         step = np.cross(rows, columns) * float(first.get("SliceThickness") or 1)
     affine = np.eye(4)

@@ -12,6 +12,7 @@ from sfgkeras.applications.dicom.source import SourceSeries, read_source
 from sfgkeras.applications.dicom.structures import structure_set
 from sfgkeras.applications.records.files import make_writable
 from sfgkeras.data.nifti import read_image, read_label_map
+from sfgkeras.data.scaling import count_not_finite
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.extras import require_extra
 from sfgkeras.files import replacing
@@ -59,6 +60,10 @@ def write_dicom(
     made: dict[Path, Dataset] = {}
     if ct is not None:
         image = read_image(ct)
+        if bad := count_not_finite(image.array):
+            raise DataError(
+                f"{ct}: {bad} of its voxels are NaN or infinite, and a CT has a number in each; predict anew"
+            )
         hu = source.place(image.array, image.affine, 1, INTERCEPT)
         slices = ct_slices(source, hu, "synthetic CT (sfgkeras)")
         made |= {output / CT_FOLDER / f"{number:04d}.dcm": each for number, each in enumerate(slices, start=1)}

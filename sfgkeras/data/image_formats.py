@@ -86,7 +86,7 @@ def read_with_simpleitk(path: Path, voxels: bool = True) -> Decoded:
         shape = tuple(reader.GetSize())
         if len(files) > 1:
             positions = np.array([_itk_header(file, sitk).GetOrigin()[:3] for file in files])
-            affine[:, 2] = LPS_TO_RAS @ np.append(_slice_step(path, positions), 0.0)
+            affine[:, 2] = LPS_TO_RAS @ np.append(slice_step(path, positions), 0.0)
             shape = (*shape[:2], len(files))
         shape = spatial_shape(path, shape)
         if reader.GetNumberOfComponents() > 1:
@@ -246,7 +246,7 @@ def _could_be_slice(path: Path, slices: Sequence[Path]) -> bool:
     return False
 
 
-def _slice_step(folder: Path, positions: np.ndarray) -> np.ndarray:
+def slice_step(folder: Path, positions: np.ndarray) -> np.ndarray:
     """Returns the LPS vector from one slice to the next, or refuses a series with holes or doubles."""
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     deviation = np.linalg.norm(np.diff(positions, axis=0) - step, axis=1)

@@ -9,7 +9,10 @@ from hypothesis.extra import numpy as arrays
 from matplotlib.path import Path as Polygon
 
 from sfgkeras.applications.dicom.contours import outlines
+from sfgkeras.applications.dicom.ct_series import ct_slices
+from sfgkeras.applications.dicom.segmentation import anatomy_code
 from sfgkeras.applications.dicom.source import read_source
+from sfgkeras.applications.dicom.structures import structure_set
 from sfgkeras.applications.dicom.write import write_dicom
 from sfgkeras.cli import main
 from sfgkeras.data.nifti import write_image
@@ -204,6 +207,91 @@ def test_a_series_without_a_frame_of_reference_is_refused(tmp_path):
     write_series(tmp_path / "mr", leave_out=["FrameOfReferenceUID"])
     with pytest.raises(DataError, match=r"\.dcm: has no FrameOfReferenceUID, which results in DICOM refer to"):
         read_source(tmp_path / "mr")
+
+
+def test_a_series_that_lacks_a_slice_is_refused_rather_than_measured_wrong(tmp_path):
+    write_series(tmp_path / "mr")
+    (tmp_path / "mr" / "i97.dcm").unlink()
+    with pytest.raises(DataError, match=r"mr: its 4 slices are unevenly spaced \(6\.000 mm from slice 2 to 3"):
+        read_source(tmp_path / "mr")
+
+
+def test_one_slice_has_its_own_thickness(tmp_path):
+    write_series(tmp_path / "mr")
+    for path in sorted((tmp_path / "mr").iterdir())[1:]:
+        path.unlink()
+    affine = read_source(tmp_path / "mr").affine
+    image = sitk.ReadImage(str(next((tmp_path / "mr").iterdir())))
+    np.testing.assert_allclose(np.linalg.norm(affine[:3, :3], axis=0), SPACING, rtol=1e-6)
+    expected = np.diag([-1, -1, 1]) @ image.TransformIndexToPhysicalPoint((8, 11, 0))
+    np.testing.assert_allclose((affine @ [8, 11, 0, 1])[:3], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_ct_with_voxels_that_are_no_numbers_is_refused_before_anything_is_written(results, tmp_path, odd):
+    source, hu, _ = results
+    hu[0, :2, 0] = odd
+    write_image(tmp_path / "ct.nii.gz", hu, source.affine)
+    with pytest.raises(DataError, match=r"ct\.nii\.gz: 2 of its voxels are NaN or infinite"):
+        write(tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_beyond_what_is_stored_become_the_nearest_that_is(results, tmp_path):
+    source, hu, _ = results
+    hu[0, :4, 0] = -3000, -1024.6, -1023.4, 1e6
+    slices = ct_slices(source, hu, "x")
+    stored = np.frombuffer(slices[0].PixelData, "<u2").reshape(SHAPE[1], SHAPE[0]).T.astype(int) - 1024
+    assert stored[0, :4].tolist() == [-1024, -1024, -1023, 65535 - 1024]
+
+
+def test_the_same_results_have_the_same_uids_and_others_have_others(results):
+    source, hu, labels = results
+    names = {1: "prostate"}
+    one, again = ct_slices(source, hu, "x"), ct_slices(source, hu.copy(), "another description")
+    other = ct_slices(source, hu + 1, "x")
+    assert [each.SOPInstanceUID for each in one] == [each.SOPInstanceUID for each in again]
+    assert not {each.SOPInstanceUID for each in one} & {each.SOPInstanceUID for each in other}
+    first = structure_set(source, labels, names, "x").SOPInstanceUID
+    assert structure_set(source, labels, names, "x").SOPInstanceUID == first
+    assert structure_set(source, labels, {1: "bladder"}, "x").SOPInstanceUID != first
+    assert structure_set(source, labels[::-1], names, "x").SOPInstanceUID != first
+    assert all(len(uid) <= 64 for uid in [first, *(each.SOPInstanceUID for each in one)])  # as DICOM has it
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("prostate", "Prostate"),
+        ("left_femoral_head", "Femoral head"),
+        ("Right Kidney", "Kidney"),
+        ("label 3", "Organ"),
+        ("Größe", "Organ"),
+        ("", "Organ"),
+        ("3rd", "Organ"),
+        ("organ-at-risk", "Organ"),
+    ],
+)
+def test_anatomy_is_coded_by_its_english_name_or_as_an_organ(name, meaning):
+    assert anatomy_code(name).meaning == meaning
+
+
+def test_labels_beyond_the_names_are_called_by_their_number_and_names_beyond_the_labels_stay(results, tmp_path):
+    source, _, labels = results
+    write_image(tmp_path / "organs.nii.gz", np.where(labels == 2, 7, labels), source.affine)
+    write(tmp_path, ct=None, names=("prostate", "rectum"))
+    found = pydicom.dcmread(tmp_path / "out" / "rtstruct.dcm")
+    assert [each.ROIName for each in found.StructureSetROISequence] == ["prostate", "rectum", "label 7"]
+
+
+def test_results_do_not_go_where_the_series_lies(results, tmp_path):
+    before = {path: path.read_bytes() for path in (tmp_path / "mr").iterdir()}
+    with pytest.raises(DataError, match="is where the series .* lies; choose another --output"):
+        write_dicom(tmp_path / "mr", tmp_path / "mr", ct=tmp_path / "ct.nii.gz", overwrite=True)
+    (tmp_path / "mr").rename(tmp_path / "ct")
+    with pytest.raises(DataError, match="is where the series .* lies; choose another --output"):
+        write_dicom(tmp_path / "ct", tmp_path, ct=tmp_path / "ct.nii.gz", overwrite=True)
+    assert {tmp_path / "mr" / path.name: path.read_bytes() for path in (tmp_path / "ct").iterdir()} == before
 
 
 def test_the_verb_says_what_it_wrote(results, tmp_path, monkeypatch, capsys):
