@@ -169,6 +169,22 @@ NETWORKS: tuple[Mutated, ...] = (
         ),
     ),
     Mutated(
+        "sfgkeras/networks/hyperface.py",
+        ("tests/networks/test_shape_settings.py", "tests/networks/test_hyperface.py"),
+        (
+            ("skip=shape.fused", 'skip=("conv_1", "conv_3")'),
+            ("Stage(256, 5, pools=True", "Stage(256, 3, pools=True"),
+        ),
+    ),
+    Mutated(
+        "sfgkeras/networks/ynet.py",
+        ("tests/networks/test_shape_settings.py",),
+        (
+            ("shape.depth, pools=True", "5, pools=True"),
+            ("CHANNELS, (shape.block,)", 'CHANNELS, ("residual",)'),
+        ),
+    ),
+    Mutated(
         "sfgkeras/networks/settling.py",
         ("tests/networks/test_settling.py",),
         (
