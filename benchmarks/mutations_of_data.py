@@ -2,7 +2,6 @@
 
 from mutations_table import Mutated
 
-PLAN_TESTS = ("tests/applications/planning/test_plan.py",)
 DICOM_TESTS = ("tests/applications/dicom/test_dicom_out.py",)
 
 DATA: tuple[Mutated, ...] = (
@@ -219,7 +218,7 @@ DATA: tuple[Mutated, ...] = (
     ),
     Mutated(
         "applications/planning/geometry.py",
-        PLAN_TESTS,
+        ("tests/applications/planning/test_geometry.py",),
         (
             ("ANISOTROPIC * sides[others].max()", "ANISOTROPIC * sides[others].min()"),
             ("np.percentile(self.spacings[:, worst], 10)", "np.percentile(self.spacings[:, worst], 90)"),
@@ -230,7 +229,7 @@ DATA: tuple[Mutated, ...] = (
     ),
     Mutated(
         "applications/planning/network_section.py",
-        PLAN_TESTS,
+        ("tests/applications/planning/test_network_and_run_lines.py",),
         (
             ("side // step * step if side >= 2 * step else max(1, side)", "side"),
             ("RARE = 0.02", "RARE = 0.0002"),
@@ -242,7 +241,7 @@ DATA: tuple[Mutated, ...] = (
     ),
     Mutated(
         "applications/planning/run_sections.py",
-        PLAN_TESTS,
+        ("tests/applications/planning/test_network_and_run_lines.py",),
         (
             ("SEEN * windows / batch_size", "SEEN * windows"),
             (".high > BONE[0]", ".high > BONE[1]"),
@@ -253,7 +252,7 @@ DATA: tuple[Mutated, ...] = (
     ),
     Mutated(
         "applications/planning/memory_fit.py",
-        PLAN_TESTS,
+        ("tests/applications/planning/test_lines_and_memory.py",),
         (
             ("while needed > budget and", "if needed > budget and"),
             ("            batch //= 2\n", "            batch = 1\n"),

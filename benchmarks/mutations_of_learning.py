@@ -136,7 +136,11 @@ NETWORKS: tuple[Mutated, ...] = (
     ),
     Mutated(
         "sfgkeras/networks/building_heads.py",
-        ("tests/networks/test_heads.py",),
+        (
+            "tests/applications/training/test_options.py",
+            "tests/networks/test_heads.py",
+            "tests/applications/tasks/test_landmarks.py",
+        ),
         (
             ("_scaled(seeds[0][0], head.start)", "seeds[0][0]"),
             ("_moved(seeds[0][1], head.offset)", "seeds[0][1]"),

@@ -28,9 +28,8 @@ OPTIONS: tuple[Mutated, ...] = (
     ),
     Mutated(
         "applications/training/build.py",
-        OPTION_TESTS,
+        (*OPTION_TESTS, "tests/applications/training/test_optimizers.py"),
         (
-            ("decay = config.training.ema_decay\n", "decay = None\n"),
             ("return Optimizers(main, grouping, training.clip_norm)", "return Optimizers(main, grouping)"),
             ("training.lr, precision, more)\n    return", "training.lr, precision)\n    return"),
             ("config.training.validation_max_iter * batch_size", "batch_size"),
@@ -102,7 +101,7 @@ OPTIONS: tuple[Mutated, ...] = (
     ),
     Mutated(
         "applications/tasks/task.py",
-        ("tests/applications/tasks/test_tasks.py",),
+        OPTION_TESTS,
         ((', **self.settings.settings_of("loss")', ""),),
     ),
     Mutated(

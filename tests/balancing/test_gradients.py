@@ -324,6 +324,14 @@ def test_gradnorms_weights_go_down_the_gradient_of_the_distances_from_their_goal
         np.testing.assert_allclose(found, slopes, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("alpha", "expected"), [(0.05, [-0.9, 1.1]), (1.5, [0.9, -1.1])])
+def test_a_large_alpha_lets_the_rates_decide_and_a_small_one_the_norms(alpha, expected):
+    """Goals are 0.97 and 1.02 with the small one, 0.35 and 1.84 with the large one; G is 1."""
+    weights, norms, rates = (ops.convert_to_tensor(each) for each in ([1.0, 1.0], [0.9, 1.1], [0.5, 1.5]))
+    found = weight_gradient(weights, norms, rates, ops.convert_to_tensor([True] * 2), alpha)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_gradnorm_raises_the_weight_of_the_task_that_trains_slowly_and_keeps_their_sum():
     balancer = GradNorm(alpha=1.0, lr=0.1).build(["a", "b"])
     toy = Toy({"a": (3.0, 4.0), "b": (3.0, 4.0)}, {"a": 2.0, "b": 10.0})
@@ -343,6 +351,16 @@ def test_gradnorm_raises_the_weight_of_the_task_that_trains_slowly_and_keeps_the
     assert [weights["a"], weights["b"]] == pytest.approx(by_hand * 2 / by_hand.sum(), rel=1e-5)
     shared, heads = toy.step(balancer)
     np.testing.assert_allclose(heads, [weights["a"], weights["b"]], rtol=1e-6)
+
+
+def test_no_weight_of_gradnorm_falls_to_0_from_which_it_would_not_rise_again():
+    balancer = GradNorm(lr=100.0).build(["a", "b"])
+    toy = Toy({"a": (3.0, 4.0), "b": (6.0, 8.0)})
+    toy.step(balancer)
+    low = balancer.current_weights()["b"]
+    assert 0 < low < 1e-3
+    toy.step(balancer)
+    assert balancer.current_weights()["b"] > 0.1
 
 
 def test_gradnorm_begins_with_the_given_weights_and_passes_over_what_does_not_count():

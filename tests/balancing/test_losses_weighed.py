@@ -113,6 +113,20 @@ def test_random_weights_are_softmaxes_of_normal_numbers_drawn_at_every_step():
     assert number(balancer.total({"a": 1.0, "b": 2.0, "c": 3.0})) == 6.0  # in validation
 
 
+def test_random_weights_repeat_with_their_seed_and_are_others_with_another_one_at_every_step():
+    def drawn(seed):
+        balancer = RandomWeights().build(["a", "b"])
+        balancer.set_seed(seed)
+        weights = []
+        for _ in range(4):
+            weights.append(balancer.current_weights()["a"])
+            balancer.take_note({})
+        return np.array(weights)
+
+    np.testing.assert_array_equal(drawn(2), drawn(2))
+    assert (drawn(2) != drawn(3)).all()
+
+
 def test_every_task_has_a_batch_of_its_own():
     """A mean over the batch of 0.5 is one of 2 over the fourth of the samples that have a label."""
     balancer = SumOfGradients({"b": 3.0}).build(["a", "b", "c"])

@@ -119,6 +119,17 @@ def test_what_balancing_and_dropout_have_come_to_goes_over():
         np.testing.assert_array_equal(state, random[name])
 
 
+def test_adversaries_go_on_as_they_are():
+    masked = network(adversaries={"b": 0.5})
+    rng = np.random.default_rng(3)
+    masked.adversaries["b"].set_weights([rng.normal(size=w.shape) for w in masked.adversaries["b"].get_weights()])
+    kept = settle(masked).adversaries
+    assert list(kept) == ["b"]
+    assert len(kept["b"].get_weights()) == 8
+    for value, expected in zip(kept["b"].get_weights(), masked.adversaries["b"].get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
 def test_optimizers_that_do_not_fit_are_refused():
     masked = network()
     dense = settle(masked)
