@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import ttest_rel, wilcoxon
 
 from sfgkeras.analysis.comparison import (
@@ -14,7 +16,9 @@ from sfgkeras.analysis.comparison import (
     headlines,
     main_table,
     markdown_table,
+    number_table,
     paired_t,
+    quantity_name,
     signed_rank,
 )
 
@@ -182,3 +186,73 @@ def test_the_figure_has_a_panel_per_quantity_and_a_point_per_run(values):
     points = [collection.get_offsets() for collection in axes.collections if len(collection.get_offsets()) == 5]
     assert len(points) == 3
     np.testing.assert_allclose(sorted(points[0][:, 0]), sorted(values["sfg"].mean(axis=1)))
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit", "text"),
+    [
+        (("ct", "all", "mae"), "HU", "ct MAE [HU] ↓"),
+        (("ct", "bone", "psnr"), "dB", "ct bone PSNR [dB] ↑"),
+        (("organs", "prostate", "dice"), "", "organs prostate Dice ↑"),
+        (("organs", MEAN_LABEL, "jaccard"), "", "organs mean IoU ↑"),
+        (("box", "all", "box_giou"), "", "box GIoU ↑"),
+        (("organs", "a", "average_distance"), "mm", "organs a average distance [mm] ↓"),
+        (("ct", "all", "me"), "HU", "ct ME [HU]"),  # a bias: neither is better
+    ],
+)
+def test_headings_say_what_is_measured_in_what_and_which_way_is_better(quantity, unit, text):
+    assert quantity_name(quantity, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "0.500 ± 0.010"),
+        ({"p_seeds": 0.049}, "0.500 ± 0.010*"),
+        ({"p_seeds": 0.05, "p_subjects": 0.049}, "0.500 ± 0.010+"),
+        ({"p_seeds": 0.01, "p_subjects": 0.01, "n_missed": 2, "is_best": True}, "0.500 ± 0.010*+ (2 missed) (best)"),
+        ({"p_subjects": 0.05}, "0.500 ± 0.010"),
+    ],
+)
+def test_cells_are_marked_below_a_p_of_one_in_twenty(changes, text):
+    row = {"mean": 0.5, "std": 0.01, "p_seeds": None, "p_subjects": None, "n_missed": 0, "is_best": False}
+    assert cell(row | changes) == text
+
+
+def test_tables_as_numbers_have_what_the_texts_have_and_nothing_for_what_is_not_there(values):
+    scores = [s for name in ("sfg", "hard_sharing") for s in scores_of(name, values[name])]
+    scores += scores_of("sfg", values["sfg"] * 100, "mae", "ct", "all")
+    rows = compare_scores(scores)
+    lines = number_table(rows, {"sfg": {"parameters": 12}}, {"hard_sharing": {"width": 0.5}}, ("dice", "mae"))
+    assert [list(line) for line in lines] == [
+        ["network", "organs prostate dice", "organs prostate dice std", "ct mae", "ct mae std", "parameters"],
+        ["network", "width", "organs prostate dice", "organs prostate dice std", "ct mae", "ct mae std"],
+    ]
+    of_seeds = values["sfg"].mean(axis=1)
+    assert lines[0]["organs prostate dice"] == pytest.approx(of_seeds.mean())
+    assert lines[0]["organs prostate dice std"] == pytest.approx(of_seeds.std(ddof=1))
+    assert lines[1]["ct mae"] is None
+    assert main_table(rows, {}, measures=("mae",))[1] == {"network": "hard_sharing", "ct MAE ↓": "-"}
+
+
+def test_markdown_has_a_column_for_whatever_a_line_brings_up():
+    text = markdown_table([{"a": 1234, "b": 0.123456}, {"a": "0.5 (best)", "c": "x"}])
+    assert text.splitlines() == ["| a | b | c |", "|---|---|---|", "| 1,234 | 0.1235 | - |", "| **0.5** | - | x |"]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=9))
+def test_p_values_are_those_of_scipy_on_what_both_have(pairs):
+    first = {number: one for number, (one, _) in enumerate(pairs)} | {99: 0.5}
+    second = {number: other for number, (_, other) in enumerate(pairs)} | {98: 0.5}
+    one, other = np.array(pairs).T
+    with np.errstate(all="ignore"):
+        found, ranked = paired_t(first, second), signed_rank(first, second)
+    assert (found is None) == (len(pairs) < 3)
+    assert (ranked is None) == (len(pairs) < 6)
+    if found is not None and np.ptp(one - other) > 1e-9:
+        assert found == pytest.approx(ttest_rel(one, other).pvalue)
+    if found is not None and np.ptp(one - other) == 0:
+        assert found == (1.0 if one[0] == other[0] else 0.0)  # all pairs differ alike: for certain, or not at all
+    if ranked is not None and (one != other).any():
+        assert ranked == pytest.approx(wilcoxon(one - other).pvalue)

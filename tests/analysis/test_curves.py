@@ -172,6 +172,20 @@ def test_the_mean_line_is_of_held_out_subjects_where_there_are_any():
     assert len(alone.get_lines()) == 2
 
 
+def test_validation_stands_out_from_training_and_folds_beyond_the_colours_are_dashed():
+    folds = {str(n): fold(iteration=[1, 2, 3], loss=[3, 2, 1], val_loss=[3, 2, 2]) for n in range(7)}
+    training, validation = draw_fold_curves(folds).axes[0].get_lines()[:2]
+    assert (training.get_marker(), validation.get_marker()) == ("None", "o")
+    assert training.get_linewidth() < validation.get_linewidth()
+    assert training.get_alpha() < validation.get_alpha() == 1
+    styles = [line.get_linestyle() for line in draw_fold_curves(folds).axes[0].get_lines()[:14:2]]
+    assert styles == ["-"] * 6 + ["--"]
+    panels = {"1": fold(iteration=[1, 2, 3], **{f"q{n}": [1, 2, 3] for n in range(4)})}
+    figure = draw_fold_curves(panels)
+    assert figure.axes[0].get_gridspec().get_geometry() == (2, 3)
+    assert {line.get_alpha() for axes in figure.axes for line in axes.get_lines()} == {1.0}  # nothing to stand behind
+
+
 def test_folds_with_nothing_to_show_are_refused():
     with pytest.raises(ValueError, match="received iteration"):
         draw_fold_curves({"1": fold(iteration=[1])})
