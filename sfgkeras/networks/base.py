@@ -59,6 +59,7 @@ class MultiTaskNetwork(DeepHeads, StatisticsRecord, keras.Model):
             it is the last one.
         is_siamese: Whether the channels of an image are frames that go through the trunk one by one. A `motion` head
             then reads the features of all frames, every other head those of the first.
+        motion_reach: Voxels in every direction that a `motion` head seeks matches in; 0: none.
 
     Args:
         tasks: Output channels by task name; the order is the order of the groups.
@@ -101,6 +102,7 @@ class MultiTaskNetwork(DeepHeads, StatisticsRecord, keras.Model):
     usual_head = "map"
     usual_taps: Mapping[str, str] = MappingProxyType({})
     is_siamese = False
+    motion_reach = 0
 
     def __init__(
         self,

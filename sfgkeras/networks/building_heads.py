@@ -53,8 +53,10 @@ def build_head(
     channels = network.tasks[network.task_names[task]]
     if head.kind == "motion":
         kernels = [settings.initializer() for _ in range(MotionHead.num_layers)]
-        seed = settings.next_seed()
-        return MotionHead(head, channels, settings.spatial_rank, kernel_initializers=kernels, seed=seed, **common)
+        seed, reach = settings.next_seed(), network.motion_reach
+        # Drawn last: networks of earlier versions have none.
+        kernels += [settings.initializer()] if reach else []
+        return MotionHead(head, channels, settings.spatial_rank, kernels, seed=seed, reach=reach, **common)
 
     # The layer that gives the logits draws its seeds first: networks of earlier versions have no other one.
     seeds = [(settings.initializer(), seeded_initializer(bias_initializer, settings.next_seed()))]

@@ -8,6 +8,7 @@ from keras import ops
 
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.draws import BatchDropout
+from sfgkeras.layers.matching import match
 from sfgkeras.networks.frames import frames_apart
 from sfgkeras.networks.heads import Head
 
@@ -15,6 +16,8 @@ STATE = 32
 """Features of the recurrent state where the head names no number."""
 FIRST_STEP = 1e-2
 """Factor on the kernel that gives displacements, so that motion begins near none."""
+DESCRIPTORS = 16
+"""Features by which places of two frames are matched."""
 
 
 class MotionHead(keras.layers.Layer):
@@ -27,14 +30,19 @@ class MotionHead(keras.layers.Layer):
     with convolutions A, B, R and P over 3 voxels per axis and h_0 = 0. u_t is a displacement in voxels: what is at x in
     frame t was at x + u_t(x) in the first one.
 
+    Sums of features tell of a motion only after long training. With a `reach`, M m_t is added inside the tanh: matches
+    m_t(x, d) of f_t at x and f_0 at x + d, see `match`, less their mean over d, of features of their own that a
+    convolution gives of all frames alike. The paper has none.
+
     Args:
         head: What it is made of; `layers` may hold one number, the features of h.
         channels: Output channels: the spatial rank times the frames after the first.
         spatial_rank: 2 or 3.
-        kernel_initializers: Keras initialisers of the kernels of A and B as one, R and P.
+        kernel_initializers: Keras initialisers of the kernels of A and B as one, R and P, and with a reach M.
         kernel_regularizer: Keras regulariser of all kernels.
         dropout: Probability of dropping a feature in training, before A and B.
         seed: Seed of the dropout.
+        reach: Voxels in both directions of every axis that matches are sought in; 0: there are none.
 
     Raises:
         ValueError: If the outputs are no displacements of whole frames, or `layers` holds more than one number.
@@ -51,6 +59,7 @@ class MotionHead(keras.layers.Layer):
         kernel_regularizer: Any,
         dropout: float = 0.0,
         seed: int | None = None,
+        reach: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, dtype="float32", **kwargs)
@@ -69,8 +78,11 @@ class MotionHead(keras.layers.Layer):
         self.dropout = BatchDropout(dropout, seed=seed, dtype="float32") if dropout else None
         self.limits: Any = None
         self.state = head.layers[0] if head.layers else STATE
+        self.reach = reach
         widths = {"pair": 2 * self.state, "recurrence": self.state, "projection": spatial_rank}
-        self.pair, self.recurrence, self.projection = (
+        if reach:
+            widths |= {"pair": 2 * self.state + DESCRIPTORS, "matching": self.state}
+        self.pair, self.recurrence, self.projection, *matching = (
             Convolution(
                 spatial_rank,
                 width,
@@ -83,6 +95,7 @@ class MotionHead(keras.layers.Layer):
             )
             for (name, width), initializer in zip(widths.items(), kernel_initializers, strict=True)
         )
+        self.matching = matching[0] if matching else None
 
     @property
     def kind(self) -> str:
@@ -91,19 +104,21 @@ class MotionHead(keras.layers.Layer):
 
     @property
     def products(self) -> list[Any]:
-        """A and B as one, R and P; the first reads the features, the last gives the displacements.
+        """A and B as one, M, R and P; the first reads the features, the last gives the displacements.
 
-        Of two frames there is no R, as nothing comes before the one state.
+        Of two frames there is no R, as nothing comes before the one state; without a reach there is no M.
         """
+        matching = [] if self.matching is None else [self.matching]
         recurrence = [self.recurrence] if self.num_frames > 2 else []
-        return [self.pair, *recurrence, self.projection]
+        return [self.pair, *matching, *recurrence, self.projection]
 
     def build(self, input_shape: Any) -> None:
         """Builds all layers for the features of every frame, `(frames * batch, *spatial, channels)`."""
         shape = tuple(input_shape)
         self.pair.build(shape)
         for layer in self.products[1:]:
-            layer.build((*shape[:-1], self.state))
+            is_matching = layer is self.matching
+            layer.build((*shape[:-1], (2 * self.reach + 1) ** (len(shape) - 2) if is_matching else self.state))
         self.projection.kernel.assign(FIRST_STEP * self.projection.kernel)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -119,7 +134,10 @@ class MotionHead(keras.layers.Layer):
         first, *others = frames_apart(self.pair(features), self.num_frames)
         kept, states = first[..., : self.state], list[Any]()
         for frame in others:
-            summed = kept + frame[..., self.state :]
+            summed = kept + frame[..., self.state : 2 * self.state]
+            if self.matching is not None:
+                matches = match(first[..., 2 * self.state :], frame[..., 2 * self.state :], self.reach)
+                summed = summed + self.matching(matches - ops.mean(matches, axis=-1, keepdims=True))
             states.append(ops.tanh(summed + self.recurrence(states[-1]) if states else summed))
         moved = self.projection(ops.concatenate(states, axis=0))
         return ops.concatenate(frames_apart(moved, len(states)), axis=-1)

@@ -171,15 +171,16 @@ def _flatten(graph: OnnxGraph, layer: Any, inputs: Sequence[str]) -> str:
 
 
 def _item(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
-    """Takes one line of voxels, or some channels, of a map."""
+    """Takes one line of voxels, or some of every axis, of a map."""
     wanted = _argument(operation, 1)
     if wanted[0] is Ellipsis:
         wanted = (*(slice(None),) * (graph.spatial_rank + 1), *wanted[1:])
     batch, *spatial, channel = wanted
     key, line = [batch, channel, *spatial], inputs[0]
-    if isinstance(channel, slice) and (channel.start or channel.stop is not None):
-        end = np.iinfo("int64").max if channel.stop is None else channel.stop
-        bounds = [graph.whole_number([number]) for number in (channel.start or 0, end, 1)]
+    cut = {axis: k for axis, k in enumerate(key) if isinstance(k, slice) and (k.start or k.stop is not None)}
+    if cut:
+        ends = [np.iinfo("int64").max if part.stop is None else part.stop for part in cut.values()]
+        bounds = [graph.whole_number(list(n)) for n in ([part.start or 0 for part in cut.values()], ends, list(cut))]
         line = graph.add("Slice", [line, *bounds])
     for axis in reversed(range(len(key))):
         if not isinstance(key[axis], slice):
@@ -232,6 +233,33 @@ def _in_batch(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
     return graph.add("Concat", inputs, axis=0 if operation.axis == 0 else 1)
 
 
+def _padded(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    """Puts a frame of zeros around maps."""
+    batch, *spatial, channels = operation.pad_width
+    widths = [batch, channels, *spatial]
+    return graph.add("Pad", [*inputs, graph.whole_number([width[end] for end in (0, 1) for width in widths])])
+
+
+def _raised(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Add", [*inputs, graph.constant(_argument(operation, 1))])
+
+
+def _root(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Sqrt", inputs)
+
+
+def _product(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Mul", inputs)
+
+
+def _quotient(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("Div", inputs)
+
+
+def _sum_of_channels(graph: OnnxGraph, operation: Any, inputs: Sequence[str]) -> str:
+    return graph.add("ReduceSum", [*inputs, graph.whole_number([1])], keepdims=1)
+
+
 Converter = Callable[[OnnxGraph, Any, Sequence[str]], "str | list[str]"]
 
 # What `PlainLayers` makes, and how each of it is written in ONNX.
@@ -267,6 +295,12 @@ OPERATIONS: Mapping[str, Converter] = {
     "Clip": _clip,
     "Split": _split,
     "Concatenate": _in_batch,
+    "Pad": _padded,
+    "Add": _raised,
+    "Sqrt": _root,
+    "Multiply": _product,
+    "TrueDivide": _quotient,
+    "Sum": _sum_of_channels,
 }
 
 # Keras' names of activations: operator, attributes (the slopes that Keras takes), constants.

@@ -13,6 +13,7 @@ from sfgkeras.layers.block import Block
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.cross_stitch import CrossStitch
 from sfgkeras.layers.layer_mixture import LayerMixture
+from sfgkeras.layers.matching import match
 from sfgkeras.layers.normalization import StreamNormalization
 from sfgkeras.layers.residual import ResidualSection
 from sfgkeras.layers.subspace_stitch import SubspaceStitch, mixing_places
@@ -320,14 +321,21 @@ class PlainLayers:
     def motion(self, head: MotionHead, inputs: Any) -> Any:
         """Applies the head of a motion to the features of all frames, in float32; see `MotionHead`."""
         self.dtype, policy = "float32", self.dtype
-        pair, *recurrence, projection = (
-            [ops.convert_to_numpy(weight) for weight in (layer.kernel, layer.bias)] for layer in head.products
-        )
+        of_layer = {
+            layer.name: [ops.convert_to_numpy(weight) for weight in (layer.kernel, layer.bias)]
+            for layer in head.products
+        }
+        pair, projection = of_layer["pair"], of_layer["projection"]
         first, *others = frames_apart(self.convolve(inputs, *pair), head.num_frames)
         kept, states = first[..., : head.state], list[Any]()
         for frame in others:
-            parts = [kept, frame[..., head.state :]]
-            parts += [self.convolve(states[-1], *recurrence[0])] if states else []
+            parts = [kept, frame[..., head.state : 2 * head.state]]
+            if head.matching is not None:
+                matches = match(first[..., 2 * head.state :], frame[..., 2 * head.state :], head.reach)
+                kernel, bias = of_layer["matching"]
+                # A kernel less its mean gives of matches what it gives of matches less theirs.
+                parts.append(self.convolve(matches, kernel - kernel.mean(axis=-2, keepdims=True), bias))
+            parts += [self.convolve(states[-1], *of_layer["recurrence"])] if states else []
             name = self._name("activation")
             states.append(keras.layers.Activation("tanh", dtype=self.dtype, name=name)(self.add(parts)))
         moved = self.convolve(ops.concatenate(states, axis=0) if len(states) > 1 else states[0], *projection)

@@ -33,6 +33,7 @@ class QinNet(ShapedNetwork):
         width: Factor on the numbers of filters, 32 on the first scale.
         scales: Sizes at which features are taken; each is half of the one before.
         convolutions: Convolutions of every scale.
+        reach: Voxels in every direction that a `motion` head seeks matches of two frames in; 0, as in the paper: none.
         **settings: All others of `MultiTaskNetwork`, and those of the sharing mechanism.
 
     Raises:
@@ -51,10 +52,16 @@ class QinNet(ShapedNetwork):
         width: float = 1.0,
         scales: int = 4,
         convolutions: int = 2,
+        reach: int = 0,
         **settings: Any,
     ) -> None:
-        shape = QinSettings(scales, convolutions)
+        shape = QinSettings(scales, convolutions, reach)
         super().__init__(shape, tasks, sharing, spatial_rank, width, **settings)
+
+    @property
+    def motion_reach(self) -> int:  # type: ignore[override]
+        """The reach of the shape."""
+        return self.shape.reach
 
     def lay_out(self) -> tuple[Stage, ...]:
         """Returns all stages at full width."""

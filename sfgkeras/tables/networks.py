@@ -138,6 +138,12 @@ class QinSettings(Settings):
         4, "Sizes at which features are taken, each half of the one before; filters are 32, 64, 128, ...", ge=1
     )
     convolutions: int = setting(2, "Convolutions of every scale.", ge=1)
+    reach: int = setting(
+        0,
+        "Voxels in every direction in which features of two frames are matched, about the longest motion; motion is "
+        "then learned in far fewer steps. 0, as in the paper: they are not.",
+        ge=0,
+    )
 
 
 def _highresnet() -> "type[MultiTaskNetwork]":

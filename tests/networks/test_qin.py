@@ -53,6 +53,49 @@ def test_motion_is_the_recurrence_over_frames(images, scramble):
     np.testing.assert_allclose(network(x)["motion"], expected, atol=1e-4 * np.abs(expected).max())
 
 
+def test_matches_are_added_before_the_tanh(images, scramble):
+    network = build("hard_sharing", images, scramble, reach=1)
+    x = images(size=8, channels=3)
+    head, n = network.heads[0], network.heads[0].state
+    (features, *_) = network.trunk(network.trunk_images(x), training=False)
+    convolved = ops.conv(features, head.pair.kernel, padding="same") + head.pair.bias
+    first, *others = (ops.convert_to_numpy(each) for each in frames_apart(convolved, 3))
+    state, expected = 0.0, []
+    for other in others:
+        matches = np.zeros((*x.shape[:3], 9))
+        for row, column in np.ndindex(8, 8):
+            for number, (down, right) in enumerate(np.ndindex(3, 3)):
+                place = row + down - 1, column + right - 1
+                if min(place) >= 0 and max(place) < 8:
+                    one, two = first[:, *place, 2 * n :], other[:, row, column, 2 * n :]
+                    lengths = [np.sqrt((each**2).sum(axis=-1) + 1e-3) for each in (one, two)]
+                    matches[:, row, column, number] = (one * two).sum(axis=-1) / (lengths[0] * lengths[1])
+        matches -= matches.mean(axis=-1, keepdims=True)
+        summed = first[..., :n] + other[..., n : 2 * n]
+        summed += ops.conv(matches.astype("float32"), head.matching.kernel, padding="same") + head.matching.bias
+        if expected:
+            summed += ops.conv(state, head.recurrence.kernel, padding="same") + head.recurrence.bias
+        state = ops.tanh(summed)
+        expected.append(ops.conv(state, head.projection.kernel, padding="same") + head.projection.bias)
+    expected = np.concatenate(expected, axis=-1)
+    np.testing.assert_allclose(network(x)["motion"], expected, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(ops.convert_to_numpy(head.matching.kernel)).max() > 0
+
+
+def test_without_a_reach_a_network_is_as_it_was_before_there_was_one(images):
+    """The same draws, layers and configuration as of networks that were saved without the setting."""
+    network = QinNet({"motion": 4, "heart": 3}, heads=HEADS, seed=0, scales=1, convolutions=1, width=WIDTH)
+    network(images(size=8, channels=3))
+    assert network.heads[0].matching is None
+    assert [layer.name for layer in network.heads[0].products] == ["pair", "recurrence", "projection"]
+    assert network.heads[0].pair.kernel.shape[-1] == 2 * 5
+    saved = {name: value for name, value in network.get_config().items() if name != "reach"}
+    again = QinNet.from_config(saved)
+    again(images(size=8, channels=3))
+    for one, other in zip(network.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_labels_belong_to_the_first_frame_and_motion_to_all(images, scramble):
     network = build("hard_sharing", images, scramble)
     x = images(size=8, channels=3)
@@ -65,15 +108,16 @@ def test_labels_belong_to_the_first_frame_and_motion_to_all(images, scramble):
 
 
 @pytest.mark.parametrize(
-    ("sharing", "rank"),
+    ("sharing", "rank", "reach"),
     [
-        ("sfg", 2),
-        *(pytest.param(sharing, 2, marks=pytest.mark.slow) for sharing in SHARING if sharing != "sfg"),
-        pytest.param("sfg", 3, marks=pytest.mark.slow),
+        ("sfg", 2, 1),
+        pytest.param("sfg", 2, 0, marks=pytest.mark.slow),
+        *(pytest.param(sharing, 2, 0, marks=pytest.mark.slow) for sharing in SHARING if sharing != "sfg"),
+        *(pytest.param("sfg", 3, reach, marks=pytest.mark.slow) for reach in (0, 1)),
     ],
 )
-def test_every_mechanism_hardens_for_sizes_that_do_not_divide(sharing, rank, images, scramble, tmp_path):
-    network = build(sharing, images, scramble, rank)
+def test_every_mechanism_hardens_for_sizes_that_do_not_divide(sharing, rank, reach, images, scramble, tmp_path):
+    network = build(sharing, images, scramble, rank, reach=reach)
     hardened = harden(network)
     hardened.save(tmp_path / "hardened.keras")
     loaded = keras.saving.load_model(tmp_path / "hardened.keras", custom_objects={})
@@ -101,8 +145,9 @@ def test_every_frame_costs_its_multiplies(images, scramble):
     assert count_parameters(network) > count_parameters(one)
 
 
-def test_a_saved_network_loads_and_is_measured_again(images, scramble, tmp_path):
-    network = build("sfg", images, scramble)
+@pytest.mark.parametrize("reach", [0, 2])
+def test_a_saved_network_loads_and_is_measured_again(reach, images, scramble, tmp_path):
+    network = build("sfg", images, scramble, reach=reach)
     x = images(size=7, channels=3)
     recalibrate(network, [x])
     network.save(tmp_path / "network.keras")
@@ -113,11 +158,12 @@ def test_a_saved_network_loads_and_is_measured_again(images, scramble, tmp_path)
         np.testing.assert_array_equal(loaded(x)[name], values)
 
 
-def test_it_is_written_as_onnx(images, scramble):
+@pytest.mark.parametrize("reach", [0, 2])
+def test_it_is_written_as_onnx(reach, images, scramble):
     onnxruntime = pytest.importorskip("onnxruntime")
     from sfgkeras.networks.onnx_export import build_onnx_model
 
-    network = build("sfg", images, scramble)
+    network = build("sfg", images, scramble, reach=reach)
     x = images(size=7, channels=3)
     session = onnxruntime.InferenceSession(build_onnx_model(harden(network)).SerializeToString())
     found = dict(zip([output.name for output in session.get_outputs()], session.run(None, {"image": x}), strict=True))
