@@ -6,6 +6,9 @@ import os
 import secrets
 import shutil
 import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +19,11 @@ from sfgkeras.protection import refuse_protected
 TEMPORARY_SUFFIX = ".tmp"
 LONGEST_NAME = 255
 """Bytes that file systems allow in a name."""
+ARCHIVE_DAMAGE = (
+    OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, struct.error, zlib.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
+"""What reading a damaged NumPy archive raises; a compression or encryption that nobody wrote is damage, too."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

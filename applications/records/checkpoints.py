@@ -7,8 +7,6 @@ process killed at any moment leaves either the whole file or none.
 
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 
 from sfgkeras.applications.records.settled import Settled, settled_of
 from sfgkeras.errors import DataError
-from sfgkeras.files import TEMPORARY_SUFFIX, replacing
+from sfgkeras.files import ARCHIVE_DAMAGE, TEMPORARY_SUFFIX, replacing
 from sfgkeras.protection import is_protected, refuse_protected
 
 FORMAT = 1
@@ -121,10 +119,6 @@ def _average_keys(network: Any) -> list[tuple[str, Any]]:
     ]
 
 
-DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)
-"""What reading a damaged state raises; a compression or encryption that nobody wrote is damage, too."""
-
-
 def write_state(path: Path, state: TrainingState) -> None:
     """Writes a state so that `path` never holds half of one.
 
@@ -150,7 +144,7 @@ def read_state(path: Path) -> TrainingState:
             record = json.loads(str(file["record"]))
     except FileNotFoundError:
         raise DataError(f"{path}: no such checkpoint") from None
-    except DAMAGE as error:
+    except ARCHIVE_DAMAGE as error:
         raise DataError(f"{path}: the checkpoint is damaged ({_damage(error)})") from error
     if record.get("format") != FORMAT:
         raise DataError(f"{path}: checkpoint format {record.get('format')!r}, this version reads {FORMAT}")
@@ -166,7 +160,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(json.loads(str(file["record"])))
-    except DAMAGE as error:
+    except ARCHIVE_DAMAGE as error:
         raise DataError(f"{path}: the checkpoint is missing or damaged ({_damage(error)})") from error
 
 
@@ -184,7 +178,7 @@ def read_names(path: Path) -> list[str]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return [key.split("/", 2)[2] for key in file.files if key.startswith("network/")]
-    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+    except (*ARCHIVE_DAMAGE, IndexError) as error:
         raise DataError(f"{path}: the checkpoint is missing or damaged ({error})") from error
 
 

@@ -1,14 +1,13 @@
 """A half-prepared subject on disk, between measuring histograms and going on."""
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sfgkeras.files import replacing
+from sfgkeras.files import ARCHIVE_DAMAGE, replacing
 from sfgkeras.preprocessing.volume import SideResult, Volume
 
 
@@ -39,7 +38,7 @@ def read_volume(path: Path) -> Volume | None:
             sides = tuple(_read_side(stored, number, each) for number, each in enumerate(text["sides"]))
             concerns = tuple(text["concerns"])
             return Volume(stored["array"], stored["affine"], labels, tuple(text["notes"]), sides, concerns)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (*ARCHIVE_DAMAGE, TypeError):
         return None
 
 

@@ -1,7 +1,6 @@
 """Activation maps of the surest and the least sure filter of every group, and filters that answer to nothing."""
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from sfgkeras.analysis.grouping_record import assigned_groups, entropies
 from sfgkeras.analysis.pictures import replacing_file
 from sfgkeras.analysis.style import short_names
+from sfgkeras.files import ARCHIVE_DAMAGE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,18 +127,17 @@ def read_maps(path: Path) -> ActivationMaps | None:
             filters = []
             for number, (layer, group, kind, index, uncertainty) in enumerate(record["filters"]):
                 filters.append(FilterMap(layer, group, kind, index, uncertainty, file[f"maps_{number}"]))
-            images = file["images"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            return ActivationMaps(
+                record["iteration"],
+                tuple(record["slices"]),
+                file["images"],
+                tuple(filters),
+                record["dead"],
+                record["num_filters"],
+                tuple(record["group_names"]),
+            )
+    except (*ARCHIVE_DAMAGE, TypeError):
         return None
-    return ActivationMaps(
-        record["iteration"],
-        tuple(record["slices"]),
-        images,
-        tuple(filters),
-        record["dead"],
-        record["num_filters"],
-        tuple(record["group_names"]),
-    )
 
 
 def _cells(maps: ActivationMaps) -> tuple[list[str], list[tuple[int, str]], dict[tuple[str, int, str], FilterMap]]:

@@ -1,7 +1,6 @@
 """Feature maps of the stages of several networks side by side, each stage on one scale."""
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from sfgkeras.analysis.pictures import replacing_file
 from sfgkeras.analysis.style import SEQUENCE, short_names
+from sfgkeras.files import ARCHIVE_DAMAGE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,9 +77,9 @@ def read_feature_maps(path: Path) -> FeatureMaps | None:
                 for place, (run, stages) in enumerate(zip(record["runs"], record["stages"], strict=True))
             }
             images = tuple(file[f"image_{number}"] for number in numbers)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            return FeatureMaps(tuple(record["runs"]), tuple(record["slices"]), images, maps)
+    except (*ARCHIVE_DAMAGE, TypeError):
         return None
-    return FeatureMaps(tuple(record["runs"]), tuple(record["slices"]), images, maps)
 
 
 def draw_feature_maps(maps: FeatureMaps, number: int) -> "Figure":

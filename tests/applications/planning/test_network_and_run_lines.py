@@ -66,6 +66,11 @@ def test_every_phase_gets_a_subject_and_training_the_most(number):
         assert (validation, inference) == (0.1, 0.2)
 
 
+@pytest.mark.parametrize(("number", "parts"), [(4, (1, 1)), (9, (1, 1)), (10, (2, 2)), (19, (3, 3)), (20, (2, 4))])
+def test_more_are_held_out_of_more_subjects(number, parts):
+    assert tuple(math.ceil(round(part * number, 9)) for part in held_out(number)[:2]) == parts
+
+
 def training(facts, slices=1.0, batch=4):
     lines = Lines()
     add_training(lines, facts, Window((16, 16, 1), "", slices), batch)
@@ -83,6 +88,7 @@ def training(facts, slices=1.0, batch=4):
         (6, 1, 8, True, 5000),
         (12, 100, 8, False, 12_500),  # folds: 10 of 12 train
         (6, 101, 8, False, 5000),  # 5050, to the hundred
+        (101, 10, 8, False, 8600),  # 11 and 21 are held out: 690 windows, 8625 batches
     ],
 )
 def test_iterations_show_every_window_a_hundred_times_within_bounds(number, slices, batch, on_gpu, expected):

@@ -238,6 +238,25 @@ def test_what_was_saved_is_assigned_in_order_averages_first_and_generators_go_on
     assert list(made.random) == ["masks"]
 
 
+def test_a_training_goes_on_with_what_balancing_adversaries_and_optimisers_had_and_with_the_last_weights():
+    made, told = network(), []
+    parts = {
+        name: Variable(f"x/{name}", [0]) for name in ("balancing", "adversaries", "deep_supervision", "optimizer_0")
+    }
+    made.balancer = SimpleNamespace(lasting_variables=[parts["balancing"]])
+    made.adversary_variables, made.deep_variables = [parts["adversaries"]], [parts["deep_supervision"]]
+    made.restored = lambda: told.append([variable.value.tolist() for variable in made.predicting_variables])
+    arrays = {**saved_arrays(), f"average/0000/{NAMES[0]}": np.float32([70, 80])}
+    arrays |= {f"{name}/0000/{name}": np.float32([number]) for number, name in enumerate(parts, start=1)}
+    restore_arrays(arrays, made, [SimpleNamespace(variables=[parts["optimizer_0"]])])
+    assert [variable.value.tolist() for variable in parts.values()] == [[1], [2], [3], [4]]
+    assert told == [[[7, 8], [[9, 10]], [11]]]  # once, when all was there
+    for missing in parts:
+        fewer = {key: value for key, value in arrays.items() if not key.startswith(f"{missing}/")}
+        with pytest.raises(DataError, match=f"the checkpoint has 0 {missing} variables, this {missing} 1: "):
+            restore_arrays(fewer, made, [SimpleNamespace(variables=[parts["optimizer_0"]])])
+
+
 def test_states_of_another_network_are_refused_with_what_differs():
     fewer = {key: value for key, value in saved_arrays().items() if "0002" not in key}
     with pytest.raises(DataError, match="the checkpoint has 2 network variables, this network 3: .*--restart"):
