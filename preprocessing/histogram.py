@@ -112,8 +112,8 @@ def landmark_percentiles(cutoff: tuple[float, float] = (0.01, 0.99)) -> np.ndarr
         ConfigError: If the cut-off does not enclose the inner percentiles 10 to 90.
 
     Example:
-        >>> landmark_percentiles((0.05, 0.95)).round(6).tolist()[:3]
-        [5.0, 10.0, 20.0]
+        >>> tuple(landmark_percentiles((0.05, 0.95)).round(6).tolist()[:3])
+        (5.0, 10.0, 20.0)
     """
     low, high = (float(limit) for limit in cutoff)
     if not (0 <= low < 0.1 and 0.9 < high <= 1):
@@ -133,8 +133,8 @@ def foreground_percentiles(foreground: np.ndarray, cutoff: tuple[float, float] =
         DataError: If there are no voxels, values that are not finite, or no contrast between the cut-offs.
 
     Example:
-        >>> foreground_percentiles(np.arange(101)).round(6).tolist()[:4]
-        [1.0, 10.0, 20.0, 25.0]
+        >>> tuple(foreground_percentiles(np.arange(101)).round(6).tolist()[:4])
+        (1.0, 10.0, 20.0, 25.0)
     """
     measured = exact_percentiles(foreground, landmark_percentiles(cutoff))
     if not measured[0] < measured[-1]:

@@ -41,8 +41,8 @@ def temperature_schedule(step: Any, initial: float = 1.0, rate: float = 1e-5, mi
         `max(minimum, initial * exp(-rate * step))` as a float32 tensor.
 
     Example:
-        >>> [round(float(temperature_schedule(step)), 4) for step in (0, 100_000, 1_000_000)]
-        [1.0, 0.3679, 0.1]
+        >>> tuple(round(float(temperature_schedule(step)), 4) for step in (0, 100_000, 1_000_000))
+        (1.0, 0.3679, 0.1)
     """
     decay = ops.exp(ops.cast(step, "float32") * -rate)
     return ops.maximum(minimum, initial * decay)
