@@ -67,10 +67,8 @@ def prepare_files(files: Sequence[Path], num_subjects: int, overwrite: bool) -> 
         raise ValueError(f"num_subjects = {num_subjects!r} must be 1 or more")
     existing = [file for file in files if file.exists()]
     if existing and not overwrite:
-        raise DataError(
-            f"{existing[0]}: exists already, as do {len(existing) - 1} more of the files to be written; "
-            "choose another folder or allow overwriting"
-        )
+        others = f", as do {len(existing) - 1} more of the files to be written" if len(existing) > 1 else ""
+        raise DataError(f"{existing[0]}: exists already{others}; choose another folder or allow overwriting")
     for parent in dict.fromkeys(file.parent for file in files):
         parent.mkdir(parents=True, exist_ok=True)
 

@@ -91,9 +91,33 @@ def test_a_trunk_is_narrower_at_the_waist_and_flat_on_the_table():
     assert is_inside(130, 0, 80)
     assert is_inside(0, 100, -20)
     assert not is_inside(0, -90, -20)  # below the table
+    places = RNG.uniform(-260, 260, (3, 20_000)).astype(np.float32)
+    inside = places[:, trunk.distance(*places) < 0]
+    low, high = trunk.bounds()
+    assert ((low < inside.T) & (high > inside.T)).all()
+    assert (inside[:2].max(axis=1) > 0.7 * high[:2]).all()
+    # At the widest level it is fuller than an ellipse and leaves out the corners of a box.
+    assert is_inside(130, 70, -20)
+    assert not is_inside(165, 95, -20)
     for x in (40.0, 150.0):
         left, right = (trunk.distance(*(np.array([v], np.float32) for v in (side, 20, 0))) for side in (-x, x))
         np.testing.assert_array_equal(left, right)
+
+
+def test_a_trunk_moves_with_its_centre_and_its_table_and_is_narrowest_above_the_hips():
+    places = RNG.uniform(-200, 200, (3, 500)).astype(np.float32)
+    here, there = Trunk(180.0, 110.0, (0.0, 0.0), -80.0, 0.2), Trunk(180.0, 110.0, (10.0, 5.0), -75.0, 0.2)
+    moved = places + np.array([[10], [5], [0]], np.float32)
+    np.testing.assert_allclose(there.distance(*moved), here.distance(*places), atol=1e-2)
+
+    def width(z):
+        x = np.arange(0, 200, 0.5, dtype=np.float32)
+        return float(x[here.distance(x, 20 + 0 * x, z + 0 * x) < 0].max())
+
+    # 1 - 0.2 ((z + 20) / 100)^2, from 30 mm below z = -20 to 100 mm above it.
+    full = width(-20.0)
+    for z, share in ((-50.0, 1 - 0.2 * 0.09), (-150.0, 1 - 0.2 * 0.09), (30.0, 0.95), (80.0, 0.8), (180.0, 0.8)):
+        assert width(z) == pytest.approx(share * full, abs=1.0)
 
 
 @pytest.mark.parametrize("shape", [SPHERE, OVAL, BOX, TUBE, CUP, Union([OVAL, TUBE]), Intersection(TUBE, OVAL)])
