@@ -187,7 +187,6 @@ DATA: tuple[Mutated, ...] = (
         DICOM_TESTS,
         (
             ("rows * across, columns * down", "rows * down, columns * across"),
-            ("/ (len(slices) - 1)", "/ len(slices)"),
             ("self.affine, order, fill=fill)", "self.affine, order, fill=0)"),
             ("return LPS_TO_RAS @ affine", "return affine"),
         ),

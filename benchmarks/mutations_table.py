@@ -174,7 +174,12 @@ TABLE: tuple[Mutated, ...] = (
     ),
     Mutated(
         "sfgkeras/layers/activation.py",
-        ("tests/layers/test_residual.py", "tests/layers/test_sfg_convolution.py", "tests/networks/test_masks.py"),
+        (
+            "tests/layers/test_activation.py",
+            "tests/layers/test_residual.py",
+            "tests/layers/test_sfg_convolution.py",
+            "tests/networks/test_masks.py",
+        ),
         (
             (
                 '("prelu", "relu", "leaky_relu", "linear")',
