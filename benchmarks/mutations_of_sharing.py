@@ -231,7 +231,6 @@ BALANCING: tuple[Mutated, ...] = (
         (
             ("slopes + factor * ops.divide_no_nan(pulls, norm)", "slopes + ops.divide_no_nan(pulls, norm)"),
             ("u = -slope * ops.sqrt", "u = slope * ops.sqrt"),
-            ("lowest, most), 0.0, most)", "lowest, most), 0.0, 1.0)"),
             ("ops.where(present, rise, _FAR)", "rise"),
         ),
     ),

@@ -128,6 +128,15 @@ def test_projections_follow_the_order_as_in_the_algorithm_of_the_paper(tasks):
     assert (different > 0) == (tasks > 2)  # for two tasks there is one order only
 
 
+def test_a_gradient_that_two_others_have_turned_away_from_itself_is_not_projected_by_itself():
+    """At 0, 170 and 250 degrees: the first one is turned to 80 degrees, then to 160, beyond a right angle."""
+    angles = np.deg2rad([0.0, 170.0, 250.0])
+    vectors, order = np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([[1, 2, 0], [0, 1, 2], [0, 1, 2]])
+    products = ops.convert_to_tensor((vectors @ vectors.T).astype("float32"))
+    factors = ops.convert_to_numpy(projected_sum(products, ops.convert_to_tensor(order)))
+    np.testing.assert_allclose(factors @ vectors, projected(vectors, order), rtol=1e-4, atol=1e-5)
+
+
 def test_pcgrad_draws_its_orders_from_the_seed_and_goes_on_where_its_state_was_saved():
     vectors = vectors_of(3, seed=1)
     rows = dict(zip("abc", vectors, strict=True))

@@ -38,7 +38,7 @@ def test_the_last_stage_reads_the_first_third_and_fifth_convolution():
     architecture = build_architecture(hyperface_stages(HyperFaceSettings()), 1.0, [None])
     names = architecture.names
     assert [names[source] for source in architecture.sources(5)] == ["conv_5", "conv_1", "conv_3"]
-    assert architecture.stages[5].kernel_size == 1
+    assert [stage.kernel_size for stage in architecture.stages] == [5, 5, 3, 3, 3, 1]
     assert [stage.filters for stage in architecture.stages] == [96, 256, 384, 384, 256, 192]
     plain = build_architecture(hyperface_stages(HyperFaceSettings(())), 1.0, [None])
     assert [len(plain.sources(index)) for index in range(6)] == [0, 1, 1, 1, 1, 1]

@@ -100,6 +100,7 @@ def test_without_branches_the_second_half_of_the_stages_is_parted():
         (16, ((0,), (1,), (2,)), (6, 5, 5)),
         (7, ((0, 1, 2),), (7,)),
         (4, ((0, 1, 2, 3, 4, 5), (6,), (7,)), (2, 1, 1)),
+        (4, ((0,), (1,), (2, 3, 4, 5, 6, 7)), (1, 1, 2)),
     ],
 )
 def test_filters_are_shared_out_by_the_number_of_tasks(filters, partition, counts):

@@ -88,6 +88,8 @@ def test_across_thick_and_few_slices_the_thin_ones_count():
     # As many slices as a third of the voxels across them are not few, and five times as thick is what it takes.
     assert geometry(spacings, [[100, 100, 40]] * 5).target_spacing()[0] == (1, 1, 6)
     assert geometry(spacings * [2.5, 2.5, 1], [[100, 100, 20]] * 5).target_spacing()[0] == (2.5, 2.5, 6)
+    # Not three times as thick as either side: of one of them alone.
+    assert geometry(spacings * [1, 2.5, 1], [[100, 100, 20]] * 5).target_spacing()[0] == (1, 2.5, 6)
 
 
 def test_voxels_are_not_made_thinner_than_they_are_wide():

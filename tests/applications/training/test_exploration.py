@@ -217,6 +217,17 @@ def test_candidates_and_rungs_are_those_of_the_file_and_as_many_leave_at_each_ru
     assert table[1].score == pytest.approx(sum(missed) / 2)
 
 
+def test_rungs_are_the_fractions_of_the_training_that_the_file_says(make_config, reporter, monkeypatch):
+    climbed = []
+    monkeypatch.setattr(exploration, "_begin", lambda parts, ends: None)
+    monkeypatch.setattr(exploration, "_climb", lambda parts, ends: climbed.append(list(ends)))
+    monkeypatch.setattr(exploration, "_adopt", lambda parts, table: None)
+    config = make_config(AUTO | {"TRAINING.max_iter": 40, "TRAINING.auto_rungs": "0.25, 0.75"})
+    nothing_yet = SimpleNamespace(iterations=list)
+    exploration.explore(exploring.Parts(config, {}, [], [], None, Team(), nothing_yet, reporter))
+    assert climbed == [[10, 30]]
+
+
 @pytest.mark.parametrize(("tolerance", "winner"), [(0.0, "learned"), (0.3, "shared")])
 def test_within_the_tolerance_of_the_file_the_cheaper_one_wins(climb, tolerance, winner):
     losses, multiplies = {"learned": 0.1, "shared": 0.3}, {"learned": 20, "shared": 10}
