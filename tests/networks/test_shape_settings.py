@@ -16,6 +16,9 @@ OTHER_SETTINGS = [
     ("mgcn", "kernel", 5),
 ]  # fmt: skip
 
+OF_HEADS = {("qin", "reach")}
+"""Settings that change no stage but what a head does; see the tests of the network."""
+
 
 def stages_of(name, **settings):
     """The stages of a network at full width with these settings, without building it."""
@@ -35,4 +38,4 @@ def test_no_setting_of_a_network_is_left_out():
         if entry.settings is not None
         for field in dataclasses.fields(entry.settings)
     }
-    assert known == {(name, setting) for name, setting, _ in OTHER_SETTINGS}
+    assert known - OF_HEADS == {(name, setting) for name, setting, _ in OTHER_SETTINGS}
