@@ -175,7 +175,7 @@ MECHANISMS: tuple[Mutated, ...] = (
         (
             ("names[(len(names) + 1) // 2]", "names[len(names) // 2 - 1]"),
             ("len(branch) / num_tasks for branch", "1 / len(partition) for branch"),
-            ("counts[counts.index(max(counts))] -= 1", "counts[0] -= 1"),
+            ("counts[counts.index(max(counts))] -= 1", "pass"),
         ),
     ),
     Mutated(
