@@ -12,8 +12,6 @@ iterations, and its results are written and measured by the same code (`brain_sl
 import argparse
 import json
 import os
-import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,10 +23,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from brain_slabs_cohort import INI, SPLIT, TISSUES, write_cohort
+from own_run import describe_machine, train_and_infer
 
 from sfgkeras.analysis.tables import summarise
 from sfgkeras.applications import run
-from sfgkeras.applications.records.logs import read_log
 from sfgkeras.config import Config, read_config
 from sfgkeras.console import build_reporter
 from sfgkeras.data.nifti import read_image
@@ -38,6 +36,7 @@ DATA = Path(os.environ.get("SFGKERAS_REAL_DATA", Path(__file__).parents[2] / "sh
 PEERS = {"monai": False, "monai_linear": True}
 """Peers by name, and whether their outputs are linear; see `PeerNetwork`."""
 OURS = ("hard_sharing", "sfg", "single_task", "constant_mask", "constant_p")
+DATASETS = ("validation", "inference")
 GOAL = 0.01
 """Mean Dice that ours may lack compared with the better peer."""
 NAMES = {
@@ -99,38 +98,19 @@ def write_config(settings: Settings, data: Path, output: Path, sharing: str, nam
 
 def run_ours(config: Config, reporter: Reporter) -> dict[str, Any]:
     """Trains one of our networks and infers; returns what it cost."""
-    from sfgkeras.networks import count_parameters
-
-    network = run.train(config, reporter, restart=True)
-    for dataset in ("validation", "inference"):
-        run.infer(config, reporter, dataset, overwrite=True)
-    rows = read_log(config.system.model_dir / "logs" / "training.csv")
-    elapsed = np.array([int(row["iteration"]) * float(row["seconds_per_iteration"]) for row in rows])
-    steps = np.diff([int(row["iteration"]) for row in rows])
-    found = {"seconds": _typical(np.diff(elapsed) / steps), "parameters": count_parameters(network)}
+    network, found = train_and_infer(config, DATASETS, reporter)
     groups = network.grouping_probabilities()
     shares = {layer: np.bincount(np.argmax(p, axis=1), minlength=p.shape[1]).tolist() for layer, p in groups.items()}
     certainty = float(np.mean(np.concatenate([np.max(p, axis=1) for p in groups.values()])))
     return found | {"filters_per_group": shares, "mean_largest_probability": certainty}
 
 
-def run_peer(config: Config, linear_outputs: bool, reporter: Reporter) -> dict[str, Any]:
+def run_highresnet(config: Config, linear_outputs: bool, reporter: Reporter) -> dict[str, Any]:
     """Trains MONAI's network by the same INI file and infers; returns what it cost."""
-    from brain_slabs_peer import PeerRun, compare_losses
+    from brain_slabs_peer import build_peer
+    from peer_run import run_peer
 
-    peer = PeerRun(config, linear_outputs, reporter)
-    difference = compare_losses(peer, range(config.network.batch_size))
-    reporter.message(f"the losses of both implementations differ by {difference:.1e} at most")
-    seconds = peer.train()
-    shutil.rmtree(config.inference.save_seg_dir, ignore_errors=True)
-    for dataset in ("validation", "inference"):
-        peer.infer(dataset)
-    return {"seconds": _typical(seconds), "parameters": peer.num_parameters}
-
-
-def _typical(seconds_per_iteration: Sequence[float] | np.ndarray) -> float:
-    """Median over chunks of iterations, without the first, which compiles."""
-    return float(np.median(seconds_per_iteration[1:] if len(seconds_per_iteration) > 1 else seconds_per_iteration))
+    return run_peer(build_peer(config, linear_outputs, reporter), config, DATASETS, reporter)
 
 
 def measure(config: Config, reporter: Reporter, dataset: str) -> dict[str, float]:
@@ -162,8 +142,8 @@ def compare(
             reporter.message(f"\n== {NAMES[name]}, seed {seed}, load {os.getloadavg()[0]:.1f}")
             is_peer = name in PEERS
             config = write_config(settings, data, output, "hard_sharing" if is_peer else name, name, seed)
-            cost = run_peer(config, PEERS[name], reporter) if is_peer else run_ours(config, reporter)
-            scores = {dataset: measure(config, reporter, dataset) for dataset in ("validation", "inference")}
+            cost = run_highresnet(config, PEERS[name], reporter) if is_peer else run_ours(config, reporter)
+            scores = {dataset: measure(config, reporter, dataset) for dataset in DATASETS}
             rows.append(
                 {"network": name, "seed": seed, **scores["inference"], **cost, "validation": scores["validation"]}
             )
@@ -175,12 +155,7 @@ def write_results(rows: Sequence[dict[str, Any]], settings: Settings, data: Path
     """Writes `results.json` and `results.md`; returns the latter."""
     untouched = untouched_error(data, output / "cohort")
     text = markdown(rows, settings, untouched)
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-    }
-    result = {"settings": asdict(settings), "machine": machine, "input_mae": untouched, "runs": list(rows)}
+    result = {"settings": asdict(settings), "machine": describe_machine(), "input_mae": untouched, "runs": list(rows)}
     (output / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     (output / "results.md").write_text(text)
     return text

@@ -14,6 +14,7 @@ from keras import ops
 
 from sfgkeras.architecture.graph import Architecture
 from sfgkeras.layers.backend import fan_out
+from sfgkeras.layers.repeated import joined, note_joined
 
 Streams = dict[int, Any]
 Consumer = tuple[str | int, ...]
@@ -81,15 +82,24 @@ class TensorOperations:
 
     def upsample(self, features: Any, like: Any) -> Any:
         """Repeats every voxel over 2 per axis and cuts the result to the spatial size of `like`."""
-        rank = len(features.shape) - 2
+        rank, coarse = len(features.shape) - 2, features
         for axis in range(1, rank + 1):
             features = ops.repeat(features, 2, axis=axis)
-        size = ops.shape(like)
-        return features[(slice(None), *(slice(0, size[axis]) for axis in range(1, rank + 1)))]
+        known = tuple(features.shape[1:-1])
+        if None in known or known != tuple(like.shape[1:-1]):
+            size = ops.shape(like)
+            features = features[(slice(None), *(slice(0, size[axis]) for axis in range(1, rank + 1)))]
+        note_joined(features, coarse)
+        return features
 
     def concatenate(self, parts: Sequence[Any]) -> Any:
         """Concatenates channels."""
-        return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+        if len(parts) == 1:
+            return parts[0]
+        outputs, first = ops.concatenate(parts, axis=-1), joined(parts[0])
+        if first is not None:
+            note_joined(outputs, first.coarse, [*first.rest, *parts[1:]])
+        return outputs
 
     def copies(self, features: Any, count: int) -> list[Any]:
         """Returns features as often as they are used, with gradients summed in a fixed order."""

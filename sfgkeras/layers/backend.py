@@ -109,7 +109,7 @@ def pays_to_split(inputs: Any, dilation: int, training: bool) -> bool:
     on a GPU the native one is as fast. Every axis must be a multiple of the dilation: only then does the border of
     every phase lie on the border of the image.
     """
-    if dilation == 1 or not uses_tensorflow(inputs) or _has_gpu():
+    if dilation == 1 or not uses_tensorflow(inputs) or has_gpu():
         return False
     if any(size is None or size % dilation for size in inputs.shape[1:-1]):
         return False
@@ -118,7 +118,8 @@ def pays_to_split(inputs: Any, dilation: int, training: bool) -> bool:
 
 
 @functools.cache
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Says whether TensorFlow sees a GPU."""
     import tensorflow as tf
 
     return bool(tf.config.list_logical_devices("GPU"))

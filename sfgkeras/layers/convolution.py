@@ -9,6 +9,7 @@ from keras import ops
 
 from sfgkeras.errors import suggestion
 from sfgkeras.layers.backend import convolve, fan_out
+from sfgkeras.layers.repeated import convolve_joined, joined, pays_to_fold
 
 PADDINGS = ("same", "valid")
 
@@ -130,12 +131,18 @@ class Convolution(keras.layers.Layer):
         if folds:
             kernel = kernel * filter_mask
             bias = None if bias is None else bias * filter_mask
-        dilation = self.dilation if dilation is None else dilation
-        inputs, kernel = ops.cast(inputs, self.compute_dtype), ops.cast(kernel, self.compute_dtype)
-        outputs = convolve(inputs, kernel, dilation, self.strides, self.padding)
+        kernel = ops.cast(kernel, self.compute_dtype)
+        outputs = self._convolve(inputs, kernel, self.dilation if dilation is None else dilation)
         if bias is not None:
             outputs = outputs + ops.cast(bias, self.compute_dtype)
         return outputs if filter_mask is None or folds else apply_mask(outputs, filter_mask)
+
+    def _convolve(self, inputs: Any, kernel: Any, dilation: Any) -> Any:
+        found = joined(inputs)
+        is_plain = self.strides == 1 and dilation == 1 and self.padding == "same"
+        if found is not None and is_plain and pays_to_fold(found, kernel):
+            return convolve_joined(found, kernel)
+        return convolve(ops.cast(inputs, self.compute_dtype), kernel, dilation, self.strides, self.padding)
 
     def output_shape_of(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Returns the shape of the outputs for inputs `(batch, *spatial, channels)`.

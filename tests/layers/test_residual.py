@@ -87,7 +87,7 @@ def test_soft_masks_give_the_formula_in_the_documentation():
 def test_a_section_on_phases_equals_one_with_native_dilation_in_value_gradient_and_statistics(
     rank, size, dilation, monkeypatch
 ):
-    monkeypatch.setattr("sfgkeras.layers.backend._has_gpu", bool)
+    monkeypatch.setattr("sfgkeras.layers.backend.has_gpu", bool)
     shape = (2, *(size,) * rank, 3)
     x = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
     mask = tf.constant([0.3, 0.0, 1.0])
