@@ -227,6 +227,23 @@ def test_cagrad_finds_the_best_step_for_the_worst_task_near_the_mean_gradient(ta
         assert (vectors @ step).min() == pytest.approx(least, rel=2e-3, abs=2e-3)
 
 
+def test_every_shared_variable_gets_its_own_part_and_the_gradient_of_what_is_added():
+    """Gradients that do not conflict are added up; what is added to the losses has 2 everywhere in the first one."""
+    first, second = Variable(2, "network/one/kernel"), Variable(3, "network/two/kernel")
+    with tf.GradientTape(persistent=True) as tape:
+        a = tf.reduce_sum([1.0, 2.0] * first.value) + tf.reduce_sum([3.0, 4.0, 5.0] * second.value)
+        b = tf.reduce_sum([6.0, 7.0] * first.value) + tf.reduce_sum([8.0, 9.0, 10.0] * second.value)
+        extra = 2.0 * tf.reduce_sum(first.value)
+
+        def differentiate(scalar, variables):
+            return tape.gradient(scalar, [variable.value for variable in variables])
+
+        gradients = Gradients([first, second], differentiate, scale=1.0)
+        _, found = PCGrad().build(["a", "b"]).backward({"a": a, "b": b}, None, extra, gradients)
+    np.testing.assert_allclose(found[0], [9.0, 11.0])
+    np.testing.assert_allclose(found[1], [11.0, 13.0, 15.0])
+
+
 def test_cagrad_without_room_is_the_sum():
     toy = Toy({"a": (2.0, 0.0), "b": (-3.0, 1.0)})
     np.testing.assert_allclose(toy.step(CAGrad(c=0.0).build(["a", "b"]))[0], [-1.0, 1.0], rtol=1e-6)
