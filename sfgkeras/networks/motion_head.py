@@ -9,13 +9,14 @@ from keras import ops
 from sfgkeras.layers.convolution import Convolution
 from sfgkeras.layers.draws import BatchDropout
 from sfgkeras.layers.matching import match
+from sfgkeras.layers.scaled_initializer import ScaledInitializer
 from sfgkeras.networks.frames import frames_apart
 from sfgkeras.networks.heads import Head
 
 STATE = 32
 """Features of the recurrent state where the head names no number."""
 FIRST_STEP = 1e-2
-"""Factor on the kernel that gives displacements, so that motion begins near none."""
+"""Factor on what is drawn for the kernel that gives displacements, so that motion begins near none."""
 DESCRIPTORS = 16
 """Features by which places of two frames are matched."""
 
@@ -88,7 +89,8 @@ class MotionHead(keras.layers.Layer):
                 width,
                 kernel_size=3,
                 use_bias=True,
-                kernel_initializer=initializer,
+                # Nothing may be assigned in `build`: what `fit` builds would forget it.
+                kernel_initializer=ScaledInitializer(initializer, FIRST_STEP) if name == "projection" else initializer,
                 kernel_regularizer=kernel_regularizer,
                 dtype="float32",
                 name=name,
@@ -119,7 +121,6 @@ class MotionHead(keras.layers.Layer):
         for layer in self.products[1:]:
             is_matching = layer is self.matching
             layer.build((*shape[:-1], (2 * self.reach + 1) ** (len(shape) - 2) if is_matching else self.state))
-        self.projection.kernel.assign(FIRST_STEP * self.projection.kernel)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns displacements `(batch, *spatial, rank * (frames - 1))`, those of the second frame first.

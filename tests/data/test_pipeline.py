@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from sfgkeras.applications.workers.strategies import repeat_no_longer
 from sfgkeras.data.augmentation import Augmentation
 from sfgkeras.data.pipeline import original_errors, training_dataset, validation_dataset
 from sfgkeras.data.samplers import UniformSampler
@@ -148,9 +149,20 @@ def test_errors_name_the_subject_without_help_too():
         batches(training_dataset(source_of(sampler=BreakingSampler), 4), 3)
 
 
-# Alone: where an earlier test of the same process asked for runs that repeat bit for bit, TensorFlow starts no threads.
+@pytest.fixture
+def with_threads():
+    """Where an earlier test of this process asked for runs that repeat bit for bit, TensorFlow starts no threads."""
+    from tensorflow.python.framework import config
+
+    was_asked = config.is_op_determinism_enabled()
+    repeat_no_longer()
+    yield
+    if was_asked:
+        config.enable_op_determinism()
+
+
 @pytest.mark.slow
-def test_as_many_batches_are_kept_ready_as_asked_for():
+def test_as_many_batches_are_kept_ready_as_asked_for(with_threads):
     made = []
 
     class Counting(UniformSampler):

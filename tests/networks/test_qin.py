@@ -96,6 +96,21 @@ def test_without_a_reach_a_network_is_as_it_was_before_there_was_one(images):
         np.testing.assert_array_equal(one, other)
 
 
+def test_motion_begins_near_none_however_the_network_is_built(images):
+    """Built by `fit`, kernels began at their full size: what `build` assigned was forgotten."""
+    x, motions = images(size=8, channels=3), []
+    for _ in range(2):
+        network = QinNet({"motion": 4}, heads=HEADS, seed=0, scales=1, convolutions=1, width=WIDTH)
+        if motions:
+            network.compile(keras.optimizers.SGD(0.0), WarpingLoss())
+            network.fit(x, {"motion": x}, batch_size=len(x), verbose=0)
+        else:
+            network(x)
+        motions.append(ops.convert_to_numpy(network.heads[0].projection.kernel))
+    np.testing.assert_array_equal(*motions)
+    assert 0 < np.abs(motions[0]).max() < 0.01
+
+
 def test_labels_belong_to_the_first_frame_and_motion_to_all(images, scramble):
     network = build("hard_sharing", images, scramble)
     x = images(size=8, channels=3)

@@ -98,21 +98,12 @@ def found(network, real_data):
     return np.mean(rows, axis=0)
 
 
-def test_known_warps_of_a_new_brain_are_found_to_less_than_a_voxel(found):
-    error, motion, warped, unmoved, folding = found
-    assert error < 0.8 * motion
-    assert warped > unmoved + 0.05
-    assert folding < 0.01
-
-
-@pytest.mark.xfail(
-    reason="after 300 small steps most of the motion of a new brain is still to be found", raises=AssertionError
-)
-def test_most_of_the_motion_is_found(found):
+def test_most_of_known_warps_of_a_new_brain_is_found(found):
     """Demons, told nothing either, come to 0.04 voxels and a Dice of 0.98: the images hold all that is asked for."""
-    error, motion, warped, unmoved, _ = found
-    assert error < 0.7 * motion
+    error, motion, warped, unmoved, folding = found
+    assert error < 0.6 * motion
     assert warped > unmoved + 0.1
+    assert folding < 0.01
 
 
 def demons(one, other):
@@ -153,14 +144,8 @@ def left(network, real_data):
     return found
 
 
-def test_neighbouring_slices_are_brought_nearer(left):
-    learned, classical = left
-    assert learned < 0.97
-    assert classical < 0.9
-
-
-@pytest.mark.xfail(reason="after 300 small steps a third of what demons gain is gained", raises=AssertionError)
 def test_neighbouring_slices_come_nearer_by_half_of_what_demons_gain(left):
     """They show other anatomy, so that no motion explains all: demons leave 0.81 of the difference."""
     learned, classical = left
+    assert classical < 0.9
     assert 1 - learned > 0.5 * (1 - classical)
