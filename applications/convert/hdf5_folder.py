@@ -37,6 +37,7 @@ def convert_to_folder(old: Path, new: Path, settings: ConversionSettings, report
     """
     table: dict[str, dict[str, str]] = {}
     split: dict[str, list[str]] = {}
+    images: list[tuple[str, dict[str, Hdf5Row]]] = []
     for phase, files in _files(old).items():
         sets = _data_sets(files)
         ids = _ids(sets, phase)
@@ -50,15 +51,18 @@ def convert_to_folder(old: Path, new: Path, settings: ConversionSettings, report
             if name == IDS or name.endswith(AFFINE):
                 continue
             if len(rows.shape) > 2:
-                with reporter.stage(f"writing {name}", len(ids)) as stage:
-                    for index, subject_id in enumerate(ids):
-                        _write_image(new / name / subject_id, _image(rows, index, sets))
-                        stage.advance(1, subject_id)
-            else:
-                for index, subject_id in enumerate(ids):
-                    values = _values(name, Hdf5Row(rows, index).values())
-                    _refuse_second_column(rows, table[subject_id], values)
-                    table[subject_id] |= values
+                images.append((name, {each: _image(rows, index, sets) for index, each in enumerate(ids)}))
+                continue
+            for index, subject_id in enumerate(ids):
+                values = _values(name, Hdf5Row(rows, index).values())
+                _refuse_second_column(rows, table[subject_id], values)
+                table[subject_id] |= values
+    # Images are written when all else is known to be right.
+    for name, found in images:
+        with reporter.stage(f"writing {name}", len(found)) as stage:
+            for subject_id, image in found.items():
+                _write_image(new / name / subject_id, image)
+                stage.advance(1, subject_id)
     new.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(name for row in table.values() for name in row))
     if columns:

@@ -41,17 +41,14 @@ class DeepHeads:
 
     def used_by(self, task: int) -> list[Any]:
         """Returns the variables that are trained in the turn of a task, with its heads of `deep_supervision`."""
-        deep = [
-            variable for head in self.deep_heads_of(list(self.tasks)[task]) for variable in head.trainable_variables
-        ]
+        own = list(self.tasks)[task]
+        deep = [variable for head in self.deep_heads_of(own) for variable in head.trainable_variables]
         return [*self.trunk.used_by(task), *deep]
 
     def deep_heads_of(self, task: str) -> list[Any]:
         """Returns the heads of `deep_supervision` of a task."""
-        own, places = (
-            list(self.tasks).index(task),
-            zip(self.trunk.architecture.supervised, self.deep_heads, strict=True),
-        )
+        own = list(self.tasks).index(task)
+        places = zip(self.trunk.architecture.supervised, self.deep_heads, strict=True)
         return [head for (other, _), head in places if other == own]
 
     def _deep_settings(self) -> dict[str, Any]:

@@ -274,12 +274,13 @@ def test_columns_are_named_by_the_file_by_the_data_set_or_by_number(tmp_path):
     assert [float(rows[1][name]) for name in ("age", "x_max", "two_1")] == [50, 6, 5]
 
 
-def test_a_column_of_two_data_sets_is_refused_and_not_lost(tmp_path):
-    boxes = np.arange(8.0).reshape(2, 4)
+def test_a_column_of_two_data_sets_is_refused_before_a_picture_is_written(tmp_path):
+    boxes, photos = np.arange(8.0).reshape(2, 4), np.zeros((2, 4, 5, 3), np.uint8)
     names = ["x_min", "y_min", "x_max", "y_max"]
-    write_hdf5(tmp_path / "a.h5", {"boxes": names, "found": names}, boxes=boxes, found=boxes + 1)
+    write_hdf5(tmp_path / "a.h5", {"boxes": names, "found": names}, a_photo=photos, boxes=boxes, found=boxes + 1)
     with pytest.raises(DataError, match=r"a\.h5.*found.*: its column 'x_min' is one of another data set, too"):
         convert(tmp_path / "a.h5", tmp_path / "new", SILENT)
+    assert not list((tmp_path / "new").rglob("*.png"))
 
 
 @pytest.mark.parametrize(
