@@ -13,10 +13,21 @@ import numpy as np
 from sfgkeras.data.nifti import read_image, write_image
 from sfgkeras.data.subjects import write_split
 
-SPLIT = {"training": ["1", "13", "2", "4", "5"], "validation": ["57"], "inference": ["9"]}
-"""Phases of the subjects: five in the order of their ids as text, then one, then one."""
+SUBJECTS = ("1", "13", "2", "4", "5", "57", "9")
+"""Ids in their order as text."""
 
 TISSUES = ("background", "csf", "cortex", "white matter", "deep grey")
+
+
+def split_without(test_subject: str) -> dict[str, list[str]]:
+    """Returns the subjects of each phase: one tests, the one before it validates, five train.
+
+    Args:
+        test_subject: One of `SUBJECTS`; the last comes before the first.
+    """
+    validates = SUBJECTS[SUBJECTS.index(test_subject) - 1]
+    training = [subject_id for subject_id in SUBJECTS if subject_id not in (test_subject, validates)]
+    return {"training": training, "validation": [validates], "inference": [test_subject]}
 
 
 def bias_field(
@@ -66,22 +77,24 @@ def corrupt(
 
 
 def write_cohort(source: Path, folder: Path, seed: int = 0, strength: float = 0.5, noise: float = 0.05) -> None:
-    """Writes `slab<id>_noisy.nii.gz` for every subject, each with a field and noise of its own, and the split file.
+    """Writes `slab<id>_noisy.nii.gz` for every subject, each with a field and noise of its own.
+
+    Beside them, `split_<id>.csv` for every subject that may be left out for the test.
 
     Args:
         source: `mr_brain_multi`.
-        folder: Where the images and `dataset_split.csv` go.
+        folder: Where images and split files go.
         seed: Together with the subject's id, the seed of field and noise.
         strength: See `bias_field`.
         noise: See `corrupt`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for subject_id in (subject_id for ids in SPLIT.values() for subject_id in ids):
+    for subject_id in SUBJECTS:
         image = read_image(source / f"ilist{subject_id}_T1.nii.gz")
         random_generator = np.random.default_rng([seed, int(subject_id)])
         noisy = corrupt(image.array, random_generator, strength, noise)
         write_image(folder / f"slab{subject_id}_noisy.nii.gz", noisy, image.affine, image.header)
-    write_split(folder / "dataset_split.csv", SPLIT)
+        write_split(folder / f"split_{subject_id}.csv", split_without(subject_id))
 
 
 INI = """\
@@ -103,7 +116,7 @@ axcodes = R, A, S
 
 [SYSTEM]
 model_dir = {model_dir}
-dataset_split_file = {cohort}/dataset_split.csv
+dataset_split_file = {cohort}/split_{test_subject}.csv
 cache_dir = {cohort}/cache
 num_threads = 2
 seed = {seed}
@@ -118,8 +131,7 @@ whitening = yes
 [TRAINING]
 optimiser = adam
 lr = {learning_rate}
-grouping_lr = {grouping_rate}
-max_iter = {iterations}
+{grouping_rate}max_iter = {iterations}
 rotation_angle = -10, 10
 scaling_percentage = -10, 10
 save_every_n = 0
@@ -138,11 +150,7 @@ evaluations = mae, rmse, dice
 [MULTITASK]
 image = NOISY
 tasks = t1, tissue
-# Temperature and entropy by the length of the run; the paper's are made for 200 000 iterations.
-init_categorical = {initial_probabilities}
-gs_anneal_r = {anneal_rate}
-entropy_decay = {entropy_decay}
-
+{grouping}
 [TASK t1]
 type = regression
 target = T1
@@ -159,3 +167,29 @@ num_classes = 5
 class_names = background, csf, cortex, white matter, deep grey
 """
 """The run of one network; every `{name}` is a setting of the benchmark."""
+
+SHORT_PAPER = {
+    "grouping_rate": "grouping_lr = {grouping_rate}\n",
+    "grouping": """\
+# Temperature and entropy by the length of the run; the paper's are made for 200 000 iterations.
+init_categorical = {initial_probabilities}
+gs_anneal_r = {anneal_rate}
+entropy_decay = {entropy_decay}
+""",
+}
+"""What `INI` says of filter groups that follow the paper's schedule in a short run."""
+
+AUTO = {"grouping_rate": "", "grouping": ""}
+"""What it says where the default schedule finds the groups: nothing."""
+
+
+def write_ini(path: Path, follows_paper: bool = True, **settings: object) -> None:
+    """Writes the INI file of one run.
+
+    Args:
+        path: Where it goes.
+        follows_paper: Whether groups of filters follow the paper's schedule, with settings for a short run, or `auto`.
+        settings: One for every name in `INI` and, for the paper's schedule, in `SHORT_PAPER`.
+    """
+    grouping = {name: text.format(**settings) for name, text in (SHORT_PAPER if follows_paper else AUTO).items()}
+    path.write_text(INI.format(**{**settings, **grouping}))

@@ -31,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from paired_tests import holm
 from scipy.stats import rankdata, ttest_rel
 from sklearn.datasets import load_digits
 
@@ -215,15 +216,6 @@ def train(family_name: str, mechanism: str, seed: int, steps: int) -> dict[str, 
         "multiplies": count_multiplies(network, (SIZE, SIZE, 1)),
         "seconds": round(seconds, 2),
     }
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p values corrected for being several (Holm 1979)."""
-    order = np.argsort(p_values)
-    corrected = np.maximum.accumulate([(len(p_values) - place) * p_values[k] for place, k in enumerate(order)])
-    result = np.empty(len(p_values))
-    result[order] = np.minimum(corrected, 1.0)
-    return result.tolist()
 
 
 def scores_of(runs: Sequence[Mapping[str, Any]], family: str, mechanism: str) -> dict[int, list[float]]:
