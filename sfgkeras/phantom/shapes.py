@@ -184,7 +184,7 @@ def thing(rng: np.random.Generator, centres: tuple[np.ndarray, np.ndarray]) -> n
     else:
         end = start + np.append(rng.uniform(-0.7, 0.7, 2), 0.0)
         shape = Tube([start, end], rng.uniform(0.03, 0.1, 2).tolist())
-    return np.clip(0.5 - shape.distance(x, y, np.zeros_like(x)) * x.shape[0] / 2, 0, 1)
+    return share_of(shape, x, y)
 
 
 def blend(below: np.ndarray, above: np.ndarray, share: np.ndarray) -> np.ndarray:

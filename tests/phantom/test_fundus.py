@@ -9,7 +9,17 @@ from scipy.ndimage import binary_dilation, label
 
 from sfgkeras.data.subjects import read_split
 from sfgkeras.errors import DataError
-from sfgkeras.phantom.fundus import LESIONS, NONE, build_fundus, write_fundus
+from sfgkeras.phantom.fundus import (
+    DISC_RADIUS,
+    FUNDUS_RADIUS,
+    LESIONS,
+    NONE,
+    build_fundus,
+    draw_lesions,
+    draw_vessels,
+    write_fundus,
+)
+from sfgkeras.phantom.shapes import pixel_centres
 
 SEED = 5
 
@@ -74,3 +84,60 @@ def test_files_hold_what_is_drawn_and_are_never_replaced_unasked(tmp_path):
         write_fundus(tmp_path, 8, seed=SEED)
     with pytest.raises(ValueError, match="size = 'tiny' is not one of full, small"):
         build_fundus(0, 0, "tiny")
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_vessels_leave_the_optic_disc_become_thinner_and_bend_to_the_other_side(side):
+    disc, ends = np.array([0.5 * side, 0.1, 0.0]), []
+    for seed in range(20):
+        vessels = draw_vessels(np.random.default_rng(seed), disc).shapes
+        assert len(vessels) == 6
+        for vessel in vessels:
+            points = np.array(vessel.points)
+            np.testing.assert_array_equal(points[0], disc)
+            np.testing.assert_allclose(np.linalg.norm(np.diff(points, axis=0), axis=1), 0.28)
+            assert (np.diff(vessel.radii) < 0).all()
+            steps = np.diff(points[:, :2], axis=0) @ (1, 1j)
+            goal = np.array([-side, 0.0]) @ (1, 1j) - points[:-1, :2] @ (1, 1j)
+            ends.append(np.abs(np.angle(steps / goal))[[0, -1]])
+    first, last = np.mean(ends, axis=0)
+    assert last < first - 0.3, "they turn towards it"
+
+
+def test_lesions_keep_away_from_the_optic_disc_and_from_the_rim():
+    counts = set()
+    for seed in range(60):
+        disc = np.array([-0.5, 0.0, 0.0])
+        lesions = draw_lesions(np.random.default_rng(seed), disc).shapes
+        counts.add(len(lesions))
+        for lesion in lesions:
+            assert np.linalg.norm(lesion.center - disc) > 0.35
+            assert np.linalg.norm(lesion.center) <= 0.75
+            assert (np.array(lesion.radii[:2]) >= 0.07).all()
+            assert (np.array(lesion.radii[:2]) <= 0.14).all()
+    assert min(counts) >= 2
+    assert max(counts) <= 5
+
+
+def test_the_fundus_is_a_disc_on_black_and_no_lesion_lies_on_the_optic_disc(fundi):
+    x, y = pixel_centres(64)
+    radius = np.hypot(x, y)
+    for fundus in fundi:
+        assert not fundus.image[radius > FUNDUS_RADIUS + 0.04].any()
+        assert fundus.image[radius < FUNDUS_RADIUS - 0.04].max(axis=-1).min() > 10
+        # Without bright lesions the brightest place of some size is the optic disc, to one side of the middle.
+        if not fundus.masks[1].any():
+            green = fundus.image[..., 1].astype(float)
+            brightest = green >= np.sort(green.ravel())[-60]
+            middle = np.array([x[brightest].mean(), y[brightest].mean()])
+            assert 0.35 < abs(middle[0]) < 0.62
+            assert abs(middle[1]) < 0.22
+            near = np.hypot(x - middle[0], y - middle[1]) < DISC_RADIUS
+            assert not fundus.masks[0][near].any()
+
+
+def test_light_falls_towards_the_rim(fundi):
+    x, y = pixel_centres(64)
+    radius = np.hypot(x, y)
+    red = np.mean([fundus.image[..., 0] for fundus in fundi], axis=0)
+    assert red[radius < 0.3].mean() > 1.08 * red[(radius > 0.8) & (radius < 0.9)].mean()

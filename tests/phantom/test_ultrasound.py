@@ -8,9 +8,13 @@ import pytest
 
 from sfgkeras.data.subjects import read_split
 from sfgkeras.phantom.ultrasound import (
+    DYNAMIC_RANGE,
     FIELD,
+    HALF_AXES,
     LANDMARKS,
+    MARGIN,
     SIDES,
+    TILT,
     VIEWS,
     build_scan,
     compress,
@@ -101,3 +105,68 @@ def test_files_hold_what_was_drawn_and_are_the_same_for_the_same_seed(tmp_path):
     assert float(rows[1]["kidney_trans_short_2_y"]) == pytest.approx(scan.landmarks[3, 1], abs=1e-3)
     assert rows[1]["kidney_long_1_x"] == rows[3]["spleen_long_2_y"] == ""
     assert {len(subjects) for subjects in read_split(tmp_path / "a" / "split.csv").values()} == {6, 1}
+
+
+def test_axes_have_the_lengths_and_the_tilt_of_their_organs_and_lie_within_the_image(scans):
+    for scan in scans:
+        if VIEWS[scan.view] == "other":
+            assert scan.names == ()
+            continue
+        (shortest, longest), (least, most) = HALF_AXES[VIEWS[scan.view]]
+        along = scan.landmarks[1] - scan.landmarks[0]
+        half = np.linalg.norm(along) / 2
+        assert shortest <= half <= longest
+        assert abs(np.degrees(np.arctan2(along[1], along[0]))) <= TILT
+        if len(scan.landmarks) == 4:
+            assert least <= np.linalg.norm(scan.landmarks[3] - scan.landmarks[2]) / 2 / half <= most
+        side = len(scan.image) * scan.spacing
+        assert (scan.landmarks >= MARGIN - 1e-9).all()
+        assert (scan.landmarks <= side - MARGIN + 1e-9).all()
+        assert scan.names == LANDMARKS[VIEWS[scan.view]]
+
+
+def test_nothing_is_seen_outside_of_the_sector_of_the_probe(scans):
+    """Its apex lies half a side above the image, and it is 84 degrees wide."""
+    for scan in scans:
+        side = len(scan.image)
+        places = (np.arange(side) + 0.5) / side
+        x, y = np.meshgrid(places, places, indexing="ij")
+        angle = np.degrees(np.arctan2(np.abs(x - 0.5), 1.5 - y))
+        assert not scan.image[angle > 42.01].any()
+        assert (scan.image[angle < 41.99] > 0).mean() > 0.95
+    assert (angle > 42.01).any()
+
+
+def test_a_decibel_is_the_same_step_of_grey_everywhere():
+    levels = np.arange(0, DYNAMIC_RANGE + 1)
+    np.testing.assert_allclose(compress(10 ** (-levels / 20)), 1 - levels / DYNAMIC_RANGE, atol=1e-12)
+    np.testing.assert_array_equal(compress(np.array([1e-9, -1.0, 1.5, 100.0])), [0, 0, 1, 1])
+
+
+def test_speckle_is_wider_across_the_beam_than_along_it():
+    """Neighbours to the side, the first axis, are more alike than those in depth."""
+    drawn = speckle(np.random.default_rng(1), (300, 300))
+    across = np.corrcoef(drawn[1:].ravel(), drawn[:-1].ravel())[0, 1]
+    along = np.corrcoef(drawn[:, 1:].ravel(), drawn[:, :-1].ravel())[0, 1]
+    assert across > along + 0.1 > 0.1
+    assert abs(np.corrcoef(drawn[8:].ravel(), drawn[:-8].ravel())[0, 1]) < 0.03
+
+
+def test_a_spleen_is_brighter_than_its_surroundings_and_a_kidney_has_a_bright_middle(scans):
+    def ring(scan, low, high):
+        """The median within an ellipse ring of the organ, from `low` to `high` of its axes."""
+        steps = (np.arange(len(scan.image)) + 0.5) * scan.spacing
+        place = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1) - scan.landmarks[:2].mean(axis=0)
+        along = (scan.landmarks[1] - scan.landmarks[0]) / 2
+        long = np.linalg.norm(along)
+        ratio = np.mean(HALF_AXES[VIEWS[scan.view]][1])
+        radius = np.hypot(place @ along / long**2, place @ [-along[1], along[0]] / long**2 / ratio)
+        return np.median(scan.image[(radius >= low) & (radius < high)])
+
+    for scan in scans:
+        name = VIEWS[scan.view]
+        if name == "spleen_long":
+            assert ring(scan, 0, 0.7) > ring(scan, 1.4, 1.8) + 20
+            assert abs(ring(scan, 0, 0.35) - ring(scan, 0.5, 0.8)) < 25, "it is even"
+        elif name == "kidney_long":
+            assert ring(scan, 0, 0.3) > ring(scan, 0.7, 0.85) + 40
