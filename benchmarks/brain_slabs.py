@@ -75,6 +75,7 @@ class Settings:
         final_exponent: The temperature falls as `exp(-final_exponent * step / iterations)`, not below 0.1.
         entropy_decay: Weight of the entropy of the grouping probabilities.
         output_activation: Of our head of T1.
+        threads: Of all networks. One is steadier beside other work: threads that share a step wait for each other.
     """
 
     iterations: int = 1000
@@ -87,6 +88,7 @@ class Settings:
     final_exponent: float = 5.0
     entropy_decay: float = 1e-5
     output_activation: str = "range"
+    threads: int = 2
 
 
 QUICK = Settings(iterations=30, window=48, batch_size=4, width=0.25)
@@ -282,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--iterations", type=int, help="optimiser steps")
     parser.add_argument("--window", type=int, help="side of the square windows, in voxels")
     parser.add_argument("--width", type=float, help="factor on the number of filters")
+    parser.add_argument("--threads", type=int, help="of each network; 1 beside other work")
     parser.add_argument("--output_activation", default="range", help="of our head of T1: linear, relu, range")
     parser.add_argument("--quick", action="store_true", help="a minute: shows that all works, nothing about quality")
     options = parser.parse_args(arguments)
@@ -292,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [subject for subject in subjects if subject not in SUBJECTS]:
         parser.error(f"unknown subject {unknown[0]!r}; known: {', '.join(SUBJECTS)}")
     settings = QUICK if options.quick else Settings()
-    asked = {name: getattr(options, name) for name in ("iterations", "window", "width", "output_activation")}
+    asked = {name: getattr(options, name) for name in ("iterations", "window", "width", "output_activation", "threads")}
     settings = replace(settings, **{name: value for name, value in asked.items() if value is not None})
     output = options.output or Path(tempfile.mkdtemp(prefix="brain_slabs_"))
     write_cohort(options.data, output / "cohort")

@@ -118,7 +118,7 @@ axcodes = R, A, S
 model_dir = {model_dir}
 dataset_split_file = {cohort}/split_{test_subject}.csv
 cache_dir = {cohort}/cache
-num_threads = 2
+num_threads = {threads}
 seed = {seed}
 
 [NETWORK]

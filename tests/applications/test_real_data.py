@@ -97,6 +97,7 @@ def test_clean_t1_and_tissues_are_learned_from_noisy_slabs_of_another_orientatio
         model_dir=tmp_path / "model",
         iterations=ITERATIONS,
         test_subject="9",
+        threads=2,
         cohort=cohort,
         source=source,
         window=48,

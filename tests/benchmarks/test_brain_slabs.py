@@ -50,7 +50,7 @@ def test_each_subject_tests_once_validates_once_and_trains_otherwise(cohort):
 
 def test_a_run_of_auto_says_nothing_of_the_papers_schedule(slabs, tmp_path):
     """The default is compared, without a setting for these data."""
-    settings = slabs.Settings(iterations=200)
+    settings = slabs.Settings(iterations=200, threads=1)
     auto, paper = (slabs.write_config(settings, tmp_path, tmp_path, name, "13", seed=3) for name in ("sfg_auto", "sfg"))
     assert (auto.network.sharing, paper.network.sharing) == ("sfg", "sfg")
     assert (auto.training.schedule, paper.training.schedule) == ("auto", "paper")
@@ -58,7 +58,7 @@ def test_a_run_of_auto_says_nothing_of_the_papers_schedule(slabs, tmp_path):
     assert auto.system.model_dir != paper.system.model_dir
     assert auto.system.dataset_split_file == tmp_path / "cohort" / "split_13.csv"
     again = read_config(tmp_path / "sfg_auto_13_3" / "run.ini")
-    assert (again.system.seed, again.training.max_iter) == (3, 200)
+    assert (again.system.seed, again.training.max_iter, again.system.num_threads) == (3, 200, 1)
 
 
 def test_a_peer_runs_by_the_ini_file_of_hard_sharing(slabs, tmp_path):
