@@ -3,6 +3,9 @@
 from mutations_table import Mutated
 
 BALANCE_TESTS = (
+    "tests/balancing/test_gradient_balancer.py",
+    "tests/balancing/test_gradnorm.py",
+    "tests/balancing/test_hull.py",
     "tests/balancing/test_gradients.py",
     "tests/balancing/test_losses_weighed.py",
     "tests/applications/training/test_balancing_rules.py",
@@ -280,7 +283,8 @@ BALANCING: tuple[Mutated, ...] = (
             ("return ops.sum(there) * ops.divide_no_nan", "return ops.divide_no_nan"),
             ("self.factors() * self.given,", "self.factors(),"),
             ("        if training:\n            return super()", "        if True:\n            return super()"),
-            ("there * ops.exp(scores - ops.max(scores))", "ops.exp(scores - ops.max(scores))"),
+            ("ops.exp(scores - largest), 0.0)", "ops.exp(scores - largest), 1.0)"),
+            ('ops.max(ops.where(self.is_active, scores, float("-inf")))', "ops.max(scores)"),
         ),
     ),
     Mutated(

@@ -146,7 +146,11 @@ class Balancer(keras.layers.Layer):
         Raises:
             ValueError: If a name is no task's.
         """
-        self.stopped |= set(tasks)
+        stopped = set(tasks)
+        unknown = sorted(stopped - set(self.tasks))
+        if unknown:
+            raise ValueError(f"there is no task {unknown[0]!r} to stop; the tasks are {', '.join(self.tasks)}")
+        self.stopped |= stopped
         active = np.array(ops.convert_to_numpy(self.active))
         for task in self.stopped:
             active[self.tasks.index(task)] = 0.0

@@ -69,6 +69,8 @@ _FAR = 3e38
 def _best_step(square: Any, product: Any, squared_step: Any, slope: Any, factor: Any, most: Any) -> Any:
     """Returns how far to go: the `x` from 0 to `most` with the least `slope x + factor sqrt(s + 2 p x + q x^2)`.
 
+    The direction is one in which that falls at first.
+
     Args:
         square: `s`, the square of the norm where the step begins.
         product: `p`, of the point and the direction.
@@ -82,6 +84,6 @@ def _best_step(square: Any, product: Any, squared_step: Any, slope: Any, factor:
     d = ops.maximum(squared_step * square - product * product, 0.0)
     room = factor * factor * squared_step - slope * slope
     u = -slope * ops.sqrt(ops.divide_no_nan(d, ops.maximum(room, 0.0)))
-    lowest = ops.where(squared_step > 0.0, ops.divide_no_nan(u - product, squared_step), most)
+    lowest = ops.divide_no_nan(u - product, squared_step)
     # Where the linear part is the steeper one, the function falls all the way.
     return ops.clip(ops.where(room > 0.0, lowest, most), 0.0, most)

@@ -67,4 +67,4 @@ def initial_weight(log_sigma: float, likelihood: str) -> float:
 
 def log_sigma_of(weight: float, likelihood: str) -> float:
     """Returns the `log s` with which a loss has some factor, a positive number."""
-    return -0.5 * math.log(weight / LIKELIHOODS[likelihood])
+    return 0.0 - 0.5 * math.log(weight / LIKELIHOODS[likelihood])

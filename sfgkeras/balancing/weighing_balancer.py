@@ -74,7 +74,9 @@ class WeighingBalancer(Balancer):
             `n softmax(scores)` over the `n` tasks that are trained; 0 for the others.
         """
         there = ops.cast(self.is_active, "float32")
-        powers = there * ops.exp(scores - ops.max(scores))
+        # The largest of those that count: beside that of a stopped task, all the others could vanish.
+        largest = ops.max(ops.where(self.is_active, scores, float("-inf")))
+        powers = ops.where(self.is_active, ops.exp(scores - largest), 0.0)
         return ops.sum(there) * ops.divide_no_nan(powers, ops.sum(powers))
 
 

@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+import scipy.special
+import tensorflow as tf
 from keras import ops
 
 from sfgkeras.balancing import DynamicAverage, RandomWeights, SumOfGradients
+from sfgkeras.balancing.gradients import Gradients
+from sfgkeras.balancing.weighing_balancer import WeighingBalancer, stacked
+from sfgkeras.errors import ConfigError
 
 TASKS = ["a", "b"]
 
@@ -141,3 +146,129 @@ def test_the_share_of_labels_is_that_of_all_devices():
     balancer = SumOfGradients().build(["a"])
     total = balancer.total({"a": 0.1}, {"a": 0.0}, True, lambda part: part + 0.5)
     assert number(total) == pytest.approx(0.2)
+
+
+class Scored(WeighingBalancer):
+    """Factors of scores that a test gives."""
+
+    def __init__(self, scores):
+        super().__init__(dict.fromkeys("abcd"[: len(scores)], 1.0), name="scored")
+        self.scores = ops.convert_to_tensor(scores, "float32")
+
+    def factors(self):
+        return self.shared_out(self.scores)
+
+
+@pytest.mark.parametrize("scores", [(0.0, 1.0, -2.0), (1000.0, 1001.0, 998.0), (-1e4, -1e4, -1e4)])
+def test_factors_are_a_softmax_times_the_number_of_tasks_however_large_the_scores_are(scores):
+    found = list(Scored(scores).current_weights().values())
+    np.testing.assert_allclose(found, 3 * scipy.special.softmax(scores), rtol=1e-5)
+
+
+def test_a_stopped_task_takes_nothing_of_the_others_part_however_high_its_score_is():
+    """Its loss may have risen a hundredfold since it was stopped; the others go on as if it were not there."""
+    balancer = Scored((1.0, 500.0, 0.0))
+    balancer.stop(["b"])
+    expected = 2 * scipy.special.softmax([1.0, 0.0])
+    assert list(balancer.current_weights().values()) == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-5)
+    balancer.stop(["a", "c"])
+    assert set(balancer.current_weights().values()) == {0.0}
+
+
+def test_a_stopped_task_whose_loss_rises_leaves_dynamic_averages_of_the_others_as_they_are():
+    """By hand: ratios of a and c are 1 and 1/2; b has been stopped, and is at 1000 times its loss."""
+    balancer = DynamicAverage(interval=1, temperature=1.0).build(["a", "b", "c"])
+    balancer.stop(["b"])
+    for b, c in ((1.0, 1.0), (1000.0, 0.5)):
+        balancer.take_note({"a": 1.0, "b": b, "c": c})
+    expected = 2 * scipy.special.softmax([1.0, 0.5])
+    assert list(balancer.current_weights().values()) == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-5)
+
+
+def test_the_temperature_makes_factors_alike():
+    spread = []
+    for temperature in (0.5, 2.0, 100.0):
+        balancer = DynamicAverage(interval=1, temperature=temperature).build(TASKS)
+        for a, b in ((1.0, 1.0), (1.0, 0.5)):
+            note(balancer, a, b)
+        weights = balancer.current_weights()
+        spread.append(weights["a"] / weights["b"])
+    np.testing.assert_allclose(spread, np.exp(0.5 / np.array([0.5, 2.0, 100.0])), rtol=1e-5)
+
+
+def test_an_interval_is_of_as_many_steps_and_the_next_one_begins_anew():
+    """With intervals of 3, the second ratio is of steps 4 to 6 and 7 to 9: those before do not count any more."""
+    balancer = DynamicAverage(interval=3, temperature=1.0).build(["a"])
+    seen = []
+    for loss in (8.0, 8.0, 8.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0):
+        balancer.take_note({"a": loss})
+        seen.append(float(ops.convert_to_numpy(balancer.ratios)[0]))
+    assert seen == [1.0] * 5 + [0.25] * 3 + [2.0]
+
+
+def test_averages_are_of_all_devices():
+    """This one has a part of 1 of the loss of a, the other one 3: together 4, of all labels."""
+    balancer = DynamicAverage(interval=1).build(["a"])
+    for own, other in ((1.0, 3.0), (1.0, 1.0)):
+        balancer.take_note({"a": own}, {"a": 0.5}, lambda part, other=other: part + np.float32([[other], [0.5]]))
+    assert float(ops.convert_to_numpy(balancer.ratios)[0]) == pytest.approx(0.5)
+
+
+def test_stacked_numbers_are_in_the_order_of_the_tasks_and_let_no_gradient_through():
+    loss = tf.Variable(3.0)
+    with tf.GradientTape() as tape:
+        found = stacked({"c": 2, "a": loss * loss}, ("a", "b", "c"), -1.0)
+        total = tf.reduce_sum(found)
+    np.testing.assert_array_equal(found, [9.0, -1.0, 2.0])
+    assert found.dtype == "float32"
+    assert tape.gradient(total, loss) is None
+    np.testing.assert_array_equal(stacked(None, ("a", "b"), 0.5), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("rule", [DynamicAverage({"a": 0.0}), RandomWeights({"a": 0.0})], ids=lambda rule: rule.name)
+def test_a_weight_of_0_leaves_a_task_out_in_training_and_in_validation(rule):
+    balancer = rule.build(TASKS)
+    balancer.set_seed(1)
+    factor = balancer.current_weights()["b"]
+    assert number(balancer.total({"a": 10.0, "b": 2.0}, training=True)) == pytest.approx(2.0 * factor)
+    assert number(balancer.total({"a": 10.0, "b": 2.0})) == 2.0
+
+
+def test_random_weights_of_one_task_are_1():
+    balancer = RandomWeights({"a": 3.0}).build(["a"])
+    balancer.set_seed(5)
+    assert balancer.current_weights() == {"a": 3.0}
+
+
+def test_a_rule_without_factors_says_what_it_lacks():
+    with pytest.raises(NotImplementedError, match="WeighingBalancer lacks factors"):
+        WeighingBalancer({"a": 1.0}, name="unfinished").task_weights()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 0.0}, "temperature = 0.0 must be above 0"),
+        ({"interval": 0}, "interval = 0 must be at least 1"),
+    ],
+)
+def test_a_temperature_or_an_interval_of_0_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        DynamicAverage(**settings)
+
+
+def test_an_average_is_compared_with_the_last_one_that_there_was():
+    """Averages 4, none, and 1: the interval without labels is passed over, and the ratio is a fourth."""
+    balancer = DynamicAverage(interval=1).build(["a"])
+    for loss, share in ((4.0, 1.0), (0.0, 0.0), (1.0, 1.0)):
+        balancer.take_note({"a": loss}, {"a": share})
+    assert float(ops.convert_to_numpy(balancer.ratios)[0]) == 0.25
+
+
+def test_a_step_of_the_sum_of_gradients_knows_the_labels_of_all_devices():
+    """A fourth of the batch is labelled, all of it here: a part of 1 is one of 4."""
+    asked = []
+    gradients = Gradients([], lambda scalar, variables: asked.append(number(scalar)) or [], lambda part: part + 0.05)
+    total, _ = SumOfGradients().build(["a"]).backward({"a": 1.0}, {"a": 0.2}, 0.5, gradients)
+    assert asked == [number(total)]
+    assert number(total) == pytest.approx(4.5)
