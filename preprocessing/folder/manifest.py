@@ -54,11 +54,15 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._is_torn = False
         self.records = {record.subject_id: record for record in self._read()}
 
     def add(self, record: Record) -> None:
-        """Appends the row of a subject."""
+        """Appends the row of a subject; to a file that ends within a row, left by a killed run, nothing is appended."""
         self.records[record.subject_id] = record
+        if self._is_torn:
+            self.compact()
+            return
         is_new = not self.path.exists()
         try:
             with open(self.path, "a", encoding="utf-8", newline="") as stream:
@@ -71,11 +75,13 @@ class Manifest:
         text = _rows([self.records[name] for name in sorted(self.records)], with_header=True)
         with replacing(self.path) as stream:
             stream.write(text.encode())
+        self._is_torn = False
 
     def _read(self) -> Iterable[Record]:
         if not self.path.is_file():
             return
         text = self.path.read_text(encoding="utf-8", errors="replace")
+        self._is_torn = not text.endswith("\n")
         rows = csv.reader(io.StringIO(text, newline=""))
         if tuple(next(rows, ())) != COLUMNS:
             raise DataError(
