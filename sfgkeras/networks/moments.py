@@ -6,9 +6,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from sfgkeras.networks.flat_adam import FlatAdam
+
 
 def slots_of(optimizer: Any) -> dict[str, list[Any]]:
     """Returns what an optimiser keeps of every variable that it trains, by name, in the order of these variables."""
+    if isinstance(optimizer, FlatAdam):
+        return optimizer.slots()
     count = len(optimizer._trainable_variables)
     listed = {name: list(value) for name, value in vars(optimizer).items() if isinstance(value, list)}
     return {

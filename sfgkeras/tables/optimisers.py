@@ -49,9 +49,9 @@ class MomentumSettings(Settings):
 
 
 def _adam() -> BuildOptimiser:
-    import keras
+    from sfgkeras.networks.flat_adam import FlatAdam
 
-    return keras.optimizers.Adam
+    return FlatAdam
 
 
 def _nadam() -> BuildOptimiser:
