@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfgkeras.errors import DataError, Problem
+from sfgkeras.errors import ConfigError, DataError, Problem
 from sfgkeras.preprocessing.percentiles import exact_percentiles
 from sfgkeras.preprocessing.settings import require
 from sfgkeras.preprocessing.volume import StepContext, Volume
@@ -54,12 +54,15 @@ def clip_intensities(
 
     Raises:
         DataError: If the image is not finite.
+        ConfigError: If there are neither limits nor percentiles.
 
     Example:
         >>> clip_intensities(np.array([-5.0, 1.0, 9.0]), (0, 5)).tolist()
         [0.0, 1.0, 5.0]
     """
     image = np.asarray(image)
+    if limits is None and percentiles is None:
+        raise ConfigError("clip needs limits or percentiles")
     if limits is None:
         low, high = exact_percentiles(image, np.asarray(percentiles, dtype=np.float64))
     else:

@@ -146,6 +146,24 @@ def test_a_roll_turns_a_face_that_looks_ahead_and_hides_nothing():
         np.testing.assert_allclose(same, facing)
 
 
+def test_parts_face_the_camera_by_the_slope_of_the_head_there():
+    """The normal of the ellipsoid is the gradient of its equation, here by finite differences."""
+
+    def level(x, y, z):
+        return np.square(np.array([x, y, z]) / HEAD).sum()
+
+    _, facing = turned_landmarks(np.zeros(3))
+    for (x, y), found in zip(LANDMARKS.values(), facing, strict=True):
+        z = HEAD[2] * np.sqrt(1 - (x / HEAD[0]) ** 2 - (y / HEAD[1]) ** 2)
+        step = 1e-6
+        gradient = [
+            level(x + step, y, z) - level(x - step, y, z),
+            level(x, y + step, z) - level(x, y - step, z),
+            level(x, y, z + step) - level(x, y, z - step),
+        ]
+        assert found == pytest.approx(gradient[2] / np.linalg.norm(gradient), abs=1e-6)
+
+
 def test_half_of_a_face_from_the_side_is_hidden_by_the_other_half():
     _, facing = turned_landmarks(np.array([0.0, 0.0, 60.0]))
     names = np.array(list(LANDMARKS))

@@ -10,6 +10,7 @@ from scipy.ndimage import label
 
 from sfgkeras.data.subjects import read_split, read_table
 from sfgkeras.errors import DataError
+from sfgkeras.phantom import shapes
 from sfgkeras.phantom.cohort_files import phases
 from sfgkeras.phantom.shapes import (
     KIND_NAMES,
@@ -271,6 +272,28 @@ def test_a_tail_begins_at_the_back_bends_upwards_and_becomes_thinner():
             found.append(np.linalg.norm(steps, axis=1).sum())
     assert 0.85 <= min(lengths[1.0]) <= max(lengths[1.0]) <= 1.15
     assert max(lengths[0.42]) < 0.5
+
+
+def test_a_cat_has_a_longer_tail_than_a_dog():
+    for seed in range(10):
+        tails = [np.array(draw_animal(np.random.default_rng(seed), kind).shapes[-1].points) for kind in (0, 1)]
+        cat, dog = (np.linalg.norm(np.diff(tail, axis=0), axis=1).sum() for tail in tails)
+        assert cat > 0.85 > 0.5 > dog
+
+
+def test_the_colours_of_animal_and_ground_are_never_alike(monkeypatch):
+    """Of two colours drawn at random, several of a hundred pairs are."""
+    drawn = []
+
+    def record(rng, colour, centres):
+        drawn.append(colour)
+        return np.zeros((*centres[0].shape, 3))
+
+    monkeypatch.setattr(shapes, "textured", record)
+    for seed in range(100):
+        drawn.clear()
+        paint(np.random.default_rng(seed), np.zeros((4, 4)), pixel_centres(4))
+        assert np.linalg.norm(drawn[0] - drawn[-1]) >= LEAST_CONTRAST
 
 
 def test_a_texture_changes_a_colour_along_one_direction_of_colours():

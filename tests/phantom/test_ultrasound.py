@@ -70,7 +70,12 @@ def test_the_ends_of_axes_lie_on_the_border_of_the_organ(scans):
     inwards = [scan.landmarks + 0.22 * (middle - scan.landmarks) for scan, middle in zip(kidneys, middles, strict=True)]
     inner = np.mean([brightness(scan, points).mean() for scan, points in zip(kidneys, inwards, strict=True)])
     centre = np.mean([brightness(scan, [middle])[0] for scan, middle in zip(kidneys, middles, strict=True)])
+    outwards = [
+        scan.landmarks - 0.12 * (middle - scan.landmarks) for scan, middle in zip(kidneys, middles, strict=True)
+    ]
+    outer = np.mean([brightness(scan, points).mean() for scan, points in zip(kidneys, outwards, strict=True)])
     assert on > inner + 20
+    assert on > outer + 20
     assert centre > inner + 20
 
 
