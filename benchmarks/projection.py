@@ -92,12 +92,13 @@ def count_work(sharing: str, window: int, batch: int) -> Work:
 
 def _traced(network: Any, window: int, batch: int) -> list[Any]:
     """Returns the operations of a training step, forward, backward and Adam, in one flat graph."""
-    import keras
     import tensorflow as tf
+
+    from sfgkeras.networks.flat_adam import FlatAdam
 
     images, targets, weights = random_batch(NUM_TASKS, batch, (window, window))
     losses = build_losses(network)
-    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer = FlatAdam(1e-3)
     optimizer.build(network.trainable_variables)
 
     @tf.function(autograph=False)
