@@ -1,10 +1,13 @@
 """Affinity of tasks and the branches that it makes, against numbers worked out on paper."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from sfgkeras.errors import ConfigError
 from sfgkeras.sharing import FullyAdaptive
+from sfgkeras.sharing.adaptive_trunk import joined_branches
 from sfgkeras.sharing.affinity import best_grouping, branch_affinity, separation_loss, task_affinity
 
 PAIRS = np.array([[1.0, 0.9, 0.5, 0.4], [0.9, 1.0, 0.6, 0.5], [0.5, 0.6, 1.0, 0.8], [0.4, 0.5, 0.8, 1.0]])
@@ -101,3 +104,82 @@ def test_moments_behind_the_end_or_without_a_stage_are_refused():
         FullyAdaptive(split_at=(50, 200)).moments(3, 0, 100)
     with pytest.raises(ConfigError, match="has 3 moments for 2 stages that tasks share; leave some out"):
         FullyAdaptive(split_at=(0.1, 0.2, 0.3)).moments(2, 0, 100)
+
+
+def cost_of(affinity, branches, groups, cost):
+    """What a grouping costs, straight from its definition."""
+    lost = []
+    for group in groups:
+        for one in group:
+            likeness = [1.0]
+            for other in group:
+                if one != other:
+                    block = affinity[np.ix_(branches[one], branches[other])]
+                    likeness.append((block.min(axis=1).mean() + block.min(axis=0).mean()) / 2)
+            lost.append(1.0 - min(likeness))
+    return cost * (len(groups) - 1) + np.mean(lost)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_grouping_costs_least_of_all_that_there_are(seed):
+    """Every way to number four branches of one, two and three tasks is tried."""
+    rng = np.random.default_rng(seed)
+    affinity = rng.uniform(size=(7, 7))
+    affinity = (affinity + affinity.T) / 2
+    np.fill_diagonal(affinity, 1.0)
+    branches, cost = [(0,), (1, 4), (2, 3, 6), (5,)], rng.uniform(0, 0.4)
+    found = best_grouping(affinity, branches, cost)
+    assert sorted(task for group in found for task in group) == list(range(7))
+    place = {task: number for number, branch in enumerate(branches) for task in branch}
+    groups = [sorted({place[task] for task in group}) for group in found]
+    least = min(
+        cost_of(affinity, branches, [np.flatnonzero(np.array(numbers) == each) for each in set(numbers)], cost)
+        for numbers in itertools.product(range(4), repeat=4)
+    )
+    assert cost_of(affinity, branches, groups, cost) == pytest.approx(least)
+
+
+def test_of_groupings_that_cost_the_same_the_one_of_fewest_groups_is_taken():
+    assert best_grouping(np.ones((3, 3)), LEAVES[:3], 0.0) == ((0, 1, 2),)
+
+
+def test_tasks_without_any_error_agree_by_half_and_one_task_is_its_own_branch():
+    np.testing.assert_array_equal(task_affinity(np.full((4, 2), np.nan)), [[1.0, 0.5], [0.5, 1.0]])
+    np.testing.assert_array_equal(task_affinity(np.ones((4, 1))), [[1.0]])
+    assert best_grouping(np.ones((1, 1)), [(0,)], 0.2) == ((0,),)
+
+
+def test_errors_may_have_any_unit_and_order():
+    rng = np.random.default_rng(0)
+    errors = rng.exponential(size=(40, 3))
+    affinity = task_affinity(errors)
+    np.testing.assert_array_equal(affinity, affinity.T)
+    np.testing.assert_array_equal(task_affinity(errors * [1, 1000, 1e-3] + [0, -5, 7]), affinity)
+    np.testing.assert_array_equal(task_affinity(errors[rng.permutation(40)]), affinity)
+    np.testing.assert_array_equal(task_affinity(errors[:, [2, 0, 1]]), affinity[np.ix_([2, 0, 1], [2, 0, 1])])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_branches_that_meet_are_joined_however_far_the_chain_goes(seed):
+    """Against reachability: powers of the matrix of who stands with whom in a branch."""
+    rng = np.random.default_rng(seed)
+    branches = [tuple(rng.choice(9, size=rng.integers(1, 4), replace=False).tolist()) for _ in range(5)]
+    tasks = sorted({task for branch in branches for task in branch})
+    together = np.array([[any({a, b} <= set(branch) for branch in branches) for b in tasks] for a in tasks])
+    reached = np.linalg.matrix_power(together.astype(int), len(tasks)) > 0
+    expected = sorted({tuple(task for task, is_there in zip(tasks, row, strict=True) if is_there) for row in reached})
+    assert joined_branches(branches) == expected
+    assert joined_branches(branches[::-1]) == expected
+
+
+def test_moments_are_whole_iterations_from_1_on_and_are_shared_out_from_the_last_stage():
+    """A fraction counts from where the training begins; of a training of one step all moments are that step."""
+    assert FullyAdaptive(split_at=(0.001,)).moments(1, 0, 100) == [(1, 0)]
+    assert FullyAdaptive(split_at=(0.5, 0.75)).moments(5, 100, 300) == [
+        (200, 4),
+        (200, 3),
+        (200, 2),
+        (250, 1),
+        (250, 0),
+    ]
+    assert FullyAdaptive(split_at=(100,)).moments(1, 0, 100) == [(100, 0)]  # the last iteration is not behind the end

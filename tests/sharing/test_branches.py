@@ -1,6 +1,9 @@
 """Trees of tasks as text: read, written, refused; shared out over stages and filters."""
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sfgkeras.architecture.graph import build_architecture
 from sfgkeras.architecture.stage import Stage
@@ -123,3 +126,63 @@ def test_every_branch_reads_the_one_that_it_has_grown_from():
     assert [connections.num_channels(1, group) for group in connections.stage_groups(2)] == [6, 2, 6]
     assert [connections.num_channels(2, task) for task in range(4)] == [4, 4, 2, 2]
     assert [connections.leader(1, reader) for reader in connections.readers(1)] == [0, 2, 0]
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters='"', exclude_categories=["Cc", "Cs", "Z"]), min_size=1)
+SPLITS = st.lists(
+    st.tuples(NAMES, st.lists(st.lists(NAMES, min_size=1, max_size=3).map(tuple), max_size=3).map(tuple)), max_size=3
+).map(tuple)
+
+
+@settings(max_examples=80, deadline=None)
+@given(splits=SPLITS)
+def test_what_is_written_is_read_back_whatever_names_there_are(splits):
+    """Names with marks of the text in them are quoted."""
+    assert read_splits(write_splits(splits)) == splits
+
+
+@pytest.mark.parametrize("name", ["a b", "a:b", "a,b", "a|b", "a>b", "ct"])
+def test_names_are_quoted_where_they_hold_a_mark_or_a_space(name):
+    assert write_splits([(name, ())]) == (name if name == "ct" else f'"{name}"')
+
+
+@settings(max_examples=80, deadline=None)
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), more=st.integers(0, 40))
+def test_all_filters_are_shared_out_and_no_branch_goes_without(sizes, more):
+    """None is further than one filter from its part, but where one was needed for a branch that had none."""
+    ends = np.cumsum(sizes)
+    partition = tuple(tuple(range(end - size, end)) for size, end in zip(sizes, ends, strict=True))
+    filters = len(sizes) + more
+    found = np.array(filters_of_branches(filters, partition, "conv"))
+    parts = filters * np.array(sizes) / sum(sizes)
+    assert found.sum() == filters
+    assert found.min() >= 1
+    if (np.floor(parts) >= 1).all():
+        assert np.abs(found - parts).max() < 1
+
+
+def test_branches_are_found_by_task_and_tasks_by_branch():
+    partitions = partitions_of(
+        read_splits("conv_2: ct, mr, sex | seg > conv_3: ct, mr | sex | seg"), architecture(), TASKS
+    )
+    connections = connect_branches(architecture(), partitions, 4)
+    assert [connections.branch_of(2, task) for task in range(4)] == [0, 0, 2, 3]
+    assert connections.tasks_of(1, 0) == (0, 1, 3)
+    assert connections.tasks_of(1, 2) == (2,)
+    assert [connections.sources(1, reader) for reader in range(4)] == [(0,), (0,), (2,), (0,)]
+    assert [len(allocation) for allocation in connections.allocation] == [8, 8, 8, 8, 32]
+
+
+def test_branches_may_bring_their_numbers_of_filters():
+    partitions = partitions_of(read_splits("conv_3: ct, mr, sex | seg"), architecture(), TASKS)
+    filters = [[8], [8], [7, 2], [1, 4], [8, 8, 8, 8]]
+    connections = connect_branches(architecture(), partitions, 4, filters)
+    found = [[connections.num_channels(stage, task) for task in (0, 2)] for stage in range(5)]
+    assert found == [[8, 8], [8, 8], [7, 2], [1, 4], [8, 8]]  # the last stage is one per task
+
+
+def test_names_of_tasks_may_be_written_in_any_case_unless_two_differ_in_nothing_else():
+    found = partitions_of(read_splits("conv_2: Ct | SEX, seg"), architecture((None,) * 3), ("ct", "seg", "sex"))
+    assert found[1] == ((0,), (1, 2))
+    found = partitions_of(read_splits("conv_2: CT | ct"), architecture((None,) * 2), ("ct", "CT"))
+    assert found[1] == ((0,), (1,))

@@ -1,14 +1,27 @@
 """Which tasks share what: by hand, for filters with probabilities, fixed groups and mixtures of features."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from sfgkeras.architecture.graph import Architecture
+from sfgkeras.architecture.graph import Architecture, build_architecture
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.networks import MultiTaskNetwork
 from sfgkeras.sharing import SHARING
-from sfgkeras.sharing.used_in_common import groups_in_common, mixed_in_common, used_in_common
+from sfgkeras.sharing.allocation import connect
+from sfgkeras.sharing.used_in_common import (
+    among_all,
+    groups_in_common,
+    learned_by_stage,
+    mixed_in_common,
+    tasks_served,
+    used_in_common,
+)
 
 STAGES = (Stage(2), Stage(2), Stage(2))
 CHAIN = Architecture(STAGES, (2, 2))
@@ -142,3 +155,55 @@ def test_weights_of_a_task_that_has_left_are_not_there():
     assert np.isnan(weights[1]).all()
     assert np.isnan(weights[:, 1]).all()
     np.testing.assert_allclose(weights[0, 2], 0.1, atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(use=arrays(float, (3, 5), elements=st.floats(0, 10).map(lambda value: 0.0 if value < 1e-3 else value)))
+def test_what_is_common_is_a_part_whatever_is_used(use):
+    """The part times all that a task uses is the same seen from either task: what they have in common."""
+    matrix = used_in_common(use)
+    assert ((matrix >= 0) & (matrix <= 1 + 1e-12)).all()
+    np.testing.assert_array_equal(np.diag(matrix), 1.0)
+    common = matrix * use.sum(axis=1)[:, None]
+    there = use.sum(axis=1) > 0
+    np.testing.assert_allclose(common[np.ix_(there, there)], common[np.ix_(there, there)].T, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(used_in_common(7 * use), matrix)
+    np.testing.assert_allclose(used_in_common(np.repeat(use, 2, axis=1)), matrix)
+
+
+def test_things_may_have_any_number_of_axes():
+    use = np.random.default_rng(0).uniform(size=(2, 3, 4))
+    np.testing.assert_allclose(used_in_common(use), used_in_common(use.reshape(2, 12)))
+
+
+def test_a_matrix_of_some_tasks_is_one_of_all_in_which_the_others_share_nothing():
+    found = among_all(np.array([[1.0, 0.25], [0.5, 1.0]]), [2, 0], 4)
+    expected = np.eye(4)
+    expected[2, 0], expected[0, 2] = 0.25, 0.5
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_mixture_of_nothing_shares_nothing():
+    np.testing.assert_array_equal(mixed_in_common([[0.0, 0.0], [0.5, 0.5]]), np.eye(2))
+
+
+def test_what_is_learned_is_named_by_quantity_and_stage():
+    assert learned_by_stage("alpha", {"conv_1": [1, 2]}).keys() == {"alpha/conv_1"}
+
+
+@pytest.mark.parametrize("routing", ["mixed", "separate", "dense"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_group_serves_the_tasks_whose_head_would_compute_it(routing, seed):
+    """Against the connections of networks of which one head alone is wanted: with a skip, and a head further down."""
+    stages = [Stage(4, name="down", pools=True), Stage(4, name="bottom"), Stage(4, upsamples=True, skip="down")]
+    architecture = build_architecture(stages, 1.0, [None, None, "bottom"])
+    rng = np.random.default_rng(seed)
+    groups = [rng.integers(0, 4, size=4) for _ in stages]
+    present = [np.isin(np.arange(4), each) for each in groups]
+    served = tasks_served(architecture, present, routing)
+    whole = connect(architecture, groups, 3, routing)
+    for task in range(3):
+        alone = dataclasses.replace(whole, heads=(task,))
+        for stage in range(3):
+            expected = [group in alone.stage_groups(stage) for group in range(4)]
+            np.testing.assert_array_equal(served[stage][:, task] & present[stage], expected)
