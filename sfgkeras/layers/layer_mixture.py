@@ -46,7 +46,8 @@ class LayerMixture(keras.layers.Layer):
             name="beta",
         )
         for projection, shape in zip(self.projections, input_shape, strict=False):
-            if projection is not None:
+            # One that was read from a file is built already.
+            if projection is not None and not projection.built:
                 projection.build(shape)
         self.built = True
 
