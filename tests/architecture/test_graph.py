@@ -1,8 +1,10 @@
 """Stages that fit each other, and those that do not."""
 
+import dataclasses
+
 import pytest
 
-from sfgkeras.architecture.graph import build_architecture, stages_behind
+from sfgkeras.architecture.graph import UnknownStage, build_architecture, place_of, stage_levels, stages_behind
 from sfgkeras.architecture.stage import Stage
 
 U = (
@@ -100,3 +102,91 @@ def test_the_share_of_the_maximum_is_a_part_of_one():
 def test_a_width_that_is_not_positive_is_refused(width):
     with pytest.raises(ValueError, match=f"width = {width}"):
         build_architecture(U, width, [None])
+
+
+TWO_LEVELS = (
+    Stage(4, name="down_1", pools=True),
+    Stage(4, name="down_2", pools=True),
+    Stage(4, name="bottom"),
+    Stage(4, name="up_2a", upsamples=True, skip="down_2"),
+    Stage(4, name="up_2b"),
+    Stage(4, name="up_1", upsamples=True, skip="down_1"),
+)
+
+
+@pytest.mark.parametrize(
+    ("tap", "count", "expected"),
+    [
+        (None, 1, ["up_2b"]),  # the last stage of the next coarser level; the bottom is not on the way up
+        (None, 5, ["up_2b"]),
+        (None, 0, []),
+        ("up_2b", 1, []),
+        ("bottom", 1, []),
+    ],
+)
+def test_further_heads_sit_where_a_level_of_the_way_up_ends(tap, count, expected):
+    architecture = build_architecture(TWO_LEVELS, 1.0, [tap, None], supervised=(count, 0))
+    assert [architecture.names[stage] for task, stage in architecture.supervised] == expected
+    assert all(task == 0 for task, _ in architecture.supervised)
+    for index in range(6):
+        assert architecture.supervised_tasks(index) == ([0] if architecture.names[index] in expected else [])
+
+
+def test_of_three_levels_the_finest_comes_first():
+    deeper = [Stage(4, name="top", pools=True), *TWO_LEVELS, Stage(4, name="up_0", upsamples=True, skip="top")]
+    architecture = build_architecture(deeper, 1.0, [None])
+    assert [architecture.names[stage] for stage in architecture.way_up(7)] == ["up_1", "up_2b"]
+    assert architecture.way_up(0) == ()
+
+
+def test_who_stands_behind_and_before_is_what_can_be_reached():
+    architecture = build_architecture(TWO_LEVELS, 1.0, [None, "bottom"])
+    assert architecture.stages_behind(1) == [2, 3, 4, 5]
+    assert architecture.stages_behind(5) == []
+    assert architecture.stages_before(0) == [0, 1, 2, 3, 4]
+    assert architecture.stages_before(1) == [0, 1]
+    assert [architecture.tasks_behind(index) for index in (0, 2, 3)] == [[0, 1], [0, 1], [0]]
+
+
+def test_other_stages_have_the_same_connections_and_do_not_remember_the_old_ones():
+    architecture = build_architecture(U, 1.0, [None, "bottom"])
+    assert architecture.names[0] == "down_1"  # which is kept
+    other = architecture.with_stages([Stage(7, name=name, pools=name == "b", upsamples=name == "d") for name in "abcd"])
+    assert other.names == ("a", "b", "c", "d")
+    assert other.taps == architecture.taps
+    assert other.sources(3) == (2,)
+
+
+def test_levels_follow_what_a_stage_reads():
+    stages = [Stage(1, name="a", pools=True), Stage(1, pools=True), Stage(1, reads="a", pools=True), Stage(1)]
+    assert stage_levels(stages) == (0, 1, 0, 1)
+
+
+def test_an_unknown_stage_is_told_with_those_that_there_are():
+    with pytest.raises(UnknownStage, match="there is no stage 'botom', did you mean 'bottom'") as error:
+        place_of("botom", ("down", "bottom"))
+    assert (error.value.stage, error.value.names) == ("botom", ("down", "bottom"))
+
+
+@pytest.mark.parametrize(("skip", "expected"), [("", ()), ("a", ("a",)), (("a", "b"), ("a", "b")), (("", "b"), ("b",))])
+def test_skips_are_none_one_or_several(skip, expected):
+    assert Stage(4, skip=skip).skips == expected
+
+
+def test_blocks_come_in_their_order_as_often_as_they_are_asked_for():
+    stage = Stage(4, num_blocks=2, blocks=("residual", "boundary_refinement"))
+    kinds = [len(plan.convolutions) == 2 and plan.convolutions[0].is_activated for plan in stage.block_plans(2)]
+    assert kinds == [True, False, True, False]
+    assert Stage(4).block_plans(3) == ()
+    with pytest.raises(ValueError, match="unknown .* 'residul', did you mean 'residual'"):
+        Stage(4, num_blocks=1, blocks=("residul",)).block_plans(2)
+
+
+@pytest.mark.parametrize(
+    ("filters", "width", "expected"), [(64, 0.5, 32), (3, 0.5, 2), (5, 0.5, 2), (4, 0.01, 1), (4, 3, 12)]
+)
+def test_a_scaled_stage_has_other_filters_and_nothing_else(filters, width, expected):
+    stage = Stage(filters, 5, num_blocks=2, dilation=3, pools=True, name="x", maximum_share=0.5)
+    scaled = stage.scaled(width)
+    assert scaled.filters == expected
+    assert scaled == dataclasses.replace(stage, filters=expected)

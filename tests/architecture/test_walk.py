@@ -6,7 +6,7 @@ from keras import ops
 
 from sfgkeras.architecture.graph import build_architecture
 from sfgkeras.architecture.stage import Stage
-from sfgkeras.architecture.walk import TensorOperations, walk
+from sfgkeras.architecture.walk import TensorOperations, walk, walk_and_keep
 
 
 class OneGroup:
@@ -123,3 +123,102 @@ def test_features_are_pooled_once_for_the_next_stage_and_for_a_head():
     operations = Recording()
     send([Stage(1, name="down", pools=True), Stage(1)], np.zeros((1, 4, 4, 1), "float32"), ("down", None), operations)
     assert operations.pooled == 1
+
+
+class Several(OneGroup):
+    """Streams 0 and 1 everywhere; task t reads stream t, and what every stage leaves for stream 1 is kept."""
+
+    def stage_groups(self, index):
+        return (0, 1)
+
+    def head_groups(self, task):
+        return (task,)
+
+    def kept_groups(self, index):
+        return (1,) if index == 0 else ()
+
+
+class Counted(TensorOperations):
+    """Notes what is done to which tensor."""
+
+    def __init__(self):
+        self.done = []
+
+    def pool(self, features, maximum_share=1.0):
+        self.done.append("pool")
+        return super().pool(features, maximum_share)
+
+    def upsample(self, features, like):
+        self.done.append("upsample")
+        return super().upsample(features, like)
+
+    def concatenate(self, parts):
+        self.done.append("concatenate")
+        return super().concatenate(parts)
+
+
+STAGES = (
+    Stage(1, name="down", pools=True),
+    Stage(1, name="bottom"),
+    Stage(1, name="up", upsamples=True, skip="down"),
+)
+
+
+@pytest.mark.parametrize(("joined", "each"), [(True, 1), (False, 2)])
+def test_streams_that_are_one_tensor_are_pooled_upsampled_and_joined_once(joined, each):
+    operations = Counted()
+
+    def run_stage(index, streams, sized_image):
+        found = streams[0] + 1.0
+        return {0: found, 1: found if joined else streams[1] + 1.0}
+
+    walk(build_architecture(STAGES, 1.0, [None, None]), ops.ones((1, 4, 1, 1)), Several(), operations, run_stage)
+    assert operations.done == ["pool"] * each + ["upsample"] * each + ["concatenate"] * each
+
+
+def test_every_task_is_handed_its_own_stream_and_what_is_kept_is_there_in_the_end():
+    """Stream 0 counts by ones, stream 1 by tens; what is kept is what a stage leaves before its pooling."""
+
+    def run_stage(index, streams, sized_image):
+        return {0: streams[0][..., :1] + 1.0, 1: streams[1][..., :1] + 10.0}
+
+    image = ops.convert_to_tensor(np.arange(4, dtype="float32").reshape(1, 4, 1, 1))
+    architecture = build_architecture(STAGES, 1.0, [None, None])
+    heads, kept = walk_and_keep(architecture, image, Several(), TensorOperations(), run_stage)
+    np.testing.assert_array_equal(np.asarray(heads[0][0]).ravel(), [4, 4, 6, 6])
+    np.testing.assert_array_equal(np.asarray(heads[1][1]).ravel(), [31, 31, 33, 33])
+    assert [list(head) for head in heads] == [[0], [1]]
+    assert list(kept) == [0]
+    np.testing.assert_array_equal(np.asarray(kept[0][1]).ravel(), [10, 11, 12, 13])
+
+
+def test_a_stage_can_have_the_image_at_its_own_size_pooled_once_per_level():
+    operations, sizes = Counted(), []
+
+    def run_stage(index, streams, sized_image):
+        sizes.append((sized_image().shape[1], sized_image().shape[1])[0])
+        return streams
+
+    stages = [Stage(1, pools=True), Stage(1, pools=True), Stage(1), Stage(1, upsamples=True)]
+    image = ops.convert_to_tensor(np.arange(5, dtype="float32").reshape(1, 5, 1, 1))
+    walk(build_architecture(stages, 1.0, [None]), image, OneGroup(), operations, run_stage)
+    assert sizes == [5, 3, 2, 3]
+    assert operations.done.count("pool") == 4  # two of features, two of the image
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_pooling_and_upsampling_of_any_rank_are_those_of_numpy(rank):
+    rng, operations = np.random.default_rng(rank), TensorOperations()
+    image = rng.normal(size=(2, *(4,) * rank, 3)).astype("float32")
+    blocks = image.reshape(2, *(2, 2) * rank, 3)
+    inner = tuple(range(2, 2 * rank + 1, 2))
+    largest, mean = blocks.max(axis=inner), blocks.mean(axis=inner)
+    for share in (1.0, 0.0, 0.3):
+        found = operations.pool(ops.convert_to_tensor(image), share)
+        np.testing.assert_allclose(found, share * largest + (1 - share) * mean, rtol=1e-4, atol=1e-6)
+    repeated = image
+    for axis in range(1, rank + 1):
+        repeated = np.repeat(repeated, 2, axis=axis)
+    cut = (slice(None), *(slice(0, 7),) * rank)
+    found = operations.upsample(ops.convert_to_tensor(image), ops.zeros((2, *(7,) * rank, 1)))
+    np.testing.assert_array_equal(found, repeated[cut])

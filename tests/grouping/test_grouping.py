@@ -5,6 +5,10 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from keras import ops
 
 from sfgkeras import grouping
 
@@ -218,3 +222,69 @@ def test_a_drawn_allocation_keeps_the_counts_and_depends_on_the_seed():
 def test_fractions_that_do_not_sum_to_one_are_refused():
     with pytest.raises(ValueError, match=r"fractions = \[0.5, 0.6\]"):
         grouping.count_allocation(8, (0.5, 0.6))
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+def test_the_average_of_all_draws_is_that_of_many_random_ones(temperature):
+    """To 0.04, as its documentation says: against 20 000 draws of twelve filters."""
+    rng = np.random.default_rng(0)
+    p = np.concatenate([[[0.2, 0.2, 0.6], [0.05, 0.9, 0.05], [1 / 3, 1 / 3, 1 / 3]], rng.dirichlet(np.ones(3), 9)])
+    noise = rng.gumbel(size=(20_000, 12, 3))
+    scores = (np.log(p) + noise) / temperature
+    expected = scipy.special.softmax(scores, axis=-1).mean(axis=0)
+    found = grouping.expected_assignment(ops.convert_to_tensor(np.log(p).astype("float32")), temperature)
+    np.testing.assert_allclose(found, expected, atol=0.04)
+    np.testing.assert_allclose(ops.sum(found, axis=-1), 1.0, rtol=1e-5)
+
+
+def test_warmer_masks_are_nearer_to_equal_parts_and_cooler_ones_to_p():
+    log_p = ops.convert_to_tensor(np.log(np.float32([[0.1, 0.2, 0.7]])))
+    distances = [
+        np.abs(np.asarray(grouping.expected_assignment(log_p, temperature)) - 1 / 3).max()
+        for temperature in (0.01, 0.3, 1.0, 5.0, 100.0)
+    ]
+    assert distances == sorted(distances, reverse=True)
+    np.testing.assert_allclose(grouping.expected_assignment(log_p, 0.01), [[0.1, 0.2, 0.7]], atol=0.04)
+
+
+@settings(max_examples=40, deadline=None)
+@given(logits=arrays("float32", (3, 4), elements=st.floats(-30, 30, width=32)), order=st.permutations(range(4)))
+def test_probabilities_go_with_their_groups_and_are_what_makes_them_so(logits, order):
+    """Groups in another order have their probabilities in that order; logits are found again from probabilities."""
+    p = np.asarray(grouping.grouping_probabilities(ops.convert_to_tensor(logits)))
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-5)
+    softplus = np.logaddexp(0, logits.astype("float64"))
+    np.testing.assert_allclose(p, softplus / softplus.sum(axis=1, keepdims=True), rtol=1e-4)
+    moved = grouping.grouping_probabilities(ops.convert_to_tensor(logits[:, list(order)]))
+    np.testing.assert_allclose(moved, p[:, list(order)], rtol=1e-5)
+    again = grouping.grouping_probabilities(ops.convert_to_tensor(grouping.initial_grouping_logits(p)))
+    np.testing.assert_allclose(again, p, atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), filters=st.integers(0, 70), multiple=st.sampled_from([1, 2, 8]))
+def test_every_filter_has_a_group_and_no_group_is_a_unit_off_its_fraction(data, filters, multiple):
+    shares = np.array(data.draw(st.lists(st.integers(0, 9), min_size=2, max_size=5).filter(any)), float)
+    shares /= shares.sum()
+    counts = np.array(grouping.count_allocation(filters, shares.tolist(), multiple))
+    assert counts.sum() == filters
+    assert (counts >= 0).all()
+    assert (counts % multiple > 0).sum() <= 1  # one group alone may hold what is left over
+    assert np.abs(counts - shares * filters).max() < 2 * multiple
+    if multiple == 1:
+        assert np.abs(counts - shares * filters).max() < 1
+        assert (counts[shares == 0] == 0).all()
+
+
+def test_filters_count_as_decided_from_nine_tenths_on_in_whatever_layer_they_are():
+    layers = [np.float32([[0.9, 0.1], [0.89, 0.11]]), np.float32([[0.05, 0.95], [0.0, 1.0], [0.5, 0.5]])]
+    assert float(grouping.undecided_share([ops.convert_to_tensor(layer) for layer in layers])) == pytest.approx(2 / 5)
+    shares = [0.0, 0.05, 0.0501, 1.0]
+    assert [bool(grouping.is_decided(share)) for share in shares] == [True, True, False, False]
+
+
+def test_a_temperature_that_does_not_fall_stays_and_one_of_a_tensor_has_its_shape():
+    steps = ops.convert_to_tensor(np.array([[0, 10], [20, 10**9]]))
+    np.testing.assert_allclose(grouping.temperature_schedule(steps, 2.0, 0.0, 0.5), np.full((2, 2), 2.0))
+    found = grouping.temperature_schedule(steps, 2.0, 0.1, 0.5)
+    np.testing.assert_allclose(found, [[2.0, 2 * np.exp(-1)], [0.5, 0.5]], rtol=1e-5)

@@ -352,3 +352,94 @@ def test_a_given_allocation_draws_no_seed_and_one_by_fractions_does():
         kernels[name] = np.asarray(trunk.convolutions["0_2"].kernel)
     np.testing.assert_array_equal(kernels["given"], kernels["hard"])
     assert np.abs(kernels["drawn"] - kernels["hard"]).max() > 1e-3
+
+
+def alphas(trunk):
+    return [np.asarray(unit.alpha) for unit in trunk.units]
+
+
+def test_settings_of_units_are_what_they_begin_with():
+    stages = (stage(4, "one"), stage(8, "two"))
+    for found in alphas(build(CrossStitch(weight=0.7), stages)):
+        np.testing.assert_allclose(found, [[0.7, 0.3], [0.3, 0.7]], rtol=1e-6)
+    assert [each.shape for each in alphas(build(CrossStitch(per_channel=True), stages))] == [(2, 2, 2), (2, 2, 4)]
+    sluice = build(Sluice(weight=0.7), stages)
+    np.testing.assert_allclose(np.diag(alphas(sluice)[0]), 0.7, rtol=1e-6)
+    for mixture in sluice.mixtures:
+        np.testing.assert_allclose(mixture.beta, [0.3, 0.7], rtol=1e-6)
+    uniform = build(Sluice(initialisation="uniform", subspaces=4), (stage(8, "one"), stage(8, "two")))
+    np.testing.assert_allclose(alphas(uniform)[0], np.full((8, 8), 1 / 8), rtol=1e-6)
+    np.testing.assert_allclose(uniform.mixtures[0].beta, [0.5, 0.5], rtol=1e-6)
+
+
+def test_penalties_of_mechanisms_are_their_weights_times_what_they_are_of():
+    """Squares of all cross-stitch weights; products of filters of different subspaces; distances of kernels."""
+    stages = (stage(4, "one"), stage(8, "two"))
+    stitched = build(CrossStitch(decay=0.5), stages)
+    assert float(sum(stitched.losses)) == pytest.approx(
+        0.5 * sum((each**2).sum() for each in alphas(stitched)), rel=1e-5
+    )
+    assert build(CrossStitch(), stages).losses == []
+
+    def kernels(trunk):
+        return {key: np.asarray(layer.kernel)[0, 0] for key, layer in trunk.convolutions.items()}
+
+    sluice = build(Sluice(orthogonality=0.25), stages)
+    halves = [np.split(kernel, 2, axis=-1) for kernel in kernels(sluice).values()]
+    overlap = sum(((one.T @ other) ** 2).sum() for one, other in halves)
+    assert float(sum(sluice.losses)) == pytest.approx(0.25 * overlap, rel=1e-4)
+    assert build(Sluice(orthogonality=0.0), stages).losses == build(Sluice(subspaces=1), stages).losses == []
+
+    soft = build(SoftSharing(strength=0.1, layers=("two",)), stages)
+    own = kernels(soft)
+    distance = ((own["1_0"] - own["1_1"]) ** 2).sum()
+    assert float(sum(soft.losses)) == pytest.approx(0.1 * distance, rel=1e-4)
+    absolute = build(SoftSharing(strength=0.1, distance="absolute"), stages)
+    own = kernels(absolute)
+    distance = sum(np.abs(own[f"{index}_0"] - own[f"{index}_1"]).sum() for index in (0, 1))
+    assert float(sum(absolute.losses)) == pytest.approx(0.1 * distance, rel=1e-4)
+
+
+@pytest.mark.parametrize("mask_residual", [True, False])
+@pytest.mark.parametrize("routing", ["mixed", "separate"])
+def test_blocks_stay_within_the_channels_of_their_stream_if_they_are_masked(routing, mask_residual):
+    """A task's stream has its own filters and the shared ones; a block that is not masked writes into all."""
+    stages = (stage(6, "one", num_blocks=1),)
+    trunk = build(SFG(routing=routing, mask_residual=mask_residual), stages)
+    groups = np.array([0, 1, 2, 2, 1, 0])
+    trunk.convolutions[0].grouping.grouping_logits.assign(np.where(np.eye(3)[groups] == 1, 9.0, -99.0))
+    for task, found in enumerate(outputs(trunk, temperature=ONE, source=MODE)):
+        is_empty = np.abs(found).max(axis=(0, 1, 2)) == 0
+        outside = groups == 1 - task
+        assert not is_empty[~outside].any()
+        assert is_empty[outside].all() == mask_residual
+
+
+@pytest.mark.parametrize(
+    "sharing", [SFG(entropy_decay=0.5), SFG(entropy_decay=0.0), ConstantP()], ids=["0.5", "0", "p"]
+)
+def test_the_entropy_of_probabilities_that_are_learned_is_taken_off_the_loss(sharing):
+    """`- lambda_2 sum_l sum_k H(p_lk)`; nothing of probabilities that are not trained."""
+    trunk = build(sharing, (stage(4, "one"), stage(2, "two")))
+    p = np.concatenate(list(trunk.grouping_probabilities().values()))
+    expected = sharing.entropy_decay * (p * np.log(p)).sum() if sharing.learn_grouping else 0.0
+    assert float(sum(trunk.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_settings_of_filter_groups_reach_every_layer():
+    sharing = SFG(
+        assignment="hard", per_sample=True, noise=False, learn_grouping=False, initial_probabilities="vertices"
+    )
+    trunk = build(sharing, (stage(4, "one"), stage(2, "two")))
+    for grouping in trunk.groupings().values():
+        assert (grouping.assignment, grouping.per_sample, grouping.noise) == ("hard", True, False)
+        assert not grouping.grouping_logits.trainable
+        np.testing.assert_allclose(np.asarray(grouping.probabilities()).max(axis=1), 0.9, rtol=1e-5)
+
+
+def test_groups_may_be_asked_for_in_multiples():
+    trunk = build(SFG(initial_probabilities="dirichlet"), (stage(8, "one"), stage(6, "two")))
+    eights, sixes = (np.bincount(groups, minlength=3) for groups in trunk.most_probable_groups(2))
+    assert (eights % 2 == 0).all()
+    assert (sixes % 2 == 0).all()
+    assert (eights.sum(), sixes.sum()) == (8, 6)
