@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import sfgkeras
@@ -78,6 +79,28 @@ def test_files_for_other_programs_can_be_read_by_them():
     for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
         form = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert form.get("blank_issues_enabled") or all("type" in part for part in form["body"])
+
+
+def test_an_image_is_built_from_what_is_copied_into_it():
+    """No docker is needed: its file asks for files that are not left out, extras and a command that there are."""
+    steps = [line for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines() if line[:1].isupper()]
+    left_out = set((ROOT / ".dockerignore").read_text(encoding="utf-8").split())
+    assert "COPY . ." in steps
+    (install,) = [line for line in steps if line.startswith("RUN pip install")]
+    (constraints,) = re.findall(r"-c (\S+)", install)
+    needed = {constraints, "pyproject.toml", "setup.py", PROJECT["readme"], *PROJECT["license-files"]}
+    needed |= {"sfgkeras", "applications", "preprocessing"}
+    assert not needed & left_out
+    assert all((ROOT / name).exists() for name in needed)
+
+    (default,) = re.findall(r"^ARG EXTRAS=(\S+)", "\n".join(steps), re.MULTILINE)
+    told = re.findall(r"EXTRAS=([\w,]+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert default in told
+    assert {extra for each in told for extra in each.split(",")} <= PROJECT["optional-dependencies"].keys()
+
+    (version,) = re.findall(r"^FROM python:([\d.]+)-slim$", "\n".join(steps), re.MULTILINE)
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version)
+    assert f'ENTRYPOINT ["{next(iter(PROJECT["scripts"]))}"]' in steps
 
 
 def test_release_notes_are_the_section_of_the_version(tmp_path):
