@@ -1,6 +1,7 @@
 """Trains all runs of a comparison that are not done, on the same data, and tabulates what they reach."""
 
 import dataclasses
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,6 +105,10 @@ def _compare(
             left_out[run] = reason_of(error, planned.config.path)
             reporter.warning(f"{run} is not compared: {left_out[run]}")
             continue
+        finally:
+            # A network and its traced step hold each other: Python frees them when it next looks for such cycles, which
+            # may be after the next run has begun.
+            gc.collect()
         rows = write_comparison(plan, results, output, left_out)
     if not results:
         raise ConfigError(f"{plan[0].config.path}: no network can be trained: {'; '.join(left_out.values())}")

@@ -147,7 +147,7 @@ def write_comparison(
         for number, _ in enumerate(features.slices):
             pictures.append(f"features_{number + 1}.png")
             _write_figure(output / pictures[-1], draw_feature_maps(features, number))
-    note = _note(plan, results)
+    note = _note(plan, results, rows)
     missing = [f"{name} is not compared: {reason}" for name, reason in (left_out or {}).items()]
     shown = "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in pictures)
     notes = "\n\n".join([note, *missing])
@@ -161,19 +161,31 @@ def _write_figure(path: Path, figure: Any) -> None:
         figure.savefig(stream, format="png", dpi=150)
 
 
-def _note(plan: Sequence[PlannedRun], results: Results) -> str:
-    seeds = sorted({seed for _, seed in results})
+def _note(plan: Sequence[PlannedRun], results: Results, rows: Sequence[Mapping[str, Any]]) -> str:
     baseline = (
         f"{plan[0].network}, or the best row where that has no such task" if is_study(plan) else "the best baseline"
     )
     weights = " Weights that are learned are the last ones of the training." if is_study(plan) else ""
     return (
-        f"Mean ± standard deviation over {counted(len(seeds), 'seed')}. Against {baseline}: * p < 0.05 over "
+        f"Mean ± standard deviation over {_seeds_text(plan, results, rows)}. Against {baseline}: * p < 0.05 over "
         "seeds (paired t-test, from 3 seeds), + p < 0.05 over subjects (Wilcoxon signed-rank test, from 6 subjects); "
         "not corrected for the number of comparisons. All networks are compared on the subjects for which each of them "
         "has a value; (n missed) counts the values that a network should have and has not, such as the distance to an "
         f"organ that it did not find, and none of those that missed more than others is the best.{weights}"
     )
+
+
+def _seeds_text(plan: Sequence[PlannedRun], results: Results, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns how many seeds the means are over; fewer than were trained where networks have not the same."""
+    counts = sorted({row["seeds"] for row in rows if row["seeds"]})
+    if not counts:
+        return "no seed yet"
+    text = counted(counts[-1], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    done = _by_network(results)
+    runs = {name: len(done[name]) for name in dict.fromkeys(planned.network for planned in plan) if name in done}
+    if len(counts) == 1 and set(runs.values()) == set(counts):
+        return text
+    return f"{text}, those that all networks have values for (runs: {', '.join(f'{n} {c}' for n, c in runs.items())})"
 
 
 def _page(

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from sfgkeras.applications.training.curriculum import StudentRecord, pick_tasks
 from sfgkeras.applications.training.step import REGULARISATION, TOTAL, TrainingStep, losses_of_windows
+from sfgkeras.layers.own_gradient import gradients_with_graph
 from sfgkeras.networks.deep_supervision import weighed
 from sfgkeras.tables.meta_learning import FirstOrderSettings
 
@@ -117,6 +118,7 @@ class MetaTrainingStep(TrainingStep):
         found = zip(variables, tape.gradient(total, variables), strict=True)
         return loss, regularisation, [tf.zeros_like(one) if gradient is None else gradient for one, gradient in found]
 
+    @gradients_with_graph()
     def _apply_sum(self, gradients: Sequence[Sequence[Any]]) -> None:
         """Takes the optimiser's step by the sum of all tasks' gradients."""
         self._optimizers.apply([tf.add_n(list(each)) for each in zip(*gradients, strict=True)])

@@ -12,6 +12,7 @@ from sfgkeras.applications.training.averages import WeightAverages
 from sfgkeras.applications.training.optimizers import Optimizers
 from sfgkeras.balancing.balancer import Balancer
 from sfgkeras.balancing.gradients import Gradients
+from sfgkeras.layers.own_gradient import gradients_with_graph
 from sfgkeras.networks.deep_supervision import deep_losses, weighed
 
 TOTAL = "loss"
@@ -68,6 +69,7 @@ class TrainingStep:
 
         # Without AutoGraph, which would read the source of every Keras layer: nothing here branches on tensors.
         @tf.function(autograph=False)
+        @gradients_with_graph()
         def step(images: Any, targets: Any, weights: Any, turn: int | None) -> dict[str, tf.Tensor]:
             # The weights that this step is taken with, not those that it leaves.
             used = {} if balancer.weighs_in_step else self._weights()
@@ -274,6 +276,7 @@ class ValidationPass:
         self._compiled_for, strategy = self._network.form, self._strategy
 
         @tf.function(autograph=False)
+        @gradients_with_graph()
         def step(images: Any, targets: Any, weights: Any) -> dict[str, tf.Tensor]:
             parts = strategy.run(self._replica_step, args=(images, targets, weights))
             return {name: strategy.reduce("SUM", part, axis=None) for name, part in parts.items()}

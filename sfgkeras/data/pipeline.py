@@ -58,7 +58,7 @@ def training_dataset(
         raise ValueError(f"start_iteration = {start_iteration} is less than 0")
     local_rows = _local_rows(batch_size, rows)
     maker = _BatchMaker(source, batch_size, local_rows, count=None)
-    return _mapped(tf.data.Dataset.counter(start_iteration), maker, len(local_rows), num_threads, prefetch)
+    return _mapped(tf.data.Dataset.counter(start_iteration), source, maker, len(local_rows), num_threads, prefetch)
 
 
 def validation_dataset(
@@ -93,7 +93,7 @@ def validation_dataset(
     local_rows = _local_rows(batch_size, rows)
     maker = _BatchMaker(source, batch_size, local_rows, count)
     static_rows = len(local_rows) if count % batch_size == 0 else None
-    return _mapped(tf.data.Dataset.range(-(-count // batch_size)), maker, static_rows, num_threads, prefetch)
+    return _mapped(tf.data.Dataset.range(-(-count // batch_size)), source, maker, static_rows, num_threads, prefetch)
 
 
 def _local_rows(batch_size: int, rows: tuple[int, int] | None) -> np.ndarray:
@@ -129,9 +129,15 @@ def close(source: WindowSource) -> None:
 
     To be called before a dataset that may still make batches ahead is given up: TensorFlow waits for its threads while
     it holds Python's lock, and for ever for one that wants this lock.
+
+    TensorFlow keeps what it calls from a dataset as long as the process lives. What is closed holds no subjects any
+    more, nor the files that they are read from.
     """
     source.closed = True
     IN_PYTHON.wait_until_quiet()
+    for maker in source.makers:
+        maker.release()
+    source.makers.clear()
 
 
 class _Buffers:
@@ -169,30 +175,37 @@ class _BatchMaker:
     """
 
     def __init__(self, source: WindowSource, batch_size: int, rows: np.ndarray, count: int | None) -> None:
-        self.source = source
+        self.source: WindowSource | None = source
         self._batch_size = batch_size
         self._rows = rows
         self._count = count
         self._buffers = _Buffers()
+        source.makers.append(self)
+
+    def release(self) -> None:
+        """Gives up the source, and the memory of its batches."""
+        self.source, self._buffers = None, _Buffers()
 
     def __call__(self, iteration: np.ndarray) -> list[np.ndarray]:
         indices = int(iteration) * self._batch_size + self._rows
         if self._count is not None:
             indices = indices[indices < self._count]
         with IN_PYTHON:
-            if IN_PYTHON.exiting or self.source.closed:
+            source, buffers = self.source, self._buffers
+            if IN_PYTHON.exiting or source is None or source.closed:
                 raise RuntimeError("no more batches are made: the data set was closed, or Python exits")
             try:
-                image, targets, weights = self.source.batch(indices.tolist(), self._buffers.allocate)
+                image, targets, weights = source.batch(indices.tolist(), buffers.allocate)
             except Exception as error:
                 # Without the frames of its traceback, which may hold an iterator: the next error would free it here.
-                self.source.failure = error.with_traceback(None)
+                source.failure = error.with_traceback(None)
                 raise
         return [image, *targets.values(), *weights.values()]
 
 
 def _mapped(
     dataset: "tf.data.Dataset",
+    source: WindowSource,
     maker: _BatchMaker,
     static_rows: int | None,
     num_threads: int,
@@ -205,7 +218,6 @@ def _mapped(
     if num_threads < 1 or prefetch < 1:
         raise ValueError(f"num_threads = {num_threads} and prefetch = {prefetch} must be at least 1")
     cv2.setNumThreads(0)  # the threads here are the workers; OpenCV would start as many again inside each
-    source = maker.source
     tasks = list(source.task_kinds)
     shapes: Sequence[tuple[int, ...]] = [
         source.image_shape,

@@ -58,6 +58,7 @@ class WindowSource:
         failure: The last error raised while a pipeline made a batch (see `pipeline.original_errors`), or
             None.
         closed: Whether pipelines are to make no more batches (see `pipeline.close`).
+        makers: What makes batches for pipelines of this source.
 
     Raises:
         ConfigError: If settings contradict each other.
@@ -85,6 +86,7 @@ class WindowSource:
         self.windows_per_volume = windows_per_volume
         self.failure: Exception | None = None
         self.closed = False
+        self.makers: list[Any] = []
         self._check_settings(window_size)
         self._kinds = {task: self._kind(task, learn_points or {}) for task in self.task_kinds}
         self.axes = sampler.axes

@@ -17,6 +17,7 @@ import keras
 from keras import ops
 
 from sfgkeras.layers import multiplies, synchronized
+from sfgkeras.layers.own_gradient import own_gradient
 
 _switch = {"fused": True}
 
@@ -183,7 +184,7 @@ def fan_out(tensor: Any, count: int) -> list[Any]:
         return [tensor] * count
     import tensorflow as tf
 
-    @tf.custom_gradient
+    @own_gradient
     def copy(x: Any) -> Any:
         def gradient(*upstream: Any) -> Any:
             return ordered_sum(upstream)
@@ -216,7 +217,7 @@ def _tensorflow_prelu(inputs: Any, slope: Any) -> Any:
     """
     import tensorflow as tf
 
-    @tf.custom_gradient
+    @own_gradient
     def activate(x: Any, alpha: Any) -> Any:
         one, zero, cast_alpha = tf.ones((), x.dtype), tf.zeros((), x.dtype), tf.cast(alpha, x.dtype)
 

@@ -8,6 +8,7 @@ from keras import ops
 
 from sfgkeras.errors import lookup
 from sfgkeras.layers.backend import uses_tensorflow
+from sfgkeras.layers.own_gradient import own_gradient
 
 REMATERIALISATIONS = {"none": 0, "activations": 1, "blocks": 2}
 """What is made again, by the name of the setting; each includes those before it."""
@@ -63,7 +64,7 @@ def _forgetting(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     """
     import tensorflow as tf
 
-    @tf.custom_gradient
+    @own_gradient
     def run(*tensors: Any) -> Any:
         def gradient(*upstream: Any) -> Any:
             with tf.control_dependencies([upstream[0]]):

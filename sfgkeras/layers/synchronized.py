@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sfgkeras.layers.own_gradient import own_gradient
+
 
 def replica_context() -> Any:
     """Returns the replica context of a strategy with more than one replica, or None."""
@@ -38,7 +40,7 @@ def batch_normalize(inputs: Any, scale: Any, offset: Any, epsilon: float, data_f
 
     settings = {"epsilon": epsilon, "data_format": data_format, "is_training": False}
 
-    @tf.custom_gradient
+    @own_gradient
     def normalize(x: Any, scale: Any, offset: Any) -> Any:
         mean, variance, count = moments(x, replica_context())
         fused = tf.raw_ops.FusedBatchNormV3(x=x, scale=scale, offset=offset, mean=mean, variance=variance, **settings)

@@ -18,6 +18,7 @@ from sfgkeras.errors import Problem
 from sfgkeras.grouping import TemperatureSchedule, is_decided, temperature_schedule, undecided_share
 from sfgkeras.layers.filter_grouping import MASK_SOURCES, FilterGrouping, mask_source_index
 from sfgkeras.layers.normalization import StreamNormalization, check_statistics
+from sfgkeras.layers.own_gradient import gradients_with_graph
 from sfgkeras.layers.statistics_record import StatisticsRecord
 from sfgkeras.losses.judged import judged_maps
 from sfgkeras.networks.balanced_loss import balanced_loss, compiled_losses, likelihoods, loss_trackers
@@ -368,11 +369,12 @@ class MultiTaskNetwork(DeepHeads, StatisticsRecord, keras.Model):
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """Takes a step as `keras.Model` does; by the tasks' gradients or in turns, where the network is trained so."""
-        if self._balancer.asks_for_gradients and keras.backend.backend() == "tensorflow":
-            return gradient_step(self, *args, **kwargs)
-        if self.trunk.takes_turns:
-            return turn_step(self, super().train_step, *args, **kwargs)
-        return super().train_step(*args, **kwargs)
+        with gradients_with_graph():
+            if self._balancer.asks_for_gradients and keras.backend.backend() == "tensorflow":
+                return gradient_step(self, *args, **kwargs)
+            if self.trunk.takes_turns:
+                return turn_step(self, super().train_step, *args, **kwargs)
+            return super().train_step(*args, **kwargs)
 
     @property
     def losses(self) -> list[Any]:

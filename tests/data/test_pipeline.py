@@ -1,16 +1,18 @@
 """Windows through tf.data."""
 
+import gc
 import subprocess
 import sys
 import textwrap
 import time
+import weakref
 
 import numpy as np
 import pytest
 
 from sfgkeras.applications.workers.strategies import repeat_no_longer
 from sfgkeras.data.augmentation import Augmentation
-from sfgkeras.data.pipeline import original_errors, training_dataset, validation_dataset
+from sfgkeras.data.pipeline import close, original_errors, training_dataset, validation_dataset
 from sfgkeras.data.samplers import UniformSampler
 from sfgkeras.data.windows import PreparedSubject, WindowSource
 from sfgkeras.errors import DataError
@@ -177,6 +179,23 @@ def test_as_many_batches_are_kept_ready_as_asked_for(with_threads):
         time.sleep(0.01)
     time.sleep(0.2)
     assert 7 <= len(made) <= 9  # one consumed, six ready, up to one in each stage's hands
+
+
+def test_what_is_closed_holds_no_subjects_any_more():
+    import tensorflow as tf
+
+    source = source_of()
+    subject, dataset = weakref.ref(source.subjects[0]), training_dataset(source, 2)
+    batches(dataset, 1)
+    gc.collect()
+    assert subject() is not None
+    close(source)
+    # TensorFlow keeps what it called, and the dataset is still there.
+    with pytest.raises(tf.errors.UnknownError, match="was closed"):
+        list(dataset)
+    del source
+    gc.collect()
+    assert subject() is None
 
 
 def test_errors_of_others_pass_unchanged():

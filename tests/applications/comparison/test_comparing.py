@@ -1,7 +1,9 @@
 """Comparisons: every run gets the same subjects and windows, is made once, and lands in the tables."""
 
 import csv
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -293,13 +295,33 @@ def test_files_that_would_share_folders_are_refused_before_anything_is_written(i
     assert not (tmp_path / "out").exists()
 
 
+def what_is_held(monkeypatch):
+    """Notes at the start of every run how many of the networks trained before, and of all traced steps, are left."""
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    train, networks, held = runs_module.run.train, [], []
+    others = {id(each) for each in gc.get_objects() if isinstance(each, FuncGraph)}
+
+    def watched(config, reporter):
+        steps = [each for each in gc.get_objects() if isinstance(each, FuncGraph) and each.name == "step"]
+        held.append((sum(network() is not None for network in networks), sum(id(each) not in others for each in steps)))
+        network = train(config, reporter)
+        networks.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(runs_module.run, "train", watched)
+    return held
+
+
 @pytest.mark.slow
-def test_all_runs_land_in_the_tables_and_are_made_once(ini, tmp_path, reporter):
+def test_all_runs_land_in_the_tables_are_made_once_and_freed(ini, tmp_path, reporter, monkeypatch):
     output = tmp_path / "out"
     plan = plan_sharing(ini, ["hard_sharing", "cross_stitch"], 2, output, SMALL)
+    held = what_is_held(monkeypatch)
     with pytest.raises(ConfigError, match="--features 'hard' is none of the networks that are compared"):
         compare(plan, output, reporter, ["hard"])
     rows = compare(plan, output, reporter, ["hard_sharing", "cross_stitch"])
+    assert held == [(0, 0)] * 4
     assert "networks" in reporter.tables
     assert {row["network"] for row in rows} == {"hard_sharing", "cross_stitch"}
     assert {(row["task"], row["measure"]) for row in rows} >= {("ct", "mae"), ("ct", "psnr"), ("organs", "dice")}

@@ -116,6 +116,22 @@ def test_curves_of_all_runs_are_kept(study):
     assert (output / "curves.png").stat().st_size > 1000
 
 
+def test_the_text_says_how_many_seeds_the_means_are_over_while_it_goes_on(study):
+    plan, results, output = study
+    output.mkdir()
+
+    def text():
+        write_comparison(plan, results, output)
+        return (output / "comparison.md").read_text()
+
+    assert "deviation over 3 seeds. Against base" in text()
+    del results["mtl", 2]
+    # Only what both have is compared; the error of CT is of `mtl` alone.
+    assert "deviation over 2 seeds, those that all networks have values for (runs: base 3, mtl 2). Against" in text()
+    del results["base", 0]
+    assert "deviation over 1 to 2 seeds, those that all networks have values for (runs: base 2, mtl 2)." in text()
+
+
 def test_equal_weights_are_not_shown():
     same = Result([], COSTS, {"a": 1.0}, float("nan"))
     assert mean_settings({("x", 0): same, ("y", 0): same}) == {"x": {}, "y": {}}
