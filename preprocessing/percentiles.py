@@ -94,7 +94,7 @@ def exact_percentiles(values: np.ndarray, percentiles: np.ndarray) -> np.ndarray
     ranks = np.asarray(percentiles, dtype=np.float64) / 100 * (values.size - 1)
     below = np.floor(ranks).astype(np.int64)
     above = np.minimum(below + 1, values.size - 1)
-    wanted = np.unique(np.concatenate((below, above)))
+    wanted = np.union1d(below, above)
     compact = compact_integers(values)
     if compact is not None:
         codes, lowest, _ = compact

@@ -1,9 +1,9 @@
 """A synthetic cohort of ultrasound images with one lesion each: picture, mask of the lesion, a table of what it is.
 
-Speckled tissue in layers, darker with depth. A lesion is darker or brighter than what is around it (its echo), and has
-a smooth margin or one of spikes: two of the signs by which breast lesions are described (BI-RADS). Layers are as bright
-as bright lesions and shadows as dark as dark ones, so that brightness alone finds no lesion. Subject `i` of a seed is
-the same whatever the number of subjects.
+Speckled tissue in layers, brighter with depth, as by a gain that grows with it. A lesion is darker or brighter than
+what is around it (its echo), and has a smooth margin or one of spikes: two of the signs by which breast lesions are
+described (BI-RADS). Layers are as bright as bright lesions and shadows as dark as dark ones, so that brightness alone
+finds no lesion. Subject `i` of a seed is the same whatever the number of subjects.
 """
 
 import os

@@ -10,8 +10,13 @@ from sfgkeras.preprocessing.histogram import (
     NyulLandmarks,
     apply_landmarks,
     describe_bounded,
+    fit_histogram,
     fit_landmarks,
+    foreground_percentiles,
+    histogram_percentiles,
     histogram_step,
+    landmark_percentiles,
+    mean_landmarks,
 )
 from sfgkeras.preprocessing.volume import StepContext, Volume
 
@@ -239,3 +244,128 @@ def test_the_white_matter_of_real_slabs_with_random_gains_is_brought_together(re
         return np.std(means) / np.mean(means)
 
     assert variation(mapped) <= 0.5 * variation(images)
+
+
+@pytest.mark.parametrize("cutoff", [(0.0, 1.0), (0.01, 0.99), (0.0999, 0.9001)])
+def test_the_cut_offs_enclose_the_inner_percentiles(cutoff):
+    percentiles = landmark_percentiles(cutoff)
+    assert percentiles.size == 13
+    assert (np.diff(percentiles) > 0).all()
+    np.testing.assert_allclose(percentiles[[0, -1]], np.multiply(100, cutoff))
+
+
+@pytest.mark.parametrize("cutoff", [(-0.01, 0.99), (0.1, 0.99), (0.01, 0.9), (0.01, 1.01), (float("nan"), 0.99)])
+def test_cut_offs_that_do_not_are_refused_with_an_example(cutoff):
+    with pytest.raises(ConfigError, match=r"cutoff = .* is out of range: the lower limit must lie in \[0, 0\.1\)"):
+        landmark_percentiles(cutoff)
+    with pytest.raises(ConfigError, match="is out of range"):
+        HistogramSettings(cutoff=cutoff)
+
+
+def test_a_subject_is_measured_at_numpys_percentiles():
+    values = np.random.default_rng(0).gamma(2, 50, 4000)
+    np.testing.assert_allclose(
+        foreground_percentiles(values, (0.02, 0.98)), np.percentile(values, landmark_percentiles((0.02, 0.98)))
+    )
+    with pytest.raises(DataError, match="no contrast: percentiles 1 and 99 are both 7; landmarks need an image"):
+        foreground_percentiles(np.full(50, 7.0))
+
+
+def test_landmarks_are_the_mean_position_between_each_subjects_own_cut_offs():
+    """One with all its steps below, one with all above: in the middle of the scale on the mean."""
+    low, high = np.linspace(0, 10, 13), np.linspace(-500, 500, 13)
+    low[1:-1], high[1:-1] = 2.0, 400.0
+    found = mean_landmarks([low, high])
+    np.testing.assert_allclose(found.values, [0, *[(20 + 90) / 2] * 11, 100])
+    assert fit_histogram([low, high], HistogramSettings()) == found
+    with pytest.raises(DataError, match="no training subject to fit landmarks on; name at least one"):
+        mean_landmarks([])
+
+
+def landmarks_of(**options):
+    return NyulLandmarks(**{"percentiles": [1, 50, 99], "values": [0, 40, 100], **options})
+
+
+def test_landmarks_are_equal_by_all_that_they_hold_and_cannot_be_changed():
+    one = landmarks_of(modality="T1")
+    assert one == landmarks_of(modality="T1")
+    assert hash(one) == hash(landmarks_of(modality="T1"))
+    others = [
+        landmarks_of(), landmarks_of(modality="T1", values=[0, 41, 100]), landmarks_of(modality="T1", foreground="all"),
+        landmarks_of(modality="T1", fitted_on=("a",)), landmarks_of(modality="T1", preparation="none"),
+        landmarks_of(modality="T1", software="x"), landmarks_of(modality="T1", percentiles=[1, 49, 99]),
+    ]  # fmt: skip
+    assert len({one, *others}) == 8
+    assert one != "landmarks"
+    with pytest.raises(ValueError, match="read-only"):
+        one.values[0] = 5
+    assert one.cutoff == (0.01, 0.99)
+    assert one.described() == {"percentiles": [1, 50, 99], "values": [0, 40, 100]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"values": [0, 100]}, "as many values as percentiles, at least 2: got 2 values for 3 percentiles"),
+        ({"percentiles": [50], "values": [1]}, "at least 2: got 1 values for 1 percentiles"),
+        ({"percentiles": [1, 1, 99]}, "must increase within 0..100"),
+        ({"percentiles": [-1, 50, 99]}, "must increase within 0..100"),
+        ({"percentiles": [1, 50, 101]}, "must increase within 0..100"),
+        ({"values": [0, np.nan, 100]}, "must be finite and increase"),
+        ({"values": [5, 5, 5]}, "must be finite and increase"),
+        ({"values": [0, 50, 40]}, "must be finite and increase"),
+    ],
+)
+def test_what_are_no_landmarks_is_refused(options, message):
+    with pytest.raises(DataError, match=message):
+        landmarks_of(**options)
+    assert landmarks_of(values=[0, 0, 1]).values.tolist() == [0, 0, 1], "some may coincide"
+
+
+def test_landmarks_remember_their_foreground_and_say_what_differs():
+    settings = HistogramSettings(foreground="threshold_plus", threshold=20.0)
+    known = landmarks_of().originating(settings, "T2", ("a@1",), "n4")
+    assert (known.foreground, known.modality, known.fitted_on, known.preparation) == (
+        "threshold_plus 20", "T2", ("a@1",), "n4"
+    )  # fmt: skip
+    assert known.differences(settings) == []
+    other = HistogramSettings(cutoff=(0.02, 0.99), foreground="threshold_plus", threshold=30.0)
+    assert known.differences(other) == [
+        "cutoff (0.01, 0.99), now (0.02, 0.99)", "foreground rule 'threshold_plus 20', now 'threshold_plus 30'"
+    ]  # fmt: skip
+    assert landmarks_of().differences(HistogramSettings()) == [], "NiftyNet's tell no rule"
+
+
+def test_a_training_subject_is_measured_in_the_voxels_that_will_be_mapped():
+    """Those that several images have found together, else those of the rule."""
+    array = np.arange(8000, dtype=np.float32).reshape(20, 20, 20)
+    settings = HistogramSettings(foreground="threshold_plus", threshold=3999.0)
+    by_rule = histogram_percentiles(Volume(array, np.eye(4)), settings)
+    np.testing.assert_allclose(by_rule, foreground_percentiles(array[array > 3999]))
+    together = histogram_percentiles(Volume(array, np.eye(4), foreground=array < 100), settings)
+    np.testing.assert_allclose(together, foreground_percentiles(array[array < 100]))
+    everywhere = histogram_percentiles(Volume(array, np.eye(4)), HistogramSettings(foreground="all"))
+    np.testing.assert_allclose(everywhere, foreground_percentiles(array))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0, 50, 100, 199, -99], ""),
+        ([0, 200], "1 voxel is further from the scale 0 to 100 than its width and now at -100 or 200"),
+        ([-100, 200, 200], "3 voxels are further"),
+    ],
+)
+def test_voxels_that_were_bounded_are_counted(values, said):
+    found = describe_bounded(np.array(values, np.float32), landmarks_of())
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_a_mask_of_another_shape_and_percentiles_that_are_not_there_are_refused():
+    with pytest.raises(DataError, match=r"foreground mask of shape \(3,\) for an image of shape \(4,\)"):
+        apply_landmarks(np.arange(4.0), landmarks_of(), foreground_mask=np.ones(3, bool))
+    with pytest.raises(ConfigError, match=r"norm_type = 'quartile' needs percentiles \[25\.0, 75\.0\] that"):
+        apply_landmarks(np.arange(4.0), landmarks_of(), "quartile")
+    mapped = apply_landmarks(np.arange(101.0), landmarks_of(), "median")
+    np.testing.assert_allclose(mapped[[1, 50, 99]], [0, 40, 100], atol=1e-5)

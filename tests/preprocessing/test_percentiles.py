@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sfgkeras.errors import DataError
-from sfgkeras.preprocessing.percentiles import compact_integers, exact_percentiles
+from sfgkeras.preprocessing.percentiles import LONGEST_TABLE, compact_integers, exact_percentiles
 
 WANTED = np.array([0.0, 1.0, 12.5, 50.0, 99.0, 100.0])
 
@@ -66,3 +66,46 @@ def test_floats_that_hold_integers_are_recognised_and_others_are_not():
     late[4999] = 0.5
     assert compact_integers(late) is None
     assert compact_integers(np.array([0, 10_000_000])) is None
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.array([True, False]), ([1, 0], 0, 2)),
+        (np.array([-128, 127], np.int8), ([0, 255], -128, 256)),
+        (np.array([-32768, 32767], np.int16), ([0, 65535], -32768, 65536)),
+        (np.array([5, 7], np.uint8), ([0, 2], 5, 3)),
+        (np.array([2**40, 2**40 + 3]), ([0, 3], 2**40, 4)),
+        (np.array([0.0, LONGEST_TABLE - 1.0]), ([0, LONGEST_TABLE - 1], 0, LONGEST_TABLE)),
+    ],
+)
+def test_codes_begin_at_zero_and_never_wrap_around(array, expected):
+    codes, lowest, count = compact_integers(array)
+    assert (codes.tolist(), lowest, count) == expected
+    np.testing.assert_array_equal(codes.astype(np.int64) + lowest, array.astype(np.int64))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([]),
+        np.array([0, LONGEST_TABLE]),
+        np.array([1.0, np.nan]),
+        np.array([2.0**30, 1.0]),
+        np.array([-(2.0**30), 1.0]),
+        np.array([1 + 2j]),
+        np.array(["a"]),
+    ],
+)
+def test_what_no_table_can_hold_has_no_codes(array):
+    assert compact_integers(array) is None
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+def test_the_ends_are_the_extremes_and_one_value_is_all_percentiles(dtype):
+    values = np.array([3.5, -2.25, 8.0, 8.0, 0.0]).astype(dtype)
+    found = exact_percentiles(values, np.array([0.0, 50.0, 100.0]))
+    np.testing.assert_array_equal(found, [values.min(), np.median(values), values.max()])
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(exact_percentiles(np.array([7], dtype), np.array([0.0, 33.0, 100.0])), [7, 7, 7])
+    assert exact_percentiles(values, np.array(50.0)).shape == ()

@@ -3,9 +3,16 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sfgkeras.data.nifti import write_image
-from sfgkeras.errors import DataError
+from sfgkeras.errors import ConfigError, DataError
+from sfgkeras.preprocessing import registration
 from sfgkeras.preprocessing.pipeline import build_pipeline
-from sfgkeras.preprocessing.registration import apply_registration, mutual_information, register
+from sfgkeras.preprocessing.registration import (
+    RegisterSettings,
+    Registration,
+    apply_registration,
+    mutual_information,
+    register,
+)
 from sfgkeras.preprocessing.volume import StepContext, Volume
 
 SHAPE = (36, 40, 34)
@@ -117,3 +124,96 @@ def test_what_cannot_be_registered_is_refused(pair):
     sheared[1, 2] = 0.7
     with pytest.raises(DataError, match="axes of the fixed image are not perpendicular"):
         register(moving, moving_affine, fixed, sheared)
+
+
+def test_mutual_information_is_that_of_the_joint_histogram():
+    """Against entropies: I(X; Y) = H(X) + H(Y) - H(X, Y), here of two values each."""
+    one = np.array([0, 0, 0, 1, 1, 1, 1, 1.0])
+    other = np.array([0, 0, 1, 1, 1, 1, 1, 0.0])
+
+    def entropy(*counts):
+        shares = np.array(counts) / np.sum(counts)
+        return -(shares * np.log(shares)).sum()
+
+    expected = entropy(3, 5) + entropy(3, 5) - entropy(2, 1, 1, 4)
+    assert mutual_information(one, other) == pytest.approx(expected)
+    assert mutual_information(other, one) == pytest.approx(expected)
+    assert mutual_information(one, one) == pytest.approx(entropy(3, 5))
+    assert mutual_information(one, 7 - 3 * other) == pytest.approx(expected), "in whatever units"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "register needs register_reference; name the fixed image or a folder"),
+        ({"reference": "x", "order": 2}, "order = 2 does not exist; known are 0, 1, 3"),
+        ({"reference": "x", "transform": "elastic"}, "transform"),
+        ({"reference": "x", "seed": -1}, "seed"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        RegisterSettings(**settings)
+
+
+def test_unknown_transforms_and_orders_and_images_that_are_not_finite_are_refused(pair, rigid):
+    moving, moving_affine, fixed, fixed_affine, labels, _ = pair
+    with pytest.raises(ConfigError, match=r"transform 'rigd'.*did you mean 'rigid'"):
+        register(moving, moving_affine, fixed, fixed_affine, "rigd")
+    with pytest.raises(ConfigError, match="order '2'"):
+        apply_registration(rigid, moving, moving_affine, fixed.shape, fixed_affine, order=2)
+    bad = moving.copy()
+    bad[0, 0, 0] = np.inf
+    with pytest.raises(DataError, match=r"the moving image has values that are not finite"):
+        register(bad, moving_affine, fixed, fixed_affine)
+    with pytest.raises(DataError, match=r"labels up to 16777217 are too large for ANTs; renumber them below 16777216"):
+        apply_registration(rigid, labels.astype(np.int64) + 2**24 - 3, moving_affine, fixed.shape, fixed_affine, 0)
+
+
+def test_outside_the_moving_image_there_is_the_fill_and_linear_results_are_floats(pair, rigid):
+    moving, moving_affine, _, fixed_affine, labels, _ = pair
+    far = fixed_affine.copy()
+    far[:3, 3] += 1000
+    placed = apply_registration(rigid, moving, moving_affine, (4, 5, 6), far, fill=-7.0)
+    assert placed.dtype == np.float32
+    assert placed.shape == (4, 5, 6)
+    assert (placed == -7).all()
+    assert apply_registration(rigid, labels, moving_affine, (4, 5, 6), far, order=1).dtype == np.float32
+
+
+def test_the_seed_is_set_while_ants_runs_and_what_was_there_is_given_back(monkeypatch):
+    """0 would mean the clock, so that seed 0 is 1 to ANTs."""
+    monkeypatch.delenv("ANTS_RANDOM_SEED", raising=False)
+    with registration._ants_seed(0):
+        assert registration.os.environ["ANTS_RANDOM_SEED"] == "1"
+    assert "ANTS_RANDOM_SEED" not in registration.os.environ
+    monkeypatch.setenv("ANTS_RANDOM_SEED", "9")
+    with pytest.raises(RuntimeError), registration._ants_seed(4):
+        raise RuntimeError
+    assert registration.os.environ["ANTS_RANDOM_SEED"] == "9"
+
+
+def test_a_failure_of_the_library_is_told_as_one_of_the_images(pair, monkeypatch):
+    import ants
+
+    def fail(*_, **__):
+        raise ValueError("of ITK")
+
+    monkeypatch.setattr(ants, "registration", fail)
+    with pytest.raises(DataError, match=r"registration failed \(of ITK\); do the two images show the same body part"):
+        register(*pair[:4])
+    monkeypatch.setattr(ants, "registration", lambda *_, **__: {"fwdtransforms": [], "invtransforms": []})
+    with pytest.raises(DataError, match="registration found no transform"):
+        register(*pair[:4])
+
+
+def test_a_step_that_made_it_worse_says_so_and_saves_no_transform_unasked(pair, rigid, tmp_path, monkeypatch):
+    moving, moving_affine, fixed, fixed_affine, _, _ = pair
+    write_image(tmp_path / "s0.nii.gz", fixed, fixed_affine)
+    monkeypatch.setattr(registration, "register", lambda *_: Registration(rigid.files, np.eye(4)))
+    monkeypatch.setattr(registration, "apply_registration", lambda *_, **__: np.zeros(SHAPE, np.float32))
+    options = {"register_reference": tmp_path, "register_save_transform": "no"}
+    result = build_pipeline("register", options).apply(Volume(moving, moving_affine), StepContext("s0"))
+    assert result.notes[-1].endswith("-> 0.000: WORSE than before, look at the picture")
+    assert "the centre moves 0.0 mm" in result.notes[-1]
+    assert result.side_results == ()
