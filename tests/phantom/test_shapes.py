@@ -159,17 +159,19 @@ def test_disjoint_data_sets_have_one_target_each_and_it_is_the_true_one(tmp_path
     write_disjoint_pictures(tmp_path / "apart", 12, seed=SEED)
     write_pictures(tmp_path / "whole", 12, seed=SEED)
     apart, whole = (read_table(tmp_path / name / "subjects.csv") for name in ("apart", "whole"))
-    known = {"kind": 0, "x_min": 0, "mask": 0}
+    known, order = {"kind": 0, "x_min": 0, "mask": 0}, []
     for name, row in apart.items():
         told = [column for column in ("kind", "x_min") if row[column]]
         mask = tmp_path / "apart" / "masks" / f"{name}.png"
         told += ["mask"] if mask.exists() else []
         assert len(told) == 1
         known[told[0]] += 1
+        order.append(told[0])
         assert all(text in ("", whole[name][column]) for column, text in row.items())
         same = (tmp_path / "whole" / "images" / f"{name}.png").read_bytes()
         assert (tmp_path / "apart" / "images" / f"{name}.png").read_bytes() == same
     assert set(known.values()) == {4}
+    assert order == ["mask", "mask", "kind", "kind", "x_min", "x_min"] * 2, "a cat and a dog of each"
     assert {row["kind"] for row in apart.values()} == {"", "0", "1"}
 
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from sfgkeras.data.nifti import read_image, read_label_map
+from sfgkeras.data.nifti import read_image, read_label_map, write_image
 from sfgkeras.errors import ConfigError, DataError
-from sfgkeras.preprocessing.bias_field import correct_bias_field, shrink_factors
+from sfgkeras.preprocessing.bias_field import BiasFieldSettings, bias_field_step, correct_bias_field, shrink_factors
+from sfgkeras.preprocessing.volume import StepContext, Volume
 
 
 def known_field(shape, strength=1.0):
@@ -171,3 +172,57 @@ def test_real_tissues_vary_no_more_than_before_a_known_field(real_data):
         assert np.all(variations(corrected, tissues, labels) < 1.1 * before)
         _, other = correct_bias_field(biased, image.header.spacing, engine="antspyx")
         assert np.corrcoef(field[tissues > 0], other[tissues > 0])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"iterations": (50, 0)}, "iterations"),
+        ({"convergence": -1.0}, "convergence"),
+        ({"spline_distance": 0.0}, "spline_distance"),
+        ({"histogram_bins": 1}, "histogram_bins"),
+        ({"engine": "spm"}, "engine"),
+        ({"weights": "folder"}, "weights cannot be used: SimpleITK's N4 takes no weights; use engine = antspyx"),
+        ({"engine": "antspyx", "histogram_bins": 100}, "histogram_bins = 100 cannot be passed to antspyx's N4"),
+    ],
+)
+def test_settings_that_n4_cannot_use_are_refused_before_any_image_is_read(options, message):
+    with pytest.raises(ConfigError, match=message):
+        BiasFieldSettings(**options)
+
+
+def test_a_foreground_of_a_few_voxels_is_too_small_for_n4():
+    image = np.full((12, 12, 12), 5.0)
+    mask = np.zeros(image.shape, bool)
+    mask[:4, :4, :4] = True
+    with pytest.raises(DataError, match="only 64 foreground voxels are too few for N4; use another rule"):
+        correct_bias_field(image, (1, 1, 1), mask)
+    image[mask] = -1
+    with pytest.raises(DataError, match="but 64 of 64 foreground voxels are not positive"):
+        correct_bias_field(image, (1, 1, 1), mask)
+    with pytest.raises(DataError, match="but 0 of 0 foreground voxels"):
+        correct_bias_field(image, (1, 1, 1), np.zeros(image.shape, bool))
+
+
+def test_weights_on_another_grid_are_refused_by_the_step(tmp_path):
+    write_image(tmp_path / "s1.nii.gz", np.ones((4, 4, 4), np.float32), np.eye(4))
+    volume = Volume(np.ones((5, 4, 4), np.float32), np.eye(4))
+    settings = BiasFieldSettings(engine="antspyx", weights=tmp_path)
+    with pytest.raises(DataError, match=r"weights of shape \(4, 4, 4\) for an image of shape \(5, 4, 4\); give them"):
+        bias_field_step(volume, settings, StepContext("s1"))
+
+
+@pytest.mark.parametrize("save", [False, True])
+def test_the_step_tells_the_range_of_the_field_and_saves_it_where_it_is_asked_to(save):
+    ramp = np.broadcast_to(np.linspace(0.7, 1.3, 14)[:, None, None], (14, 13, 12))
+    volume = Volume((100 * ramp).astype(np.float32), np.eye(4))
+    settings = BiasFieldSettings(iterations=(5,), foreground="all", save_field=save)
+    found = bias_field_step(volume, settings, StepContext("s1"))
+    assert found.array.std() < volume.array.std()
+    field = volume.array / found.array
+    assert found.notes == (f"bias field from {field.min():.3g} to {field.max():.3g}",)
+    assert len(found.side_results) == save
+    if save:
+        (side,) = found.side_results
+        assert (side.folder, side.suffix) == ("bias_field", ".nii.gz")
+        np.testing.assert_allclose(side.array, field, rtol=1e-5)

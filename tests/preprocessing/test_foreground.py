@@ -4,13 +4,19 @@ import pytest
 from sfgkeras.data.nifti import read_image, read_label_map
 from sfgkeras.errors import ConfigError, DataError
 from sfgkeras.preprocessing.foreground import (
+    FOREGROUND_ALIASES,
+    FOREGROUND_RULES,
+    describe_rule,
     drop_specks,
     fill_holes,
     foreground_mask,
     foreground_rule,
     fuse_foregrounds,
+    measured_voxels,
+    measuring_mask,
     otsu_threshold,
 )
+from sfgkeras.preprocessing.volume import Volume
 
 
 @pytest.fixture
@@ -139,3 +145,73 @@ def test_rounding_noise_on_a_constant_image_is_no_foreground():
     image[0, 0, 0] = np.nextafter(np.float32(1000.0), np.float32(2000.0))
     with pytest.raises(DataError, match="no foreground"):
         otsu_threshold(image)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("threshold_plus", lambda image: image > 30),
+        ("threshold_minus", lambda image: image < 30),
+        ("mean_plus", lambda image: image > image.mean()),
+        ("otsu_plus", lambda image: image > otsu_threshold(image)),
+        ("otsu_minus", lambda image: image < otsu_threshold(image)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
+def test_a_rule_is_its_inequality_without_specks_and_with_holes_filled(rule, expected, dtype):
+    """On a ramp there are neither."""
+    ramp = np.broadcast_to(np.arange(60)[:, None, None], (60, 7, 5)).astype(dtype)
+    np.testing.assert_array_equal(foreground_mask(ramp, rule, threshold=30), expected(ramp))
+
+
+def test_every_rule_and_alias_is_known_in_any_spelling():
+    assert set(FOREGROUND_ALIASES.values()) <= set(FOREGROUND_RULES)
+    assert not set(FOREGROUND_ALIASES) & set(FOREGROUND_RULES)
+    for name, rule in [*FOREGROUND_ALIASES.items(), *((rule, rule) for rule in FOREGROUND_RULES)]:
+        assert foreground_rule(f" {name.upper()} ") == rule
+
+
+def test_a_rule_is_told_with_its_threshold_where_that_counts():
+    told = {rule: describe_rule(rule, 12.5) for rule in FOREGROUND_RULES}
+    assert told == {
+        "otsu_plus": "otsu_plus", "otsu_minus": "otsu_minus", "mean_plus": "mean_plus",
+        "threshold_plus": "threshold_plus 12.5", "threshold_minus": "threshold_minus 12.5",
+    }  # fmt: skip
+
+
+def test_what_several_images_have_found_goes_before_the_rule_and_all_is_every_voxel():
+    array = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+    found = array > 5
+    assert measuring_mask(array, "all") is None
+    np.testing.assert_array_equal(measuring_mask(array, "threshold_plus", 20.0), array > 20)
+    assert measured_voxels(Volume(array, np.eye(4), foreground=found), "all") is found
+    assert measured_voxels(Volume(array, np.eye(4)), "all") is None
+    np.testing.assert_array_equal(measured_voxels(Volume(array, np.eye(4)), "threshold_plus", 20.0), array > 20)
+
+
+def test_otsus_threshold_lies_in_the_middle_of_a_gap_and_follows_gain_and_offset():
+    values = np.array([0.0] * 300 + [1.0] * 100 + [9.0] * 100 + [10.0] * 300)
+    assert otsu_threshold(values) == pytest.approx(5, abs=0.05)
+    assert otsu_threshold(7 * values - 100) == pytest.approx(7 * otsu_threshold(values) - 100, abs=1e-3)
+
+
+def test_foregrounds_of_different_grids_have_nothing_in_common():
+    with pytest.raises(DataError, match=r"modalities of different shapes \[\(2, 2, 2\), \(3, 2, 2\)\].*resample them"):
+        fuse_foregrounds([np.ones((3, 2, 2), bool), np.ones((2, 2, 2), bool)])
+    assert fuse_foregrounds([np.ones((2, 2, 2), bool)]).shape == (2, 2, 2, 1)
+
+
+def test_holes_open_to_any_side_are_none_and_enclosed_ones_are():
+    shell = np.ones((5, 5, 5), bool)
+    shell[2, 2, 2] = False
+    assert fill_holes(shell).all()
+    for axis in range(3):
+        for end in (slice(0, 2), slice(3, 5)):
+            tunnel = shell.copy()
+            place = [2, 2, 2]
+            place[axis] = end
+            tunnel[tuple(place)] = False
+            np.testing.assert_array_equal(fill_holes(tunnel), tunnel)
+    full = np.ones((3, 3, 3), bool)
+    assert fill_holes(full) is full
+    assert drop_specks(full) is full
