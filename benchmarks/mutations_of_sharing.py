@@ -25,7 +25,11 @@ MECHANISMS: tuple[Mutated, ...] = (
     ),
     Mutated(
         "sfgkeras/sharing/cross_stitch_trunk.py",
-        ("tests/applications/training/test_options.py", "tests/networks/test_cross_stitch.py"),
+        (
+            "tests/sharing/test_trunks_by_hand.py",
+            "tests/applications/training/test_options.py",
+            "tests/networks/test_cross_stitch.py",
+        ),
         (
             ("keras.regularizers.L2(sharing.decay) if sharing.decay else None", "None"),
             ("                sharing.per_channel,", "                False,"),
@@ -45,7 +49,10 @@ MECHANISMS: tuple[Mutated, ...] = (
     ),
     Mutated(
         "sfgkeras/sharing/sluice_trunk.py",
-        ("tests/networks/test_sluice.py",),
+        (
+            "tests/sharing/test_trunks_by_hand.py",
+            "tests/networks/test_sluice.py",
+        ),
         (
             ("                sharing.own_weight,", "                0.9,"),
             ("LayerMixture(projections, self.sharing.own_weight", "LayerMixture(projections, 0.9"),
@@ -81,7 +88,11 @@ MECHANISMS: tuple[Mutated, ...] = (
     ),
     Mutated(
         "sfgkeras/sharing/soft_sharing_trunk.py",
-        ("tests/networks/test_soft_sharing.py",),
+        (
+            "tests/sharing/test_pieces.py",
+            "tests/sharing/test_trunks_by_hand.py",
+            "tests/networks/test_soft_sharing.py",
+        ),
         (
             ("self.sharing.strength, self.sharing.distance)", 'self.sharing.strength, "squared")'),
             ("return not stage.per_task", "return True"),

@@ -127,7 +127,11 @@ TABLE: tuple[Mutated, ...] = (
     ),
     Mutated(
         "sfgkeras/sharing/masked_trunk.py",
-        ("tests/networks/test_sfg_networks.py", "tests/networks/test_constant_sharing.py"),
+        (
+            "tests/sharing/test_trunks_by_hand.py",
+            "tests/networks/test_sfg_networks.py",
+            "tests/networks/test_constant_sharing.py",
+        ),
         (
             (
                 "supports = one_each(merge_sources(dict(zip(groups, masks, strict=True)), sources))",

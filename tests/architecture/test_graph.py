@@ -190,3 +190,17 @@ def test_a_scaled_stage_has_other_filters_and_nothing_else(filters, width, expec
     scaled = stage.scaled(width)
     assert scaled.filters == expected
     assert scaled == dataclasses.replace(stage, filters=expected)
+
+
+def test_a_way_up_goes_on_where_a_stage_reads_what_was_there_before_pooling():
+    """The bottom of the way up is then that stage, although it pools for another branch."""
+    stages = [
+        Stage(4, name="down", pools=True),
+        Stage(4, name="low", pools=True),
+        Stage(4, name="bottom", pools=True),
+        Stage(4, name="class"),
+        Stage(4, name="up_2", reads="bottom", upsamples=True, skip="low"),
+        Stage(4, name="up_1", upsamples=True, skip="down"),
+    ]
+    architecture = build_architecture(stages, 1.0, ["class", None], supervised=(0, 2))
+    assert [architecture.names[stage] for _, stage in architecture.supervised] == ["up_2"]

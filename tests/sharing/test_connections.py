@@ -130,7 +130,10 @@ def test_a_mechanism_that_mixes_features_computes_those_of_all_tasks_behind_a_st
         connections = dataclasses.replace(connect(U, groups, 3, couples=couples), heads=(0,))
         assert [connections.stage_groups(stage) for stage in range(3)] == expected
         assert connections.stage_groups(3) == [0]
-    assert connect(U, groups, 3, couples=True).coupled == (True, True, True, False)
+    coupled = connect(U, groups, 3, couples=True)
+    assert coupled.coupled == (True, True, True, False)
+    lower = dataclasses.replace(coupled, heads=(2,))  # nothing behind the bottom is wanted
+    assert [lower.stage_groups(stage) for stage in range(4)] == [[0, 1, 2], [0, 1, 2], [], []]
 
 
 def test_readers_of_the_same_groups_have_one_stream_where_streams_are_joined():
@@ -159,6 +162,10 @@ def test_heads_in_training_and_heads_of_all_stages_keep_streams():
     assert [every.kept_groups(stage) for stage in range(5)] == [[4]] * 4 + [[]]
     assert alone.head_groups(0) == ()
     assert alone.head_groups(1) == (4,)
+    forked = [Stage(4, name="stem"), Stage(4, name="side"), Stage(4, name="main", reads="stem")]
+    fork = connect(build_architecture(forked, 1.0, ["side", None]), [[0, 1, 2, 2]] * 3, 2)
+    fork = dataclasses.replace(fork, heads=(1,), keeps=True)
+    assert [fork.kept_groups(stage) for stage in range(3)] == [[1], [], []]  # nothing of the other branch
 
 
 @pytest.mark.parametrize(
@@ -258,6 +265,7 @@ def test_groups_of_suitable_sizes_must_leave_every_task_something_to_read():
     with pytest.raises(ValueError, match="group_multiple = 8 leaves a task without any of the 8 filters of a layer"):
         allocate_once(eights, [0.6, 0.4, 0.0], 0, 8)
     assert counts(allocate_once(eights, [1.0, 0.0, 0.0], 0, 8), 3) == [[8, 0, 0]] * 3  # which is to have none
+    assert counts(allocate_once(CHAIN, [0.9, 0.1, 0.0], 0), 3) == [[4, 0, 0]] * 3  # too few filters
 
 
 def test_filters_of_stages_per_task_count_for_every_task():
