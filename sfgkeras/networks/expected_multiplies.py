@@ -19,9 +19,9 @@ import numpy as np
 from keras import ops
 
 from sfgkeras.architecture.graph import Architecture
-from sfgkeras.errors import Problem
 from sfgkeras.layers.convolution import per_axis
 from sfgkeras.networks.heads import TaskHead
+from sfgkeras.networks.motion_head import MotionHead
 from sfgkeras.sharing.allocation import allocate_own
 from sfgkeras.sharing.readers import sources_of, task_reader
 
@@ -29,26 +29,29 @@ from sfgkeras.sharing.readers import sources_of, task_reader
 def expected_multiplies(
     architecture: Architecture,
     probabilities: Sequence[Any],
-    heads: Sequence[TaskHead],
+    heads: Sequence[TaskHead | MotionHead],
     input_shape: Sequence[int],
     routing: str = "mixed",
     mask_residual: bool = True,
+    num_frames: int = 1,
 ) -> Any:
-    """Returns the expected multiplies of one image in a hardened network.
+    """Returns the expected multiplies of one image, or one sequence of frames, in a hardened network.
 
     Args:
         architecture: The stages.
         probabilities: Grouping probabilities of every stage that tasks share, `(filters, groups)`, all groups, shared
             last.
         heads: The heads of all tasks.
-        input_shape: `(*spatial, channels)` of the image.
+        input_shape: `(*spatial, channels)` of the image, or of one frame.
         routing: See `layers.routing.groups_read`.
         mask_residual: Whether residual blocks stay inside their stream's support.
+        num_frames: Frames that go through the trunk one by one.
 
     Returns:
         A float32 scalar.
     """
-    return _Expectation(architecture, probabilities, routing, mask_residual).multiplies(heads, input_shape)
+    expectation = _Expectation(architecture, probabilities, routing, mask_residual)
+    return num_frames * expectation.of_trunk(input_shape) + expectation.of_heads(heads, input_shape)
 
 
 def relative_multiplies(network: Any) -> Any:
@@ -63,21 +66,16 @@ def relative_multiplies(network: Any) -> Any:
         A float32 scalar that depends on the grouping logits.
     """
     trunk = network.trunk
-    if network.is_siamese:
-        raise Problem(
-            f"does not go with {type(network).__name__}, whose trunk sees frames one by one",
-            "use 0, and let the groups follow the losses alone",
-            key="cost_weight",
-            value=trunk.sharing.cost_weight,
-        )
     architecture, settings = trunk.architecture, trunk.sharing
     length = 2 ** max(architecture.level_after(index) for index in range(len(architecture.stages)))
-    shape = (*(size or length for size in network.image_size), network.image_channels)
-    expected, shared = (
-        expected_multiplies(architecture, probabilities, network.heads, shape, settings.routing, settings.mask_residual)
-        for probabilities in (trunk.probabilities_of_all_groups(), all_shared(architecture))
-    )
-    return expected / shared
+    shape = (*(size or length for size in network.image_size), network.trunk_channels)
+    frames = network.image_channels if network.is_siamese else 1
+
+    def of(probabilities: Sequence[Any]) -> Any:
+        how = settings.routing, settings.mask_residual, frames
+        return expected_multiplies(architecture, probabilities, network.heads, shape, *how)
+
+    return of(trunk.probabilities_of_all_groups()) / of(all_shared(architecture))
 
 
 def all_shared(architecture: Architecture) -> list[np.ndarray]:
@@ -111,8 +109,8 @@ class _Expectation:
         for index in reversed(range(len(architecture.stages))):
             self._find_needed(index)
 
-    def multiplies(self, heads: Sequence[TaskHead], input_shape: Sequence[int]) -> Any:
-        """Sums over convolutions, blocks and heads."""
+    def of_trunk(self, input_shape: Sequence[int]) -> Any:
+        """Sums over convolutions and blocks."""
         architecture = self._architecture
         total = ops.zeros((), "float32")
         rank = len(input_shape) - 1
@@ -127,22 +125,20 @@ class _Expectation:
                 total = total + per_product * self._is_read[index, group] * owned * read
             for reader in self._readers(index) if plans else []:
                 total = total + self._reads[index, reader] * in_blocks * self._squared_channels(index, reader)
-        for task, head in enumerate(heads):
-            total = total + self._of_head(task, head, input_shape[:-1])
         return total
 
-    def _of_head(self, task: int, head: TaskHead, shape: Sequence[int]) -> Any:
+    def of_heads(self, heads: Sequence[TaskHead | MotionHead], input_shape: Sequence[int]) -> Any:
+        """Sums over the heads of all tasks."""
+        return sum(self._of_head(task, head, input_shape[:-1]) for task, head in enumerate(heads))
+
+    def _of_head(self, task: int, head: TaskHead | MotionHead, shape: Sequence[int]) -> Any:
         """Returns the multiplies of the head of a task, whose first layer alone depends on the channels it reads."""
         tap = self._architecture.taps[task]
-        size = self._voxels(self._architecture.level_after(tap), shape)
-        widths = [product.kernel.shape[-1] for product in head.products]
-        later = sum(before * after for before, after in zip(widths, widths[1:], strict=False))
+        per_channel, others = head.costs(self._voxels(self._architecture.level_after(tap), shape))
         reader = self._task_reader(task)
         # A head that reads no channel multiplies one channel of zeros.
         missing = 0.0 if self._is_full[tap] else self._none(tap, self._sources(tap, reader))
-        voxels, entries = (size, 1) if head.kind == "map" else (1, size if head.head.needs_fixed_size else 1)
-        first = float(voxels * entries * widths[0]) * (self._held(tap, reader) + missing)
-        return first + float(voxels * later)
+        return float(per_channel) * (self._held(tap, reader) + missing) + float(others)
 
     def _voxels(self, level: int, shape: Sequence[int]) -> int:
         return math.prod(length or 1 for length in self._architecture.spatial_shape(level, shape))

@@ -1,6 +1,7 @@
 """Output layers: from the features of a task to its logits or quantities, always float32."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -202,6 +203,18 @@ class TaskHead(keras.layers.Layer):
     def products(self) -> list[Any]:
         """All layers in the order in which they are applied; the last one gives the logits."""
         return [*self.hidden, self.projection]
+
+    def costs(self, voxels: int) -> tuple[int, int]:
+        """Returns the multiplies of a built head for one image: those per channel that it reads, and all others.
+
+        Args:
+            voxels: Of the features that it reads.
+        """
+        widths = [layer.kernel.shape[-1] for layer in self.products]
+        later = sum(before * after for before, after in itertools.pairwise(widths))
+        if self.kind == "map":
+            return voxels * widths[0], voxels * later
+        return (voxels if self.head.needs_fixed_size else 1) * widths[0], later
 
     def build(self, input_shape: Any) -> None:
         """Builds all layers for features `(batch, *spatial, channels)`.

@@ -1,5 +1,6 @@
 """The head of motion: displacements of all frames of a sequence against the first, one frame after the other."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,6 +114,20 @@ class MotionHead(keras.layers.Layer):
         matching = [] if self.matching is None else [self.matching]
         recurrence = [self.recurrence] if self.num_frames > 2 else []
         return [self.pair, *matching, *recurrence, self.projection]
+
+    def costs(self, voxels: int) -> tuple[int, int]:
+        """Returns the multiplies of a built head for one sequence: those per channel that it reads, and all others.
+
+        Args:
+            voxels: Of the features of one frame.
+        """
+        pair, *others = self.products
+        followers = self.num_frames - 1
+        # The first state has none before it.
+        times = {layer: followers - 1 if layer is self.recurrence else followers for layer in others}
+        later = sum(count * math.prod(layer.kernel.shape) for layer, count in times.items())
+        per_channel = math.prod(pair.kernel.shape[:-2]) * pair.kernel.shape[-1]
+        return self.num_frames * voxels * per_channel, voxels * later
 
     def build(self, input_shape: Any) -> None:
         """Builds all layers for the features of every frame, `(frames * batch, *spatial, channels)`."""

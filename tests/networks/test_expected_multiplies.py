@@ -11,6 +11,7 @@ from sfgkeras.architecture.stage import Stage
 from sfgkeras.grouping import grouping_probabilities
 from sfgkeras.networks import VGG11, Head, UNet, count_multiplies, harden
 from sfgkeras.networks.expected_multiplies import expected_multiplies, relative_multiplies
+from sfgkeras.tables.networks import NETWORKS
 
 
 def tasks_of(count):
@@ -22,7 +23,13 @@ def of_network(network, probabilities, shape):
     settings = trunk.sharing
     return float(
         expected_multiplies(
-            trunk.architecture, probabilities, network.heads, shape, settings.routing, settings.mask_residual
+            trunk.architecture,
+            probabilities,
+            network.heads,
+            (*shape[:-1], network.trunk_channels),
+            settings.routing,
+            settings.mask_residual,
+            shape[-1] if network.is_siamese else 1,
         )
     )
 
@@ -55,6 +62,63 @@ def test_at_fixed_groups_it_is_what_the_hardened_network_multiplies(
         scramble(network, groups=groups)
         fixed = [np.round(p) for p in network.trunk.probabilities_of_all_groups()]
         assert of_network(network, fixed, shape) == count_multiplies(harden(network), shape)
+
+
+def kinds_of_heads():
+    """Every network of the table with every kind of head that it takes."""
+    for name, entry in NETWORKS.items():
+        for kind in sorted(entry.outputs):
+            for pooling in ("average", "flatten") if kind == "vector" else ("average",):
+                yield pytest.param(name, kind, pooling, id=f"{name}-{kind}-{pooling}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kind", "pooling"), kinds_of_heads())
+def test_heads_of_every_network_cost_what_they_multiply(name, kind, pooling, scramble):
+    usual = "map" if kind == "motion" else kind
+    heads = {"first": Head(kind, layers=(5,), pooling=pooling), "second": Head(usual)}
+    check_at_fixed_groups(name, {"first": 4, "second": 3}, heads, 3, scramble)
+
+
+MOTION = Head("motion", layers=(5,))
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "heads", "settings"),
+    [
+        (3, {"first": MOTION, "second": "map"}, {"reach": 1}),
+        (2, {"first": MOTION, "second": "map"}, {}),
+        pytest.param(4, {"first": "map", "second": Head("motion")}, {"reach": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_heads_of_motion_cost_their_kernels_in_every_frame(num_frames, heads, settings, scramble):
+    outputs = 2 * (num_frames - 1)
+    small = {"scales": 2, "convolutions": 1, **settings}
+    check_at_fixed_groups("qin", {"first": outputs, "second": outputs}, heads, num_frames, scramble, **small)
+
+
+def check_at_fixed_groups(name, tasks, heads, channels, scramble, **settings):
+    network = NETWORKS[name].load()(tasks, "sfg", heads=heads, width=0.1, masks="mode", seed=0, **settings)
+    shape = (32, 32, channels)
+    network.build((None, *shape))
+    rng = np.random.default_rng(3)
+    groups = [
+        rng.choice(grouping.num_groups, size=grouping.filters, p=rng.dirichlet(np.full(grouping.num_groups, 1.0)))
+        for grouping in network.groupings().values()
+    ]
+    scramble(network, groups=groups)
+    fixed = [np.round(p) for p in network.trunk.probabilities_of_all_groups()]
+    assert of_network(network, fixed, shape) == count_multiplies(harden(network), shape)
+
+
+def test_frames_are_the_images_of_the_trunk_that_weigh_in_the_objective():
+    network = NETWORKS["qin"].load()(
+        {"first": 4, "second": 3}, "sfg", heads={"first": MOTION}, width=0.1, seed=0,
+        scales=2, convolutions=1, cost_weight=0.5, initial_probabilities=(0, 0, 1),
+    )  # fmt: skip
+    network.build((None, 16, 16, 3))
+    assert float(relative_multiplies(network)) == pytest.approx(1.0, abs=1e-4)
+    assert float(network.losses[-1]) == pytest.approx(0.5, abs=1e-4)
 
 
 def test_elsewhere_it_is_the_mean_over_all_allocations(small_network):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-from sfgkeras.errors import Problem
 from sfgkeras.losses import DiceCrossEntropy, WarpingLoss
 from sfgkeras.networks import Head, QinNet, UNet, count_multiplies, count_parameters, group_network, harden, recalibrate
 from sfgkeras.networks.frames import frames_apart, frames_in_batch
@@ -199,10 +198,6 @@ def test_what_cannot_be_is_refused(images):
         Head("motion", pooling="flatten")
     with pytest.raises(ValueError, match="heads of kind 'motion', whose outputs are any number"):
         Head("motion", activation="relu")
-    network = QinNet(TASKS, "sfg", heads=HEADS, scales=1, width=WIDTH, cost_weight=1.0)
-    network(images(channels=3))
-    with pytest.raises(Problem, match="does not go with QinNet"):
-        _ = network.losses
 
 
 def discs(number, side=24, seed=0):

@@ -73,9 +73,6 @@ def check_motion(draft: Draft) -> None:
     network, images = draft.sections["network"], draft.application.multitask.image
     # A network of the user's own says itself what it cannot, when it is built.
     sees_frames = network.name in NETWORKS and MOTION in NETWORKS[network.name].outputs
-    if sees_frames and draft.application.multitask.cost_weight:
-        message = f"counts the multiplies of one image, and {network.name} sees frames one by one"
-        draft.ini.add("MULTITASK", "cost_weight", message, "write 0, or leave the line out")
     for name, task in draft.application.tasks.items():
         if task.type != MOTION:
             continue

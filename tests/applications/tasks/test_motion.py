@@ -142,7 +142,6 @@ def test_a_report_draws_squares_that_move():
         ("NETWORK.name", "unet", "needs a network that sees frames one by one, and unet does not; use qin"),
         ("MULTITASK.image", "FRAME_1", "is told from the frames of a sequence, and there is one image only"),
         ("NETWORK.window_sampling", "resize", "changes the size of voxels, which displacements count"),
-        ("MULTITASK.cost_weight", "0.5", "counts the multiplies of one image, and qin sees frames one by one"),
         ("TASK motion.target", "LABELS", "is no image, and a motion learns from the image alone"),
         ("TASK motion.inferred", "FRAME_1", "is measured against what the network sees"),
         ("TASK motion.loss", "mse", "belongs to regression"),
