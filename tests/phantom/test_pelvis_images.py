@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from sfgkeras.phantom import pelvis
 from sfgkeras.phantom.pelvis import (
     SIZES,
     SLAB_CENTER,
@@ -251,3 +252,46 @@ def test_tilted_slices_show_the_same_body():
         voxels = np.argwhere(mr.array > 0.4 * np.percentile(mr.array, 99.5))
         centre = mr.affine[:3, :3] @ voxels.mean(axis=0) + mr.affine[:3, 3]
         np.testing.assert_allclose(centre, (12, -8, SLAB_CENTER), atol=2.0)
+
+
+@pytest.fixture
+def even_coil(monkeypatch):
+    """A coil that is equally sensitive everywhere."""
+    monkeypatch.setattr(pelvis, "coil_field", lambda rng, shape: np.ones(shape, np.float32))
+
+
+def test_thick_slices_lie_where_their_affine_says(even_coil):
+    """A third of a slice aside would be 3 mm here."""
+    ball = Part(Ellipsoid((0, 0, SLAB_CENTER), (30, 30, 30)), ((0, "water"),))
+    for seed in range(3):
+        mr = acquire_mr(
+            np.random.default_rng(seed), patient(ball), Grid((30, 30, 15), (3.0, 3.0, 9.0)), (0.0, 0.0, 0.0)
+        )
+        signal = np.where(mr.array > 0.2 * mr.array.max(), mr.array, 0).astype(float)
+        heights = mr.affine[2, 3] + 9.0 * np.arange(15)
+        centre = (signal.sum(axis=(0, 1)) * heights).sum() / signal.sum()
+        assert centre == pytest.approx(SLAB_CENTER, abs=0.7)
+
+
+def test_gains_of_scanners_are_spread_evenly_by_their_logarithm(even_coil):
+    """Of urine the signal is the gain: 350 to 1400, the middle at 700."""
+    full = Part(Ellipsoid((0, 0, 0), (300, 300, 300)), ((0, "water"),))
+    grid = Grid((6, 6, 4), (3.0, 3.0, 3.0))
+    gains = np.array([
+        np.median(acquire_mr(np.random.default_rng(seed), patient(full), grid, (0.0, 0.0, 0.0)).array)
+        for seed in range(60)
+    ])  # fmt: skip
+    assert 340 < gains.min() < 420
+    assert 1150 < gains.max() < 1450
+    assert np.median(gains) == pytest.approx(700, rel=0.2)
+
+
+def test_bodies_are_as_large_as_the_ranges_of_their_axes_allow():
+    """From the world to the body: a patient that is 4 % wider divides by 1.04."""
+    scales = np.array([
+        np.linalg.norm(draw_patient(np.random.default_rng(seed)).pose[:3, :3], axis=0) for seed in range(80)
+    ])  # fmt: skip
+    low, high = 1 / np.array([1.04, 1.06, 1.06]), 1 / np.array([0.95, 0.94, 0.94])
+    assert ((low - 1e-9 <= scales) & (scales <= high + 1e-9)).all()
+    np.testing.assert_allclose(scales.min(axis=0), low, atol=0.008)
+    np.testing.assert_allclose(scales.max(axis=0), high, atol=0.008)

@@ -121,16 +121,16 @@ def test_distances_are_in_millimetres():
 
 
 def test_measures_of_depth_and_of_normals_are_those_of_the_paper():
-    depths = Depths(np.array([1.0, 2.0, 4.0]), np.array([1.5, 2.0, 3.0]))
-    logs = np.log([1.5, 1.0, 0.75])
+    depths = Depths(np.array([1.0, 2.0, 4.0]), np.array([1.7, 2.0, 3.0]))
+    logs = np.log([1.7, 1.0, 0.75])
     expected = {
-        "abs_rel": (0.5 + 0 + 0.25) / 3,
-        "sqr_rel": (0.25 + 0 + 0.25) / 3,
-        "rmse_linear": np.sqrt((0.25 + 1) / 3),
+        "abs_rel": (0.7 + 0 + 0.25) / 3,
+        "sqr_rel": (0.49 + 0 + 0.25) / 3,
+        "rmse_linear": np.sqrt((0.49 + 1) / 3),
         "rmse_log": np.sqrt(np.mean(logs**2)),
         "rmse_scale_invariant": np.std(logs),
-        "delta_1": 1 / 3,  # 1.5 and 4 / 3 are beyond 1.25, and within its square of 1.5625
-        "delta_2": 1.0,
+        "delta_1": 1 / 3,  # 1.7 and 4 / 3 are beyond 1.25, of which the square is 1.5625 and the cube 1.95
+        "delta_2": 2 / 3,
         "delta_3": 1.0,
     }
     assert {name: value(name, (depths,)) for name in expected} == pytest.approx(expected)
