@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sfgkeras.applications.planning.facts import Facts
 from sfgkeras.applications.planning.lines import Lines
-from sfgkeras.applications.planning.network_section import Window
+from sfgkeras.applications.planning.network_section import Window, levels_of
 from sfgkeras.applications.planning.text import render
 from sfgkeras.applications.subjects.memory import GIB, training_batch
 from sfgkeras.applications.subjects.preprocessing_settings import read_run
@@ -68,5 +68,7 @@ def _needed(lines: Lines, facts: Facts, batch: int, size: list[int], path: Path)
         f"{facts.first.name}.spatial_window_size": ", ".join(map(str, size)),
         "SYSTEM.num_gpus": "0",  # what a GPU has to hold is what a processor would
     }
+    if lines.value("NETWORK", "unet_levels"):
+        overrides["NETWORK.unet_levels"] = str(levels_of(size)[0])  # as the file will have them, see `change_levels`
     config = read_lines(lines, path, overrides)
     return training_batch(config, build_tasks(config)).num_bytes

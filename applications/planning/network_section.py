@@ -126,20 +126,29 @@ def add_network(lines: Lines, facts: Facts, network: tuple[str, str], window: Wi
     reason = f"{facts.machine.describe()}: " + ("all filters" if width == 1 else "fewer filters, for the time it takes")
     lines.add("NETWORK", "width", f"{width:g}", reason)
     if name == "unet":
-        _add_levels(lines, facts, window)
+        lines.add("NETWORK", "unet_levels", *levels_of(window.size))
+        ways = [task.name for task in facts.maps]
+        if len(ways) > 1:
+            lines.add("NETWORK", "unet_decoder_start", "decoder", f"a way up of its own for each of {', '.join(ways)}")
     batch = (8 if window.rank == 2 else 2) * (2 if facts.machine.on_gpu else 1)
     lines.add("NETWORK", "batch_size", batch)
     _add_sampling(lines, facts)
     _add_intensities(lines, facts)
 
 
-def _add_levels(lines: Lines, facts: Facts, window: Window) -> None:
-    shortest = min(size for size in window.size if size > 1)
+def levels_of(size: Sequence[int]) -> tuple[int, str]:
+    """Returns how often a U-Net halves a window, and why."""
+    shortest = min(length for length in size if length > 1)
     levels = max(1, min(4, int(np.log2(shortest / 4))))
-    lines.add("NETWORK", "unet_levels", levels, f"the shortest side, {shortest}, is halved {levels} times")
-    ways = [task.name for task in facts.maps]
-    if len(ways) > 1:
-        lines.add("NETWORK", "unet_decoder_start", "decoder", f"a way up of its own for each of {', '.join(ways)}")
+    return levels, f"the shortest side, {shortest}, is halved {levels} times"
+
+
+def change_levels(lines: Lines, window: Window) -> None:
+    """Gives a planned U-Net the levels of a window that the memory has cut, and the reason."""
+    planned = lines.value("NETWORK", "unet_levels")
+    levels, why = levels_of(window.size)
+    if planned and int(planned) != levels:
+        lines.change("NETWORK", "unet_levels", levels, f"{why}; a window that memory does not cut would have {planned}")
 
 
 def _add_sharing(lines: Lines, facts: Facts) -> None:

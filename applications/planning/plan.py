@@ -14,7 +14,7 @@ from sfgkeras.applications.planning.geometry import measure_geometry
 from sfgkeras.applications.planning.lines import Lines, listed
 from sfgkeras.applications.planning.machine import Machine, find_machine
 from sfgkeras.applications.planning.memory_fit import fit_memory, read_lines
-from sfgkeras.applications.planning.network_section import add_network, choose_network, choose_window
+from sfgkeras.applications.planning.network_section import add_network, change_levels, choose_network, choose_window
 from sfgkeras.applications.planning.places import Lists, place_sources
 from sfgkeras.applications.planning.roles import Roles, add_values, assign, refuse_unknown
 from sfgkeras.applications.planning.rows import (
@@ -203,6 +203,7 @@ def _write_lines(facts: Facts, output: Path) -> Lines:
     reason = next(line.why for line in trial.sections["NETWORK"] if line.key == "batch_size")
     lines.change("NETWORK", "batch_size", batch, reason)
     lines.change(facts.first.name, "spatial_window_size", listed(window.size), window.why)
+    change_levels(lines, window)
     add_training(lines, facts, window, batch)
     add_inference(lines, facts)
     _in_order(lines)

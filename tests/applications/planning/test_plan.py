@@ -306,3 +306,28 @@ def test_the_verb_explains_itself_without_tensorflow(pairs, tmp_path):
     assert "[NETWORK] sharing = sfg: " in found
     assert "next: sfgkeras check -c" in found
     assert (tmp_path / "run.ini").is_file()
+
+
+def test_a_u_net_has_the_levels_of_the_window_that_fits_into_the_memory(plan, tmp_path):
+    from PIL import Image
+
+    data = tmp_path / "data"
+    for kind in ("images", "masks"):
+        (data / kind).mkdir(parents=True)
+    for number in range(4):
+        seen = intensities((128, 128), number) / 1000 * 255
+        Image.fromarray(np.stack([seen] * 3, axis=-1).clip(0, 255).astype(np.uint8)).save(
+            data / f"images/p{number}.jpg"
+        )
+        Image.fromarray(labels((128, 128))).save(data / f"masks/p{number}.png")
+
+    def lines_at(memory):
+        lines = plan(data, Machine(memory, False)).lines
+        why = next(why for _, key, _, why in lines.rows() if key == "unet_levels")
+        side = int(lines.value("IMAGES", "spatial_window_size").split(", ")[0])
+        return side, lines.value("NETWORK", "unet_levels"), why
+
+    assert lines_at(64 * GIB) == (128, "4", "the shortest side, 128, is halved 4 times")
+    side, levels, why = lines_at(GIB // 400)
+    assert (side, levels) == (32, "3")
+    assert why == "the shortest side, 32, is halved 3 times; a window that memory does not cut would have 4"
