@@ -93,7 +93,7 @@ def correct_bias_field(
         DataError: If the image is not a finite volume, or has too few positive voxels in the foreground.
         ConfigError: If an option is out of range or not offered by the engine.
 
-    Example:
+    Examples:
         >>> image = np.full((12, 12, 12), 100.0) * np.linspace(0.8, 1.2, 12)  # brighter from front to back
         >>> corrected, field = correct_bias_field(image, (1, 1, 1), np.ones(image.shape, bool))
         >>> bool(corrected.std() < 0.2 * image.std()), bool(np.allclose(corrected * field, image))
@@ -135,7 +135,7 @@ def shrink_factors(shape: Sequence[int], shrink_factor: int, num_voxels: int) ->
         shrink_factor: The largest factor.
         num_voxels: Voxels of the foreground before shrinking.
 
-    Example:
+    Examples:
         >>> shrink_factors((256, 256, 20), 4, 500_000)  # the third axis is too short to be shrunk
         (4, 4, 1)
     """

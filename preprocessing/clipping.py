@@ -56,7 +56,7 @@ def clip_intensities(
         DataError: If the image is not finite.
         ConfigError: If there are neither limits nor percentiles.
 
-    Example:
+    Examples:
         >>> clip_intensities(np.array([-5.0, 1.0, 9.0]), (0, 5)).tolist()
         [0.0, 1.0, 5.0]
     """

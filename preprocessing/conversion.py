@@ -34,7 +34,7 @@ def convert(image: np.ndarray, dtype: str = "auto") -> np.ndarray:
     Raises:
         DataError: If the image is not finite, or too large for 64-bit integers.
 
-    Example:
+    Examples:
         >>> convert(np.array([1.0, 2.0])).dtype.name, convert(np.array([1.5, 2.0])).dtype.name
         ('int64', 'float32')
     """

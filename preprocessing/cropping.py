@@ -30,7 +30,7 @@ def foreground_box(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple
     Raises:
         DataError: If the mask is empty.
 
-    Example:
+    Examples:
         >>> mask = np.zeros((4, 4, 1), bool)
         >>> mask[1:3, 2] = True
         >>> [(side.start, side.stop) for side in foreground_box(mask)]
@@ -49,7 +49,7 @@ def foreground_box(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple
 def crop(array: np.ndarray, affine: np.ndarray, box: tuple[slice, slice, slice]) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a box out of `(x, y, z[, channels])`; every voxel keeps its place in the scanner.
 
-    Example:
+    Examples:
         >>> cropped, affine = crop(np.zeros((4, 4, 4)), np.diag([2.0, 2.0, 2.0, 1.0]), np.s_[1:3, 0:4, 0:4])
         >>> cropped.shape, affine[:3, 3].tolist()
         ((2, 4, 4), [2.0, 0.0, 0.0])

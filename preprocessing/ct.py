@@ -47,7 +47,7 @@ def scale_ct(hu: np.ndarray, clip: tuple[float, float] | None = USUAL_CLIP) -> n
         DataError: If a value is NaN or infinite.
         ConfigError: If the clipping range is empty.
 
-    Example:
+    Examples:
         >>> scale_ct(np.array([-1024, 0, 512])).tolist()
         [0.0, 1.0, 1.5]
     """
@@ -71,7 +71,7 @@ def scale_ct(hu: np.ndarray, clip: tuple[float, float] | None = USUAL_CLIP) -> n
 def unscale_ct(scaled: np.ndarray) -> np.ndarray:
     """Returns Hounsfield units, float32, of what `scale_ct` made; the exact inverse for whole units.
 
-    Example:
+    Examples:
         >>> unscale_ct(np.array([0.0, 1.0])).tolist()
         [-1024.0, 0.0]
     """
@@ -86,7 +86,7 @@ def _as_float(values: np.ndarray) -> np.ndarray:
 def is_hounsfield(hu: np.ndarray) -> bool:
     """Tells whether values can be Hounsfield units: fat and air lie below zero, so some voxel must.
 
-    Example:
+    Examples:
         >>> is_hounsfield(np.array([-80, 40])), is_hounsfield(np.array([944, 1064]))
         (True, False)
     """
@@ -99,7 +99,7 @@ def value_outside(image: np.ndarray) -> float:
     An image with voxels below -500 is a CT: between air and lung there is nothing else that is measured so low, and an
     MR that was whitened has no voxel 500 standard deviations below its mean.
 
-    Example:
+    Examples:
         >>> value_outside(np.array([-1000.0, 40.0])), value_outside(np.array([-2.0, 2.0]))
         (-1024.0, 0.0)
     """
@@ -113,7 +113,7 @@ def padding_value(hu: np.ndarray) -> float | None:
     and is what most of the voxels below -1024 HU hold: overshoot beside metal has many values. None if there is no such
     value; -1024 itself is air as well, and never taken for padding.
 
-    Example:
+    Examples:
         >>> padding_value(np.array([-2000, -2000, -1000, 40]))
         -2000.0
     """
@@ -136,7 +136,7 @@ def describe_ct(hu: np.ndarray, clip: tuple[float, float] = USUAL_CLIP) -> list[
     Returns:
         Sentences for the log; empty if nothing lies outside the range.
 
-    Example:
+    Examples:
         >>> describe_ct(np.array([-2000, -2000, 0, 40]))
         ['padding outside the field of view: 50 % of the voxels are below -1024 HU (lowest -2000) and become -1024']
     """

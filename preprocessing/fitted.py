@@ -241,7 +241,7 @@ def check_fitted(
 def image_identity(name: str) -> str:
     """Returns what identifies a training subject `id@hash`: its image's content, whatever id it goes by.
 
-    Example:
+    Examples:
         >>> image_identity("patient7@1f3a")
         '1f3a'
     """

@@ -29,7 +29,7 @@ def otsu_threshold(image: np.ndarray, num_bins: int = 256) -> float:
     Raises:
         DataError: If the image is constant: there is nothing to separate.
 
-    Example:
+    Examples:
         >>> round(otsu_threshold(np.repeat([0.0, 10.0], 50)))  # in the middle of the gap
         5
     """
@@ -97,7 +97,7 @@ FOREGROUND_ALIASES: Mapping[str, str] = {
 def foreground_rule(name: str) -> str:
     """Returns the canonical name of a foreground rule; raises ConfigError for an unknown one.
 
-    Example:
+    Examples:
         >>> foreground_rule("otsu")
         'otsu_plus'
     """
@@ -129,7 +129,7 @@ def rule_setting(default: str, description: str, whole_image: bool = True) -> An
 def measuring_mask(image: np.ndarray, rule: str, threshold: float = 0.0) -> np.ndarray | None:
     """Returns the foreground mask of a rule, or None for every voxel (rule `all`).
 
-    Example:
+    Examples:
         >>> measuring_mask(np.array([[[1.0, 5.0]]]), "threshold_plus", 3.0).tolist()
         [[[False, True]]]
         >>> measuring_mask(np.array([[[1.0, 5.0]]]), "all") is None
@@ -146,7 +146,7 @@ def measured_voxels(volume: Volume, rule: str, threshold: float = 0.0) -> np.nda
 def describe_rule(rule: str, threshold: float = 0.0) -> str:
     """Names a rule and, where it counts, its threshold: what landmarks remember of their foreground.
 
-    Example:
+    Examples:
         >>> describe_rule("otsu_plus", 20), describe_rule("threshold_plus", 20)
         ('otsu_plus', 'threshold_plus 20')
     """
@@ -169,7 +169,7 @@ def foreground_mask(image: np.ndarray, rule: str = "otsu_plus", threshold: float
         DataError: If the image is not finite, constant, or has no voxel on the wanted side.
         ConfigError: If the rule is unknown.
 
-    Example:
+    Examples:
         >>> image = np.zeros((9, 9, 9))
         >>> image[2:7, 2:7, 2:7] = 100
         >>> image[4, 4, 4] = 0  # a hole, which is filled
@@ -195,7 +195,7 @@ def foreground_mask(image: np.ndarray, rule: str = "otsu_plus", threshold: float
 def drop_specks(mask: np.ndarray, smallest_share: float = SMALLEST_SPECK) -> np.ndarray:
     """Removes unconnected pieces smaller than a share of the whole mask; the largest piece always stays.
 
-    Example:
+    Examples:
         >>> mask = np.ones((2000, 1, 3), bool)
         >>> mask[:, 0, 1] = False
         >>> mask[1:, 0, 2] = False  # what is left there is one voxel on its own
@@ -217,7 +217,7 @@ def drop_specks(mask: np.ndarray, smallest_share: float = SMALLEST_SPECK) -> np.
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fills background that the mask encloses; an axis of one voxel does not open a hole to the outside.
 
-    Example:
+    Examples:
         >>> ring = np.ones((3, 3, 1), bool)
         >>> ring[1, 1] = False
         >>> bool(fill_holes(ring).all())
@@ -271,7 +271,7 @@ def fuse_foregrounds(masks: Sequence[np.ndarray], fusion: str = "or") -> np.ndar
         DataError: If the volumes differ in shape, or nothing is common to all modalities.
         ConfigError: If the fusion is unknown.
 
-    Example:
+    Examples:
         >>> masks = [np.array([[[True, False, False]]]), np.array([[[True, True, False]]])]
         >>> fuse_foregrounds(masks, "or")[0, 0, :, 0].tolist(), fuse_foregrounds(masks, "and")[0, 0, :, 0].tolist()
         ([True, True, False], [True, False, False])

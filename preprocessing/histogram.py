@@ -111,7 +111,7 @@ def landmark_percentiles(cutoff: tuple[float, float] = (0.01, 0.99)) -> np.ndarr
     Raises:
         ConfigError: If the cut-off does not enclose the inner percentiles 10 to 90.
 
-    Example:
+    Examples:
         >>> tuple(landmark_percentiles((0.05, 0.95)).round(6).tolist()[:3])
         (5.0, 10.0, 20.0)
     """
@@ -132,7 +132,7 @@ def foreground_percentiles(foreground: np.ndarray, cutoff: tuple[float, float] =
     Raises:
         DataError: If there are no voxels, values that are not finite, or no contrast between the cut-offs.
 
-    Example:
+    Examples:
         >>> tuple(foreground_percentiles(np.arange(101)).round(6).tolist()[:4])
         (1.0, 10.0, 20.0, 25.0)
     """
@@ -155,7 +155,7 @@ def mean_landmarks(measured: Iterable[np.ndarray], cutoff: tuple[float, float] =
     Raises:
         DataError: If there is no subject.
 
-    Example:
+    Examples:
         >>> landmarks = mean_landmarks([foreground_percentiles(np.arange(101))])
         >>> landmarks.values[[0, 6, -1]].round(6).tolist()  # of an even histogram: the median lies in the middle
         [0.0, 50.0, 100.0]
@@ -184,7 +184,7 @@ def fit_landmarks(foregrounds: Iterable[np.ndarray], cutoff: tuple[float, float]
         DataError: If there is no subject, or one without voxels or contrast.
         ConfigError: If the cut-off does not enclose percentiles 10 to 90.
 
-    Example:
+    Examples:
         >>> landmarks = fit_landmarks([np.arange(101), 5 * np.arange(101) + 300])  # gain and offset do not matter
         >>> landmarks.values[[0, 6, -1]].round(6).tolist()
         [0.0, 50.0, 100.0]
@@ -221,7 +221,7 @@ def apply_landmarks(
         DataError: If the foreground is empty, constant or not finite, or the mask has another shape.
         ConfigError: If `norm_type` is unknown or its percentiles are not among the landmarks.
 
-    Example:
+    Examples:
         >>> landmarks = fit_landmarks([np.arange(101)])
         >>> apply_landmarks(7 * np.arange(101), landmarks)[[1, 50, 99]].round(4).tolist()
         [0.0, 50.0, 100.0]
@@ -293,7 +293,7 @@ def describe_bounded(mapped: np.ndarray, landmarks: NyulLandmarks) -> str:
         mapped: What it returned.
         landmarks: The landmarks that it was given.
 
-    Example:
+    Examples:
         >>> describe_bounded(np.array([50.0, 200.0]), fit_landmarks([np.arange(101)]))[:64]
         'histogram: 1 voxel is further from the scale 0 to 100 than its w'
     """
@@ -340,7 +340,7 @@ def histogram_percentiles(volume: Volume, settings: HistogramSettings) -> np.nda
 def fit_histogram(measured: Sequence[np.ndarray], settings: HistogramSettings) -> NyulLandmarks:
     """Fits the landmarks of a cohort; see `mean_landmarks`.
 
-    Example:
+    Examples:
         >>> fitted = fit_histogram([foreground_percentiles(np.arange(101))], HistogramSettings())
         >>> fitted.values[[0, 6, -1]].round(6).tolist()
         [0.0, 50.0, 100.0]

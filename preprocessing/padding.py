@@ -33,7 +33,7 @@ def pad(array: np.ndarray, voxels: Sequence[int], mode: str = "constant") -> np.
         voxels: How many, by axis.
         mode: What they hold; see `numpy.pad`.
 
-    Example:
+    Examples:
         >>> pad(np.array([5, 7]).reshape(2, 1, 1), (1, 0, 0), "edge").ravel().tolist()
         [5, 5, 7, 7]
     """
@@ -46,7 +46,7 @@ def pad(array: np.ndarray, voxels: Sequence[int], mode: str = "constant") -> np.
 def padded_affine(affine: np.ndarray, voxels: Sequence[int]) -> np.ndarray:
     """Returns the affine of a padded volume, `(4, 4)`: every voxel keeps its place in the scanner.
 
-    Example:
+    Examples:
         >>> padded_affine(np.diag([2.0, 2.0, 3.0, 1.0]), (1, 0, 2))[:3, 3].tolist()
         [-2.0, 0.0, -6.0]
     """

@@ -18,7 +18,7 @@ def compact_integers(array: np.ndarray) -> tuple[np.ndarray, int, int] | None:
         Codes `array - lowest` (non-negative integers of the array's shape), the lowest value, and the number
         of codes; None where the values are not integers or their range is too long for a table.
 
-    Example:
+    Examples:
         >>> codes, lowest, count = compact_integers(np.array([-2.0, 3.0]))
         >>> codes.tolist(), lowest, count
         ([0, 5], -2, 6)
@@ -80,7 +80,7 @@ def exact_percentiles(values: np.ndarray, percentiles: np.ndarray) -> np.ndarray
     Raises:
         DataError: If there is no value, or one that is not finite.
 
-    Example:
+    Examples:
         >>> exact_percentiles(np.arange(5), np.array([25, 60])).round(6).tolist()
         [1.0, 2.4]
     """

@@ -254,7 +254,7 @@ def build_pipeline(steps: str | Sequence[str], options: Mapping[str, Any] | None
         Problems: A ConfigError with every mistake: unknown and repeated steps, unknown settings, values that cannot be,
             settings of steps that do not run, N4 after whitening.
 
-    Example:
+    Examples:
         >>> build_pipeline("n4, resample, whiten", {"resample_spacing": "1"}).names
         ('bias_field', 'resample', 'whiten')
     """

@@ -162,7 +162,7 @@ def apply_registration(
 def mutual_information(one: np.ndarray, other: np.ndarray, bins: int = 32) -> float:
     """Measures how much one image tells of another on the same grid, in nats; 0 for independent images.
 
-    Example:
+    Examples:
         >>> image = np.array([0.0, 1.0, 0.0, 1.0])
         >>> round(mutual_information(image, 1 - image), 4)  # one tells all of the other: ln 2
         0.6931

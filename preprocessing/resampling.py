@@ -64,7 +64,7 @@ def resample_to_spacing(
         DataError: If the volume is not 3-D with optional channels, or not finite, or the affine is singular.
         ConfigError: If the spacing or the order cannot be.
 
-    Example:
+    Examples:
         >>> volume, affine = resample_to_spacing(np.ones((4, 4, 2)), np.eye(4), 2.0)
         >>> volume.shape, affine[:3, 3].tolist()  # the outer faces stay where they are
         ((2, 2, 1), [0.5, 0.5, 0.5])
@@ -81,7 +81,7 @@ def spacing_grid(
 
     An axis too short for one new voxel keeps its centre; see `resample_to_spacing` for the rest.
 
-    Example:
+    Examples:
         >>> spacing_grid((256, 256, 20), np.diag([0.5, 0.5, 3.0, 1.0]), (1.0, 1.0, None))[0]
         (128, 128, 20)
     """
@@ -122,7 +122,7 @@ def resample_like(
         DataError: If the volume is not 3-D with optional channels, or not finite, or an affine is singular.
         ConfigError: If the order cannot be.
 
-    Example:
+    Examples:
         >>> column = np.arange(4.0).reshape(4, 1, 1)
         >>> resample_like(column, np.eye(4), (2, 1, 1), np.diag([2.0, 1.0, 1.0, 1.0]), order=0).ravel().tolist()
         [0.0, 2.0]
@@ -171,7 +171,7 @@ def resample_labels_like(
         DataError: If the values are not integers, and as `resample_like`.
         ConfigError: If the method is unknown.
 
-    Example:
+    Examples:
         >>> labels = np.array([3, 7]).reshape(2, 1, 1)
         >>> resample_labels_like(labels, np.eye(4), (4, 1, 1), np.diag([0.5, 1.0, 1.0, 1.0])).ravel().tolist()
         [3, 7, 7, 0]
@@ -201,7 +201,7 @@ def resample_labels_to_spacing(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resamples a label map to the grid of its image's `resample_to_spacing`, as `resample_labels_like`.
 
-    Example:
+    Examples:
         >>> labels, affine = resample_labels_to_spacing(np.array([3, 7]).reshape(2, 1, 1), np.eye(4), (0.5, None, None))
         >>> labels.ravel().tolist()
         [3, 3, 7, 7]
@@ -217,7 +217,7 @@ def parallel_grid(to_old: np.ndarray, shape: Sequence[int]) -> ParallelGrid | No
         to_old: 4 x 4, voxels of the new grid to voxels of the old.
         shape: Shape of the new grid.
 
-    Example:
+    Examples:
         >>> grid = parallel_grid(np.array([[0, 2.0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), (4, 4, 4))
         >>> grid.sources, grid.steps
         ((1, 0, 2), (1.0, 2.0, 1.0))
@@ -282,7 +282,7 @@ def multiply_axis(matrix: np.ndarray, volume: np.ndarray, axis: int) -> np.ndarr
 
     nibabel's arrays are Fortran-ordered; working on the transpose spares copying them.
 
-    Example:
+    Examples:
         >>> multiply_axis(np.array([[0.5, 0.5]]), np.array([1.0, 3.0]).reshape(2, 1, 1), 0).ravel().tolist()
         [2.0]
     """

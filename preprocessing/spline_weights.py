@@ -23,7 +23,7 @@ def axis_weights(
     Returns:
         Weights `(new_length, old_length)` whose rows sum to 1.
 
-    Example:
+    Examples:
         >>> axis_weights(3, np.array([0.0, 1.25]), order=1).tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.75, 0.25]]
     """
@@ -44,7 +44,7 @@ def axis_weights(
 def gaussian_matrix(length: int, sigma: float) -> np.ndarray:
     """Builds the `(length, length)` matrix of a Gaussian of `sigma` voxels; borders repeat, rows sum to 1.
 
-    Example:
+    Examples:
         >>> gaussian_matrix(3, 0.5).round(2).tolist()
         [[0.89, 0.11, 0.0], [0.11, 0.79, 0.11], [0.0, 0.11, 0.89]]
     """
@@ -65,7 +65,7 @@ def point_spread_sigma(old_spacing: float, new_spacing: float) -> float:
     Both point spreads are taken as Gaussians whose full width at half maximum is the spacing (Cardoso et al.,
     "Scale factor point spread function matching", MICCAI 2015); 0 when the new voxels are not larger.
 
-    Example:
+    Examples:
         >>> round(point_spread_sigma(1.0, 2.0), 3), point_spread_sigma(2.0, 1.0)
         (0.736, 0.0)
     """

@@ -93,7 +93,7 @@ def step_name(name: str) -> str | None:
 
     The path of a class, `my.module.Class`, is its own name.
 
-    Example:
+    Examples:
         >>> step_name("n4"), step_name("nothing")
         ('bias_field', None)
     """
@@ -107,7 +107,7 @@ def step_name(name: str) -> str | None:
 def short_name(step: str) -> str:
     """Returns what settings and files of a step begin with: its name, or that of the class in lower case.
 
-    Example:
+    Examples:
         >>> short_name("my.module.Smooth")
         'smooth'
     """
@@ -120,7 +120,7 @@ def find_step(name: str) -> Step:
     Raises:
         ConfigError: If the class cannot be imported, or is no `OwnStep`.
 
-    Example:
+    Examples:
         >>> find_step("ct").changes
         'values'
     """
@@ -178,7 +178,7 @@ def known_keys(steps: Sequence[str] = ()) -> list[str]:
 def setting_names(step: str) -> list[str]:
     """Returns the names of a step's settings.
 
-    Example:
+    Examples:
         >>> setting_names("whiten")
         ['foreground', 'threshold']
     """

@@ -36,7 +36,7 @@ def whiten(image: np.ndarray, foreground_mask: np.ndarray | None = None, out: np
     Raises:
         DataError: If the foreground is empty, constant or not finite, or the mask has another shape.
 
-    Example:
+    Examples:
         >>> whiten(np.array([1.0, 3.0])).tolist()
         [-1.0, 1.0]
     """

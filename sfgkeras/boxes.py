@@ -66,7 +66,7 @@ def intersection_over_union(y_true: Any, y_pred: Any) -> Any:
 
     Two boxes without area cover nothing: then it is 1 where they are equal, else 0.
 
-    Example:
+    Examples:
         >>> round(float(intersection_over_union([[0, 0, 2, 2]], [[1, 0, 3, 2]])[0]), 6)  # 2 of 6 squares
         0.333333
     """
@@ -82,7 +82,7 @@ def generalised_intersection_over_union(y_true: Any, y_pred: Any) -> Any:
     It is the IoU less the part of the smallest box around both that neither covers, and so tells apart boxes that do
     not meet by how far they are from each other.
 
-    Example:
+    Examples:
         >>> float(generalised_intersection_over_union([[0, 0, 1, 1]], [[3, 0, 4, 1]])[0])  # a gap of 2 in a hull of 4
         -0.5
     """

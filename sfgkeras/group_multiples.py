@@ -39,7 +39,7 @@ def assign_groups(log_probabilities: np.ndarray, multiple_of: int = 1) -> np.nda
     Raises:
         ValueError: If `multiple_of` is no positive whole number.
 
-    Example:
+    Examples:
         >>> log_probabilities = np.log([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.1, 0.9]])
         >>> assign_groups(log_probabilities).tolist(), assign_groups(log_probabilities, 2).tolist()
         ([0, 0, 0, 1], [0, 1, 0, 1])

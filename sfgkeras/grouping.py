@@ -40,7 +40,7 @@ def temperature_schedule(step: Any, initial: float = 1.0, rate: float = 1e-5, mi
     Returns:
         `max(minimum, initial * exp(-rate * step))` as a float32 tensor.
 
-    Example:
+    Examples:
         >>> tuple(round(float(temperature_schedule(step)), 4) for step in (0, 100_000, 1_000_000))
         (1.0, 0.3679, 0.1)
     """
@@ -54,7 +54,7 @@ def log_softplus(logits: Any) -> Any:
     For x below -15 the softplus is e^x to single precision, so its logarithm is x. Both branches have finite
     gradients everywhere.
 
-    Example:
+    Examples:
         >>> [round(float(log_softplus(ops.array(x))), 4) for x in (0.0, -50.0)]  # ln(ln 2); the logit itself
         [-0.3665, -50.0]
     """
@@ -72,7 +72,7 @@ def log_grouping_probabilities(grouping_logits: Any) -> Any:
     Returns:
         Log probabilities of the same shape.
 
-    Example:
+    Examples:
         >>> print(ops.convert_to_numpy(log_grouping_probabilities(ops.zeros((1, 2)))).round(4))  # ln 0.5
         [[-0.6931 -0.6931]]
     """
@@ -83,7 +83,7 @@ def log_grouping_probabilities(grouping_logits: Any) -> Any:
 def grouping_probabilities(grouping_logits: Any) -> Any:
     """Returns `p = softplus(rho) / sum_g softplus(rho)`, `(filters, groups)`; every row sums to 1.
 
-    Example:
+    Examples:
         >>> print(ops.convert_to_numpy(grouping_probabilities(ops.zeros((1, 4)))))
         [[0.25 0.25 0.25 0.25]]
     """
@@ -93,7 +93,7 @@ def grouping_probabilities(grouping_logits: Any) -> Any:
 def inverse_softplus(values: np.ndarray) -> np.ndarray:
     """Returns the x with `ln(1 + e^x) = values`, computed in float64.
 
-    Example:
+    Examples:
         >>> round(float(inverse_softplus(np.log1p(np.exp(3.0)))), 6)
         3.0
     """
@@ -112,7 +112,7 @@ def initial_grouping_logits(probabilities: np.ndarray) -> np.ndarray:
     Returns:
         float32 logits of the same shape.
 
-    Example:
+    Examples:
         >>> logits = initial_grouping_logits([[0.2, 0.2, 0.6]])
         >>> print(ops.convert_to_numpy(grouping_probabilities(logits)).round(4))
         [[0.2 0.2 0.6]]
@@ -124,7 +124,7 @@ def initial_grouping_logits(probabilities: np.ndarray) -> np.ndarray:
 def default_probabilities(num_tasks: int) -> tuple[float, ...]:
     """Returns the paper's initial p: 0.6 for the shared group, the rest evenly over the tasks.
 
-    Example:
+    Examples:
         >>> default_probabilities(2)
         (0.2, 0.2, 0.6)
     """
@@ -150,7 +150,7 @@ def initial_probabilities(
     Raises:
         ValueError: If the choice is unknown, or its numbers do not form a distribution over the groups.
 
-    Example:
+    Examples:
         >>> initial_probabilities((0.5, 0.25, 0.25), 2, 2, np.random.default_rng(0)).tolist()
         [[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]
     """
@@ -184,7 +184,7 @@ def gumbel_noise(uniform: Any) -> Any:
     Returns:
         Gumbel samples of the same shape, all finite.
 
-    Example:
+    Examples:
         >>> round(float(gumbel_noise(ops.array([0.5]))[0]), 4)  # -ln(ln 2)
         0.3665
     """
@@ -205,7 +205,7 @@ def relaxed_assignment(log_probabilities: Any, gumbel_noise: Any, temperature: A
     Returns:
         Weights of the same shape; every row sums to 1.
 
-    Example:
+    Examples:
         >>> log_probabilities = ops.log(ops.array([[0.2, 0.8]]))
         >>> print(ops.convert_to_numpy(relaxed_assignment(log_probabilities, ops.zeros((1, 2)), 1.0)).round(4))
         [[0.2 0.8]]
@@ -226,7 +226,7 @@ def hard_assignment(log_probabilities: Any, gumbel_noise: Any, temperature: Any)
     Returns:
         Exactly one-hot rows of the same shape.
 
-    Example:
+    Examples:
         >>> log_probabilities = ops.log(ops.array([[0.2, 0.8]]))
         >>> noise = ops.array([[2.0, 0.0]])  # enough for the group that is the less likely one
         >>> print(ops.convert_to_numpy(hard_assignment(log_probabilities, noise, 1.0)))
@@ -251,7 +251,7 @@ def mode_assignment(scores: Any) -> Any:
     Returns:
         float32 rows of the same shape.
 
-    Example:
+    Examples:
         >>> print(ops.convert_to_numpy(mode_assignment(ops.array([[0.2, 0.8], [0.5, 0.5], [0.5, 0.5]]))))
         [[0. 1.]
          [0. 1.]
@@ -279,7 +279,7 @@ def expected_assignment(log_probabilities: Any, temperature: Any) -> Any:
     Returns:
         Weights of the same shape; every row sums to 1.
 
-    Example:
+    Examples:
         >>> log_probabilities = ops.log(ops.array([[0.2, 0.8]]))
         >>> print(ops.convert_to_numpy(expected_assignment(log_probabilities, 0.01)).round(1))
         [[0.2 0.8]]
@@ -309,7 +309,7 @@ def undecided_share(probabilities: Sequence[Any]) -> Any:
     Returns:
         A float32 scalar from 0 to 1.
 
-    Example:
+    Examples:
         >>> float(undecided_share([ops.array([[0.95, 0.05], [0.5, 0.5]])]))
         0.5
     """
@@ -324,7 +324,7 @@ def is_decided(share: Any) -> Any:
     Args:
         share: What `undecided_share` returned.
 
-    Example:
+    Examples:
         >>> is_decided(0.04), is_decided(0.06)
         (True, False)
     """
@@ -340,7 +340,7 @@ def entropy(probabilities: Any) -> Any:
     Returns:
         Entropies in nats, `(...)`, from 0 to `ln(groups)`.
 
-    Example:
+    Examples:
         >>> round(float(entropy(ops.array([0.25, 0.25, 0.25, 0.25]))), 4)  # ln 4
         1.3863
     """
@@ -366,7 +366,7 @@ def count_allocation(filters: int, fractions: Sequence[float], multiple_of: int 
     Raises:
         ValueError: If the fractions are negative or do not sum to 1.
 
-    Example:
+    Examples:
         >>> count_allocation(16, (1 / 3, 1 / 3, 1 / 3)), count_allocation(18, (1 / 3, 1 / 3, 1 / 3), 8)
         ((5, 5, 6), (8, 2, 8))
     """
@@ -411,7 +411,7 @@ def draw_allocation(
     Returns:
         Group index of every filter, `(filters,)`.
 
-    Example:
+    Examples:
         >>> draw_allocation(4, (0.25, 0.25, 0.5)).tolist()
         [0, 1, 2, 2]
     """

@@ -66,7 +66,7 @@ def gaussian_maps(positions: Any, size: Any, sigma: float) -> Any:
     Returns:
         `(batch, *size, landmarks)` float32.
 
-    Example:
+    Examples:
         >>> gaussian_maps(ops.array([[[0.5]]]), (3,), 1.0)[0, :, 0].numpy().round(3).tolist()
         [0.607, 1.0, 0.607]
     """
@@ -84,7 +84,7 @@ def gaussian_maps(positions: Any, size: Any, sigma: float) -> Any:
 def energy(sigma: float, rank: int) -> float:
     """Returns the sum of squares of a Gaussian of height 1 that lies inside of the window, in voxels.
 
-    Example:
+    Examples:
         >>> round(energy(1.0, 2), 4)  # pi sigma^2
         3.1416
     """
@@ -94,7 +94,7 @@ def energy(sigma: float, rank: int) -> float:
 def peaks(maps: Any) -> Any:
     """Returns where heat maps `(batch, *spatial, landmarks)` are largest, `(batch, landmarks, rank)`.
 
-    Example:
+    Examples:
         >>> peaks(ops.array([[[0.0], [2.0], [1.0], [0.0]]])).numpy().tolist()
         [[[0.375]]]
     """
@@ -117,7 +117,7 @@ def expected_positions(maps: Any, sharpness: float) -> Any:
         maps: `(batch, *spatial, landmarks)`.
         sharpness: What heights are multiplied by.
 
-    Example:
+    Examples:
         >>> expected_positions(ops.array([[[0.0], [1.0], [1.0], [0.0]]]), 40.0).numpy().round(4).tolist()
         [[[0.5]]]
     """

@@ -16,7 +16,7 @@ def warp(images: Any, flow: Any) -> Any:
     Returns:
         float32, `(batch, *spatial)`.
 
-    Example:
+    Examples:
         >>> print(ops.convert_to_numpy(warp(ops.array([[[1.0, 2.0, 4.0]]]), ops.full((1, 1, 3, 2), (0.0, 0.5)))))
         [[[1.5 3.  4. ]]]
     """

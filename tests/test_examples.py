@@ -4,12 +4,15 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
 import sfgkeras
 from sfgkeras.preprocessing.volume import StepContext, Volume
 
+ROOT = Path(__file__).parents[1]
 ROOMS = ("losses", "metrics", "preprocessing")
 # Steps take and give whole subjects; files are read and written; ANTs takes seconds.
 NO_EXAMPLE = (
@@ -54,6 +57,14 @@ def test_every_public_function_has_an_example(name):
     module = importlib.import_module(name)
     if not name.startswith(SAMPLE):
         assert [each for each, function in public_functions(module) if ">>>" not in (function.__doc__ or "")] == []
+
+
+def test_examples_are_headed_as_the_site_knows_them():
+    """Griffe takes `Examples:` for code, and any other heading for a note."""
+    folders = (ROOT / "sfgkeras", ROOT / "applications", ROOT / "preprocessing")
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    assert len(files) > 500
+    assert [str(path) for path in files if re.search(r"^ +Example:$", path.read_text("utf-8"), re.MULTILINE)] == []
 
 
 def test_the_rooms_with_examples_are_there():

@@ -127,6 +127,9 @@ def test_the_site_is_built_without_a_warning_and_names_every_page(tmp_path):
     api = (tmp_path / "site" / "api" / "layers" / "index.html").read_text("utf-8")
     assert "FilterGrouping" in api
     assert "shared" in api
+    # Examples are code, with prompts in colour, and no notes with their text run together.
+    assert '<span class="gp">&gt;&gt;&gt; </span>' in api
+    assert api.count("&gt;&gt;&gt;") == api.count('<span class="gp">&gt;&gt;&gt; </span>')
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ class BoundingBoxTask(PointTarget):
 def box_parts(rank: int) -> tuple[str, ...]:
     """Returns the names of a box's numbers in order, low corner first.
 
-    Example:
+    Examples:
         >>> box_parts(2)
         ('x_min', 'y_min', 'x_max', 'y_max')
     """
@@ -158,7 +158,7 @@ def box_mask(box: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         box: Low corner, then high corner, in voxels, `(6,)`.
         shape: Voxels along each axis.
 
-    Example:
+    Examples:
         >>> box_mask(np.array([-0.5, 0.5, -0.5, 1.5, 2.5, 0.5]), (2, 4, 1))[..., 0].tolist()
         [[0, 1, 1, 0], [0, 1, 1, 0]]
     """

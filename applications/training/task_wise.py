@@ -70,7 +70,7 @@ def overfitting(training: Sequence[float], validation: float, k: int, importance
         k: Length of the strip.
         importance: `lambda`, above 0.
 
-    Example:
+    Examples:
         >>> overfitting([4.0, 3.0, 1.0, 1.0], 1.5, 3, 1.0)  # 3 / (5 - 3) * 0.5 / 1
         0.75
         >>> overfitting([4.0, 1.0, 1.0, 1.0], 1.5, 3, 1.0)

@@ -11,7 +11,7 @@ def box_iou(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
     Two boxes without area cover nothing: then it is 1 where they are equal, else 0.
 
-    Example:
+    Examples:
         >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[1, 1, 3, 3]])).round(4).tolist()
         [0.1429]
     """
@@ -24,7 +24,7 @@ def box_iou(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def box_giou(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Returns the generalised IoU (Rezatofighi et al. 2019), `(boxes,)`, from -1 to 1.
 
-    Example:
+    Examples:
         >>> box_giou(np.array([[0, 0, 1, 1]]), np.array([[3, 0, 4, 1]])).tolist()
         [-0.5]
     """
@@ -36,7 +36,7 @@ def box_giou(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def centre_distance(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Returns how far the middles of two boxes are from each other, `(boxes,)`, in their unit.
 
-    Example:
+    Examples:
         >>> centre_distance(np.array([[0, 0, 2, 2]]), np.array([[3, 4, 5, 6]])).tolist()
         [5.0]
     """

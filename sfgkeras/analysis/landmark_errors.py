@@ -11,7 +11,7 @@ def distances(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: If the shapes differ.
 
-    Example:
+    Examples:
         >>> distances(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0]])).tolist()
         [5.0]
     """
@@ -28,7 +28,7 @@ def lengths(points: np.ndarray, ends: Sequence[tuple[int, int]]) -> np.ndarray:
         points: `(..., points, rank)`.
         ends: The two points of every length, by their places.
 
-    Example:
+    Examples:
         >>> lengths(np.array([[0.0, 0.0], [1.0, 1.0], [3.0, 4.0]]), [(0, 2)]).tolist()
         [5.0]
     """
@@ -50,7 +50,7 @@ def radial_error(found: np.ndarray, tolerance: float) -> np.ndarray:
 def detection_rate(found: np.ndarray, tolerance: float) -> np.ndarray:
     """Returns 1 for every distance up to a tolerance and 0 for those above; NaN stays NaN.
 
-    Example:
+    Examples:
         >>> detection_rate(np.array([1.0, 3.0, np.nan]), 2.0).tolist()
         [1.0, 0.0, nan]
     """

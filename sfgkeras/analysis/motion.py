@@ -38,7 +38,7 @@ def warp_volume(volume: np.ndarray, flow: np.ndarray, order: int = 1) -> np.ndar
         flow: Displacements u in voxels, `(x, y, z, 3)`.
         order: Interpolation order.
 
-    Example:
+    Examples:
         >>> warp_volume(np.arange(4.0).reshape(4, 1, 1), np.full((4, 1, 1, 3), (0.5, 0, 0))).ravel().tolist()
         [0.5, 1.5, 2.5, 3.0]
     """
@@ -52,7 +52,7 @@ def jacobian(flow: np.ndarray) -> np.ndarray:
     Args:
         flow: Displacements u in voxels, `(x, y, z, 3)`; along an axis of one voxel nothing changes.
 
-    Example:
+    Examples:
         >>> jacobian(np.zeros((3, 3, 1, 3))).min()
         1.0
     """

@@ -48,7 +48,7 @@ def refine(
     Returns:
         Probabilities, float32 `(x, y, z, classes)`.
 
-    Example:
+    Examples:
         >>> noisy = np.full((5, 5, 1, 2), (0.9, 0.1))
         >>> noisy[2, 2] = 0.4, 0.6  # one voxel that looks like all others
         >>> refine(noisy, np.zeros((5, 5, 1, 1))).argmax(axis=-1).max()

@@ -107,7 +107,7 @@ def _within(angles: np.ndarray, limit: float) -> float:
 def angles_between(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Returns the angles between vectors `(..., 3)` in degrees, `(...)`; 90 where one has no direction.
 
-    Example:
+    Examples:
         >>> angles_between(np.array([1.0, 0, 0]), np.array([1.0, 1.0, 0])).round(6).item()
         45.0
     """

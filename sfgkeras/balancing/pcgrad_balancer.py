@@ -42,7 +42,7 @@ def projected_sum(products: Any, order: Any) -> Any:
         order: Row by row the order in which a task's gradient meets the others, int `(tasks, tasks)`; where it would
             meet itself, nothing happens.
 
-    Example:
+    Examples:
         >>> products = ops.array([[1.0, -1.0], [-1.0, 2.0]])  # of (1, 0) and (-1, 1)
         >>> order = ops.array([[0, 1], [0, 1]])
         >>> [round(float(factor), 4) for factor in projected_sum(products, order)]

@@ -15,7 +15,7 @@ def frame_directions(affine: np.ndarray, axes: Sequence[int] = (0, 1, 2)) -> np.
         affine: Voxels of the array to mm, `(4, 4)`.
         axes: The array's axes of x, y and z; in a photo x runs along the columns, the second one.
 
-    Example:
+    Examples:
         >>> frame_directions(np.diag([2.0, -3.0, 1.0, 1.0]), (1, 0, 2)).tolist()
         [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
@@ -40,7 +40,7 @@ def turned(vectors: np.ndarray, source: np.ndarray, onto: np.ndarray) -> np.ndar
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     """Returns vectors `(..., channels)` of length 1, float32; those without a direction as zeros.
 
-    Example:
+    Examples:
         >>> unit_vectors(np.array([[0.0, 3.0, 4.0], [0.0, 0.0, 0.0]])).round(1).tolist()
         [[0.0, 0.6000000238418579, 0.800000011920929], [0.0, 0.0, 0.0]]
     """

@@ -40,7 +40,7 @@ def make_folds(
     Raises:
         DataError: If there are fewer groups than folds.
 
-    Example:
+    Examples:
         >>> make_folds(["a1", "a2", "b1", "c1"], 2, 0, groups={"a1": "a", "a2": "a", "b1": "b", "c1": "c"})
         {'a1': 1, 'a2': 1, 'b1': 2, 'c1': 2}
     """

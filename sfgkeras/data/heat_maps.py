@@ -15,7 +15,7 @@ def locate(heat_maps: np.ndarray) -> np.ndarray:
     Returns:
         Position in voxels and the value of the largest voxel, `(landmarks, 4)` float64.
 
-    Example:
+    Examples:
         >>> x = np.arange(9.0)
         >>> maps = np.exp(-0.5 * (x - 3.3) ** 2).reshape(9, 1, 1, 1)
         >>> locate(maps)[0, :3].round(6).tolist()

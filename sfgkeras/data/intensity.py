@@ -99,7 +99,7 @@ class Intensities:
 def change_gamma(window: np.ndarray, gamma: float) -> np.ndarray:
     """Raises intensities to a power, channel by channel, so that lowest and highest stay: `((x - a) / (b - a))^gamma`.
 
-    Example:
+    Examples:
         >>> change_gamma(np.array([[0.0], [1.0], [2.0]]), 2.0)[:, 0].tolist()
         [0.0, 0.5, 2.0]
     """
@@ -113,7 +113,7 @@ def change_gamma(window: np.ndarray, gamma: float) -> np.ndarray:
 def change_contrast(window: np.ndarray, factor: float) -> np.ndarray:
     """Multiplies the distance of intensities from their mean, channel by channel.
 
-    Example:
+    Examples:
         >>> change_contrast(np.array([[0.0], [1.0], [2.0]]), 0.5)[:, 0].tolist()
         [0.5, 1.0, 1.5]
     """

@@ -16,7 +16,7 @@ Move = Callable[[np.ndarray], np.ndarray]
 def box_corners(box: np.ndarray) -> np.ndarray:
     """Returns all corners of a box, `(2^rank, rank)` of `(2 * rank,)`.
 
-    Example:
+    Examples:
         >>> box_corners(np.array([0, 1, 2, 3])).tolist()
         [[0, 1], [0, 3], [2, 1], [2, 3]]
     """
@@ -27,7 +27,7 @@ def box_corners(box: np.ndarray) -> np.ndarray:
 def hull(points: np.ndarray) -> np.ndarray:
     """Returns the smallest box along the axes around points, `(2 * rank,)` of `(n, rank)`; NaN if one is unknown.
 
-    Example:
+    Examples:
         >>> hull(np.array([[0, 3], [2, 1]])).tolist()
         [0, 1, 2, 3]
     """
@@ -49,7 +49,7 @@ def in_fractions(points: np.ndarray, size: Sequence[int]) -> np.ndarray:
         points: Positions in voxels of the window, `(..., rank)`.
         size: Its voxels along each axis.
 
-    Example:
+    Examples:
         >>> in_fractions(np.array([[-0.5, 0.0], [3.5, 1.5]]), (4, 2)).tolist()
         [[0.0, 0.25], [1.0, 1.0]]
     """
@@ -71,7 +71,7 @@ def visible_box(box: np.ndarray, size: Sequence[int]) -> np.ndarray:
     Returns:
         From 0 to 1; all NaN where nothing of the box is in the window.
 
-    Example:
+    Examples:
         >>> visible_box(np.array([-2.5, 0.5, 1.5, 9.5]), (4, 4)).tolist()
         [0.0, 0.25, 0.5, 1.0]
     """
@@ -119,7 +119,7 @@ class Frame:
             points: `(n, rank)`.
             units: `pixels`, `fractions` (of the image) or `mm`.
 
-        Example:
+        Examples:
             >>> Frame((100, 200, 1), (1, 0, 2)).points_in_voxels(np.array([[10.5, 20.5]]), "pixels").tolist()
             [[20.0, 10.0, 0.0]]
         """
@@ -148,7 +148,7 @@ class Frame:
             numbers: x_min, y_min, x_max, y_max, or the same with z, `(2 * rank,)`.
             fractions: Whether they are fractions of the image rather than voxels.
 
-        Example:
+        Examples:
             >>> Frame((100, 200, 1), (1, 0, 2)).box_in_voxels(np.array([10, 20, 30, 60])).tolist()
             [19.5, 9.5, -0.5, 59.5, 29.5, 0.5]
         """

@@ -19,7 +19,7 @@ def squared_distance(kernels: Any) -> Any:
     Args:
         kernels: The flattened kernel of each task, float32 `(tasks, entries)`.
 
-    Example:
+    Examples:
         >>> float(squared_distance([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]]))  # 5 + 4 + 1
         10.0
     """
@@ -34,7 +34,7 @@ def absolute_distance(kernels: Any) -> Any:
     Args:
         kernels: The flattened kernel of each task, float32 `(tasks, entries)`.
 
-    Example:
+    Examples:
         >>> float(absolute_distance([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]]))  # 3 + 2 + 1
         6.0
     """
@@ -61,7 +61,7 @@ def trace_norm(kernels: Any) -> Any:
     Args:
         kernels: The flattened kernel of each task, float32 `(tasks, entries)`.
 
-    Example:
+    Examples:
         >>> round(float(trace_norm([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]])), 5)
         7.0
     """

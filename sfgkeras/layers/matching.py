@@ -23,7 +23,7 @@ def match(first: Any, other: Any, reach: int) -> Any:
     Returns:
         Matches `(batch, *spatial, (2 * reach + 1) ** rank)`, d in the order of `itertools.product`.
 
-    Example:
+    Examples:
         >>> first = ops.reshape(ops.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), (1, 1, 3, 2))
         >>> found = match(first, first, 1)  # 9 displacements; those in the middle stay in the row
         >>> print(ops.convert_to_numpy(found)[0, 0, :, 3:6].round(2))

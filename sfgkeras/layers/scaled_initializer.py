@@ -14,7 +14,7 @@ class ScaledInitializer(keras.initializers.Initializer):
         factor: What its values are multiplied by.
         offset: What is added to them then.
 
-    Example:
+    Examples:
         >>> float(ScaledInitializer("ones", 0.25)((1,))[0])
         0.25
     """

@@ -164,7 +164,7 @@ def subspace_overlap(kernel: Any, subspaces: int) -> Any:
         kernel: float32 `(..., filters)`.
         subspaces: Number of subspaces.
 
-    Example:
+    Examples:
         >>> float(subspace_overlap([[1.0, 2.0], [0.0, 3.0]], 2))  # columns (1, 0) and (2, 3)
         4.0
     """

@@ -25,7 +25,7 @@ def kappa_loss(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
     Returns:
         The losses, `(batch,)`, between 0 and 2.
 
-    Example:
+    Examples:
         >>> logits = ops.array([[[9.0, -9.0], [-9.0, 9.0], [-9.0, 9.0], [-9.0, 9.0]]])
         >>> round(float(kappa_loss([[0, 0, 1, 1]], logits)[0]), 3)  # o = 3/4, e = 1/2 1/4 + 1/2 3/4
         0.5

@@ -11,7 +11,7 @@ REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none", None)
 def sum_per_sample(values: Any) -> Any:
     """Sums `(batch, ...)` over all axes but the first.
 
-    Example:
+    Examples:
         >>> print(ops.convert_to_numpy(sum_per_sample(ops.ones((2, 3, 3)))))
         [9. 9.]
     """
@@ -29,7 +29,7 @@ def mean_per_sample(values: Any, weight_map: Any = None) -> Any:
     Returns:
         The means, `(batch,)`.
 
-    Example:
+    Examples:
         >>> float(mean_per_sample(ops.array([[1.0, 5.0]]), ops.array([[1.0, 0.0]]))[0])
         1.0
     """

@@ -31,7 +31,7 @@ def binary_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None, po
     Raises:
         ValueError: If there is more than one logit, or the shapes do not fit.
 
-    Example:
+    Examples:
         >>> round(float(binary_cross_entropy([1.0], ops.zeros((1, 1)))[0]), 6)  # undecided: ln 2
         0.693147
     """

@@ -20,7 +20,7 @@ def generalised_overlap_loss(y_true: Any, y_pred: Any, sample_weight: Any = None
     Returns:
         The losses, `(batch,)`, from 0 for equal boxes to 2.
 
-    Example:
+    Examples:
         >>> float(generalised_overlap_loss([[0, 0, 1, 1]], [[0, 0, 1, 2]])[0])  # half of what they cover is shared
         0.5
     """

@@ -26,7 +26,7 @@ def judged_maps(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) 
     Raises:
         ValueError: If outputs are no maps.
 
-    Example:
+    Examples:
         >>> from sfgkeras.losses import MeanSquaredError
         >>> truth, shown, counts = judged_maps(MeanSquaredError(), [[[[3.0], [5.0]]]], ops.ones((1, 1, 2, 1)))
         >>> float(truth[0, 0, 1, 0]), float(shown[0, 0, 1, 0]), float(counts[0])

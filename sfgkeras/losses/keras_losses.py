@@ -46,7 +46,7 @@ def task_loss(loss_class: type[keras.losses.Loss], name: str, **arguments: Any) 
         name: Name of the loss.
         **arguments: Arguments of its own.
 
-    Example:
+    Examples:
         >>> loss = task_loss(keras.losses.MeanAbsoluteError, "ct_loss")
         >>> loss.name, isinstance(loss, TaskLoss)
         ('ct_loss', True)

@@ -21,7 +21,7 @@ def landmark_loss(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
     Returns:
         The losses, `(batch,)`.
 
-    Example:
+    Examples:
         >>> truth = [[[0.0, 0.0], [1.0, 1.0]]]
         >>> float(landmark_loss(truth, [[3.0, 4.0, 9.0, 9.0]], [[1.0, 0.0]])[0])  # 25 / (2 * 2)
         6.25
@@ -46,7 +46,7 @@ def heat_map_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, sigma: fl
     Returns:
         The losses, `(batch,)`.
 
-    Example:
+    Examples:
         >>> round(float(heat_map_loss([[[0.5, 0.5]]], ops.zeros((1, 32, 32, 1)))[0]), 3)
         1.0
     """
@@ -72,7 +72,7 @@ def coordinate_constraint(y_true: Any, y_pred: Any, sample_weight: Any = None, s
     Returns:
         The losses, `(batch,)`, in squared fractions of the window.
 
-    Example:
+    Examples:
         >>> peak = ops.reshape([0.0, 0.0, 0.0, 9.0], (1, 1, 4, 1))  # the last of four pixels: 7/8 of the window
         >>> round(float(coordinate_constraint([[[0.5, 0.375]]], peak)[0]), 6)
         0.25
@@ -95,7 +95,7 @@ def constrained_heat_map_loss(
 ) -> Any:
     """Returns `heat_map_loss + weight * coordinate_constraint` (after Xu et al. 2018); arguments as theirs.
 
-    Example:
+    Examples:
         >>> empty = ops.zeros((1, 32, 32, 1))  # which expects the middle of the window
         >>> round(float(constrained_heat_map_loss([[[0.5, 0.75]]], empty)[0]), 3)  # 1 + 10 * 0.25^2
         1.625
@@ -116,7 +116,7 @@ def heat_map_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None, 
     Returns:
         The losses, `(batch,)`.
 
-    Example:
+    Examples:
         >>> away = [[[9.0, 9.0]]]  # a map of zeros, of which logits of 0 know nothing: ln 2
         >>> round(float(heat_map_cross_entropy(away, ops.zeros((1, 4, 4, 1)))[0]), 4)
         0.6931

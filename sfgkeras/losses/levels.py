@@ -29,7 +29,7 @@ def targets_at_level(loss: Any, y_true: Any, sample_weight: Any, level: int, siz
     Raises:
         ValueError: If targets are no maps.
 
-    Example:
+    Examples:
         >>> from sfgkeras.losses import MeanSquaredError
         >>> image = ops.reshape(ops.arange(4.0), (1, 2, 2, 1))
         >>> float(targets_at_level(MeanSquaredError(), image, None, 1, (1, 1))[0][0, 0, 0, 0])

@@ -17,7 +17,7 @@ def likelihood_of(loss: Any) -> str:
     Args:
         loss: A Keras loss, or a function.
 
-    Example:
+    Examples:
         >>> import keras
         >>> likelihood_of(keras.losses.BinaryCrossentropy()), likelihood_of(keras.losses.MeanSquaredError())
         ('categorical', 'gaussian')

@@ -22,7 +22,7 @@ def roughness(flow: Any) -> Any:
     Args:
         flow: Displacements in voxels, `(batch, *spatial, rank)`.
 
-    Example:
+    Examples:
         >>> float(roughness(ops.ones((1, 4, 4, 2)))[0, 0, 0])
         0.0
     """
@@ -49,7 +49,7 @@ def warping_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, smoothness
     Returns:
         The losses, `(batch,)`.
 
-    Example:
+    Examples:
         >>> frames = ops.reshape(ops.array([0.0, 1.0, 2.0, 1.0, 2.0, 2.0]), (1, 1, 2, 3))
         >>> frames = ops.transpose(frames, (0, 1, 3, 2))  # the second frame is the first, one voxel to the left
         >>> float(warping_loss(frames, ops.ones((1, 1, 3, 2)) * ops.array([0.0, 1.0]))[0])

@@ -41,7 +41,7 @@ def squared_dice_loss(y_true: Any, y_pred: Any, sample_weight: Any = None) -> An
     Returns:
         The losses, `(batch,)`.
 
-    Example:
+    Examples:
         >>> round(float(squared_dice_loss([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)  # undecided: 1 - 2 * 0.5 / 1.5
         0.3333
     """
@@ -70,7 +70,7 @@ def tversky_loss(
     Returns:
         The losses, `(batch,)`.
 
-    Example:
+    Examples:
         >>> round(float(tversky_loss([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)  # undecided: half is shared
         0.5
     """
@@ -91,7 +91,7 @@ def generalised_dice_loss(y_true: Any, y_pred: Any, sample_weight: Any = None) -
     Returns:
         The losses, `(batch,)`.
 
-    Example:
+    Examples:
         >>> round(float(generalised_dice_loss([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)
         0.5
     """
@@ -114,7 +114,7 @@ def check_distances(distances: Any) -> np.ndarray:
     Raises:
         ValueError: If the numbers are none such, or not symmetric, or not positive off the diagonal.
 
-    Example:
+    Examples:
         >>> check_distances([1, 2, 3]).tolist()
         [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]]
     """
@@ -152,7 +152,7 @@ def wasserstein_dice_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, d
     Raises:
         ValueError: If there are distances of another number of classes.
 
-    Example:
+    Examples:
         >>> round(float(wasserstein_dice_loss([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)
         0.5
     """
@@ -188,7 +188,7 @@ def sensitivity_specificity_loss(
     Returns:
         The losses, `(batch,)`.
 
-    Example:
+    Examples:
         >>> round(float(sensitivity_specificity_loss([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)  # 0.5^2, for either class
         0.5
     """

@@ -40,7 +40,7 @@ def _mean(function: Callable[[Any], Any], y_true: Any, y_pred: Any, sample_weigh
 def mean_absolute_error(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
     """Averages the absolute residuals of every sample; returns `(batch,)`.
 
-    Example:
+    Examples:
         >>> float(mean_absolute_error([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0])
         2.0
     """
@@ -50,7 +50,7 @@ def mean_absolute_error(y_true: Any, y_pred: Any, sample_weight: Any = None) -> 
 def mean_squared_error(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
     """Averages the squared residuals of every sample; returns `(batch,)`.
 
-    Example:
+    Examples:
         >>> float(mean_squared_error([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0])
         5.0
     """
@@ -66,7 +66,7 @@ def root_mean_squared_error(y_true: Any, y_pred: Any, sample_weight: Any = None)
     Returns:
         The errors, `(batch,)`; zero for a sample that is masked out altogether.
 
-    Example:
+    Examples:
         >>> round(float(root_mean_squared_error([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0]), 4)  # the root of 5
         2.2361
     """
@@ -82,7 +82,7 @@ def half_sum_of_squares(y_true: Any, y_pred: Any, sample_weight: Any = None) -> 
 
     This is NiftyNet's L2Loss, which grows with the size of the window; `mean_squared_error` does not.
 
-    Example:
+    Examples:
         >>> float(half_sum_of_squares([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0])  # (1 + 9) / 2
         5.0
     """
@@ -99,7 +99,7 @@ def huber(y_true: Any, y_pred: Any, sample_weight: Any = None, delta: float = 1.
     Returns:
         The values of the samples, `(batch,)`.
 
-    Example:
+    Examples:
         >>> float(huber([[0.0, 0.0]], ops.array([[1.0, 3.0]]))[0])  # (0.5 + 2.5) / 2
         1.5
     """
@@ -118,7 +118,7 @@ def smooth_l1(y_true: Any, y_pred: Any, sample_weight: Any = None, beta: float =
     Returns:
         The values of the samples, `(batch,)`; Huber's loss divided by `beta`.
 
-    Example:
+    Examples:
         >>> float(smooth_l1([[0.0, 0.0]], ops.array([[1.0, 3.0]]), beta=2.0)[0])  # (0.25 + 2) / 2
         1.125
     """
@@ -131,7 +131,7 @@ def cosine_distance(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
     With one channel the vector is completed by `sqrt(1 - min(x^2, 1))` to unit length, as NiftyNet does: the channel is
     then the sine of an angle.
 
-    Example:
+    Examples:
         >>> float(cosine_distance([[1.0, 0.0]], ops.array([[0.0, 2.0]]))[0])  # at right angles
         1.0
     """

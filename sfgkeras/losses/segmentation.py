@@ -20,7 +20,7 @@ SMOOTHING = 1e-5
 def log_probabilities(logits: Any) -> Any:
     """Returns the logarithm of the softmax over the last axis, in float32.
 
-    Example:
+    Examples:
         >>> print(ops.convert_to_numpy(log_probabilities(ops.zeros((1, 2)))).round(4))
         [[-0.6931 -0.6931]]
     """
@@ -30,7 +30,7 @@ def log_probabilities(logits: Any) -> Any:
 def cross_entropy_from(one_hot: Any, log_probability: Any, weight_map: Any = None) -> Any:
     """Averages `-log p(label)` over the voxels of each sample; returns `(batch,)`.
 
-    Example:
+    Examples:
         >>> float(cross_entropy_from(ops.array([[[1.0, 0.0]]]), ops.array([[[-0.5, -1.0]]]))[0])
         0.5
     """
@@ -64,7 +64,7 @@ def dice_loss_from(
     Returns:
         The losses of the samples, `(batch,)`, between 0 and 1.
 
-    Example:
+    Examples:
         >>> round(float(dice_loss_from(ops.array([[[1.0, 0.0], [0.0, 1.0]]]), ops.full((1, 2, 2), 0.5))[0]), 4)
         0.5
     """
@@ -85,7 +85,7 @@ def dice_loss_from(
 def targets_and_weights(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any, Any]:
     """Returns one-hot targets, log probabilities, the weight map or None, and the factor or 1.
 
-    Example:
+    Examples:
         >>> one_hot, log_probability, weight_map, factor = targets_and_weights([[1]], ops.zeros((1, 1, 2)), None)
         >>> ops.convert_to_numpy(one_hot).tolist(), weight_map, factor
         ([[[0.0, 1.0]]], None, 1.0)
@@ -98,7 +98,7 @@ def targets_and_weights(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[A
 def cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
     """Averages the cross-entropy over the voxels of each sample; returns `(batch,)`.
 
-    Example:
+    Examples:
         >>> round(float(cross_entropy([[1]], ops.zeros((1, 1, 2)))[0]), 4)  # undecided between two classes: ln 2
         0.6931
     """
@@ -111,7 +111,7 @@ def dice_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, include_backg
 
     See `dice_loss_from`.
 
-    Example:
+    Examples:
         >>> round(float(dice_loss([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)
         0.5
     """
@@ -122,7 +122,7 @@ def dice_loss(y_true: Any, y_pred: Any, sample_weight: Any = None, include_backg
 def dice_cross_entropy(y_true: Any, y_pred: Any, sample_weight: Any = None, include_background: bool = True) -> Any:
     """Adds the Dice loss and the cross-entropy of each sample (Isensee et al. 2018); returns `(batch,)`.
 
-    Example:
+    Examples:
         >>> round(float(dice_cross_entropy([[0, 1]], ops.zeros((1, 2, 2)))[0]), 4)  # 0.5 + ln 2
         1.1931
     """

@@ -32,7 +32,7 @@ def scale_invariant_error(
     Raises:
         ValueError: If these are no maps.
 
-    Example:
+    Examples:
         >>> float(scale_invariant_error(ops.zeros((1, 2, 2, 1)), 3.0 * ops.ones((1, 2, 2, 1)))[0])  # c^2 / 2
         4.5
     """
@@ -80,7 +80,7 @@ def normal_error(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
     Raises:
         ValueError: If there is one channel only.
 
-    Example:
+    Examples:
         >>> round(float(normal_error([[0.0, 0.0, 2.0]], ops.array([[0.0, 0.0, 5.0]]))[0]), 5)
         -1.0
     """

@@ -81,7 +81,7 @@ def elementwise_weight(sample_weight: Any, like: Any) -> Any:
     Raises:
         ValueError: If the weight has another shape.
 
-    Example:
+    Examples:
         >>> print(ops.convert_to_numpy(elementwise_weight(ops.array([2.0]), ops.zeros((1, 2)))))
         [[2. 2.]]
     """
@@ -95,7 +95,7 @@ def elementwise_weight(sample_weight: Any, like: Any) -> Any:
 def ratio_or_nan(numerator: Any, denominator: Any) -> Any:
     """Divides, with NaN where the denominator is zero.
 
-    Example:
+    Examples:
         >>> print(ops.convert_to_numpy(ratio_or_nan(ops.array([1.0, 0.0]), ops.array([4.0, 0.0]))))
         [0.25  nan]
     """

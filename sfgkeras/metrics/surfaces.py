@@ -147,7 +147,7 @@ class AngleWithin(_OfAngle):
 def angles(y_true: Any, y_pred: Any) -> Any:
     """Returns the angles between vectors in degrees, `(...)` of `(..., channels)`; 90 where one has no direction.
 
-    Example:
+    Examples:
         >>> float(angles(ops.array([[0.0, 0.0, 2.0]]), ops.array([[0.0, 3.0, 3.0]]))[0])
         45.0
     """

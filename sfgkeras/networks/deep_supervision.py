@@ -26,7 +26,7 @@ KEY = "deep_supervision"
 def level_weights(count: int) -> tuple[float, ...]:
     """Returns what the losses of a head and of so many levels below it count, the head first.
 
-    Example:
+    Examples:
         >>> level_weights(1)
         (0.6666666666666666, 0.3333333333333333)
     """

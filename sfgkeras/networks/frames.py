@@ -12,7 +12,7 @@ def frames_in_batch(images: Any, num_frames: int) -> Any:
         images: `(batch, *spatial, num_frames)`; a tensor, or one of a functional graph.
         num_frames: Channels of the images.
 
-    Example:
+    Examples:
         >>> frames_in_batch(ops.reshape(ops.arange(4), (1, 1, 2, 2)), 2)[:, 0, :, 0].numpy().tolist()
         [[0, 2], [1, 3]]
     """

@@ -137,7 +137,7 @@ def turned_landmarks(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         x and y, `(5, 2)`, and the cosine between each part's normal and the axis to the camera, `(5,)`.
 
-    Example:
+    Examples:
         >>> places, facing = turned_landmarks(np.zeros(3))
         >>> places[2].tolist(), bool(facing.min() > 0.6)
         ([0.0, -0.12], True)

@@ -28,7 +28,7 @@ SIDES: dict[str, int] = {"small": 64, "full": 256}
 def labels_of(modality: str) -> range:
     """Returns the labels that a modality shows.
 
-    Example:
+    Examples:
         >>> list(labels_of("breast"))
         [4]
     """

@@ -250,7 +250,7 @@ def _connect(architecture: Architecture, branches: Any, num_tasks: int) -> Branc
 def joined_branches(branches: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
     """Joins branches that have tasks in common, until none have; several stages that read one may each have some.
 
-    Example:
+    Examples:
         >>> joined_branches([(0,), (1, 2), (0, 1), (3,)])
         [(0, 1, 2), (3,)]
     """

@@ -25,7 +25,7 @@ def task_affinity(errors: np.ndarray, threshold: str = "median") -> np.ndarray:
         `(tasks, tasks)`, 1 on the diagonal; 0.5, as of tasks that have nothing to do with each other, where no sample
         has a label of both.
 
-    Example:
+    Examples:
         >>> errors = np.array([[0.1, 3.0], [0.2, 4.0], [0.3, 5.0], [0.4, 1.0]])
         >>> task_affinity(errors).tolist()  # hard for task 1: samples 3, 4; for task 2: samples 2, 3
         [[1.0, 0.5], [0.5, 1.0]]
@@ -56,7 +56,7 @@ def branch_affinity(affinity: np.ndarray, branches: Sequence[Sequence[int]]) -> 
         affinity: Affinity of all tasks.
         branches: The tasks of every branch.
 
-    Example:
+    Examples:
         >>> affinity = np.array([[1.0, 0.9, 0.4], [0.9, 1.0, 0.6], [0.4, 0.6, 1.0]])
         >>> branch_affinity(affinity, [(0, 1), (2,)])[0, 1].round(3).item()  # ((0.4 + 0.6) / 2 + 0.4) / 2
         0.45
@@ -78,7 +78,7 @@ def separation_loss(affinity: np.ndarray, groups: Sequence[Sequence[int]]) -> fl
         affinity: Affinity of all branches.
         groups: The branches of every group.
 
-    Example:
+    Examples:
         >>> affinity = np.array([[1.0, 0.9, 0.4], [0.9, 1.0, 0.6], [0.4, 0.6, 1.0]])
         >>> round(separation_loss(affinity, [(0, 1), (2,)]), 3)  # (0.1 + 0.1 + 0) / 3
         0.067
@@ -103,7 +103,7 @@ def best_grouping(
         branches: The tasks of every branch.
         cost_per_group: What another group costs.
 
-    Example:
+    Examples:
         >>> affinity = np.array([[1.0, 0.9, 0.4], [0.9, 1.0, 0.6], [0.4, 0.6, 1.0]])
         >>> best_grouping(affinity, [(0,), (1,), (2,)], 0.2)
         ((0, 1), (2,))

@@ -30,7 +30,7 @@ def read_splits(text: str) -> tuple[Split, ...]:
     Raises:
         Problem: If it is not written as one, without a key.
 
-    Example:
+    Examples:
         >>> read_splits("conv_3: ct, mr | seg > conv_5")
         (('conv_3', (('ct', 'mr'), ('seg',))), ('conv_5', ()))
     """
@@ -87,7 +87,7 @@ def write_splits(splits: Sequence[Split] | Mapping[str, Sequence[Sequence[str]]]
     Args:
         splits: In the order of the stages, or the tasks of every branch by the stage where they begin.
 
-    Example:
+    Examples:
         >>> write_splits({"conv_3": [["ct", "mr"], ["seg"]], "conv_5": []})
         'conv_3: ct, mr | seg > conv_5'
     """
@@ -206,7 +206,7 @@ def filters_of_branches(filters: int, partition: Partition, stage: str) -> tuple
     Raises:
         ValueError: If there are fewer filters than branches.
 
-    Example:
+    Examples:
         >>> filters_of_branches(8, ((0, 1), (2,)), "conv_3")
         (5, 3)
     """

@@ -97,7 +97,7 @@ class FullyAdaptive(Sharing):
         Raises:
             Problem: If there are more moments than stages, or one lies behind the end.
 
-        Example:
+        Examples:
             >>> FullyAdaptive(split_at=(0.25, 0.5)).moments(3, 0, 100)
             [(25, 2), (25, 1), (50, 0)]
         """

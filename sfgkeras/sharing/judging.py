@@ -20,7 +20,7 @@ def missed_shares(untrained: Losses, losses: Mapping[str, Losses]) -> dict[str, 
         untrained: Losses of the untrained network.
         losses: Losses by candidate; one of them that is no finite number makes the score infinite.
 
-    Example:
+    Examples:
         >>> scores = missed_shares({"ct": 1.0, "organs": 20.0}, {
         ...     "a": {"ct": 0.5, "organs": 15.0}, "b": {"ct": 0.6, "organs": 10.0}})
         >>> {name: round(score, 3) for name, score in scores.items()}  # (0 + 0.5) / 2 and (0.2 + 0) / 2
@@ -50,7 +50,7 @@ def select(scores: Mapping[str, float], multiplies: Mapping[str, int], keep: int
     Raises:
         ValueError: If no score is finite.
 
-    Example:
+    Examples:
         >>> select({"a": 0.1, "b": 0.105, "c": 0.3}, {"a": 20, "b": 10, "c": 5}, 2, 0.01)
         ['a', 'b']
     """
@@ -69,7 +69,7 @@ def survivors(standing: int, rungs_left: int) -> int:
         standing: Candidates that are judged at this rung.
         rungs_left: Rungs from this one on, itself included.
 
-    Example:
+    Examples:
         >>> survivors(4, 3), survivors(3, 2), survivors(2, 1)
         (3, 2, 1)
         >>> survivors(4, 2), survivors(5, 2), survivors(2, 3)
@@ -89,7 +89,7 @@ def choose(scores: Mapping[str, float], multiplies: Mapping[str, int], tolerance
     Raises:
         ValueError: If no score is finite.
 
-    Example:
+    Examples:
         >>> choose({"a": 0.1, "b": 0.105, "c": 0.3}, {"a": 20, "b": 10, "c": 5}, 0.01)
         'b'
     """

@@ -18,7 +18,7 @@ def matching_pursuit(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarr
         The chosen rows, ascending, and `A`, `(rows, count)`, by which the chosen rows make each row; a chosen row is
         made of itself alone.
 
-    Example:
+    Examples:
         >>> chosen, mixture = matching_pursuit(np.array([[2.0, 0.0], [0.0, 1.0], [4.0, 1.0]]), 2)
         >>> chosen.tolist(), mixture.round(6).tolist()  # row 0 is half of row 2 less row 1
         ([1, 2], [[-0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])

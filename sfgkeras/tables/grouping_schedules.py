@@ -66,7 +66,7 @@ class Auto(Settings):
     def rung_ends(self, iterations: int) -> tuple[int, ...]:
         """Returns the iterations at which candidates are judged, in a training of so many; none if they are too few.
 
-        Example:
+        Examples:
             >>> Auto().rung_ends(1000), Auto().rung_ends(30)
             ((125, 250, 500), ())
         """

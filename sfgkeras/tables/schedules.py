@@ -83,7 +83,7 @@ SCHEDULES: dict[str, Entry[BuildSchedule]] = {
 def build_schedule(name: str, settings: dict[str, Any] | None = None) -> Schedule:
     """Builds a schedule by its name; settings that are not given have their defaults.
 
-    Example:
+    Examples:
         >>> schedule = build_schedule("steps", {"at": (0.25, 0.5), "factor": 0.5})
         >>> [schedule(passed) for passed in (0, 0.25, 0.4, 0.5, 1)]
         [1.0, 0.5, 0.5, 0.25, 0.25]
@@ -102,7 +102,7 @@ def rate_factor(step: int, steps: int, schedule: Schedule, warm_up: int = 0) -> 
         schedule: What follows the warm-up.
         warm_up: Steps in which the rate rises in a straight line, to reach its full value in the last of them.
 
-    Example:
+    Examples:
         >>> [rate_factor(step, 6, lambda passed: 1 - passed, warm_up=2) for step in range(6)]
         [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
