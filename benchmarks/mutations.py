@@ -28,11 +28,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from mutations_of_data import DATA
 from mutations_of_learning import LEARNING
 from mutations_of_options import OPTIONS
+from mutations_of_phantoms import PHANTOMS
+from mutations_of_preparation import PREPARATION
 from mutations_of_sharing import SHARING
 from mutations_table import TABLE as FIRST
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = FIRST + SHARING + LEARNING + DATA + OPTIONS
+TABLE = FIRST + SHARING + LEARNING + DATA + OPTIONS + PHANTOMS + PREPARATION
 PRELOADED = (
     "numpy",
     "scipy.ndimage",

@@ -93,7 +93,7 @@ def test_the_whole_range_of_percentiles_clips_nothing():
         ([True, False], "auto", [1, 0], "i"),
         ([1.0, 2.0], "float32", [1.0, 2.0], "f"),
         ([1, 2], "float32", [1.0, 2.0], "f"),
-        ([1.4, -1.6, 2.5], "integer", [1, -2, 2], "i"),
+        ([1.6, -1.4, 2.5], "integer", [2, -1, 2], "i"),
         ([2.0**53], "auto", [2**53], "i"),
     ],
 )

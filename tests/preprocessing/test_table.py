@@ -171,6 +171,9 @@ def test_a_pipeline_is_parted_where_values_begin_to_change():
     still = build_pipeline("reorient, pad")
     assert (still.placing().names, still.measuring().names) == (still.names, ())
     assert build_pipeline("whiten, pad").placing().names == ()
+    moved = build_pipeline("reorient, register, whiten", {"register_reference": "x.nii.gz"})
+    assert moved.placing().names == ("reorient", "register"), "what moves an image changes no value"
+    assert moved.changing("place") == ("register",)
 
 
 def test_a_modality_names_what_is_fitted_unless_the_settings_do():

@@ -55,9 +55,11 @@ def test_in_a_folder_of_somebody_else_every_file_of_a_name_is_foreign(job_of):
 
 def test_what_was_claimed_is_own_in_later_runs_and_what_came_since_is_not(job_of):
     one, two = job_of("s1"), job_of("s2")
-    output_folder(one.folder).claim([one])
+    first = output_folder(one.folder)
+    first.claim([one])
     for name in ("overview.html", "s1.nii.gz", "s2.nii.gz"):
         (one.folder / name).write_text("x")
+    assert first.foreign([one]) == [], "what a run claims it may write"
     later = output_folder(one.folder)
     assert names(one.folder, later.foreign([one, two])) == ["s2.nii.gz"]
     later.claim([two])
