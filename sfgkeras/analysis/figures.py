@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sfgkeras.analysis.activation_maps import ActivationMaps, draw_activations, plot_activations
-from sfgkeras.analysis.curves import write_curves
+from sfgkeras.analysis.curves import draw_curves
 from sfgkeras.analysis.grouping_figures import (
     THRESHOLD,
     draw_density,
@@ -175,15 +175,16 @@ def write_curve_figure(
 
     Args:
         folder: Where the files go; made where it is missing.
-        columns: See `curves.write_curves`; with a column `epoch`, or else `iteration`, for the horizontal axis.
+        columns: See `curves.draw_curves`; with a column `epoch`, or else `iteration`, for the horizontal axis.
         best: The iteration of the best checkpoint, which is marked; None for none.
         best_epoch: The epoch of it, where the axis has epochs.
     """
     caption = CURVES_CAPTION + ("" if best is None else f" A star marks the best checkpoint, of iteration {best:,}.")
     x, place = ("epoch", best_epoch) if "epoch" in columns else ("iteration", best)
     figure = WrittenFigure("curves", "Losses and scores", caption, folder, plot_curves(columns, x, place))
+    drawn = draw_curves(columns, x, best=place)
     for path in figure.paths[:2]:
-        write_curves(path, columns, x, dpi=PRINT_DPI, best=place)
+        save_figure(drawn, path, PRINT_DPI)
     _write_page(figure)
     return figure
 

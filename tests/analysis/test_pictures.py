@@ -2,6 +2,8 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from sfgkeras.analysis import pictures
@@ -179,3 +181,21 @@ def test_a_log_without_lines_or_without_the_axis_is_refused_by_name(tmp_path):
 def test_a_quantity_that_is_never_measured_does_not_stop_the_others(tmp_path):
     write_curves(tmp_path / "a.png", {"iteration": [0, 1], "loss": [2.0, 1.0], "val_dice": [np.nan, np.nan]})
     assert pixels(tmp_path / "a.png").size > 0
+
+
+def test_a_figure_is_laid_out_once_for_all_its_files_and_looks_as_it_would_alone(tmp_path, monkeypatch):
+    def drawn():
+        figure = Figure(figsize=(3, 2), layout="constrained")
+        figure.subplots(1, 2)[1].set_ylabel("a long label")
+        return figure
+
+    laid_out, execute = [], ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *given: laid_out.append(given) or execute(*given))
+    figure = drawn()
+    for name in ("first.png", "figure.pdf", "second.png"):
+        pictures.save_figure(figure, tmp_path / name, 60)
+    assert len(laid_out) == 1
+    assert (tmp_path / "second.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+    pictures.save_figure(drawn(), tmp_path / "alone.png", 60)
+    assert (tmp_path / "alone.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
