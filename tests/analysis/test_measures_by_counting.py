@@ -266,3 +266,15 @@ def test_overlaps_of_boxes_are_those_of_unit_squares_whatever_the_corners_place_
 def test_boxes_that_do_not_fit_are_refused_by_shape(truth, prediction, message):
     with pytest.raises(ValueError, match=message):
         box_iou(truth, prediction)
+
+
+def test_distances_in_a_region_are_those_of_what_lies_in_it():
+    """A label far outside of the region has no part in its distances; in the whole image it is what counts."""
+    truth, prediction, left = (np.zeros((8, 4, 1), int) for _ in range(3))
+    truth[1, 1], prediction[2, 1], prediction[7, 1], left[:4] = 1, 1, 1, 1
+    rows = evaluate_segmentation(
+        truth, prediction, (2, 1, 1), {"one": 1}, ["hausdorff", "surface_dice"], 2.0, {"left": left}
+    )
+    assert {row["region"]: row["hausdorff"] for row in rows} == {"all": 12.0, "left": 2.0}
+    cut = evaluate_segmentation(truth[:4], prediction[:4], (2, 1, 1), {"one": 1}, ["surface_dice"], 2.0)
+    assert rows[1]["surface_dice"] == cut[0]["surface_dice"] > rows[0]["surface_dice"]

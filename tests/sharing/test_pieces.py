@@ -187,3 +187,18 @@ def test_streams_that_are_one_tensor_are_widened_once_and_a_stage_that_is_fed_no
     assert found[0] is found[2]
     assert found[0].dtype == "float16"
     assert feeding.widen(2, {0: stream})[0] is stream
+
+
+def test_a_head_on_a_stage_that_pools_says_what_it_reads_behind_the_pooling():
+    """The mean over the 2 x 2 maxima of 4 x 4 voxels, at every voxel of the next stage."""
+    stages = [Stage(2, name="one", pools=True), Stage(2)]
+    architecture = build_architecture(stages, 1.0, ["one", None])
+    embedding = LabelEmbedding(1, "linear", keras.initializers.Constant(1.0))
+    embedding.build((None, 1))
+    feeding = Feeding(architecture, [0], [Head("vector")] * 2, {0: embedding}, FeedingTensors())
+    left = np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype("float32")
+    feeding.note(0, {2: ops.convert_to_tensor(left)})
+    fed = np.asarray(feeding.widen(1, {0: ops.ones((1, 2, 2, 3))})[0])[..., 3]
+    np.testing.assert_allclose(
+        fed, np.full((1, 2, 2), left.reshape(1, 2, 2, 2, 2, 2).max(axis=(2, 4)).mean()), rtol=1e-5
+    )

@@ -443,3 +443,23 @@ def test_groups_may_be_asked_for_in_multiples():
     assert (eights % 2 == 0).all()
     assert (sixes % 2 == 0).all()
     assert (eights.sum(), sixes.sum()) == (8, 6)
+
+
+@pytest.mark.parametrize("mask_residual", [True, False])
+def test_groups_that_are_fixed_leave_blocks_that_are_not_masked_with_all_channels(mask_residual):
+    """Those of the stream first; the others begin as zeros, and the block alone writes into them."""
+    allocation = [[0, 1, 2, 2, 1, 0]]
+    stages = (stage(6, "one", num_blocks=1),)
+    trunk = build(ConstantMask(allocation=allocation, mask_residual=mask_residual), stages)
+    for task, found in enumerate(outputs(trunk)):
+        own, shared = (convolved(trunk.convolutions[f"0_{group}"], IMAGE) for group in (task, 2))
+        stream = np.concatenate([own, shared], axis=-1)
+        if not mask_residual:
+            stream = np.pad(stream, [(0, 0)] * 3 + [(0, 2)])
+        assert found.shape[-1] == stream.shape[-1]
+        (block,) = trunk.sections[f"0_{task}"].blocks
+        for convolution in block.convolutions:
+            assert convolution.kernel.shape == (1, 1, stream.shape[-1], stream.shape[-1])
+        inner = relu(stream) @ np.asarray(block.convolutions[0].kernel)[0, 0] + np.asarray(block.convolutions[0].bias)
+        outer = relu(inner) @ np.asarray(block.convolutions[1].kernel)[0, 0] + np.asarray(block.convolutions[1].bias)
+        np.testing.assert_allclose(found, stream + outer, rtol=1e-4, atol=1e-4)
