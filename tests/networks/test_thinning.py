@@ -86,6 +86,14 @@ def test_a_network_of_half_the_filters_computes_the_same_where_every_filter_is_t
         np.testing.assert_allclose(thin(x)[name], expected, atol=1e-4 * np.abs(expected).max())
 
 
+def test_a_head_that_cannot_leave_a_range_keeps_the_range_that_was_set():
+    thin, wide = pair_of(Linear, heads={"a": Head("map", activation="range")})
+    wide.heads[0].set_bounds(-0.5, 2.0)
+    start_thin(thin, wide)
+    np.testing.assert_array_equal(thin.heads[0].limits, [-0.5, 2.0])
+    assert thin.heads[1].limits is None
+
+
 def test_what_cannot_start_so_is_refused():
     thin, wide = pair_of(Linear)
     with pytest.raises(Problem, match="is hard_sharing from hard_sharing; start fully_adaptive from hard_sharing"):
