@@ -22,6 +22,9 @@ from sfgkeras.preprocessing.volume import SideResult, StepContext, Volume
 from sfgkeras.settings import Settings, setting
 
 TRANSFORMS: Mapping[str, str] = {"rigid": "Rigid", "affine": "Affine", "syn": "SyN"}
+SUFFIXES = ("_0GenericAffine.mat", "_1Warp.nii.gz", "_1InverseWarp.nii.gz")
+"""Ends of the names of ANTs' transform files; the last two are of SyN alone."""
+
 INTERPOLATORS: Mapping[int, str] = {0: "nearestNeighbor", 1: "linear", 3: "bSpline"}
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # ITK's images have orthonormal axes; a tilted gantry leaves a shear that cannot be told to it.
@@ -33,8 +36,8 @@ class Registration:
     """How a moving image lies on a fixed one.
 
     Attributes:
-        files: ANTs' transform files by suffix, whole: `_0GenericAffine.mat`, and for SyN `_1Warp.nii.gz` and
-            `_1InverseWarp.nii.gz`; `antsApplyTransforms` and `ants.apply_transforms` read them.
+        files: ANTs' transform files by suffix (`SUFFIXES`), whole; `antsApplyTransforms` and
+            `ants.apply_transforms` read them.
         matrix: 4 x 4, millimetres (RAS) of the fixed image to millimetres of the moving one: the linear part.
     """
 

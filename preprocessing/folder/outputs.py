@@ -8,6 +8,7 @@ from sfgkeras.errors import ConfigError
 from sfgkeras.files import replacing
 from sfgkeras.preprocessing.folder.job import PICTURES, PROVENANCE, Job
 from sfgkeras.preprocessing.folder.manifest import Manifest
+from sfgkeras.preprocessing.registration import SUFFIXES
 from sfgkeras.protection import named
 
 CLAIMS = ".outputs.json"
@@ -41,11 +42,12 @@ class OutputFolder:
             names += [job.output, *job.label_outputs.values(), f"{PROVENANCE}/{job.subject_id}.json"]
             names += [f"{PICTURES}/{job.subject_id}.png"] if job.picture else []
             names += [f"bias_field/{job.subject_id}.nii.gz"]
+            names += [f"transforms/{job.subject_id}{suffix}" for suffix in SUFFIXES]
         return [self._folder / name for name in names]
 
     def foreign(self, jobs: Iterable[Job]) -> list[Path]:
         """Returns the files that jobs would replace and that no run of this package made."""
-        side_folders = tuple(f"{name}/" for name in (PROVENANCE, PICTURES, "bias_field"))
+        side_folders = tuple(f"{name}/" for name in (PROVENANCE, PICTURES, "bias_field", "transforms"))
         found = []
         for path in self.planned(jobs):
             name = path.relative_to(self._folder).as_posix()

@@ -39,7 +39,8 @@ def test_files_of_a_job_are_planned_with_what_lies_beside_them(job_of):
     planned = output_folder(job.folder).planned([job])
     assert names(job.folder, planned) == [
         "overview.html", MANIFEST, "s1.nii.gz", "labels/s1.nii.gz", "provenance/s1.json", "pictures/s1.png",
-        "bias_field/s1.nii.gz",
+        "bias_field/s1.nii.gz", "transforms/s1_0GenericAffine.mat", "transforms/s1_1Warp.nii.gz",
+        "transforms/s1_1InverseWarp.nii.gz",
     ]  # fmt: skip
     assert "pictures/s1.png" not in names(job.folder, output_folder(job.folder).planned([replace(job, picture=False)]))
 
@@ -51,6 +52,17 @@ def test_in_a_folder_of_somebody_else_every_file_of_a_name_is_foreign(job_of):
     for name in ("overview.html", "s1.nii.gz", "other.nii.gz"):
         (job.folder / name).write_text("mine")
     assert names(job.folder, folder.foreign([job])) == ["overview.html", "s1.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["bias_field/s1.nii.gz", "transforms/s1_0GenericAffine.mat"])
+def test_what_steps_save_besides_replaces_nothing_of_somebody_else(name, job_of):
+    job = job_of()
+    folder = output_folder(job.folder)
+    (job.folder / name).parent.mkdir()
+    (job.folder / name).write_text("mine")
+    assert names(job.folder, folder.foreign([job])) == [name]
+    folder.claim([job])
+    assert output_folder(job.folder).foreign([job]) == []
 
 
 def test_what_was_claimed_is_own_in_later_runs_and_what_came_since_is_not(job_of):
