@@ -40,7 +40,8 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Trains, infers and evaluates every planned run that is not done yet; writes all tables after each.
 
-    Files in `output`: see `write_comparison`.
+    Files in `output`: see `write_comparison`. The network, traced steps and subjects of a run are freed before the next
+    one begins; what TensorFlow keeps of it as long as the process lives are small functions of its data sets.
 
     Args:
         plan: The runs; see `plan_rows`, `plan_sharing` and `plan_files`.
