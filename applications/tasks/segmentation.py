@@ -106,13 +106,18 @@ class SegmentationTask(LabelledTask, VoxelTarget):
         evaluation: Any,
         masks: Mapping[str, np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
-        """Measures every label but the background, or the foreground as one; voxels not covered are background."""
+        """Measures every label but the background, or the foreground as one; voxels not covered are background.
+
+        Labels that were found and have no 0 among them are all measured: the lowest stands for the background where
+        there is nothing else, and may be what is looked for.
+        """
         background = self.class_labels[0]
         truth, prediction = np.where(valid, truth, background), np.where(valid, prediction, background)
         if evaluation.evaluation_units == "foreground":
             truth, prediction, labels = truth != background, prediction != background, {"foreground": 1}
         else:
-            labels = dict(zip(self.class_names[1:], self.class_labels[1:], strict=True))
+            first = 1 if background == 0 else 0
+            labels = dict(zip(self.class_names[first:], self.class_labels[first:], strict=True))
         return evaluate_segmentation(
             truth,
             prediction,

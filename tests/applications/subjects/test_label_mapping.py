@@ -142,6 +142,23 @@ def test_the_foreground_is_what_is_not_the_smallest_label(folder):
     assert [row["true_positives"] for row in rows] == [2]
 
 
+@pytest.mark.parametrize(("labels", "measured"), [([2, 4], ["2", "4"]), ([0, 4], ["4"]), ([-1, 4], ["-1", "4"])])
+def test_the_smallest_label_is_measured_too_where_it_is_not_0(folder, labels, measured):
+    """In trimaps it is the animal that is looked for, and the two others are its surroundings."""
+    config = configure(folder, {"EVALUATION.evaluations": "dice"})
+    (folder / "model").mkdir()
+    (folder / "model" / FILE).write_text(json.dumps({"segmentation": {"labels": labels, "fitted_on": "x"}}))
+    low, high = labels
+    truth = np.array([low, low, high, high]).reshape(4, 1, 1)
+    found = np.array([low, high, high, high]).reshape(4, 1, 1)
+    task = build_tasks(config)["segmentation"]
+    rows = task.evaluate_map(truth, found, np.ones((4, 1, 1), bool), (1, 1, 1), config.evaluation)
+    assert [row["label"] for row in rows] == measured
+    assert rows[-1]["dice"] == pytest.approx(4 / 5)
+    if len(rows) == 2:
+        assert rows[0]["dice"] == pytest.approx(2 / 3)
+
+
 def test_a_damaged_mapping_is_refused(folder):
     (folder / "model").mkdir()
     (folder / "model" / FILE).write_text("{")
