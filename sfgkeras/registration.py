@@ -58,6 +58,7 @@ REGISTERED: Mapping[str, tuple[str, ...]] = {
     "sfgkeras.metrics.motion": ("WarpedMeanAbsoluteError",),
     "sfgkeras.metrics.regression": ("MeanAbsoluteError", "RootMeanSquaredError"),
     "sfgkeras.metrics.surfaces": ("AngleWithin", "DepthWithin", "LogDepthError", "MeanAngle", "RelativeDepthError"),
+    "sfgkeras.networks.flat_adam": ("FlatAdam",),
     "sfgkeras.networks.highresnet": ("HighResNet",),
     "sfgkeras.networks.mgcn": ("MGCN",),
     "sfgkeras.networks.hyperface": ("HyperFace",),

@@ -7,6 +7,8 @@ from keras import ops
 
 from sfgkeras.architecture.stage import Stage
 from sfgkeras.networks import MultiTaskNetwork, group_network
+from sfgkeras.networks.flat_adam import FlatAdam
+from sfgkeras.networks.moments import slots_of
 from sfgkeras.networks.settling import carry_moments, settle
 from sfgkeras.sharing import SFG
 
@@ -87,22 +89,24 @@ def test_steps_after_settling_are_those_that_the_masked_network_would_have_taken
     assert max(float(np.abs(ops.convert_to_numpy(one) - ops.convert_to_numpy(two)).max()) for one, two in pairs) > 5e-3
 
 
-def test_logits_that_the_same_optimizer_trains_do_not_lose_their_groups_to_its_moments():
+@pytest.mark.parametrize("adam", [keras.optimizers.Adam, FlatAdam])
+def test_logits_that_the_same_optimizer_trains_do_not_lose_their_groups_to_its_moments(adam):
     masked = SettledSmall(TASKS, SFG(initial_probabilities="dirichlet", noise=False), seed=4, batch_norm="batch")
     masked.build((None, 6, 6, 1))
-    old = build(keras.optimizers.Adam(0.01), masked)
+    old = build(adam(0.01), masked)
     for batch in batches(2):
         step(masked, old, *batch)
     dense = settle(masked)
-    new = build(keras.optimizers.Adam(0.01), dense)
+    new = build(adam(0.01), dense)
     carry_moments(masked, dense, old, new)
     index = [variable.path.endswith("kernel") and "sfg_1" in variable.path for variable in masked.trainable_variables]
-    (moment,) = [ops.convert_to_numpy(m) for m, is_it in zip(old._momentums, index, strict=True) if is_it]
+    of_old, of_new = (next(iter(slots_of(optimizer).values())) for optimizer in (old, new))
+    (moment,) = [ops.convert_to_numpy(m) for m, is_it in zip(of_old, index, strict=True) if is_it]
     groups = np.asarray(masked.trunk.most_probable_groups()[0])
     for group in dense.trunk.stage_groups(0):
         convolution = dense.trunk.convolutions[f"0_{group}"]
         place = [id(variable) for variable in dense.trainable_variables].index(id(convolution.kernel))
-        np.testing.assert_array_equal(ops.convert_to_numpy(new._momentums[place]), moment[..., groups == group])
+        np.testing.assert_array_equal(ops.convert_to_numpy(of_new[place]), moment[..., groups == group])
 
 
 def test_what_balancing_and_dropout_have_come_to_goes_over():

@@ -168,7 +168,7 @@ def steps():
     (adam,) = optimizers
     slots = {
         (v.path, name): slot
-        for name, found in (("m", adam._momentums), ("v", adam._velocities))
+        for name, found in adam.slots().items()
         for v, slot in zip(adam._trainable_variables, found, strict=True)
     }
 

@@ -106,6 +106,9 @@ class EndlessSource:
     task_kinds = {"t": "value"}
     failure, closed = None, False
 
+    def __init__(self):
+        self.makers = []
+
     def batch(self, indices, allocate):
         numbers = np.asarray(indices, np.float32)
         return numbers[:, None], {"t": numbers}, {"t": numbers}
