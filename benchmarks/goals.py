@@ -4,15 +4,14 @@
 
 Each row runs in a process of its own, so that thread pools do not meet; within a row ours and the peer run in turn, and
 medians are compared. Peers come with `pip install ".[benchmark]"`; a row whose peer is missing says so. `--quick` ends
-within minutes and uses small sizes: it shows that all works, its ratios are rough. Writes goals.json and goals.md.
+within minutes and uses small sizes: it shows that all works, its ratios are rough. A row that is measured while other
+programs use more than a tenth of the processors is called not comparable. Writes goals.json and goals.md.
 """
 
 import argparse
 import functools
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,13 +22,12 @@ from typing import Any
 
 import goals_data as data
 import goals_groups as groups
+import goals_machine as machine
 import goals_networks as networks
 import goals_schedule as schedule
 import goals_training as training
 import goals_unet as unet
 from goals_timing import Settings, ratio
-
-PACKAGES = ("tensorflow", "keras", "torch", "monai", "torchio", "SimpleITK", "antspyx", "numpy", "nibabel")
 
 
 @dataclass(frozen=True)
@@ -149,28 +147,12 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         ours, peer = (f"{row[name]:.4g}" if name in row else "-" for name in ("ours", "peer"))
         unit = "" if row["unit"] == "ratio" else f" {row['unit']}"
         verdict = "met" if row["met"] else "MISSED"
+        if row.get("busy", 0.0) > machine.BUSY:
+            verdict += f"; not comparable: {row['busy']:.0%} of the processors were at other work"
         lines.append(
             f"| {row['what']} | {ours} | {peer} | {row['value']:.3g}{unit} | {row['goal']:g}{unit} | {verdict} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def describe_machine(settings: Settings) -> str:
-    """Returns what the figures depend on, in one line."""
-    versions = [f"{name} {_version(name)}" for name in PACKAGES]
-    return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {settings.threads} threads, load {os.getloadavg()[0]:.1f}, "
-        f"median of {settings.repeats}{', small sizes' if settings.quick else ''}; {', '.join(versions)}"
-    )
-
-
-def _version(package: str) -> str:
-    for name in (package, f"{package}-cpu"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "is not installed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -198,13 +180,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = options.output or Path(tempfile.mkdtemp(prefix="goals_"))
     output.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    machine = describe_machine(settings)
-    print(machine)
+    described = machine.describe_machine(settings)
+    print(described)
     for row in (row for row in ROWS if options.only in row.what):
-        rows.append(measure_row(row, settings))
+        busy = machine.busy_share()
+        rows.append({**measure_row(row, settings), "busy": round(busy, 3)})
         print(markdown(rows[-1:]).splitlines()[-1], flush=True)
-        (output / "goals.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-        (output / "goals.md").write_text(f"{markdown(rows)}\n{machine}\n")
+        (output / "goals.json").write_text(json.dumps({"machine": described, "rows": rows}, indent=1) + "\n")
+        (output / "goals.md").write_text(f"{markdown(rows)}\n{described}\n")
     print(f"written to {output}")
     return 0 if options.quick or all(row.get("met") for row in rows) else 1
 

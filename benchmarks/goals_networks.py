@@ -238,21 +238,32 @@ def volume_against_monai(settings: Settings) -> dict[str, float]:
     network = build_network("hard_sharing", settings.size)
     network.build((None, None, None, 1))
     predictor = Predictor(network, _plain_tasks(), (0, 0, 1), (0, 0, 0), "none", 4)
-    ours = {"ours": lambda: predictor.volumes(volume[..., None]), "peer": peer}
-    return ratio(alternate(ours, max(1, settings.repeats // 3)), "ours", "peer")
+
+    def ours() -> None:
+        found = {name: array.shape for name, array in predictor.volumes(volume[..., None]).items()}
+        if found != {name: (*shape, channels) for name, channels in TASKS.items()}:
+            raise RuntimeError(f"outputs of {found} were predicted")
+
+    return ratio(alternate({"ours": ours, "peer": peer}, max(1, settings.repeats // 3)), "ours", "peer")
 
 
 def _plain_tasks() -> dict[str, Any]:
     """Returns tasks that leave the outputs as they are, as the peer does."""
+    from sfgkeras.applications.tasks.regression import MapRegression
+    from sfgkeras.config.task_sections import InputSource, Task
 
-    class PlainTask:
-        def __init__(self, num_outputs: int) -> None:
-            self.num_outputs = num_outputs
+    class PlainTask(MapRegression):
+        @property
+        def num_outputs(self) -> int:
+            return TASKS[self.name]
 
         def activate(self, outputs: np.ndarray) -> np.ndarray:
             return outputs
 
-    return {name: PlainTask(channels) for name, channels in TASKS.items()}
+    return {
+        name: PlainTask(name, name.upper(), Task(type="regression", target=name.upper()), InputSource())
+        for name in TASKS
+    }
 
 
 def help_seconds(settings: Settings) -> float:

@@ -3,12 +3,15 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sfgkeras.cli.group import FOLD
-from sfgkeras.config import Config
 from sfgkeras.console import PlainReporter, RichReporter
+
+if TYPE_CHECKING:  # a fifth of a second, which `--help` need not wait for
+    from sfgkeras.config import Config
 
 LOADERS = {
     "keras": "keras.saving.load_model({path!r})",
@@ -47,14 +50,14 @@ class Summary:
         self.next_step(f"open {path.resolve().as_uri()} in a browser")
 
 
-def is_chief(config: Config) -> bool:
+def is_chief(config: "Config") -> bool:
     """Says whether this process is the one of several workers that tells of them all."""
     from sfgkeras.applications.workers.address import find_place
 
     return find_place(config, required=False).index == 0
 
 
-def after_training(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:
+def after_training(config: "Config", summary: Summary, reporter: PlainReporter | RichReporter) -> None:
     """Says which states there are, and how to use them on subjects that were held out, or else on others."""
     from sfgkeras.applications.records.checkpoints import CheckpointFolder
     from sfgkeras.applications.records.files import RunFolder
@@ -78,14 +81,14 @@ def after_training(config: Config, summary: Summary, reporter: PlainReporter | R
     summary.next_verb("inference", *([] if is_default else ["--dataset", phase]))
 
 
-def _after_folds(config: Config, summary: Summary, reporter: PlainReporter | RichReporter, folds: str) -> None:
+def _after_folds(config: "Config", summary: Summary, reporter: PlainReporter | RichReporter, folds: str) -> None:
     """Says where the runs of all folds are, and how they predict the subjects that they hold out."""
     folder = config.system.model_dir
     reporter.message(f"wrote {folder}: {folds} (who is in which), fold_1 to fold_{config.training.folds} (a run each)")
     summary.next_verb("inference", "--dataset", "validation")
 
 
-def after_inference(config: Config, summary: Summary, dataset: str | None) -> None:
+def after_inference(config: "Config", summary: Summary, dataset: str | None) -> None:
     """Says how results are compared with the truth, or, where there is none, looked at."""
     from sfgkeras.applications.subjects.cohort import find_cohort, target_sources
     from sfgkeras.applications.subjects.folds import chosen_fold, has_all_folds
@@ -114,7 +117,7 @@ def after_prediction(output: Path, summary: Summary) -> None:
     summary.next_step(f"open {', and '.join(opened)}")
 
 
-def after_evaluation(config: Config, summary: Summary, reporter: PlainReporter | RichReporter) -> None:
+def after_evaluation(config: "Config", summary: Summary, reporter: PlainReporter | RichReporter) -> None:
     """Says where the tables are."""
     from sfgkeras.applications.subjects.folds import chosen_fold
 

@@ -1,6 +1,8 @@
 """What a process ends with: exit codes, the one line that is said, streams that fail; and values behind a verb."""
 
+import ast
 import io
+import subprocess
 import sys
 
 import click
@@ -176,3 +178,12 @@ def test_settings_of_steps_are_read_in_both_spellings():
 def test_a_setting_at_the_end_without_a_value_is_left_for_its_reader_to_refuse():
     assert split_inputs(["a.nii", "--MR.loader"]) == (["a.nii"], ["--MR.loader"])
     assert split_inputs([]) == ([], [])
+
+
+def test_help_waits_for_no_library_that_it_does_not_need():
+    """The table of settings takes a fifth of a second, TensorFlow several."""
+    script = "import sys; from sfgkeras.cli import main\ntry: main(['--help'])\nfinally: print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    shown, modules = done.stdout.rsplit("\n", 2)[0], ast.literal_eval(done.stdout.strip().splitlines()[-1])
+    assert "Usage: sfgkeras" in shown
+    assert not {"sfgkeras.config", "pydantic", "numpy", "pandas", "keras", "tensorflow"} & set(modules)
