@@ -181,12 +181,22 @@ def compare(
 
 
 def earlier_rows(settings: Settings, output: Path) -> list[dict[str, Any]]:
-    """Returns the rows of an earlier call with the same settings and output."""
+    """Returns the rows of an earlier call with this output.
+
+    Raises:
+        SystemExit: If they are of other settings, which a new table would replace.
+    """
     path = output / "results.json"
     if not path.exists():
         return []
     found = json.loads(path.read_text())
-    return list(found["runs"]) if found["settings"] == asdict(settings) else []
+    wanted = asdict(settings)
+    if differing := [name for name in wanted if wanted[name] != found["settings"].get(name)]:
+        name = differing[0]
+        raise SystemExit(
+            f"{path} holds runs with {name} = {found['settings'].get(name)}, not {wanted[name]}: give another --output"
+        )
+    return list(found["runs"])
 
 
 def write_results(rows: Sequence[dict[str, Any]], settings: Settings, data: Path, output: Path) -> str:

@@ -6,6 +6,7 @@ elsewhere when its turn comes again, so that no test is always left out. Only on
 longer than that, `@pytest.mark.slow(minutes=13)`, is left to be run by hand.
 """
 
+import importlib
 import os
 import re
 import shutil
@@ -151,3 +152,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"takes {seconds // 60} minutes, longer than a turn (--in-turn-seconds): run it by hand")
     if time.monotonic() + seconds > deadline:
         pytest.skip("the time of this turn is over (--in-turn-seconds)")
+
+
+class Noted:
+    """What a function was called with."""
+
+    def __init__(self, result=None):
+        self.result, self.arguments, self.options = result, None, None
+
+    def __call__(self, *arguments, **options):
+        self.arguments, self.options = arguments, options
+        return self.result
+
+
+@pytest.fixture
+def noted(monkeypatch):
+    """Returns a function: module, name, result -> what stands there now and notes its call."""
+
+    def put(module, name, result=None):
+        found = Noted(result)
+        monkeypatch.setattr(importlib.import_module(module), name, found)
+        return found
+
+    return put

@@ -98,13 +98,14 @@ def test_two_subjects_are_not_tested(slabs, rows):
     assert slabs.paired_table([row for row in rows if row["subject"] in ("1", "9")]) == []
 
 
-def test_runs_that_are_done_are_not_made_again_and_those_of_other_settings_are_not_taken(slabs, tmp_path):
+def test_runs_that_are_done_are_not_made_again_and_those_of_other_settings_are_not_replaced(slabs, tmp_path):
     settings = slabs.Settings(iterations=7)
     done = {"settings": {**vars(settings)}, "runs": [row_of("monai", "1", 0, 0.8, 0.03)]}
     assert slabs.earlier_rows(settings, tmp_path) == []
     (tmp_path / "results.json").write_text(json.dumps(done))
     assert [row["network"] for row in slabs.earlier_rows(settings, tmp_path)] == ["monai"]
-    assert slabs.earlier_rows(slabs.Settings(iterations=8), tmp_path) == []
+    with pytest.raises(SystemExit, match="holds runs with iterations = 7, not 8: give another --output"):
+        slabs.earlier_rows(slabs.Settings(iterations=8), tmp_path)
 
 
 def test_the_table_names_the_test_subjects_and_what_is_behind_the_peer(slabs, rows):

@@ -12,29 +12,11 @@ from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError
 
 
-class Noted:
-    """What a function was called with."""
-
-    def __init__(self, result=None):
-        self.result, self.arguments, self.options = result, None, None
-
-    def __call__(self, *arguments, **options):
-        self.arguments, self.options = arguments, options
-        return self.result
-
-
-@pytest.fixture
-def noted(monkeypatch):
-    """Returns a function: module, name, result -> what stands there now and notes its call."""
-
-    def put(module, name, result=None):
-        found = Noted(result)
-        monkeypatch.setattr(importlib.import_module(module), name, found)
-        return found
-
+@pytest.fixture(autouse=True)
+def without_tensorflow(monkeypatch):
+    """Verbs load it before they call what is replaced here."""
     for module in ("sfgkeras.cli.runs", "sfgkeras.cli.files"):
         monkeypatch.setattr(importlib.import_module(module), "load_tensorflow", lambda: None)
-    return put
 
 
 @pytest.fixture

@@ -70,8 +70,8 @@ def test_numbers_are_keras_to_the_bit(pair):
         take(optimizer, variables, range(30))
     assert_same(values(pair[0][1]), values(pair[1][1]))
     for name, slots in slots_of(pair[1][0]).items():
-        kerasas = {"momentum": pair[0][0]._momentums, "velocity": pair[0][0]._velocities}[name]
-        assert_same(values(kerasas), values(slots))
+        theirs = {"momentum": pair[0][0]._momentums, "velocity": pair[0][0]._velocities}[name]
+        assert_same(values(theirs), values(slots))
 
 
 def test_it_is_the_papers_rule_by_hand():

@@ -1,6 +1,5 @@
 """A run in Python: what stands in its folder as tables and images, and verbs that hand on what they are told."""
 
-import importlib
 from pathlib import Path
 
 import keras
@@ -193,27 +192,6 @@ def test_every_table_of_a_comparison_is_its_file(method, name, tmp_path):
     assert repr(Comparison(tmp_path)) == f"Comparison({str(tmp_path)!r})"
     with pytest.raises(DataError):
         getattr(Comparison(tmp_path / "empty"), method)()
-
-
-class Noted:
-    """What a function was called with."""
-
-    def __init__(self, result=None):
-        self.result, self.arguments, self.options = result, None, None
-
-    def __call__(self, *arguments, **options):
-        self.arguments, self.options = arguments, options
-        return self.result
-
-
-@pytest.fixture
-def noted(monkeypatch):
-    def put(module, name, result=None):
-        found = Noted(result)
-        monkeypatch.setattr(importlib.import_module(module), name, found)
-        return found
-
-    return put
 
 
 def test_verbs_that_work_hand_on_their_options_and_return_the_run(run, noted):
