@@ -16,7 +16,7 @@ from sfgkeras.applications.records.statistics_files import BATCHES, age_of, stat
 from sfgkeras.applications.subjects.session import Session, prepare_phase
 from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.applications.training.fingerprint import refuse_other_network
-from sfgkeras.applications.training.network import build_network, set_precision
+from sfgkeras.applications.training.network import build_network, set_arithmetic
 from sfgkeras.config import Config
 from sfgkeras.data.pipeline import validation_dataset
 from sfgkeras.data.pipeline_threads import Owned
@@ -75,7 +75,7 @@ def restore_network(
         elsewhere: Opens the session of the training, where `session` is one of other subjects.
     """
     config = session.config
-    set_precision(config)
+    set_arithmetic(config)
     refuse_other_network(config, state.record["fingerprint"], checkpoints.folder)
     network = build_network(config, session.tasks, image_channels, settled_of(state.record))
     restore_arrays(state.arrays, network)

@@ -13,7 +13,7 @@ from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.training.averages import WeightAverages
 from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.applications.training.fine_tuning import freeze_variables, restore_variables
-from sfgkeras.applications.training.network import build_network, set_precision
+from sfgkeras.applications.training.network import build_network, set_arithmetic
 from sfgkeras.applications.training.optimizers import Optimizers, build_optimizer
 from sfgkeras.applications.training.rules import build_rules
 from sfgkeras.applications.training.step import ValidationPass
@@ -44,12 +44,12 @@ def prepare_devices(config: Config, team: Team | None = None) -> Any:
     Raises:
         ConfigError: If the batch cannot be shared by the devices.
     """
-    set_precision(config)
     if team is not None and team.strategy is not None:
         strategy = team.strategy
     else:
         configure_devices(config.system.cuda_devices)
         strategy = build_strategy(config.system.strategy, config.system.num_gpus)
+    set_arithmetic(config)
     batch_size, devices = config.network.batch_size, strategy.num_replicas_in_sync
     if batch_size % devices:
         where = f" of {team.count} workers" if team is not None and team.count > 1 else ""

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from sfgkeras.applications.training.curriculum import StudentRecord, pick_tasks
 from sfgkeras.applications.training.step import REGULARISATION, TOTAL, TrainingStep, losses_of_windows
+from sfgkeras.applications.workers.order_of_sums import add_in_order
 from sfgkeras.layers.own_gradient import gradients_with_graph
 from sfgkeras.networks.deep_supervision import weighed
 from sfgkeras.tables.meta_learning import FirstOrderSettings
@@ -110,9 +111,9 @@ class MetaTrainingStep(TrainingStep):
             single, deep = self._task_losses(images, targets, weights)
             losses = {task: weighed(value, deep[task]) for task, value in single.items()}
             own = [which[number] * factors[task] for number, task in enumerate(losses)]
-            loss = tf.add_n([factor * value for factor, value in zip(own, losses.values(), strict=True)])
+            loss = add_in_order([factor * value for factor, value in zip(own, losses.values(), strict=True)])
             terms = [tf.cast(term, tf.float32) for term in self._network.losses]
-            regularisation = tf.add_n(terms or [tf.constant(0.0)])
+            regularisation = add_in_order(terms or [tf.constant(0.0)])
             total = loss + regularisation
         variables = self._optimizers.variables
         found = zip(variables, tape.gradient(total, variables), strict=True)
@@ -121,7 +122,7 @@ class MetaTrainingStep(TrainingStep):
     @gradients_with_graph()
     def _apply_sum(self, gradients: Sequence[Sequence[Any]]) -> None:
         """Takes the optimiser's step by the sum of all tasks' gradients."""
-        self._optimizers.apply([tf.add_n(list(each)) for each in zip(*gradients, strict=True)])
+        self._optimizers.apply([add_in_order(list(each)) for each in zip(*gradients, strict=True)])
 
 
 def halves(images: Any, targets: Mapping[str, Any], weights: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.tasks.task import Task
+from sfgkeras.applications.workers.order_of_sums import keep_order
 from sfgkeras.balancing import BALANCING, Balancing
 from sfgkeras.config import Config
 from sfgkeras.errors import ConfigError, Problem, lookup
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
 PRECISIONS = {"none": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
 
-def set_precision(config: Config) -> None:
-    """Sets the Keras policy of `[SYSTEM] mixed_precision` for what is built from here on."""
+def set_arithmetic(config: Config) -> None:
+    """Sets how the networks that are built from here on compute; call it when it is known which devices are used.
+
+    The precision is that of `[SYSTEM] mixed_precision`. On CPUs the order of sums is fixed, so that two runs give the
+    same numbers; on a GPU other operations would cost speed.
+    """
     import keras
+    import tensorflow as tf
 
     keras.mixed_precision.set_global_policy(PRECISIONS[config.system.mixed_precision])
+    if not tf.config.get_visible_devices("GPU"):
+        keep_order()
 
 
 def build_network(

@@ -10,6 +10,7 @@ import tensorflow as tf
 from sfgkeras.applications.records.logs import WEIGHT
 from sfgkeras.applications.training.averages import WeightAverages
 from sfgkeras.applications.training.optimizers import Optimizers
+from sfgkeras.applications.workers.order_of_sums import add_in_order
 from sfgkeras.balancing.balancer import Balancer
 from sfgkeras.balancing.gradients import Gradients
 from sfgkeras.layers.own_gradient import gradients_with_graph
@@ -140,7 +141,7 @@ class TrainingStep:
             }
             # Gradients are summed over the replicas; a term that does not depend on the windows counts once.
             regularisation = (
-                tf.add_n([tf.cast(term, tf.float32) for term in self._network.losses] or [tf.constant(0.0)])
+                add_in_order([tf.cast(term, tf.float32) for term in self._network.losses] or [tf.constant(0.0)])
                 / self._strategy.num_replicas_in_sync
             )
 
@@ -205,7 +206,7 @@ class TrainingStep:
             return [False] * len(gradient.variables)
         terms = self._balancer.terms(losses, presence)
         reached = [
-            gradient.reached(tf.add_n(found)) if found else [False] * len(gradient.variables)
+            gradient.reached(add_in_order(found)) if found else [False] * len(gradient.variables)
             for found in (
                 [term for task, term in terms.items() if task in stopped],
                 [term for task, term in terms.items() if task not in stopped],
