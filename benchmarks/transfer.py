@@ -44,7 +44,9 @@ TEST_FROM = 1200
 """Digits from this place of a fixed random order on are for testing only."""
 AUTO = "sfg, auto"
 """Filter groups under `schedule = auto`; the row `sfg` is the paper's way, with a temperature that falls in the run."""
-MECHANISMS = (AUTO, *SHARING)
+DRAWN = "constant_p, 0.8 shared"
+"""Masks that are drawn to the end from probabilities that are not learned, 0.1, 0.1 and 0.8: what their noise does."""
+MECHANISMS = (AUTO, *SHARING, DRAWN)
 BASELINES = ("single_task", "hard_sharing", "constant_mask", "constant_p", "cross_stitch")
 
 
@@ -175,7 +177,11 @@ def batches(samples: Samples, seed: int) -> tf.data.Dataset:
 
 def build(family: Family, mechanism: str, seed: int, steps: int) -> MultiTaskNetwork:
     """Builds a network ready for `fit`; temperatures fall to 0.1 within the run."""
-    settings = {"temperature": (1.0, 2.3 / steps, 0.1)} if mechanism in ("sfg", "constant_p") else {}
+    settings: dict[str, Any] = {}
+    if mechanism in ("sfg", "constant_p", DRAWN):
+        settings["temperature"] = (1.0, 2.3 / steps, 0.1)
+    if mechanism == DRAWN:
+        mechanism, settings["initial_probabilities"] = "constant_p", (0.1, 0.1, 0.8)
     network = SmallNetwork(dict(family.tasks), mechanism, seed=seed, balancing=dict(family.loss_weights), **settings)
     network.build((None, SIZE, SIZE, 1))
     losses = {name: loss() if callable(loss) else loss for name, loss in family.losses.items()}

@@ -65,7 +65,8 @@ def load_class(path: str, what: str, base: type) -> type:
     if found is None:
         there = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, base)]
         hint = f"it has {', '.join(there)}" if there else ""
-        raise Problem(f"cannot be used: {module.__file__} has no {name!r}", hint, key=what, value=path)
+        where = getattr(module, "__file__", None) or f"the module {module_name!r}"
+        raise Problem(f"cannot be used: {where} has no {name!r}", hint, key=what, value=path)
     if not isinstance(found, type) or not issubclass(found, base):
         kind = "class" if isinstance(found, type) else type(found).__name__
         name = f"{base.__module__}.{base.__qualname__}"

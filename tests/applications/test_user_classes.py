@@ -174,6 +174,7 @@ def test_steps_of_the_user_s_own_stand_in_ini_files_with_their_settings(module, 
         ("own_pieces.Shalow", r"own_pieces.py has no 'Shalow'; it has HighResNet, Shallow"),
         ("own_pieces.Logarithmic", "the class is no subclass of sfgkeras.networks.base.MultiTaskNetwork"),
         ("own_pieces.function", "the function is no subclass of"),
+        ("sys.Network", "the module 'sys' has no 'Network'"),
         ("broken_pieces.Net", "importing 'broken_pieces' fails: ModuleNotFoundError: No module named"),
     ],
 )  # fmt: skip
