@@ -155,7 +155,7 @@ def test_rules_of_ones_own_are_a_class_and_a_line_of_a_table(make_config, report
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", [
-    {"balancing": "gradnorm", "gradnorm_lr": 0.2}, {"balancing": "mgda", "mgda_normalisation": "l2"},
+    {"balancing": "gradnorm", "gradnorm_lr": 0.2}, {"balancing": "mgda", "mgda_normalisation": "loss+"},
     {"balancing": "cagrad", "cagrad_c": 0.4}, {"balancing": "random"}, {"balancing": "sum_of_gradients"},
     {"balancing": "dynamic_average", "dynamic_average_interval": 2, "dynamic_average_temperature": 0.1},
 ], ids=lambda rule: rule["balancing"])  # fmt: skip
