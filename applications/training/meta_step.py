@@ -113,7 +113,7 @@ class MetaTrainingStep(TrainingStep):
             own = [which[number] * factors[task] for number, task in enumerate(losses)]
             loss = add_in_order([factor * value for factor, value in zip(own, losses.values(), strict=True)])
             terms = [tf.cast(term, tf.float32) for term in self._network.losses]
-            regularisation = add_in_order(terms or [tf.constant(0.0)])
+            regularisation = tf.reduce_sum(terms)
             total = loss + regularisation
         variables = self._optimizers.variables
         found = zip(variables, tape.gradient(total, variables), strict=True)

@@ -140,10 +140,8 @@ class TrainingStep:
                 task: count / self._global_batch_size for task, count in labelled(self._losses, weights).items()
             }
             # Gradients are summed over the replicas; a term that does not depend on the windows counts once.
-            regularisation = (
-                add_in_order([tf.cast(term, tf.float32) for term in self._network.losses] or [tf.constant(0.0)])
-                / self._strategy.num_replicas_in_sync
-            )
+            terms = [tf.cast(term, tf.float32) for term in self._network.losses]
+            regularisation = tf.reduce_sum(terms) / self._strategy.num_replicas_in_sync
 
             def differentiate(scalar: Any, variables: Sequence[Any]) -> list[Any]:
                 scaled = self._optimizers.scale_loss(scalar)

@@ -27,14 +27,16 @@ def keep_order() -> None:
     TensorFlow has no public name for the first of them; a version that hides it adds gradients as it likes.
     """
     import tensorflow as tf
-    from tensorflow.python import pywrap_tfe
-    from tensorflow.python.eager import backprop
 
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-    usual = getattr(backprop, "_default_vspace", None)
-    if usual is not None:
-        aggregate = functools.partial(_two_at_a_time, usual.aggregate_fn)
-        pywrap_tfe.TFE_Py_RegisterVSpace(usual._replace(aggregate_fn=aggregate))
+    try:
+        from tensorflow.python import pywrap_tfe
+        from tensorflow.python.eager import backprop
+
+        register, usual = pywrap_tfe.TFE_Py_RegisterVSpace, backprop._default_vspace
+    except (ImportError, AttributeError):
+        return
+    register(usual._replace(aggregate_fn=functools.partial(_two_at_a_time, usual.aggregate_fn)))
 
 
 def _two_at_a_time(add: Callable[[list[Any]], Any], gradients: Sequence[Any]) -> Any:
