@@ -28,7 +28,9 @@ def losses():
 
 
 def build(images, scramble, sharing="hard_sharing", tasks=TASKS, rank=2, **settings):
-    network = HyperFace(tasks, sharing, width=1 / 32, seed=0, masks="mode", spatial_rank=rank, **settings)
+    # Sluices divide the filters of both tasks in two: a thirty-second of the first stage would be three.
+    width = 1 / 24 if sharing == "sluice" else 1 / 32
+    network = HyperFace(tasks, sharing, width=width, seed=0, masks="mode", spatial_rank=rank, **settings)
     network(images(size=9, rank=rank))
     scramble(network)
     return network
