@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,9 @@ class Settings:
         entropy_decay: Weight of the entropy of the grouping probabilities.
         output_activation: Of our head of T1.
         threads: Of all networks. One is steadier beside other work: threads that share a step wait for each other.
+        whitening: Whether images get zero mean and unit variance. T1 is restored in the units of the image, which
+            whitening takes away.
+        ema_decay: Of the averages of the weights that every network, peers too, is tested with; 0 for the last weights.
     """
 
     iterations: int = 1000
@@ -89,6 +92,8 @@ class Settings:
     entropy_decay: float = 1e-5
     output_activation: str = "range"
     threads: int = 2
+    whitening: str = "yes"
+    ema_decay: float = 0.0
 
 
 QUICK = Settings(iterations=30, window=48, batch_size=4, width=0.25)
@@ -108,6 +113,7 @@ def write_config(settings: Settings, data: Path, output: Path, name: str, test_s
         "sharing": "hard_sharing" if name in PEERS else "sfg" if name == AUTO else name,
         "anneal_rate": settings.final_exponent / settings.iterations,
         "validate_every": max(settings.iterations // 4, 1),
+        "averages": f"ema_decay = {settings.ema_decay}" if settings.ema_decay else "",
     }
     write_ini(path, follows_paper=name != AUTO, **values)
     return read_config(path)
@@ -227,11 +233,13 @@ def markdown(rows: Sequence[dict[str, Any]], settings: Settings, untouched: floa
     subjects, seeds = ({row[key] for row in rows} for key in ("subject", "seed"))
     several = len(subjects) * len(seeds) > 1
     s = settings
+    whitened = {"yes": "whitened images", "no": "images in their own units"}[s.whitening]
+    weights = f"averages of weights ({s.ema_decay})" if s.ema_decay else "last weights"
     lines += [
         "",
         f"Test subject{'s' * (len(subjects) > 1)} {', '.join(sorted(subjects))}; {s.iterations} iterations of "
         f"{s.batch_size} windows of {s.window} x {s.window}, width {s.width}, Adam {s.learning_rate}; "
-        f"seeds: {len(seeds)}{' (mean ± standard deviation over runs)' * several}.",
+        f"{whitened}; {weights}; seeds: {len(seeds)}{' (mean ± standard deviation over runs)' * several}.",
         *verdicts({name: found["mean Dice"]["mean"] for name, found in means.items()}),
         *paired_table(rows),
     ]
@@ -296,6 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", type=float, help="factor on the number of filters")
     parser.add_argument("--threads", type=int, help="of each network; 1 beside other work")
     parser.add_argument("--output_activation", default="range", help="of our head of T1: linear, relu, range")
+    parser.add_argument("--whitening", default="yes", choices=("yes", "no"), help="whether images are whitened")
+    parser.add_argument("--ema_decay", type=float, default=0.0, help="of averages of the weights; 0: the last ones")
     parser.add_argument("--quick", action="store_true", help="a minute: shows that all works, nothing about quality")
     options = parser.parse_args(arguments)
     names = options.networks.split(",")
@@ -305,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [subject for subject in subjects if subject not in SUBJECTS]:
         parser.error(f"unknown subject {unknown[0]!r}; known: {', '.join(SUBJECTS)}")
     settings = QUICK if options.quick else Settings()
-    asked = {name: getattr(options, name) for name in ("iterations", "window", "width", "output_activation", "threads")}
+    asked = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
     settings = replace(settings, **{name: value for name, value in asked.items() if value is not None})
     output = options.output or Path(tempfile.mkdtemp(prefix="brain_slabs_"))
     write_cohort(options.data, output / "cohort")

@@ -126,7 +126,7 @@ name = highresnet
 sharing = {sharing}
 width = {width}
 batch_size = {batch_size}
-whitening = yes
+whitening = {whitening}
 
 [TRAINING]
 optimiser = adam
@@ -139,6 +139,7 @@ max_checkpoints = 1
 tensorboard_every_n = 10
 validation_every_n = {validate_every}
 validation_max_iter = 8
+{averages}
 
 [INFERENCE]
 # Larger than the slices: whole slices.

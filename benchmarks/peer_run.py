@@ -66,6 +66,32 @@ def images_tensor(windows: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(windows)).movedim(-1, 1).contiguous(memory_format=torch.channels_last)
 
 
+class TorchAverages:
+    """Averages of a network's parameters and statistics over the iterations, by the rule of our `ema_decay`.
+
+    Args:
+        network: What is averaged.
+        decay: See `[TRAINING] ema_decay`; after n updates it is at most n / (n + 9).
+    """
+
+    def __init__(self, network: torch.nn.Module, decay: float) -> None:
+        self._network, self._decay = network, decay
+        self._averages: dict[str, torch.Tensor] = {}
+        self._updates = 0
+
+    def update(self) -> None:
+        """Takes the weights after a step."""
+        decay = min(self._decay, self._updates / (self._updates + 9))
+        for name, value in self._network.state_dict().items():
+            is_averaged = value.is_floating_point() and self._updates
+            self._averages[name] = torch.lerp(value, self._averages[name], decay) if is_averaged else value.clone()
+        self._updates += 1
+
+    def use(self) -> None:
+        """Gives the network its averages."""
+        self._network.load_state_dict(self._averages)
+
+
 class PeerRun:
     """Training of a two-dimensional peer by the settings of one of our INI files.
 
@@ -108,7 +134,7 @@ class PeerRun:
         return found
 
     def train(self) -> list[float]:
-        """Trains for `max_iter` iterations, with the learning rates of the INI file.
+        """Trains for `max_iter` iterations, with the learning rates of the INI file, and its averages of weights.
 
         Returns:
             Seconds per iteration of each chunk of iterations.
@@ -119,6 +145,7 @@ class PeerRun:
         optimizer = torch.optim.Adam(self.network.parameters(), lr=training.lr, eps=1e-7)
         schedule = build_schedule(training.lr_schedule, training.settings_of("lr_schedule"))
         self.network.train()
+        averages = None if training.ema_decay is None else TorchAverages(self.network, training.ema_decay)
         seconds: list[float] = []
         began = time.perf_counter()
         with self._reporter.stage(f"training {self._name}", training.max_iter) as stage:
@@ -128,11 +155,15 @@ class PeerRun:
                 total = self._objective(iteration, kernels)
                 total.backward()
                 optimizer.step()
+                if averages is not None:
+                    averages.update()
                 if (iteration + 1) % CHUNK == 0:
                     now = time.perf_counter()
                     seconds.append((now - began) / CHUNK)
                     began = now
                 stage.advance(1, f"loss {total.item():.4g}")
+        if averages is not None:
+            averages.use()
         return seconds
 
     def _objective(self, iteration: int, kernels: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -66,6 +66,48 @@ def test_a_peer_runs_by_the_ini_file_of_hard_sharing(slabs, tmp_path):
     assert peer.network.sharing == "hard_sharing"
 
 
+def test_every_network_is_told_of_whitening_and_of_averages(slabs, tmp_path):
+    """Peers read them from the same INI file."""
+    plain, averaged = slabs.Settings(), slabs.Settings(whitening="no", ema_decay=0.98)
+    for name in ("monai", "hard_sharing", "sfg_auto"):
+        config = slabs.write_config(plain, tmp_path, tmp_path, name, "9", seed=0)
+        assert (config.network.whitening, config.training.ema_decay) == (True, None)
+        config = slabs.write_config(averaged, tmp_path, tmp_path, name, "9", seed=0)
+        assert (config.network.whitening, config.training.ema_decay) == (False, 0.98)
+
+
+def test_options_of_the_command_line_are_settings(slabs, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(slabs, "write_cohort", lambda *arguments: None)
+    monkeypatch.setattr(slabs, "compare", lambda names, subjects, seeds, settings, *others: found.append(settings))
+    monkeypatch.setattr(slabs, "write_results", lambda rows, settings, *others: slabs.markdown([], settings, 0.0))
+    options = ["--window", "48", "--threads", "1", "--whitening", "no", "--ema_decay", "0.98", "--iterations", "9"]
+    slabs.main(["--output", str(tmp_path), "--networks", "hard_sharing", *options])
+    wanted = {"window": 48, "threads": 1, "whitening": "no", "ema_decay": 0.98, "iterations": 9}
+    assert {name: getattr(found[0], name) for name in wanted} == wanted
+    assert found[0].width == slabs.Settings().width
+
+
+def test_averages_of_a_peer_follow_the_rule_of_ours(load_benchmark):
+    torch = pytest.importorskip("torch")
+    network = torch.nn.BatchNorm1d(1)
+    averages = load_benchmark("peer_run").TorchAverages(network, 0.25)
+    values, expected = [3.0, -1.0, 4.0, 2.0], None
+    for count, value in enumerate(values):
+        with torch.no_grad():
+            network.weight.fill_(value)
+            network.running_mean.fill_(10 * value)
+            network.num_batches_tracked.fill_(count)
+        averages.update()
+        decay = min(0.25, count / (count + 9))
+        expected = value if expected is None else decay * expected + (1 - decay) * value
+    assert (network.weight.item(), network.running_mean.item()) == (2.0, 20.0)
+    averages.use()
+    assert network.weight.item() == pytest.approx(expected, rel=1e-6)
+    assert network.running_mean.item() == pytest.approx(10 * expected, rel=1e-6)
+    assert network.num_batches_tracked.item() == len(values) - 1
+
+
 def test_differences_are_paired_over_subjects_and_corrected_together(slabs, rows):
     table = slabs.paired_table(rows)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table[3:]]
@@ -113,3 +155,6 @@ def test_the_table_names_the_test_subjects_and_what_is_behind_the_peer(slabs, ro
     assert "Test subjects 1, 13, 2, 4, 5, 57, 9; 7 iterations" in text
     assert text.count("met.") == 2
     assert "0.0586" in text
+    assert "whitened images; last weights; seeds: 2" in text
+    text = slabs.markdown(rows, slabs.Settings(whitening="no", ema_decay=0.98), untouched=0.0586)
+    assert "images in their own units; averages of weights (0.98); seeds: 2" in text

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sfgkeras.applications import run
 from sfgkeras.applications.training.build import prepare_devices
 from sfgkeras.applications.workers.order_of_sums import add_in_order, keep_order
 
@@ -22,11 +23,11 @@ def total(add, free):
     """Returns the sum of three terms of which only one is not needed any more when it is added."""
 
     @tf.function
-    def run(*terms):
+    def added(*terms):
         values = [tf.sin(term) for term in terms]
         return add(values) * 2.0, [value for number, value in enumerate(values) if number != free]
 
-    return run(*TERMS)[0].numpy() / 2.0
+    return added(*TERMS)[0].numpy() / 2.0
 
 
 @pytest.mark.parametrize("free", range(3))
@@ -44,17 +45,17 @@ def test_without_it_the_sum_depends_on_what_is_free():
 
 def test_gradients_that_reach_a_tensor_by_several_ways_are_added_two_at_a_time():
     @tf.function
-    def run(value):
+    def gradient(value):
         with tf.GradientTape() as tape:
             tape.watch(value)
             loss = add_in_order([tf.reduce_sum(tf.sin(value * term)) for term in TERMS])
         return tape.gradient(loss, value)
 
     point = tf.constant(TERMS[0])
-    graph = run.get_concrete_function(point).graph.as_graph_def()
+    graph = gradient.get_concrete_function(point).graph.as_graph_def()
     assert [len(node.input) for node in graph.node if node.op == "AddN"] == [2, 2]
     expected = sum(term * np.cos(TERMS[0] * term) for term in TERMS.astype("float64"))
-    np.testing.assert_allclose(run(point), expected, atol=2e-6)
+    np.testing.assert_allclose(gradient(point), expected, atol=2e-6)
 
 
 def test_sparse_gradients_are_added_as_well():
@@ -69,6 +70,12 @@ def test_sparse_gradients_are_added_as_well():
 def test_a_training_begins_with_it(make_config):
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
     prepare_devices(make_config())
+    assert tf.config.optimizer.get_experimental_options()["arithmetic_optimization"] is False
+
+
+def test_inference_begins_with_it(make_started, reporter):
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+    run.infer(make_started({"NETWORK.normalisation": "no"}), reporter)
     assert tf.config.optimizer.get_experimental_options()["arithmetic_optimization"] is False
 
 
