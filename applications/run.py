@@ -103,6 +103,7 @@ def _train_prepared(
     from sfgkeras.applications.inference.staleness import say_trained_subjects
     from sfgkeras.applications.training.build import (
         build_batches,
+        build_learner,
         build_trainer,
         describe_run,
         prepare_devices,
@@ -134,10 +135,13 @@ def _train_prepared(
     channels = phases["training"][0].image.shape[-1]
     ids = [subject.subject_id for subject in phases["training"]]
     settled = checkpoints.settled()
-    trainer, network = build_trainer(
+    begins = not checkpoints.iterations()
+    learner = build_learner(config, session.tasks, channels, strategy, begins, reporter, settled)
+    network = learner.network
+    trainer = build_trainer(
         config,
+        learner,
         session.tasks,
-        channels,
         strategy,
         bool(held_out),
         checkpoints,

@@ -23,7 +23,8 @@ def search_against_hard_sharing(settings: Settings) -> dict[str, float]:
     """A run of `auto`, made of the steps of its candidates, against as many steps of hard sharing.
 
     After each rung those go on that cost most; what was learned is dense by then, and taken for the dearest of the
-    others. Compiling, which is done once per candidate and rung however long the run is, is left out.
+    others. Compiling, which is done once per candidate however long the run is, and once more where groups are learned,
+    is left out.
     """
     from sfgkeras.tables.grouping_schedules import Auto
 

@@ -63,35 +63,51 @@ def prepare_devices(config: Config, team: Team | None = None) -> Any:
     return strategy
 
 
-def build_trainer(
+@dataclass(frozen=True)
+class Learner:
+    """What is trained, with its step compiled once for all trainings that go on with it.
+
+    Attributes:
+        network: Built under the strategy.
+        optimizers: Built on the network.
+        losses: Loss of each task.
+        step: One training step.
+        averages: Averages of the network's weights, which `step` updates; None where none are kept.
+    """
+
+    network: Any
+    optimizers: Optimizers
+    losses: Mapping[str, Any]
+    step: Any
+    averages: WeightAverages | None
+
+
+def build_learner(
     config: Config,
     tasks: Mapping[str, Task],
     image_channels: int,
     strategy: Any,
-    has_validation: bool,
-    checkpoints: CheckpointFolder,
+    begins: bool,
     reporter: Reporter,
-    writes: bool = True,
-    trained_on: Sequence[str] = (),
     settled: Settled | None = None,
-    until: int | None = None,
-    title: str = "training",
-) -> tuple[Trainer, Any]:
-    """Builds network, optimiser, step and log under the strategy, restored from the newest saved state.
+) -> Learner:
+    """Builds network, optimiser and step under the strategy.
 
-    `writes` is false for all workers but the chief; `trained_on` are the ids of the training subjects;
-    `settled` the groups that the run has settled on; `until` ends it before the last iteration.
-
-    Returns:
-        The trainer and its network.
+    Args:
+        config: The configuration.
+        tasks: The tasks by name.
+        image_channels: Channels of the images.
+        strategy: Where it is trained.
+        begins: Whether there is no saved state, so that the weights of another network may be taken.
+        reporter: Says which.
+        settled: The groups that the run has settled on.
     """
     with strategy.scope():
         network = build_network(config, tasks, image_channels, settled)
-        if not checkpoints.iterations():
+        if begins:
             restore_variables(network, config.training, reporter)
         freeze_variables(network, config.training.vars_to_freeze, reporter)
         optimizers = build_optimizers(config).build(network)
-        metrics = {name: task.build_metrics() for name, task in tasks.items()}
     use_validation_statistics(network, config)
     losses, balancer = build_losses(tasks, network), network.balancer
     batch_size = config.network.batch_size
@@ -102,33 +118,59 @@ def build_trainer(
     step = build_step(
         *_meta_settings(config), network, optimizers, losses, balancer, strategy, batch_size, jit_compile, averages
     )
-    validate = ValidationPass(network, losses, balancer, metrics, strategy) if has_validation else None
+    return Learner(network, optimizers, losses, step, averages)
+
+
+def build_trainer(
+    config: Config,
+    learner: Learner,
+    tasks: Mapping[str, Task],
+    strategy: Any,
+    has_validation: bool,
+    checkpoints: CheckpointFolder,
+    reporter: Reporter,
+    writes: bool = True,
+    trained_on: Sequence[str] = (),
+    settled: Settled | None = None,
+    until: int | None = None,
+    title: str = "training",
+) -> Trainer:
+    """Builds what trains a learner, restored from the newest saved state.
+
+    `writes` is false for all workers but the chief; `trained_on` are the ids of the training subjects;
+    `settled` the groups that the run has settled on; `until` ends it before the last iteration.
+    """
+    network = learner.network
+    validate = None
+    if has_validation:
+        with strategy.scope():
+            metrics = {name: task.build_metrics() for name, task in tasks.items()}
+        validate = ValidationPass(network, learner.losses, network.balancer, metrics, strategy)
     timetable = build_timetable(config, len(trained_on), until)
     folder, interval = RunFolder(config.system.model_dir), grouping_interval(config, timetable.iterations)
     grouping = GroupingHistory(folder.grouping, interval, GroupingConvergence())
     history = Histories([grouping, SharingHistory(folder.sharing, interval)])
     units = {f"{name}_{metric}": unit for name, task in tasks.items() for metric, unit in task.metric_units().items()}
-    rules = build_rules(config)
     trainer = Trainer(
         config,
         network,
-        optimizers,
-        step,
+        learner.optimizers,
+        learner.step,
         validate,
         history,
         timetable,
-        rules,
+        build_rules(config),
         reporter,
         writes,
         units,
         trained_on,
         settled,
         title,
-        averages,
+        learner.averages,
     )
     trainer.checkpoints = checkpoints
     resume(trainer, checkpoints, config.training.starting_iter, reporter)
-    return trainer, network
+    return trainer
 
 
 def _meta_settings(config: Config) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from sfgkeras.applications.records.settled import settled_of
 from sfgkeras.applications.records.training_record import read_training_record
 from sfgkeras.applications.subjects.epochs import last_iteration, length_text
 from sfgkeras.applications.training.candidates import Groups, candidate_groups
-from sfgkeras.applications.training.exploring import SETTLED, Entrant, Parts, candidate_result
+from sfgkeras.applications.training.exploring import SETTLED, Compiled, Entrant, Parts, candidate_result
 from sfgkeras.applications.training.fingerprint import (
     compare_training,
     network_fingerprint,
@@ -75,6 +75,7 @@ def explore(parts: Parts) -> None:
     parts.team.together(lambda: _begin(parts, ends))
     parts.team.meet()
     table = _climb(parts, ends)
+    gc.collect()  # networks of candidates, which refer to themselves
     parts.team.together(lambda: _adopt(parts, table))
     parts.team.meet()
 
@@ -84,11 +85,12 @@ def _climb(parts: Parts, ends: Sequence[int]) -> list[Candidate]:
     auto = parts.config.training.chosen_settings("schedule")
     standing = candidate_groups(parts.config, parts.tasks, parts.channels, auto.candidates, parts.reporter)
     table: list[Candidate] = []
+    compiled: Compiled = {}
     for rung, end in enumerate(ends, start=1):
         entrants = [Entrant(name, groups, rung, end, len(standing) > 1) for name, groups in standing.items()]
         found = []
         for entrant in entrants:
-            found.append(candidate_result(parts, entrant))
+            found.append(candidate_result(parts, entrant, compiled))
             parts.team.meet()
             gc.collect()
         keep = survivors(len(found), len(ends) - rung + 1)
@@ -100,6 +102,8 @@ def _climb(parts: Parts, ends: Sequence[int]) -> list[Candidate]:
             break
         states = {entrant.name: entrant.folder(parts.folder).path / SETTLED for entrant in entrants}
         standing = {each.name: _groups(states[each.name]) for each in found if each.chosen}
+        for name in compiled.keys() - standing.keys():
+            del compiled[name]
     return table
 
 

@@ -24,7 +24,9 @@ from sfgkeras.applications.records.settled import Settled
 from sfgkeras.applications.records.training_record import read_training_record
 from sfgkeras.applications.tasks.task import Task
 from sfgkeras.applications.training.build import (
+    Learner,
     build_batches,
+    build_learner,
     build_losses,
     build_optimizers,
     build_trainer,
@@ -107,8 +109,21 @@ class Entrant:
         return RunFolder(run.exploration / f"rung_{self.rung if rung is None else rung}" / self.name)
 
 
-def candidate_result(parts: Parts, entrant: Entrant) -> Candidate:
+Judge = Callable[[], dict[str, float]]
+"""Returns the mean loss of each task on the held-out windows, for the network as it is."""
+
+Compiled = dict[str, tuple[Learner, Judge]]
+"""What learns and what judges it, by candidate."""
+
+
+def candidate_result(parts: Parts, entrant: Entrant, compiled: Compiled) -> Candidate:
     """Trains and judges a candidate, or reads what it came to.
+
+    Args:
+        parts: What all have in common.
+        entrant: The candidate.
+        compiled: Of rungs before, where groups were fixed; taken again with the weights of today. What is built here
+            comes to it: at each rung it would be compiled anew otherwise, which takes longer than a short rung.
 
     Returns:
         The candidate, without a score; its `SETTLED` state lies in its folder, unless it has diverged.
@@ -122,7 +137,7 @@ def candidate_result(parts: Parts, entrant: Entrant) -> Candidate:
         pass  # none yet, or damaged: it is trained, or only judged, now
     parts.team.together(lambda: _take_over(parts, entrant))
     parts.team.meet()
-    result = _Exploring(parts, entrant).result()
+    result = _Exploring(parts, entrant, compiled).result()
     parts.team.meet()
     if parts.team.is_chief:
         write_text(path, json.dumps(asdict(result), indent=1) + "\n")
@@ -145,16 +160,25 @@ def _take_over(parts: Parts, entrant: Entrant) -> None:
 class _Exploring:
     """The training and judging of one candidate at one rung."""
 
-    def __init__(self, parts: Parts, entrant: Entrant) -> None:
-        self._parts, self._entrant = parts, entrant
+    def __init__(self, parts: Parts, entrant: Entrant, compiled: Compiled) -> None:
+        self._parts, self._entrant, self._compiled = parts, entrant, compiled
         self._folder = entrant.folder(parts.folder)
         self._config = candidate_config(parts.config, entrant.groups, self._folder.path, entrant.end)
         checkpoints = CheckpointFolder(self._folder.checkpoints, 1)
         checkpoints.before_writing = parts.checkpoints.before_writing
-        self._trainer, self._network = build_trainer(
+        self._judge: Judge | None = None
+        if entrant.name in compiled:
+            self._learner, self._judge = compiled[entrant.name]
+        else:
+            begins = not checkpoints.iterations()
+            self._learner = build_learner(
+                self._config, parts.tasks, parts.channels, parts.strategy, begins, parts.reporter
+            )
+        self._network = self._learner.network
+        self._trainer = build_trainer(
             self._config,
+            self._learner,
             parts.tasks,
-            parts.channels,
             parts.strategy,
             False,
             checkpoints,
@@ -169,9 +193,11 @@ class _Exploring:
 
     def result(self) -> Candidate:
         """Trains, makes dense, judges."""
-        parts, entrant, judge = self._parts, self._entrant, None
+        parts, entrant, judge = self._parts, self._entrant, self._judge
         if entrant.groups is not None and entrant.is_judged:
-            judge = build_judge(parts, self._network)
+            judge = judge or build_judge(parts, self._network)
+            # Only here: groups that are learned are fixed at the next rung, in another network.
+            self._compiled[entrant.name] = self._learner, judge
         untrained, losses = self._train(judge)
         dense = self._network
         if not losses:
@@ -198,7 +224,7 @@ class _Exploring:
         record = read_training_record(self._entrant.folder(self._parts.folder, rung).training_record)
         return record.seconds if record is not None else 0.0
 
-    def _train(self, judge: "Judge | None") -> tuple[dict[str, float], dict[str, float]]:
+    def _train(self, judge: Judge | None) -> tuple[dict[str, float], dict[str, float]]:
         """Returns the losses of the untrained network, where it is judged; and those of one that has diverged."""
         parts, trainer, config = self._parts, self._trainer, self._config
         start, path = trainer.progress.iteration, self._folder.path / UNTRAINED
@@ -244,10 +270,6 @@ class _Exploring:
 def _marks(config: Config) -> dict[str, Any]:
     """Returns what the record of a state says of the configuration that it belongs to."""
     return {"fingerprint": network_fingerprint(config), "training": training_settings(config)}
-
-
-Judge = Callable[[], dict[str, float]]
-"""Returns the mean loss of each task on the held-out windows, for the network as it is."""
 
 
 def build_judge(parts: Parts, network: Any) -> Judge:

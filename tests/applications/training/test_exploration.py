@@ -17,7 +17,7 @@ from sfgkeras.applications.records.logs import read_log
 from sfgkeras.applications.records.settled import settled_of
 from sfgkeras.applications.tasks.table import build_tasks
 from sfgkeras.applications.training import exploration, exploring
-from sfgkeras.applications.training.build import build_optimizers
+from sfgkeras.applications.training.build import build_learner, build_optimizers
 from sfgkeras.applications.training.candidates import candidate_config
 from sfgkeras.applications.training.exploration import decide
 from sfgkeras.applications.training.network import build_network
@@ -70,8 +70,13 @@ def explored(config_maker, tmp_path_factory):
     config = config_maker(tmp_path_factory.mktemp("explored"))(
         {**AUTO, "TRAINING.auto_candidates": "learned, shared", "TRAINING.ema_decay": 0.9}
     )
-    return config, reporter, run.train(config, reporter)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exploring, "build_learner", lambda *given: BUILT.append(given[0]) or build_learner(*given))
+        return config, reporter, run.train(config, reporter)
 
+
+BUILT = []
+"""Configurations of the candidates of `explored` for which something was built."""
 
 WHOLE = (pytest.mark.slow, pytest.mark.ci_sample)
 
@@ -105,6 +110,24 @@ def test_the_winner_of_the_last_rung_goes_on_with_fixed_groups_to_the_last_itera
     assert kept == [False, True]
     (told,) = [text for text in reporter.messages if text.startswith(f"schedule = auto: {winner.name} goes on")]
     assert "from iteration 12; share of the improvement that each misses (6 windows of validation sub" in told
+
+
+@whole
+def test_what_learns_is_compiled_once_where_the_groups_are_fixed(explored):
+    folders = [
+        config.system.model_dir.relative_to(RunFolder(explored[0].system.model_dir).exploration) for config in BUILT
+    ]
+    assert [str(folder) for folder in folders] == ["rung_1/learned", "rung_1/shared", "rung_2/learned"]
+
+
+@whole
+def test_what_was_compiled_learns_as_what_is_compiled_anew(explored, make_config, tmp_path, monkeypatch):
+    result = exploring.candidate_result
+    monkeypatch.setattr(exploration, "candidate_result", lambda parts, entrant, compiled: result(parts, entrant, {}))
+    options = {"TRAINING.auto_candidates": "learned, shared", "TRAINING.ema_decay": 0.9}
+    anew = make_config({**AUTO, **options}, model_dir=tmp_path / "anew")
+    run.train(anew)
+    assert_equal(arrays_of(explored[0]), arrays_of(anew))
 
 
 @whole
@@ -181,7 +204,7 @@ def climb(make_config, tmp_path, reporter, monkeypatch):
     """
 
     def climb(losses, multiplies, **options):
-        def of_candidate(parts, entrant):
+        def of_candidate(parts, entrant, compiled):
             loss = losses[entrant.name]
             untrained = {"ct": 2.0, "organs": 2.0 + 2 * list(losses).index(entrant.name)}
             return candidate(entrant.name, 2.0 * loss, 2.0 * loss, multiplies[entrant.name], untrained)
