@@ -14,6 +14,7 @@ from goals_timing import Settings, alternate, ratio
 WIDTHS = ((16, 1), (32, 2), (64, 4))
 """Filters and dilation of the sections of HighResNet that hold residual blocks."""
 TASKS = {"ct": 1, "organs": 6}
+SETTLED = "settled"
 
 
 def stock_highresnet(size: int) -> Any:
@@ -47,11 +48,17 @@ def stock_highresnet(size: int) -> Any:
 
 
 def build_network(name: str, size: int) -> Any:
-    """Builds `stock`, or ours with a sharing mechanism; `+` after its name makes activations again."""
+    """Builds `stock`, or ours with a sharing mechanism; `+` after its name makes activations again.
+
+    `settled` is what a search leaves: groups that are fixed, thirds of the filters as nearly as multiples of 8 permit.
+    """
     from sfgkeras.networks import HighResNet
+    from sfgkeras.sharing import ConstantMask
 
     if name == "stock":
         return stock_highresnet(size)
+    if name == SETTLED:
+        return HighResNet(TASKS, ConstantMask(group_multiple=8), seed=0)
     return HighResNet(TASKS, name.rstrip("+"), seed=0, rematerialise="activations" if name.endswith("+") else "none")
 
 
