@@ -75,7 +75,7 @@ def test_two_devices_choose_and_train_the_candidate_that_one_device_does(make_co
         make_config(), tmp_path,
         **{
             "NETWORK.sharing": "sfg", "NETWORK.name": "unet", "NETWORK.unet_levels": "1",
-            "NETWORK.unet_convolutions": "1", "TRAINING.max_iter": "12", "TRAINING.auto_rungs": "0.5",
+            "NETWORK.unet_convolutions": "1", "TRAINING.max_iter": "20", "TRAINING.auto_rungs": "0.25, 0.5",
             "TRAINING.auto_candidates": "learned, shared", "TRAINING.auto_windows": "8", "MULTITASK.entropy_decay": "0",
         },
     )  # fmt: skip
@@ -86,7 +86,7 @@ def test_two_devices_choose_and_train_the_candidate_that_one_device_does(make_co
             assert second.losses[task] == pytest.approx(loss, rel=1e-2)
     records = [CheckpointFolder(folder / "checkpoints").read(12).record["settled"] for folder in (one, two)]
     assert records[0] == records[1]
-    before, after, mirrored = network_of(one, 6), network_of(one, 12), network_of(two, 12)
+    before, after, mirrored = network_of(one, 12), network_of(one, 20), network_of(two, 20)
     weights = [key for key in after if after[key].dtype.kind == "f" and not key.endswith(AVERAGES)]
     assert distance(mirrored, after, weights) < 0.1 * distance(after, before, weights)
 
