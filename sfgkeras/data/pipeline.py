@@ -235,6 +235,9 @@ def _mapped(
 
     options = tf.data.Options()
     options.deterministic = True
+    # Nothing here is left to it, and an iterator that is freed waits until its tuner wakes up: as long again as the
+    # iterator has lived, up to a minute.
+    options.autotune.enabled = False
     options.threading.private_threadpool_size = num_threads
     options.threading.max_intra_op_parallelism = 1
     parallel = num_threads if source.spatial_rank == 3 else 1

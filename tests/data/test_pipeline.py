@@ -83,6 +83,11 @@ def test_shapes_are_known_before_the_first_batch():
     assert weights["ct"].shape.as_list() == [5, 10, 8]
 
 
+def test_no_iterator_has_a_tuner_that_it_would_wait_for_when_it_is_freed():
+    for dataset in (training_dataset(source_of(), 4), validation_dataset(source_of(), 4, 8)):
+        assert dataset.prefetch(3).options().autotune.enabled is False
+
+
 def test_resumed_training_sees_what_the_uninterrupted_one_would_have():
     whole = batches(training_dataset(source_of(), 3), 7)
     resumed = batches(training_dataset(source_of(), 3, start_iteration=4), 3)
