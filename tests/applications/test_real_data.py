@@ -112,6 +112,8 @@ def test_clean_t1_and_tissues_are_learned_from_noisy_slabs_of_another_orientatio
         anneal_rate=0.1,
         entropy_decay=1e-3,
         output_activation="linear",
+        whitening="yes",
+        averages="",
     )
     config = read_config(tmp_path / "run.ini", [("TRAINING.tensorboard_every_n", "1")])
     summary = run_all(config, reporter, "inference")
