@@ -17,6 +17,7 @@ from sfgkeras.applications.inference.results import infer_volumes
 from sfgkeras.applications.records.files import Provenance
 from sfgkeras.applications.subjects.session import Session, open_session, prepare_phase
 from sfgkeras.applications.tasks.task import Task
+from sfgkeras.applications.training.averages import SOON
 from sfgkeras.applications.training.batches import build_window_source
 from sfgkeras.config import Config
 from sfgkeras.data.windows import WindowSource
@@ -71,7 +72,7 @@ class TorchAverages:
 
     Args:
         network: What is averaged.
-        decay: See `[TRAINING] ema_decay`; after n updates it is at most n / (n + 9).
+        decay: See `[TRAINING] ema_decay`; after n updates it is at most n / (n + `SOON`).
     """
 
     def __init__(self, network: torch.nn.Module, decay: float) -> None:
@@ -81,7 +82,7 @@ class TorchAverages:
 
     def update(self) -> None:
         """Takes the weights after a step."""
-        decay = min(self._decay, self._updates / (self._updates + 9))
+        decay = min(self._decay, self._updates / (self._updates + SOON))
         for name, value in self._network.state_dict().items():
             is_averaged = value.is_floating_point() and self._updates
             self._averages[name] = torch.lerp(value, self._averages[name], decay) if is_averaged else value.clone()

@@ -123,7 +123,7 @@ def candidate_result(parts: Parts, entrant: Entrant, compiled: Compiled) -> Cand
         parts: What all have in common.
         entrant: The candidate.
         compiled: Of rungs before, where groups were fixed; taken again with the weights of today. What is built here
-            comes to it: at each rung it would be compiled anew otherwise, which takes longer than a short rung.
+            comes to it: at each rung it would be compiled anew otherwise.
 
     Returns:
         The candidate, without a score; its `SETTLED` state lies in its folder, unless it has diverged.
